@@ -1,0 +1,45 @@
+"""The errors casspec raises on purpose. Each message says what was wrong, what was expected and what to do next, in one line.
+
+The command line prints such a message as it stands and exits with `exit_code`; anything else is a bug and shows a traceback
+only with `CASSPEC_DEBUG=1`. They live on the lowest floor so that every floor can raise them.
+"""
+
+from __future__ import annotations
+
+
+class CasspecError(Exception):
+    """Base of all errors meant for the user."""
+
+    exit_code = 2
+
+
+class UnknownModel(CasspecError):
+    """A path or name that holds no model."""
+
+
+class UnsupportedModel(CasspecError):
+    """A model family or configuration the lean forward does not cover."""
+
+
+class UnsupportedOption(CasspecError):
+    """A setting that this method, device or build cannot honour."""
+
+
+class ContextOverflow(CasspecError):
+    """A request that does not fit the model's context or the cache."""
+
+
+class ProfileMismatch(CasspecError):
+    """A profile that was calibrated for another model or device."""
+
+
+class ProfileNotFound(CasspecError):
+    """No stored profile under this ID, path or selection."""
+
+
+class SuiteError(CasspecError):
+    """A prompt suite that cannot be read; names the line."""
+
+
+class StorageError(CasspecError):
+    """A database that is missing, read-only, newer, corrupt or full."""

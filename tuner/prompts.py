@@ -1,0 +1,79 @@
+"""What a prompt suite consists of: prompts with a task and a half, hashed by content.
+
+Everything that is chosen is chosen on the tuning half, everything that is reported is measured on the reporting half. A
+prompt knows its half from the moment its suite is made, so that no later step can mix them up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from casspec.storage.schema import Document
+
+Half = Literal["tuning", "reporting"]
+
+HALVES_SEED = 0
+
+
+class Prompt(Document):
+    """One request of a suite. `turns` keeps a whole conversation; the first turn is what is decoded from."""
+
+    id: str
+    task: str
+    """What figures are grouped by."""
+    turns: tuple[str, ...]
+    half: Half
+    kind: Literal["text", "chat"] = "text"
+    """"chat" turns are instructions and go through the tokenizer's chat template where it has one."""
+
+    @property
+    def text(self) -> str:
+        return self.turns[0]
+
+
+class Suite(Document):
+    """Prompts of several tasks, in a fixed order. `content_hash()` covers prompts and halves, not the name."""
+
+    not_hashed: ClassVar[frozenset[str]] = frozenset({"name", "notes"})
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    notes: tuple[str, ...] = ()
+    """What a user should know about how this suite came about (entries left out, a missing task); one line each."""
+
+    def half(self, half: Half) -> tuple[Prompt, ...]:
+        return tuple(prompt for prompt in self.prompts if prompt.half == half)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks in order of first appearance."""
+        return tuple(dict.fromkeys(prompt.task for prompt in self.prompts))
+
+
+def assign_halves(tasks: Iterable[tuple[str, str]], seed: int = HALVES_SEED) -> dict[str, Half]:
+    """Splits (prompt id, task) pairs into halves within every task, by a seeded hash of the id.
+
+    The order of the pairs does not matter. Of an odd number of prompts the tuning half gets one more.
+    """
+    ids_by_task: defaultdict[str, list[str]] = defaultdict(list)
+    for prompt_id, task in tasks:
+        ids_by_task[task].append(prompt_id)
+    halves: dict[str, Half] = {}
+    for ids in ids_by_task.values():
+        ids.sort(key=lambda prompt_id: hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest())
+        for place, prompt_id in enumerate(ids):
+            halves[prompt_id] = "tuning" if place % 2 == 0 else "reporting"
+    return halves
+
+
+def prompt_ids(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """Token ids of the first turn; a chat prompt goes through the tokenizer's chat template when there is one."""
+    if prompt.kind == "chat" and getattr(tokenizer, "chat_template", None):
+        message = [{"role": "user", "content": prompt.text}]
+        return list(
+            tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
+        )
+    return list(tokenizer(prompt.text)["input_ids"])

@@ -1,0 +1,69 @@
+# Needs Python >= 3.11 with venv, and make; installs into $(VENV), nothing elsewhere.
+#
+#   make demo     install, then calibrate the bundled reference model
+#   make test     install what development needs, then run the tests
+#   make lint     style, format and types
+#   make bench    the long benchmark, and the tests that need a CUDA device
+#   make clean    remove what these made, the virtual environment included
+#
+# PYTHON       the interpreter the environment is made from
+# TORCH_INDEX  a package index for torch alone, for instance https://download.pytorch.org/whl/cpu
+#              or https://download.pytorch.org/whl/cu126 (`make clean` before changing it)
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PINS := constraints.txt
+INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint $(PINS)
+TYPED := build/typed
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+demo: $(STAMPS)/calibrate
+	@$(BIN)/casspec calibrate
+
+test: $(STAMPS)/dev
+	@$(BIN)/python -m pytest -q
+
+# Top-level folders carry other import names, so types are checked on an installed copy.
+lint: $(STAMPS)/dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@rm -rf $(TYPED) build/lib
+	@$(INSTALL) --no-build-isolation --no-deps --target $(TYPED) .
+	@cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p casspec
+
+bench: $(STAMPS)/dev
+	@$(BIN)/casspec bench
+	@$(BIN)/python -m pytest -q tests/gpu
+
+clean:
+	@rm -rf $(VENV) build dist casspec.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "casspec needs Python 3.11 or newer; name one: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Creating the virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: install Python's venv module (on Debian python3-venv)"; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/torch: $(PINS) | $(STAMPS)/python
+	@echo "Installing torch (a large download the first time)"
+	@$(INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+# torch brings the setuptools that casspec is built with, so nothing is fetched to build it.
+$(STAMPS)/calibrate: pyproject.toml $(PINS) $(STAMPS)/torch
+	@echo "Installing casspec"
+	@$(INSTALL) --no-build-isolation --editable '.[calibrate]'
+	@touch $@
+
+$(STAMPS)/dev: pyproject.toml $(PINS) $(STAMPS)/torch
+	@echo "Installing casspec and what its tests need"
+	@$(INSTALL) --no-build-isolation --editable '.[dev]'
+	@touch $(STAMPS)/calibrate $@

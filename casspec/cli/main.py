@@ -1,0 +1,146 @@
+"""The `casspec` command: a group that imports a command's module only when that command runs, and the one place where
+exceptions become exit codes.
+
+Importing torch or MLflow costs seconds, so this module imports click and the standard library only; the list shown by
+`casspec --help` comes from a table.
+
+Exit codes: 0 done, 1 a bug or a closed pipe, 2 an error the user can mend, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import click
+
+from casspec.storage.errors import CasspecError
+
+EXIT_BUG = 1
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+class Entry(NamedTuple):
+    """Where a command lives (a module that exposes `command`) and the line that lists it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS = {
+    "calibrate": Entry("casspec.cli.calibrate", "Profile, search drafters, store and benchmark a cascade."),
+    "generate": Entry("casspec.cli.generate", "Decode a prompt with a stored cascade and stream the text."),
+    "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
+    "profile": Entry("casspec.cli.profile", "Measure latency on this device and fit the latency model."),
+    "tune": Entry("casspec.cli.tune", "Search drafters and pick the cascade from measured latencies."),
+    "profiles": Entry("casspec.cli.profiles", "List, show, compare and delete stored cascade profiles."),
+    "export": Entry("casspec.cli.export", "Write a profile for another engine, or as JSON."),
+    "import": Entry("casspec.cli.import_", "Read a profile, or skip sets to start a search from."),
+    "db": Entry("casspec.cli.db", "Create, upgrade and check the database."),
+    "ui": Entry("casspec.cli.ui", "Browse calibrations in the MLflow interface."),
+    "reference": Entry("casspec.cli.reference", "Train the reference model and list its prompt suite."),
+}
+
+_EXTRA_OF_LIBRARY = {
+    "optuna": "calibrate",
+    "sklearn": "calibrate",
+    "sqlalchemy": "calibrate",
+    "alembic": "calibrate",
+    "mlflow": "calibrate",
+    "matplotlib": "calibrate",
+    "psycopg": "postgres",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when asked for, never to be listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        return importlib.import_module(entry.module).command if entry else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="casspec", prog_name="casspec")
+def casspec() -> None:
+    """Calibrate a language model once per device, then decode it faster and losslessly with a cascade of drafters."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs the command line (`sys.argv[1:]` unless `args` is given) and returns the exit code."""
+    try:
+        outcome = casspec.main(args=args, prog_name="casspec", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_BUG
+    except (KeyboardInterrupt, click.Abort) as interruption:
+        return _fail(interruption, _line("interrupted", str(interruption)), EXIT_INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as usage:
+        usage.show()
+        return EXIT_USER_ERROR
+    except Exception as error:
+        return _fail(error, *_describe(error))
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    """The line to print for an exception, and the exit code."""
+    if isinstance(error, CasspecError):
+        return _line("error", str(error)), error.exit_code
+    if isinstance(error, click.UsageError):
+        hint = f" (see `{error.ctx.command_path} --help`)" if error.ctx else ""
+        return _line("error", error.format_message().rstrip(".") + hint), EXIT_USER_ERROR
+    if isinstance(error, click.ClickException):
+        return _line("error", error.format_message()), EXIT_USER_ERROR
+    if isinstance(error, OSError) and (reason := _environment_fault(error)):
+        return _line("error", reason), EXIT_USER_ERROR
+    if (
+        isinstance(error, ModuleNotFoundError)
+        and (library := (error.name or "").partition(".")[0]) in _EXTRA_OF_LIBRARY
+    ):
+        extra = _EXTRA_OF_LIBRARY[library]
+        advice = f"this command needs {library}, which is not installed; run: pip install 'casspec[{extra}]'"
+        return _line("error", advice), EXIT_USER_ERROR
+    name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _line("error", f"{name} (this is a bug, run with CASSPEC_DEBUG=1)"), EXIT_BUG
+
+
+def _environment_fault(error: OSError) -> str | None:
+    """What the machine refused, when the fault lies with the machine and not with casspec."""
+    where = f" ({error.filename})" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk{where}; free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"not allowed to read or write{where}; check the permissions or name another place"
+    return None
+
+
+def _fail(error: BaseException, line: str, code: int) -> int:
+    if os.environ.get("CASSPEC_DEBUG") == "1":
+        traceback.print_exception(error)
+    click.echo(line, err=True)
+    return code
+
+
+def _line(prefix: str, text: str) -> str:
+    folded = " ".join(text.split())
+    return f"{prefix}: {folded}" if folded else prefix
+
+
+def _silence_stdout() -> None:
+    """The reader of our output has gone: keep the interpreter from failing again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,99 @@
+"""Options that several commands share, so that a word means the same everywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from casspec.storage.errors import UnsupportedOption
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+class DeviceType(click.ParamType[str]):
+    """`cpu`, `cuda` or `cuda:N`, checked by spelling; whether the device exists takes torch to know, see `check_device`."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+            self.fail(f"{value!r} is not a device; expected cpu, cuda or cuda:N", param, ctx)
+        return value
+
+
+storage_option = click.option(
+    "--storage",
+    metavar="URL",
+    envvar="CASSPEC_STORAGE",
+    show_envvar=True,
+    help="Database of calibrations, sqlite:///FILE or postgresql://...; by default SQLite in the user data directory.",
+)
+
+device_option = click.option(
+    "--device", type=DeviceType(), default="cpu", show_default=True, help="cpu, cuda or cuda:N.", metavar="DEVICE"
+)
+
+dtype_option = click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="auto",
+    show_default=True,
+    help="Precision of weights and cache; auto takes the checkpoint's own.",
+)
+
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default all cores available."
+)
+
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Seed of everything random."
+)
+
+
+def format_option(*choices: str) -> Callable[[Function], Function]:
+    """`--format`, passed to the command as `output_format`; the first of `choices` is the default."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(choices),
+        default=choices[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+def check_device(device: str) -> None:
+    """Raises UnsupportedOption where torch cannot use `device`. Imports torch."""
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        build = "this torch is built without CUDA" if torch.version.cuda is None else "torch finds no CUDA device"
+        raise UnsupportedOption(f"--device {device}: {build}; use --device cpu or install a torch that fits your GPU")
+    index = int(device.partition(":")[2] or 0)
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise UnsupportedOption(f"--device {device}: expected an index below {count}, the number of CUDA devices here")
+
+
+def apply_threads(threads: int | None) -> int:
+    """Sets how many CPU threads torch computes with and returns it; None takes every core this process may use."""
+    import torch
+
+    count = threads or available_cores()
+    torch.set_num_threads(count)
+    return count
+
+
+def available_cores() -> int:
+    """Cores this process may run on, which on a shared machine can be fewer than it has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -108,12 +108,7 @@ def _describe(error: Exception) -> tuple[str, int]:
         return _line("error", error.format_message()), EXIT_USER_ERROR
     if isinstance(error, OSError) and (reason := _environment_fault(error)):
         return _line("error", reason), EXIT_USER_ERROR
-    if (
-        isinstance(error, ModuleNotFoundError)
-        and (library := (error.name or "").partition(".")[0]) in _EXTRA_OF_LIBRARY
-    ):
-        extra = _EXTRA_OF_LIBRARY[library]
-        advice = f"this command needs {library}, which is not installed; run: pip install 'casspec[{extra}]'"
+    if isinstance(error, ModuleNotFoundError) and (advice := _missing_extra(error)):
         return _line("error", advice), EXIT_USER_ERROR
     name = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return _line("error", f"{name} (this is a bug, run with CASSPEC_DEBUG=1)"), EXIT_BUG
@@ -127,6 +122,15 @@ def _environment_fault(error: OSError) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"not allowed to read or write{where}; check the permissions or name another place"
     return None
+
+
+def _missing_extra(error: ModuleNotFoundError) -> str | None:
+    """How to install the library that a serving host goes without, when that is what is missing."""
+    library = (error.name or "").partition(".")[0]
+    if library not in _EXTRA_OF_LIBRARY:
+        return None
+    extra = _EXTRA_OF_LIBRARY[library]
+    return f"this command needs {library}, which is not installed; run: pip install 'casspec[{extra}]'"
 
 
 def _fail(error: BaseException, line: str, code: int) -> int:

@@ -17,7 +17,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class DeviceType(click.ParamType[str]):
-    """`cpu`, `cuda` or `cuda:N`, checked by spelling; whether the device exists takes torch to know, see `check_device`."""
+    """`cpu`, `cuda` or `cuda:N`, checked by spelling; whether it exists takes torch to know, see `check_device`."""
 
     name = "device"
 

@@ -88,6 +88,10 @@ def main(args: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return EXIT_BUG
     except (KeyboardInterrupt, click.Abort) as interruption:
+        if isinstance(
+            interruption.__cause__, EOFError
+        ):  # click takes any EOFError for Ctrl-D; a truncated file is none
+            return _fail(interruption.__cause__, *_describe(interruption.__cause__))
         return _fail(interruption, _line("interrupted", str(interruption)), EXIT_INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as usage:
         usage.show()

@@ -1,0 +1,88 @@
+"""Shared options: what they accept, and that a missing device is refused in one line."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from casspec.cli import options
+from casspec.storage.errors import UnsupportedOption
+
+
+@click.command()
+@options.storage_option
+@options.device_option
+@options.dtype_option
+@options.threads_option
+@options.seed_option
+@options.format_option("table", "json")
+def show(**values: object) -> None:
+    click.echo(repr(values))
+
+
+def parsed(*arguments: str, **environment: str) -> dict[str, object]:
+    result = CliRunner().invoke(show, arguments, env=environment)
+    assert result.exit_code == 0, result.output
+    return eval(result.output)
+
+
+def test_defaults() -> None:
+    assert parsed() == {
+        "storage": None,
+        "device": "cpu",
+        "dtype": "auto",
+        "threads": None,
+        "seed": 0,
+        "output_format": "table",
+    }
+
+
+def test_storage_comes_from_the_environment_unless_named() -> None:
+    assert parsed(CASSPEC_STORAGE="sqlite:///a.db")["storage"] == "sqlite:///a.db"
+    assert parsed("--storage", "sqlite:///b.db", CASSPEC_STORAGE="sqlite:///a.db")["storage"] == "sqlite:///b.db"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:3"])
+def test_devices_pass_as_they_are_spelt(device: str) -> None:
+    assert parsed("--device", device)["device"] == device
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--device", "gpu"), ("--device", "cuda:"), ("--dtype", "int8"), ("--threads", "0"), ("--format", "xml")],
+)
+def test_values_outside_the_choice_are_refused(arguments: tuple[str, str]) -> None:
+    assert CliRunner().invoke(show, arguments).exit_code == 2
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
+    torch = pytest.importorskip("torch")
+    cuda = SimpleNamespace(is_available=lambda: devices > 0, device_count=lambda: devices)
+    monkeypatch.setattr(torch, "cuda", cuda)
+
+
+def test_cuda_without_a_device_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cuda(monkeypatch, devices=0)
+    with pytest.raises(UnsupportedOption, match="--device cpu"):
+        options.check_device("cuda")
+
+
+def test_an_index_past_the_last_device_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cuda(monkeypatch, devices=2)
+    options.check_device("cuda:1")
+    with pytest.raises(UnsupportedOption, match="below 2"):
+        options.check_device("cuda:2")
+
+
+def test_threads_named_are_the_threads_torch_computes_with() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        assert options.apply_threads(2) == 2
+        assert torch.get_num_threads() == 2
+        assert options.apply_threads(None) == options.available_cores()
+    finally:
+        torch.set_num_threads(before)

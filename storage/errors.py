@@ -1,7 +1,8 @@
-"""The errors casspec raises on purpose. Each message says what was wrong, what was expected and what to do next, in one line.
+"""The errors casspec raises on purpose. Each message says what was wrong, what was expected and what to do next, in
+one line.
 
-The command line prints such a message as it stands and exits with `exit_code`; anything else is a bug and shows a traceback
-only with `CASSPEC_DEBUG=1`. They live on the lowest floor so that every floor can raise them.
+The command line prints such a message as it stands and exits with `exit_code`; anything else is a bug and shows a
+traceback only with `CASSPEC_DEBUG=1`. They live on the lowest floor so that every floor can raise them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The documents that cross floors: frozen, versioned, with one canonical JSON and one content hash each.
 
-Everything casspec learns about a model on a device is one of these. They are what the database stores, what `casspec export`
-writes and what the runtime reads. This module imports neither torch nor sqlalchemy, so that a serving host can read a profile
-with the base install.
+Everything casspec learns about a model on a device is one of these. They are what the database stores, what `casspec
+export` writes and what the runtime reads. This module imports neither torch nor sqlalchemy, so that a serving host can
+read a profile with the base install.
 
 Times are milliseconds and sizes bytes throughout; units stand in the names.
 """
@@ -14,7 +14,7 @@ import json
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION = 1
 """Version of every document below; raised when a field changes meaning or goes away."""
@@ -131,12 +131,10 @@ class SkipSet(Document):
     attention: tuple[int, ...] = ()
     mlp: tuple[int, ...] = ()
 
-    @model_validator(mode="before")
+    @field_validator("attention", "mlp")
     @classmethod
-    def _sorted(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return {key: tuple(sorted(set(value))) for key, value in data.items()}
-        return data
+    def _sorted(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(layers)))
 
     def __len__(self) -> int:
         return len(self.attention) + len(self.mlp)
@@ -146,7 +144,9 @@ class SkipSet(Document):
         for name, indices in (("attention", self.attention), ("mlp", self.mlp)):
             wrong = [i for i in indices if not 0 <= i < n_layers]
             if wrong:
-                raise ValueError(f"{name} layers {wrong} do not exist in a model of {n_layers} layers (0..{n_layers - 1})")
+                raise ValueError(
+                    f"{name} layers {wrong} do not exist in a model of {n_layers} layers (0..{n_layers - 1})"
+                )
         return self
 
 
@@ -235,7 +235,8 @@ class LatencySample(Document):
 class LatencyModel(Document):
     """Regression of forward time on roofline features, as plain coefficients, with its cross-validated error.
 
-    time_ms = sum_i coefficients[i] * feature_i(point); `features` names the feature functions of `runtime/latency.py`, in order.
+    time_ms = sum_i coefficients[i] * feature_i(point); `features` names the feature functions of `runtime/latency.py`,
+    in order.
     """
 
     kind: Literal["bayesian-linear"] = "bayesian-linear"

@@ -1,0 +1,17 @@
+"""How Alembic reaches our database: the connection of `casspec.storage.migrations`, inside its transaction."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from casspec.storage.migrations import VERSION_TABLE
+from casspec.storage.tables import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    version_table=VERSION_TABLE,
+    render_as_batch=True,  # SQLite alters a table by rebuilding it
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,237 @@
+"""The part of the repository that a calibration fills: what was measured and found out so far.
+
+Saving is idempotent: a row is identified by the calibration and what was measured, the first value saved stays, and
+every `save_*` returns the document that is stored. So a resumed run, or two processes at once, end with the same rows
+as one uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from casspec.storage.database import Database
+from casspec.storage.rows import canonical_json, insert_once, now, sha256_of
+from casspec.storage.schema import (
+    DeviceCeilings,
+    DeviceFingerprint,
+    Document,
+    DrafterCandidate,
+    LatencyModel,
+    LatencySample,
+    ModelFingerprint,
+)
+from casspec.storage.tables import (
+    Base,
+    CalibrationRow,
+    CandidateRow,
+    DeviceRow,
+    LatencyModelRow,
+    LatencySampleRow,
+    ModelRow,
+    StageDocumentRow,
+)
+
+D = TypeVar("D", bound=Document)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A handle on one calibration: pass its `calibration_id` to whatever saves or reads measurements.
+
+    `attempt` counts from 1; a forced repetition with the same inputs is the next one.
+    """
+
+    calibration_id: str
+    attempt: int
+    status: Literal["running", "finished"]
+
+
+class Measurements:
+    """Calibrations, and the documents that belong to one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def calibration(
+        self,
+        model: ModelFingerprint,
+        device: DeviceFingerprint,
+        dtype: str,
+        settings: Mapping[str, Any],
+        *,
+        force: bool = False,
+    ) -> Calibration:
+        """The newest calibration of exactly these inputs, running or finished; created when there is none.
+
+        `settings`: JSON values, everything else that decides the outcome (suite hash, seed, budgets ...). `force`
+        always starts a new attempt, and earlier ones stay; an interrupted forced attempt is the newest one, so the
+        next call without `force` continues it.
+        """
+        key = calibration_key(model, device, dtype, settings)
+        with self._database.writing() as session:
+            newest = newest_attempt(session, key)
+            if newest is not None and not force:
+                return _handle(newest)
+            attempt = newest.attempt + 1 if newest else 1
+            _save_device(session, device)
+            insert_once(
+                session,
+                ModelRow,
+                model_hash=model.content_hash(),
+                name=model.name,
+                family=model.family,
+                n_layers=model.n_layers,
+                document=model.canonical_json(),
+            )
+            insert_once(
+                session,
+                CalibrationRow,
+                calibration_id=f"{key[:16]}-{attempt}",
+                key=key,
+                attempt=attempt,
+                model_hash=model.content_hash(),
+                device_hash=device.content_hash(),
+                dtype=dtype,
+                settings=canonical_json(dict(settings)),
+                started_at=now(),
+            )
+            created = newest_attempt(session, key)
+            assert created is not None
+            return _handle(created)
+
+    def save_device(self, device: DeviceFingerprint) -> None:
+        """Stores the device; measured ceilings replace the ones stored before."""
+        with self._database.writing() as session:
+            _save_device(session, device)
+
+    def device_ceilings(self, device: DeviceFingerprint) -> DeviceCeilings | None:
+        """The ceilings last measured on this device, None before the first time."""
+        with self._database.reading() as session:
+            row = session.get(DeviceRow, device.content_hash())
+            return DeviceCeilings.model_validate_json(row.ceilings) if row and row.ceilings else None
+
+    def save_latency_sample(self, calibration_id: str, sample: LatencySample) -> LatencySample:
+        """Identified by its point."""
+        return self._save_once(
+            sample,
+            LatencySampleRow,
+            {"calibration_id": calibration_id, "point": sample.point.canonical_json()},
+            position=sample.order,
+            n=sample.measurement.n,
+            median_ms=sample.measurement.median_ms,
+            spread=sample.measurement.spread,
+        )
+
+    def latency_samples(self, calibration_id: str) -> list[LatencySample]:
+        """In the order they were measured."""
+        statement = (
+            select(LatencySampleRow.document)
+            .where(LatencySampleRow.calibration_id == calibration_id)
+            .order_by(LatencySampleRow.position, LatencySampleRow.point)
+        )
+        return self._documents(LatencySample, statement)
+
+    def save_latency_model(self, calibration_id: str, model: LatencyModel) -> LatencyModel:
+        """One a calibration."""
+        key = {"calibration_id": calibration_id}
+        return self._save_once(model, LatencyModelRow, key, cv_median_error=model.cv_median_error)
+
+    def latency_model(self, calibration_id: str) -> LatencyModel | None:
+        statement = select(LatencyModelRow.document).where(LatencyModelRow.calibration_id == calibration_id)
+        return next(iter(self._documents(LatencyModel, statement)), None)
+
+    def save_candidate(self, calibration_id: str, candidate: DrafterCandidate) -> DrafterCandidate:
+        """Identified by its plan: skip set and precision."""
+        precision = str(candidate.quantization.precision)
+        return self._save_once(
+            candidate,
+            CandidateRow,
+            {"calibration_id": calibration_id, "plan_hash": sha256_of([candidate.skip.canonical_json(), precision])},
+            n_skipped=len(candidate.skip),
+            precision=precision,
+            acceptance=candidate.acceptance,
+            cost=candidate.cost,
+            source=candidate.source,
+            saved_at=now(),
+        )
+
+    def candidates(self, calibration_id: str) -> list[DrafterCandidate]:
+        """In the order they were evaluated."""
+        statement = (
+            select(CandidateRow.document)
+            .where(CandidateRow.calibration_id == calibration_id)
+            .order_by(CandidateRow.saved_at, CandidateRow.plan_hash)
+        )
+        return self._documents(DrafterCandidate, statement)
+
+    def put_document(self, calibration_id: str, kind: str, key: str, value: Any) -> Any:
+        """Keeps a JSON value under (calibration, kind, key) and returns the one that is stored, the first ever put."""
+        with self._database.writing() as session:
+            return keep_document(session, calibration_id, kind, key, value)
+
+    def get_document(self, calibration_id: str, kind: str, key: str) -> Any | None:
+        """The value kept under (calibration, kind, key), None when there is none."""
+        with self._database.reading() as session:
+            row = session.get(StageDocumentRow, {"calibration_id": calibration_id, "kind": kind, "key": key})
+            return None if row is None else json.loads(row.document)
+
+    def documents(self, calibration_id: str, kind: str) -> dict[str, Any]:
+        """All values of a kind, by key."""
+        with self._database.reading() as session:
+            rows = session.scalars(
+                select(StageDocumentRow)
+                .where(StageDocumentRow.calibration_id == calibration_id, StageDocumentRow.kind == kind)
+                .order_by(StageDocumentRow.key)
+            )
+            return {row.key: json.loads(row.document) for row in rows}
+
+    def _save_once(self, document: D, table: type[Base], key: dict[str, str], **values: Any) -> D:
+        with self._database.writing() as session:
+            insert_once(session, table, **key, **values, document=document.canonical_json())
+            stored = session.scalar(select(table.__table__.c.document).filter_by(**key))
+            return type(document).model_validate_json(str(stored))
+
+    def _documents(self, kind: type[D], statement: Any) -> list[D]:
+        with self._database.reading() as session:
+            return [kind.model_validate_json(text) for text in session.scalars(statement)]
+
+
+def calibration_key(model: ModelFingerprint, device: DeviceFingerprint, dtype: str, settings: Mapping[str, Any]) -> str:
+    """What makes two calibrations the same one."""
+    return sha256_of([model.content_hash(), device.content_hash(), dtype, dict(settings)])
+
+
+def newest_attempt(session: Session, key: str) -> CalibrationRow | None:
+    newest = select(func.max(CalibrationRow.attempt)).where(CalibrationRow.key == key).scalar_subquery()
+    return session.scalar(select(CalibrationRow).where(CalibrationRow.key == key, CalibrationRow.attempt == newest))
+
+
+def keep_document(session: Session, calibration_id: str, kind: str, key: str, value: Any) -> Any:
+    """`Measurements.put_document` inside a unit of work that does more."""
+    names = {"calibration_id": calibration_id, "kind": kind, "key": key}
+    insert_once(session, StageDocumentRow, **names, document=canonical_json(value))
+    return json.loads(session.get_one(StageDocumentRow, names).document)
+
+
+def _save_device(session: Session, device: DeviceFingerprint) -> None:
+    identity = device.model_copy(update={"ceilings": None})
+    insert_once(
+        session,
+        DeviceRow,
+        device_hash=device.content_hash(),
+        kind=device.kind,
+        name=device.name,
+        document=identity.canonical_json(),
+    )
+    if device.ceilings is not None:
+        session.get_one(DeviceRow, device.content_hash()).ceilings = device.ceilings.canonical_json()
+
+
+def _handle(row: CalibrationRow) -> Calibration:
+    return Calibration(row.calibration_id, row.attempt, "running" if row.finished_at is None else "finished")

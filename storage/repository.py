@@ -1,0 +1,213 @@
+"""Documents in, documents out: with `measurements` the only code that touches the tables.
+
+`Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported search
+seeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from casspec.storage.errors import ProfileNotFound, StorageError
+from casspec.storage.measurements import Calibration, Measurements, calibration_key, keep_document, newest_attempt
+from casspec.storage.rows import insert_once, insert_or_replace, now
+from casspec.storage.schema import (
+    Artifact,
+    BenchReport,
+    CascadeProfile,
+    DeviceFingerprint,
+    ModelFingerprint,
+    SkipSet,
+)
+from casspec.storage.tables import ArtifactRow, BenchReportRow, CalibrationRow, ProfileRow, SeedRow, StageDocumentRow
+
+__all__ = ["Calibration", "Repository", "Seed"]
+
+ARTIFACT_KIND = "artifact"
+"""Stage documents of this kind say which artifacts a calibration made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """A skip set from elsewhere, to be tried first by a search."""
+
+    name: str
+    n_layers: int
+    skip: SkipSet
+
+
+class Repository(Measurements):
+    """All stored documents of one database."""
+
+    # -------------------------------------------------------------------------------------------------------- profiles
+
+    def save_profile(self, calibration_id: str | None, profile: CascadeProfile) -> CascadeProfile:
+        """Stores a profile under its content hash; without a calibration it is an imported one.
+
+        A calibration keeps its first profile, which is returned; equal content keeps the one stored before.
+        """
+        with self._database.writing() as session:
+            calibration = None if calibration_id is None else self._calibration(session, calibration_id)
+            if calibration is not None and calibration.profile_hash is not None:
+                return _profile(session.get_one(ProfileRow, calibration.profile_hash))
+            profile_hash = profile.content_hash()
+            insert_once(
+                session,
+                ProfileRow,
+                profile_hash=profile_hash,
+                model_hash=profile.model.content_hash(),
+                device_hash=profile.device.content_hash(),
+                dtype=profile.dtype,
+                saved_at=now(),
+                document=profile.canonical_json(),
+            )
+            if calibration is not None:
+                calibration.profile_hash = profile_hash
+            return _profile(session.get_one(ProfileRow, profile_hash))
+
+    def finish(self, calibration_id: str) -> None:
+        """Marks a calibration whose profile is saved as finished: from now on it answers from the store.
+
+        Raises StorageError when it has no profile.
+        """
+        with self._database.writing() as session:
+            row = self._calibration(session, calibration_id)
+            if row.profile_hash is None:
+                raise StorageError(f"calibration {calibration_id} has no profile yet: run `casspec calibrate` again")
+            row.finished_at = row.finished_at or now()
+
+    def finished_profile(
+        self, model: ModelFingerprint, device: DeviceFingerprint, dtype: str, settings: Mapping[str, Any]
+    ) -> CascadeProfile | None:
+        """The profile of the newest calibration of these inputs; None when that one does not exist or still runs."""
+        with self._database.reading() as session:
+            newest = newest_attempt(session, calibration_key(model, device, dtype, settings))
+            if newest is None or newest.finished_at is None or newest.profile_hash is None:
+                return None
+            return _profile(session.get_one(ProfileRow, newest.profile_hash))
+
+    def profile(self, selection: str) -> CascadeProfile:
+        """The profile with this ID or unique beginning of one, or the `latest` stored. Raises ProfileNotFound."""
+        with self._database.reading() as session:
+            return _profile(self._find(session, selection))
+
+    def profiles(self) -> list[CascadeProfile]:
+        """All profiles, the latest first."""
+        newest_first = select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash)
+        return self._documents(CascadeProfile, newest_first)
+
+    def delete_profile(self, selection: str) -> CascadeProfile:
+        """Deletes a profile with its bench reports, its calibrations' measurements, and artifacts nobody else names."""
+        with self._database.writing() as session:
+            row = self._find(session, selection)
+            profile, profile_hash = _profile(row), row.profile_hash
+            session.execute(delete(CalibrationRow).where(CalibrationRow.profile_hash == profile_hash))
+            session.execute(delete(ProfileRow).where(ProfileRow.profile_hash == profile_hash))
+            unused = {artifact.sha256 for artifact in profile.artifacts} - _named_artifacts(session)
+            session.execute(delete(ArtifactRow).where(ArtifactRow.sha256.in_(unused)))
+            return profile
+
+    def _calibration(self, session: Session, calibration_id: str) -> CalibrationRow:
+        row = session.get(CalibrationRow, calibration_id, with_for_update=True)
+        if row is None:
+            raise StorageError(
+                f"calibration {calibration_id} is not in {self._database}: start `casspec calibrate` again"
+            )
+        return row
+
+    def _find(self, session: Session, selection: str) -> ProfileRow:
+        if selection == "latest":
+            newest_first = select(ProfileRow).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash)
+            latest = session.scalar(newest_first.limit(1))
+            if latest is None:
+                raise ProfileNotFound(f"no profile is stored in {self._database} yet: run `casspec calibrate` first")
+            return latest
+        starts = ProfileRow.profile_hash.startswith(selection.lower(), autoescape=True)
+        found = session.scalars(select(ProfileRow).where(starts).limit(4)).all() if selection else []
+        if not found:
+            raise ProfileNotFound(
+                f"no profile {selection!r} in {self._database}: `casspec profiles list` shows the stored IDs"
+            )
+        if len(found) > 1:
+            some = ", ".join(sorted(row.profile_hash[:12] for row in found[:3])) + (" ..." if len(found) > 3 else "")
+            raise ProfileNotFound(f"profile {selection!r} is ambiguous ({some}): give more digits of the ID")
+        return found[0]
+
+    # ------------------------------------------------------------------------------------------------------- artifacts
+
+    def save_artifact(self, name: str, content: bytes, calibration_id: str | None = None) -> Artifact:
+        """Stores bytes under their hash; with a calibration, its first artifact of that name stays and is returned."""
+        artifact = Artifact(name=name, sha256=hashlib.sha256(content).hexdigest(), n_bytes=len(content))
+        with self._database.writing() as session:
+            if calibration_id is not None:
+                document = artifact.model_dump(mode="json")
+                kept = Artifact.model_validate(keep_document(session, calibration_id, ARTIFACT_KIND, name, document))
+                if kept != artifact:
+                    return kept
+            insert_once(session, ArtifactRow, sha256=artifact.sha256, n_bytes=artifact.n_bytes, content=content)
+        return artifact
+
+    def artifact(self, sha256: str) -> bytes | None:
+        """The bytes with this hash, None when they are not stored here."""
+        with self._database.reading() as session:
+            return session.scalar(select(ArtifactRow.content).where(ArtifactRow.sha256 == sha256))
+
+    # ----------------------------------------------------------------------------------------------------------- bench
+
+    def save_bench(self, profile_id: str | None, report: BenchReport) -> BenchReport:
+        """Identified by its content; `profile_id` None for methods measured without a profile."""
+        with self._database.writing() as session:
+            insert_once(
+                session,
+                BenchReportRow,
+                report_hash=report.content_hash(),
+                profile_hash=None if profile_id is None else self._find(session, profile_id).profile_hash,
+                saved_at=now(),
+                document=report.canonical_json(),
+            )
+        return report
+
+    def bench_reports(self, profile_id: str | None = None) -> list[BenchReport]:
+        """The reports of one profile, or all; the latest first."""
+        statement = select(BenchReportRow.document).order_by(BenchReportRow.saved_at.desc())
+        with self._database.reading() as session:
+            if profile_id is not None:
+                statement = statement.where(BenchReportRow.profile_hash == self._find(session, profile_id).profile_hash)
+            return [BenchReport.model_validate_json(text) for text in session.scalars(statement)]
+
+    # ----------------------------------------------------------------------------------------------------------- seeds
+
+    def save_seed(self, name: str, skip: SkipSet, n_layers: int) -> None:
+        """Stores a skip set to start searches from; the same name for as many layers is replaced.
+
+        Raises ValueError when an index does not exist in a model of `n_layers` layers.
+        """
+        document = skip.check(n_layers).canonical_json()
+        with self._database.writing() as session:
+            insert_or_replace(session, SeedRow, {"name": name, "n_layers": n_layers}, skip_set=document)
+
+    def seeds(self, n_layers: int) -> list[Seed]:
+        """The imported skip sets that fit a model of `n_layers` layers, by name."""
+        with self._database.reading() as session:
+            rows = session.scalars(select(SeedRow).where(SeedRow.n_layers == n_layers).order_by(SeedRow.name))
+            return [Seed(row.name, row.n_layers, SkipSet.model_validate_json(row.skip_set)) for row in rows]
+
+
+def _profile(row: ProfileRow) -> CascadeProfile:
+    return CascadeProfile.model_validate_json(row.document)
+
+
+def _named_artifacts(session: Session) -> set[str]:
+    """Hashes that any stored profile or calibration still refers to."""
+    profiles = [_profile(row) for row in session.scalars(select(ProfileRow))]
+    made = session.scalars(select(StageDocumentRow.document).where(StageDocumentRow.kind == ARTIFACT_KIND))
+    return {artifact.sha256 for profile in profiles for artifact in profile.artifacts} | {
+        json.loads(document)["sha256"] for document in made
+    }

@@ -1,0 +1,159 @@
+"""The tables: for each document its natural key, the few values one wants to query, and the document itself as
+canonical JSON.
+
+The natural key is the primary key everywhere (what was calibrated, what was measured), so that saving twice is saving
+once and a resumed run can neither lose nor double a row.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+HASH = String(64)
+TIME = String(40)
+"""UTC, ISO 8601 with microseconds: sorts as text."""
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {float: Double()}  # noqa: RUF012
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class DeviceRow(Base):
+    __tablename__ = "devices"
+
+    device_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    document: Mapped[str] = mapped_column(Text)
+    """Without the ceilings, which are measured anew and no part of the identity."""
+    ceilings: Mapped[str | None] = mapped_column(Text)
+
+
+class ModelRow(Base):
+    __tablename__ = "models"
+
+    model_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    family: Mapped[str]
+    n_layers: Mapped[int]
+    document: Mapped[str] = mapped_column(Text)
+
+
+class CalibrationRow(Base):
+    __tablename__ = "calibrations"
+    __table_args__ = (UniqueConstraint("key", "attempt"),)
+
+    calibration_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(HASH)
+    attempt: Mapped[int]
+    model_hash: Mapped[str] = mapped_column(ForeignKey("models.model_hash"))
+    device_hash: Mapped[str] = mapped_column(ForeignKey("devices.device_hash"))
+    dtype: Mapped[str]
+    settings: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[str] = mapped_column(TIME)
+    finished_at: Mapped[str | None] = mapped_column(TIME)
+    profile_hash: Mapped[str | None] = mapped_column(ForeignKey("profiles.profile_hash"))
+
+
+class LatencySampleRow(Base):
+    __tablename__ = "latency_samples"
+
+    calibration_id: Mapped[str] = mapped_column(
+        ForeignKey("calibrations.calibration_id", ondelete="CASCADE"), primary_key=True
+    )
+    point: Mapped[str] = mapped_column(primary_key=True)
+    """Canonical JSON of the LatencyPoint."""
+    position: Mapped[int]
+    n: Mapped[int]
+    median_ms: Mapped[float]
+    spread: Mapped[float]
+    document: Mapped[str] = mapped_column(Text)
+
+
+class LatencyModelRow(Base):
+    __tablename__ = "latency_models"
+
+    calibration_id: Mapped[str] = mapped_column(
+        ForeignKey("calibrations.calibration_id", ondelete="CASCADE"), primary_key=True
+    )
+    cv_median_error: Mapped[float]
+    document: Mapped[str] = mapped_column(Text)
+
+
+class CandidateRow(Base):
+    __tablename__ = "drafter_candidates"
+
+    calibration_id: Mapped[str] = mapped_column(
+        ForeignKey("calibrations.calibration_id", ondelete="CASCADE"), primary_key=True
+    )
+    plan_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    """Hash of skip set and precision."""
+    n_skipped: Mapped[int]
+    precision: Mapped[str]
+    acceptance: Mapped[float]
+    cost: Mapped[float]
+    source: Mapped[str]
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class StageDocumentRow(Base):
+    """Outputs of calibration stages, kept so that a resumed run starts after the last finished one."""
+
+    __tablename__ = "stage_documents"
+
+    calibration_id: Mapped[str] = mapped_column(
+        ForeignKey("calibrations.calibration_id", ondelete="CASCADE"), primary_key=True
+    )
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class ArtifactRow(Base):
+    __tablename__ = "artifacts"
+
+    sha256: Mapped[str] = mapped_column(HASH, primary_key=True)
+    n_bytes: Mapped[int]
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class ProfileRow(Base):
+    __tablename__ = "profiles"
+    __table_args__ = (Index(None, "saved_at"),)
+
+    profile_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    model_hash: Mapped[str] = mapped_column(HASH)
+    device_hash: Mapped[str] = mapped_column(HASH)
+    dtype: Mapped[str]
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class BenchReportRow(Base):
+    __tablename__ = "bench_reports"
+    __table_args__ = (Index(None, "profile_hash"),)
+
+    report_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    profile_hash: Mapped[str | None] = mapped_column(ForeignKey("profiles.profile_hash", ondelete="CASCADE"))
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class SeedRow(Base):
+    """Skip sets from elsewhere, tried first by a search over a model of as many layers."""
+
+    __tablename__ = "search_seeds"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    n_layers: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    skip_set: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,140 @@
+"""Online acceptance estimates: how likely is a candidate token with this evidence to be the target's token?
+
+One cell a kind of evidence. A cell starts from a prior (the profile's counts, else a built-in curve) held as pseudo-counts, and
+decayed counts of what verification showed move it. Only candidates under a visited node are trials: below a rejected node nothing
+is known, and counting that as failure would bias every estimate downwards. All candidates under a visited node are trials, those
+that were never verified too, because the target's token there is known: retrieval is scored in shadow for free.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from math import exp
+from typing import Literal
+
+from casspec.storage.schema import AcceptanceCell, AcceptancePrior
+
+Mode = Literal["greedy", "sample"]
+
+PRIOR_STRENGTH = 24.0
+"""Pseudo-trials a prior counts for, at most."""
+DECAY = 0.995
+"""Weight a cell's older trials keep when a new one arrives."""
+
+# Retrieval evidence ---------------------------------------------------------------------------------------------------
+
+MATCH_EDGES = (1, 2, 3, 4, 6, 9, 14)
+"""Lower edges of the match-length buckets; below the first is "no match, row of the stored matrix"."""
+GAP_EDGES = (-6.0, -4.0, -2.5, -1.5, -0.75, 0.0, 0.75, 1.5, 2.5, 4.0, 6.0)
+"""Edges, in nats, of a candidate's perturbed score minus the best other candidate's."""
+N_MATCH = len(MATCH_EDGES) + 1
+N_GAP = len(GAP_EDGES) + 2
+UNSCORED = N_GAP - 1
+"""Gap bucket of a literal continuation that the recycled row does not list."""
+LITERAL_STATES = 3
+"""0: the matched text continues with another token; 1: with this one; 2: nothing matched, or no text follows."""
+
+MATCH_BUCKET = tuple(bisect_right(MATCH_EDGES, length) for length in range(64))
+
+
+def match_bucket(length: int) -> int:
+    return MATCH_BUCKET[length] if length < 64 else N_MATCH - 1
+
+
+def gap_bucket(gap: float) -> int:
+    return bisect_right(GAP_EDGES, gap)
+
+
+def retrieval_cell(match: int, literal: int, gap: int) -> int:
+    """Index of a retrieval cell from its three buckets."""
+    return (match * LITERAL_STATES + literal) * N_GAP + gap
+
+
+N_RETRIEVAL_CELLS = N_MATCH * LITERAL_STATES * N_GAP
+
+# Self-drafter evidence ------------------------------------------------------------------------------------------------
+
+CONFIDENCE_EDGES = (-2.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0)
+"""Edges, in nats, of the same gap taken in the self-drafter's own perturbed scores."""
+N_CONFIDENCE = len(CONFIDENCE_EDGES) + 1
+
+
+def confidence_bucket(gap: float) -> int:
+    return bisect_right(CONFIDENCE_EDGES, gap)
+
+
+class AcceptanceTable:
+    """Cells with running estimates, indexed by a small integer.
+
+    Attributes:
+        estimate: list[float], the probability each cell stands for now.
+    """
+
+    def __init__(self, name: str, prior_means: list[float], prior: AcceptancePrior | None = None) -> None:
+        self.name = name
+        size = len(prior_means)
+        self._start_trials = [PRIOR_STRENGTH / 4] * size
+        self._start_accepted = [mean * PRIOR_STRENGTH / 4 for mean in prior_means]
+        if prior is not None:
+            self._load(prior)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the prior."""
+        self._trials = list(self._start_trials)
+        self._accepted = list(self._start_accepted)
+        self.estimate = [accepted / trials for accepted, trials in zip(self._accepted, self._trials, strict=True)]
+
+    def update(self, cell: int, accepted: bool) -> None:
+        """Counts one trial."""
+        trials = self._trials[cell] * DECAY + 1.0
+        hits = self._accepted[cell] * DECAY + accepted
+        self._trials[cell], self._accepted[cell] = trials, hits
+        self.estimate[cell] = hits / trials
+
+    def _load(self, prior: AcceptancePrior) -> None:
+        prefix = f"{self.name}:"
+        for cell in prior.cells:
+            if not cell.key.startswith(prefix):
+                continue
+            index = int(cell.key[len(prefix) :])
+            if index < len(self._start_trials):
+                # The built-in curve fills in where few trials were counted; many are scaled down to stay movable.
+                trials = self._start_trials[index] + cell.trials
+                accepted = self._start_accepted[index] + cell.accepted
+                scale = min(1.0, PRIOR_STRENGTH / trials)
+                self._start_trials[index], self._start_accepted[index] = trials * scale, accepted * scale
+
+
+class CellCounter:
+    """Undecayed counts by cell: how priors are made on the tuning half."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, list[float]] = {}
+
+    def add(self, table: str, cell: int, accepted: bool) -> None:
+        counts = self._counts.setdefault(f"{table}:{cell}", [0.0, 0.0])
+        counts[0] += accepted
+        counts[1] += 1
+
+    def cells(self) -> Iterable[AcceptanceCell]:
+        return [AcceptanceCell(key=key, accepted=hits, trials=trials) for key, (hits, trials) in sorted(self._counts.items())]
+
+
+def retrieval_prior_means() -> list[float]:
+    """Built-in start values, for use without a profile: rising with the gap, the match length and a literal match."""
+    means = []
+    for match in range(N_MATCH):
+        for literal in range(LITERAL_STATES):
+            for gap in range(N_GAP):
+                centre = 0.0 if gap == UNSCORED else (*GAP_EDGES, 8.0)[gap] - 0.5
+                strength = 0.35 * match + (1.2 if literal == 1 else -0.6 if literal == 0 else 0.0) - 1.6
+                means.append(1 / (1 + exp(-(0.55 * centre + strength))))
+    return means
+
+
+def self_prior_means(acceptance: float) -> list[float]:
+    """Start values of a self-drafter's confidence cells around its offline `acceptance`."""
+    odds = max(acceptance, 1e-3) / max(1 - acceptance, 1e-3)
+    return [odds * lift / (1 + odds * lift) for lift in (0.02, 0.1, 0.3, 0.5, 0.8, 1.5, 3.0, 6.0, 12.0)]

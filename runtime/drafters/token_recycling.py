@@ -1,0 +1,75 @@
+"""Token recycling: the target's own top successors, kept from earlier forwards and proposed again (Luo et al. 2024).
+
+A matrix holds, for every token, the ids and logits of the target's top successors the last time that token was seen. It starts
+from the matrix recorded in calibration and is refreshed by prefill and verification. Keeping the logits, not only the order, lets
+the row be perturbed with the same noise as the target's: under sampling the proposals then follow the sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+WIDTH = 8
+"""Successors kept for a token, as published."""
+
+Row = tuple[list[int], list[float]]
+"""Token ids and raw logits of the top successors, best first."""
+
+
+@dataclass(frozen=True)
+class RecyclingMatrix:
+    """Start state recorded in calibration: `token_ids` int32 and `logits` float32 [vocab, WIDTH]; unseen rows are -1."""
+
+    token_ids: np.ndarray
+    logits: np.ndarray
+
+    @classmethod
+    def empty(cls, vocab_size: int) -> RecyclingMatrix:
+        return cls(np.full((vocab_size, WIDTH), -1, np.int32), np.zeros((vocab_size, WIDTH), np.float32))
+
+    def to_bytes(self) -> bytes:
+        """int32 [vocab, WIDTH] then float32 [vocab, WIDTH], little endian, no header."""
+        return self.token_ids.astype("<i4").tobytes() + self.logits.astype("<f4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, vocab_size: int) -> RecyclingMatrix:
+        """Raises ValueError when the size is not that of `vocab_size` tokens."""
+        half = vocab_size * WIDTH * 4
+        if len(content) != 2 * half:
+            raise ValueError(f"a recycling matrix of {vocab_size} tokens has {2 * half} bytes, not {len(content)}")
+        ids = np.frombuffer(content[:half], "<i4").reshape(vocab_size, WIDTH)
+        return cls(ids, np.frombuffer(content[half:], "<f4").reshape(vocab_size, WIDTH))
+
+
+class TokenRecycling:
+    """Rows refreshed in this request over the matrix of the profile."""
+
+    name = "token-recycling"
+
+    def __init__(self, matrix: RecyclingMatrix | None = None) -> None:
+        self._matrix = matrix
+        self._fresh: dict[int, Row] = {}
+        self._stored: dict[int, Row | None] = {}
+
+    def begin(self) -> None:
+        """Back to the profile's matrix."""
+        self._fresh = {}
+
+    def refresh(self, tokens: list[int], token_ids: list[list[int]], logits: list[list[float]]) -> None:
+        """The target's top successors after each of `tokens`: ids and logits [len(tokens)][WIDTH]."""
+        self._fresh.update(zip(tokens, zip(token_ids, logits, strict=True), strict=True))
+
+    def row(self, token: int) -> Row | None:
+        """Top successors of `token`, None when it was never seen."""
+        row = self._fresh.get(token)
+        return row if row is not None else self._stored_row(token)
+
+    def _stored_row(self, token: int) -> Row | None:
+        if self._matrix is None:
+            return None
+        if token not in self._stored:
+            ids = self._matrix.token_ids[token].tolist()
+            self._stored[token] = None if ids[0] < 0 else (ids, self._matrix.logits[token].tolist())
+        return self._stored[token]

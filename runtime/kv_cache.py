@@ -1,0 +1,78 @@
+"""The key-value cache: preallocated once, written at slots, compacted along the sequence.
+
+One cache serves the target and all self-drafters. Row `b * slots + s` holds slot `s` of sequence `b`, so that one flat index
+addresses any row of any sequence in a single kernel. The last slot of each sequence is scratch: padding rows of a bucketed
+forward write there and nothing ever attends to it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from casspec.storage.errors import ContextOverflow
+
+
+class KVCache:
+    """Keys and values of all layers.
+
+    Args:
+        n_layers, n_kv_heads, head_dim: shape of the model.
+        capacity: rows usable per sequence, drafts included.
+        batch: sequences held side by side.
+
+    Attributes:
+        keys, values: [layers, batch * (capacity + 1), kv_heads, head_dim].
+    """
+
+    def __init__(
+        self,
+        n_layers: int,
+        n_kv_heads: int,
+        head_dim: int,
+        capacity: int,
+        batch: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.capacity = capacity
+        self.batch = batch
+        self.slots = capacity + 1
+        shape = (n_layers, batch * self.slots, n_kv_heads, head_dim)
+        # Zeros, not empty: masked columns are multiplied by zero probability, and 0 * NaN is NaN.
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self._layer_rows = [(self.keys[layer], self.values[layer]) for layer in range(n_layers)]
+        self._views: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+
+    @property
+    def scratch_slot(self) -> int:
+        return self.capacity
+
+    @property
+    def n_bytes(self) -> int:
+        return 2 * self.keys.numel() * self.keys.element_size()
+
+    def rows(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Writable keys and values of a layer, each [batch * slots, kv_heads, head_dim]."""
+        return self._layer_rows[layer]
+
+    def visible(self, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Per layer, views of the first `length` slots: [batch, kv_heads, length, head_dim]. Views are kept per length."""
+        views = self._views.get(length)
+        if views is None:
+            views = [(self._first(self.keys[i], length), self._first(self.values[i], length)) for i in range(len(self.keys))]
+            self._views[length] = views
+        return views
+
+    def _first(self, rows: torch.Tensor, length: int) -> torch.Tensor:
+        return rows.view(self.batch, self.slots, *rows.shape[1:])[:, :length].transpose(1, 2)
+
+    def require(self, slots: int) -> None:
+        """Raises ContextOverflow when a sequence would need more than the capacity."""
+        if slots > self.capacity:
+            raise ContextOverflow(f"{slots} cache rows are needed but the cache holds {self.capacity}; shorten the prompt or max_new_tokens")
+
+    def move(self, source: torch.Tensor, destination: torch.Tensor) -> None:
+        """Copies flat rows `source` to flat rows `destination` in every layer (both int64 [n]; may overlap)."""
+        self.keys.index_copy_(1, destination, self.keys.index_select(1, source))
+        self.values.index_copy_(1, destination, self.values.index_select(1, source))

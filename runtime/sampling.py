@@ -1,0 +1,52 @@
+"""The target's token at each row: temperature, top-k and top-p as the library applies them, then argmax with position-keyed noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from casspec.storage.errors import UnsupportedOption
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Decoding parameters. `temperature` 0 is greedy, and then nothing else matters."""
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise UnsupportedOption(f"temperature must be 0 (greedy) or positive, not {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise UnsupportedOption(f"top_k must be at least 1, not {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UnsupportedOption(f"top_p must lie in (0, 1], not {self.top_p}")
+
+    @property
+    def greedy(self) -> bool:
+        return self.temperature == 0
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Unnormalised log p~ in float32 [rows, vocab], -inf for excluded tokens; the logits themselves when greedy."""
+        scores = logits.float()
+        if self.greedy:
+            return scores
+        scores = scores / self.temperature
+        if self.top_k is not None and self.top_k < scores.shape[-1]:
+            threshold = scores.topk(self.top_k, dim=-1).values[..., -1:]
+            scores.masked_fill_(scores < threshold, -torch.inf)
+        if self.top_p is not None and self.top_p < 1:
+            ordered, order = scores.sort(dim=-1)
+            excluded = ordered.softmax(-1).cumsum(-1) <= 1 - self.top_p
+            excluded[..., -1] = False
+            scores.masked_fill_(excluded.scatter(-1, order, excluded), -torch.inf)
+        return scores
+
+    def tokens(self, logits: Tensor, noise: Tensor | None) -> Tensor:
+        """y = argmax(log p~ + g): int64 [rows] for logits and noise [rows, vocab]; `noise` None is greedy."""
+        scores = self.scores(logits)
+        return (scores if noise is None else scores + noise).argmax(-1)

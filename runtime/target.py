@@ -1,0 +1,242 @@
+"""TargetModel: a lean forward over Hugging Face weights, with sub-layers switched per call.
+
+The weights, the config and their loading stay the library's. The forward is ours because sub-layers must be skippable, the cache
+must be written at slots, and for small batches the Python between kernels decides the speed. Per layer it runs: norm, one
+linear for queries, keys and values, rotary embedding on both at once, a row write, attention, one linear, norm, one linear for
+gate and up, activation, one linear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from casspec.runtime.dsia import Plan
+from casspec.runtime.families import family_of
+from casspec.runtime.kv_cache import KVCache
+from casspec.storage.errors import UnsupportedModel
+
+QUERY_BUCKETS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256, 512)
+"""Query lengths a forward runs at; anything between is padded up, so that shapes stay few and static."""
+
+CONTEXT_STEP = 64
+"""Attended lengths are rounded up to a multiple of this, for the same reason."""
+
+
+def bucket(n_tokens: int) -> int:
+    """The smallest query bucket that holds `n_tokens`. Raises ValueError past the largest."""
+    for size in QUERY_BUCKETS:
+        if n_tokens <= size:
+            return size
+    raise ValueError(f"{n_tokens} query tokens exceed the largest bucket of {QUERY_BUCKETS[-1]}")
+
+
+@dataclass(slots=True)
+class LayerWeights:
+    """Weights of one decoder layer; queries, keys and values share a tensor, gate and up another."""
+
+    attention_norm: Tensor
+    qkv: Tensor
+    qkv_bias: Tensor | None
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    output: Tensor
+    output_bias: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Tensor
+    gate_up_bias: Tensor | None
+    down: Tensor
+    down_bias: Tensor | None
+
+
+@dataclass(slots=True)
+class ForwardInput:
+    """Tensors of one forward, on the model's device. `length` is the attended length, a multiple of CONTEXT_STEP or the capacity."""
+
+    token_ids: Tensor
+    """[batch, queries] int64."""
+    positions: Tensor
+    """[batch, queries] int64, rotary positions."""
+    rows: Tensor
+    """[batch * queries] int64, flat cache rows to write."""
+    mask: Tensor
+    """[batch or 1, 1, queries, length], additive, in the model's dtype."""
+    length: int
+
+
+class TargetModel:
+    """A causal language model with switchable sub-layers.
+
+    Built by `casspec.load_target` or around a loaded library model: `TargetModel(model, tokenizer)`. The library model stays usable:
+    its parameters become views of the fused tensors, so nothing is held twice.
+
+    Raises:
+        UnsupportedModel: a family or feature the forward does not cover, by name.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None, name: str = "") -> None:
+        config = model.config
+        self.family = family_of(config)
+        self.config = config
+        self.tokenizer = tokenizer
+        self.name = name or getattr(config, "name_or_path", "") or self.family.name
+        self.n_layers: int = config.num_hidden_layers
+        self.hidden_size: int = config.hidden_size
+        self.intermediate_size: int = config.intermediate_size
+        self.n_heads: int = config.num_attention_heads
+        self.n_kv_heads: int = getattr(config, "num_key_value_heads", None) or self.n_heads
+        self.head_dim: int = getattr(config, "head_dim", None) or self.hidden_size // self.n_heads
+        self.vocab_size: int = config.vocab_size
+        self.max_context: int = config.max_position_embeddings
+        self.full_plan = Plan.full(self.n_layers)
+
+        decoder = model.model
+        self.embedding: Tensor = decoder.embed_tokens.weight
+        self.head: Tensor = model.lm_head.weight
+        self.final_norm: Tensor = decoder.norm.weight
+        self.dtype: torch.dtype = self.embedding.dtype
+        self.device: torch.device = self.embedding.device
+        self._epsilon: float = config.rms_norm_eps
+        self._activation = _activation(config)
+        with torch.no_grad():
+            self.layers = [_fuse(layer, self.family.qk_norm) for layer in decoder.layers]
+            self._cos, self._sin = self._rotary_tables(decoder.rotary_emb)
+        self.library_model = model
+
+    @property
+    def eos_token_ids(self) -> tuple[int, ...]:
+        """End-of-sequence ids of the generation config, () when it names none."""
+        eos = getattr(getattr(self.library_model, "generation_config", None), "eos_token_id", None)
+        return () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.library_model.parameters())
+
+    def new_cache(self, capacity: int, batch: int = 1) -> KVCache:
+        """A cache of `capacity` rows a sequence, rounded up to CONTEXT_STEP, in the model's dtype on its device."""
+        capacity = -(-capacity // CONTEXT_STEP) * CONTEXT_STEP
+        return KVCache(self.n_layers, self.n_kv_heads, self.head_dim, capacity, batch, self.dtype, self.device)
+
+    @torch.inference_mode()
+    def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
+        """Runs the sub-layers of `plan`, writes their cache rows, returns logits [batch * queries, vocab] in the model's dtype."""
+        return F.linear(self.hidden(inputs, cache, plan), self.head)
+
+    @torch.inference_mode()
+    def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
+        """As `forward`, without the head: final-norm hidden states [batch * queries, hidden]."""
+        batch, queries = inputs.token_ids.shape
+        n_rows = batch * queries
+        heads, kv_heads, head_dim = self.n_heads, self.n_kv_heads, self.head_dim
+        rotated = heads + kv_heads
+        width, half, epsilon = (self.hidden_size,), head_dim // 2, self._epsilon
+        groups = heads // kv_heads
+        flat_positions = inputs.positions.view(-1)
+        cos, sin = self._cos[flat_positions], self._sin[flat_positions]
+        mask = inputs.mask.repeat(1, 1, groups, 1) if groups > 1 else inputs.mask
+        visible = cache.visible(inputs.length)
+        rows, activation = inputs.rows, self._activation
+
+        x = F.embedding(inputs.token_ids.view(-1), self.embedding)
+        for index, attend, feed in plan.steps:
+            layer = self.layers[index]
+            if attend:
+                qkv = F.linear(F.rms_norm(x, width, layer.attention_norm, epsilon), layer.qkv, layer.qkv_bias)
+                qkv = qkv.view(n_rows, rotated + kv_heads, head_dim)
+                qk = qkv[:, :rotated]
+                if layer.q_norm is not None:
+                    qk = torch.cat(
+                        (
+                            F.rms_norm(qk[:, :heads], (head_dim,), layer.q_norm, epsilon),
+                            F.rms_norm(qk[:, heads:], (head_dim,), layer.k_norm, epsilon),
+                        ),
+                        dim=1,
+                    )
+                # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
+                qk = torch.addcmul(qk * cos, qk.roll(half, -1), sin)
+                keys, values = cache.rows(index)
+                keys.index_copy_(0, rows, qk[:, heads:])
+                values.index_copy_(0, rows, qkv[:, rotated:])
+                query = qk[:, :heads].view(batch, queries, heads, head_dim)
+                if groups > 1:
+                    # Queries of a group become more query rows of one key head: keys and values are never repeated.
+                    query = query.unflatten(2, (kv_heads, groups)).permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * queries, head_dim)
+                    mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask)
+                    mixed = mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
+                else:
+                    mixed = F.scaled_dot_product_attention(query.transpose(1, 2), *visible[index], attn_mask=mask).transpose(1, 2)
+                x = x + F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
+            if feed:
+                gate_up = F.linear(F.rms_norm(x, width, layer.mlp_norm, epsilon), layer.gate_up, layer.gate_up_bias)
+                gate, up = gate_up.chunk(2, dim=-1)
+                x = x + F.linear(activation(gate) * up, layer.down, layer.down_bias)
+        return F.rms_norm(x, width, self.final_norm, epsilon)
+
+    def _rotary_tables(self, rotary: Any) -> tuple[Tensor, Tensor]:
+        """cos and signed sin for every position, each [context, 1, head_dim] in the model's dtype, from the library's frequencies."""
+        frequencies = rotary.inv_freq.float()
+        angles = torch.arange(self.max_context, device=self.device, dtype=torch.float32)[:, None] * frequencies.to(self.device)
+        cos, sin = angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
+        return (
+            torch.cat((cos, cos), -1)[:, None].to(self.dtype),
+            torch.cat((-sin, sin), -1)[:, None].to(self.dtype),
+        )
+
+
+def _activation(config: Any) -> Callable[[Tensor], Tensor]:
+    if config.hidden_act in ("silu", "swish"):
+        return F.silu
+    raise UnsupportedModel(f"activation '{config.hidden_act}' is not supported; supported: silu")
+
+
+def _fuse(layer: Any, qk_norm: bool) -> LayerWeights:
+    attention, mlp = layer.self_attn, layer.mlp
+    qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj])
+    gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj])
+    return LayerWeights(
+        attention_norm=layer.input_layernorm.weight.detach(),
+        qkv=qkv,
+        qkv_bias=qkv_bias,
+        q_norm=attention.q_norm.weight.detach() if qk_norm else None,
+        k_norm=attention.k_norm.weight.detach() if qk_norm else None,
+        output=attention.o_proj.weight.detach(),
+        output_bias=_bias(attention.o_proj),
+        mlp_norm=layer.post_attention_layernorm.weight.detach(),
+        gate_up=gate_up,
+        gate_up_bias=gate_up_bias,
+        down=mlp.down_proj.weight.detach(),
+        down_bias=_bias(mlp.down_proj),
+    )
+
+
+def _bias(linear: nn.Linear) -> Tensor | None:
+    return None if linear.bias is None else linear.bias.detach()
+
+
+def _share(linears: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
+    """One tensor holding the weights of several linears; the linears keep views of it."""
+    weight = _stack([linear.weight for linear in linears])
+    if linears[0].bias is None:
+        return weight, None
+    return weight, _stack([linear.bias for linear in linears])
+
+
+def _stack(parameters: list[nn.Parameter]) -> Tensor:
+    first = parameters[0].detach()
+    sizes = [parameter.shape[0] for parameter in parameters]
+    shape = (sum(sizes), *first.shape[1:])
+    ends = [parameter.data_ptr() + parameter.numel() * parameter.element_size() for parameter in parameters]
+    starts = [parameter.data_ptr() for parameter in parameters]
+    storages = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    if len(storages) == 1 and starts[1:] == ends[:-1] and first.is_contiguous():
+        return first.as_strided(shape, first.stride())  # fused by an earlier TargetModel over the same library model
+    fused = torch.cat([parameter.detach() for parameter in parameters])
+    for parameter, part in zip(parameters, fused.split(sizes), strict=True):
+        parameter.data = part
+    return fused

@@ -1,0 +1,88 @@
+"""CandidateTree: the drafted tokens of one step. Depth, mask, positions and paths are derived from its parents.
+
+Node 0 is the root: the bonus token of the previous step, already emitted but not yet in the cache. Every other node is a
+candidate for the position after its parent. Children of one parent carry distinct tokens: duplicates merge.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class CandidateTree:
+    """Tokens with parents, the drafter that proposed each, and the probability that each is accepted.
+
+    Attributes:
+        tokens, parents, depths: list[int], one entry a node; parents[0] is -1 and a parent always precedes its children.
+        drafters: list[str]; probabilities: list[float], of the whole path root..node being accepted.
+    """
+
+    __slots__ = ("_ancestry", "_children", "depths", "drafters", "parents", "probabilities", "tokens")
+
+    def __init__(self, root_token: int) -> None:
+        self.tokens = [root_token]
+        self.parents = [-1]
+        self.depths = [0]
+        self.drafters = [""]
+        self.probabilities = [1.0]
+        self._children: list[dict[int, int]] = [{}]
+        self._ancestry = [1]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def add(self, parent: int, token: int, drafter: str = "", probability: float = 0.0) -> int:
+        """Adds a candidate under `parent` and returns its node; an equal sibling is returned instead of doubled."""
+        siblings = self._children[parent]
+        node = siblings.get(token)
+        if node is not None:
+            if probability > self.probabilities[node]:
+                self.probabilities[node] = probability
+            return node
+        node = len(self.tokens)
+        siblings[token] = node
+        self.tokens.append(token)
+        self.parents.append(parent)
+        self.depths.append(self.depths[parent] + 1)
+        self.drafters.append(drafter)
+        self.probabilities.append(probability)
+        self._children.append({})
+        self._ancestry.append(self._ancestry[parent] | 1 << node)
+        return node
+
+    def child(self, node: int, token: int) -> int | None:
+        """The child of `node` with this token, None when there is none."""
+        return self._children[node].get(token)
+
+    def children(self, node: int) -> list[int]:
+        return list(self._children[node].values())
+
+    def path(self, node: int) -> list[int]:
+        """Nodes from the root to `node`, both included."""
+        nodes = []
+        while node >= 0:
+            nodes.append(node)
+            node = self.parents[node]
+        return nodes[::-1]
+
+    def path_tokens(self, node: int) -> list[int]:
+        return [self.tokens[i] for i in self.path(node)]
+
+    def visibility(self, nodes: list[int] | None = None) -> np.ndarray:
+        """Ancestor-or-self matrix: bool [queries, len(self)], row i for `nodes[i]` (all nodes by default)."""
+        width = len(self.tokens)
+        n_bytes = (width + 7) // 8
+        ancestry = self._ancestry if nodes is None else [self._ancestry[node] for node in nodes]
+        packed = b"".join([bits.to_bytes(n_bytes, "little") for bits in ancestry])
+        bits = np.frombuffer(packed, np.uint8).reshape(len(ancestry), n_bytes)
+        return np.unpackbits(bits, axis=1, count=width, bitorder="little").view(bool)
+
+    def prune(self, keep: list[int]) -> CandidateTree:
+        """A tree of the nodes in `keep` only (the root and, of every kept node, all ancestors must be in it)."""
+        place = {-1: -1}
+        pruned = CandidateTree(self.tokens[0])
+        place[0] = 0
+        for node in sorted(keep):
+            if node:
+                place[node] = pruned.add(place[self.parents[node]], self.tokens[node], self.drafters[node], self.probabilities[node])
+        return pruned

@@ -33,8 +33,9 @@ test: $(STAMPS)/dev
 lint: $(STAMPS)/dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@rm -rf $(TYPED) build/lib
+	@rm -rf build
 	@$(INSTALL) --no-build-isolation --no-deps --target $(TYPED) .
+	@rm -rf build/lib build/bdist.*
 	@cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p casspec
 
 bench: $(STAMPS)/dev

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.storage.schema import CascadeProfile, Measurement, SkipSet
+from tests.storage import samples
+
+
+@given(samples.profiles)
+def test_a_profile_survives_its_own_json(profile: CascadeProfile) -> None:
+    again = CascadeProfile.model_validate_json(profile.canonical_json())
+    assert again == profile
+    assert again.canonical_json() == profile.canonical_json()
+    assert again.content_hash() == profile.content_hash()
+
+
+@given(samples.profiles, st.randoms())
+def test_hash_does_not_depend_on_the_order_of_json_keys(profile: CascadeProfile, random) -> None:
+    def shuffled(value):
+        if isinstance(value, dict):
+            items = list(value.items())
+            random.shuffle(items)
+            return {key: shuffled(entry) for key, entry in items}
+        return [shuffled(entry) for entry in value] if isinstance(value, list) else value
+
+    document = shuffled(json.loads(profile.canonical_json()))
+    assert CascadeProfile.model_validate_json(json.dumps(document)).content_hash() == profile.content_hash()
+
+
+def test_hash_is_the_one_released() -> None:
+    """A changed hash would orphan every stored profile: it changes with SCHEMA_VERSION only."""
+    assert samples.model().content_hash() == "f928dd7b60652b3669e005acbcbbe23875bfacfe188096b4b0684f3e6f4f4bc0"
+    assert samples.profile().content_hash() == "29d03c7f2e9a288e6853f6ca4e9a3b56e446c3304ffc337e4f99600dfb7f7fa9"
+
+
+def test_circumstances_are_not_hashed() -> None:
+    assert samples.model(name="elsewhere").content_hash() == samples.model().content_hash()
+    assert samples.device(ceilings=samples.ceilings()).content_hash() == samples.device().content_hash()
+    assert samples.profile(created_at="2027-01-01").content_hash() == samples.profile().content_hash()
+    assert samples.profile(seed=1).content_hash() != samples.profile().content_hash()
+
+
+@given(st.lists(st.integers(0, 30)), st.randoms())
+def test_equal_skip_sets_are_equal_however_written(layers: list[int], random) -> None:
+    mixed = layers * 2
+    random.shuffle(mixed)
+    assert SkipSet(attention=tuple(mixed)) == SkipSet(attention=tuple(layers))
+    assert SkipSet(attention=tuple(mixed)).attention == tuple(sorted(set(layers)))
+
+
+def test_skip_set_names_the_layers_a_model_lacks() -> None:
+    with pytest.raises(ValueError, match=r"mlp layers \[8, 9\] do not exist in a model of 8 layers"):
+        SkipSet(attention=(7,), mlp=(1, 8, 9)).check(8)
+
+
+@given(st.lists(st.floats(0.001, 1000), min_size=1, max_size=9))
+def test_median_lies_among_the_samples(values: list[float]) -> None:
+    measurement = Measurement(values=tuple(values))
+    assert min(values) <= measurement.median_ms <= max(values)
+    assert measurement.quantile(0) == min(values)
+    assert measurement.quantile(1) == max(values)
+
+
+def test_documents_are_read_without_torch_and_sqlalchemy() -> None:
+    check = "import sys, casspec.storage.schema; assert not {'torch', 'sqlalchemy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True, timeout=60)

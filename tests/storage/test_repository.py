@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+from casspec.storage import open_repository
+from casspec.storage.errors import ProfileNotFound, StorageError
+from casspec.storage.repository import Repository, Seed
+from casspec.storage.schema import Artifact, DrafterCandidate, SkipSet
+from tests.storage import samples
+
+
+def start(repository: Repository, **options) -> str:
+    calibration = repository.calibration(
+        samples.model(), samples.device(ceilings=samples.ceilings()), "float32", samples.SETTINGS, **options
+    )
+    return calibration.calibration_id
+
+
+def finished(repository: Repository):
+    return repository.finished_profile(samples.model(), samples.device(), "float32", samples.SETTINGS)
+
+
+def test_same_inputs_continue_the_same_calibration(repository: Repository) -> None:
+    assert start(repository) == start(repository)
+
+
+@pytest.mark.parametrize(
+    ("model", "device", "dtype", "settings"),
+    [
+        ({"weights_sha256": "x" * 64}, {}, "float32", {}),
+        ({}, {"threads": 1}, "float32", {}),
+        ({}, {}, "bfloat16", {}),
+        ({}, {}, "float32", {"suite": "t" * 64}),
+    ],
+)
+def test_any_other_input_is_another_calibration(repository: Repository, model, device, dtype, settings) -> None:
+    other = repository.calibration(samples.model(**model), samples.device(**device), dtype, samples.SETTINGS | settings)
+    assert other.calibration_id != start(repository)
+
+
+def test_a_model_is_recognised_from_another_directory(repository: Repository) -> None:
+    moved = repository.calibration(samples.model(name="moved"), samples.device(), "float32", samples.SETTINGS)
+    assert moved.calibration_id == start(repository)
+
+
+def test_answers_from_the_store_only_when_finished(repository: Repository) -> None:
+    calibration_id = start(repository)
+    assert finished(repository) is None
+    profile = repository.save_profile(calibration_id, samples.profile())
+    assert finished(repository) is None
+    repository.finish(calibration_id)
+    assert finished(repository) == profile
+    again = repository.calibration(samples.model(), samples.device(), "float32", samples.SETTINGS)
+    assert (again.calibration_id, again.status) == (calibration_id, "finished")
+
+
+def test_finishing_needs_a_profile(repository: Repository) -> None:
+    with pytest.raises(StorageError, match="no profile yet"):
+        repository.finish(start(repository))
+
+
+def test_forced_repetition_starts_empty_and_keeps_the_earlier_one(repository: Repository) -> None:
+    first = start(repository)
+    repository.save_latency_sample(first, samples.sample())
+    repository.save_profile(first, samples.profile())
+    repository.finish(first)
+
+    second = start(repository, force=True)
+    assert second != first
+    assert repository.latency_samples(second) == []
+    assert len(repository.latency_samples(first)) == 1
+    assert finished(repository) is None, "the forced attempt is being measured"
+    assert start(repository) == second, "an interrupted forced attempt goes on"
+
+    newer = repository.save_profile(second, samples.profile(seed=1))
+    repository.finish(second)
+    assert finished(repository) == newer
+    assert len(repository.profiles()) == 2
+
+
+def test_saving_twice_keeps_one_row_and_the_first_value(repository: Repository) -> None:
+    calibration_id = start(repository)
+    first, second = samples.sample(value=2.0), samples.sample(value=9.0, order=5)
+    assert repository.save_latency_sample(calibration_id, first) == first
+    assert repository.save_latency_sample(calibration_id, second) == first
+    assert repository.latency_samples(calibration_id) == [first]
+
+    found, repeated = samples.candidate(acceptance=0.6), samples.candidate(acceptance=0.9, source="tpe")
+    assert repository.save_candidate(calibration_id, found) == found
+    assert repository.save_candidate(calibration_id, repeated) == found
+    assert repository.candidates(calibration_id) == [found]
+
+    fitted = samples.latency_model()
+    assert repository.latency_model(calibration_id) is None
+    assert repository.save_latency_model(calibration_id, fitted) == fitted
+    assert repository.save_latency_model(calibration_id, samples.latency_model(noise=0.5)) == fitted
+    assert repository.latency_model(calibration_id) == fitted
+
+    profile = repository.save_profile(calibration_id, samples.profile())
+    assert repository.save_profile(calibration_id, samples.profile(seed=7)) == profile
+    assert repository.profiles() == [profile]
+
+
+def test_measurements_come_back_in_the_order_they_were_taken(repository: Repository) -> None:
+    calibration_id = start(repository)
+    taken = [samples.sample(n_tokens=n, order=order) for order, n in enumerate((8, 1, 4))]
+    for entry in reversed(taken):
+        repository.save_latency_sample(calibration_id, entry)
+    assert repository.latency_samples(calibration_id) == taken
+    found = [samples.candidate(layers=layers) for layers in ((5,), (1, 2), (3,))]
+    for entry in found:
+        repository.save_candidate(calibration_id, entry)
+    assert repository.candidates(calibration_id) == found
+
+
+def test_stage_outputs_are_kept_by_kind_and_key(repository: Repository) -> None:
+    calibration_id = start(repository)
+    assert repository.get_document(calibration_id, "recording", "p1") is None
+    assert repository.put_document(calibration_id, "recording", "p1", {"tokens": [1, 2]}) == {"tokens": [1, 2]}
+    assert repository.put_document(calibration_id, "recording", "p1", {"tokens": [3]}) == {"tokens": [1, 2]}
+    repository.put_document(calibration_id, "recording", "p0", None)
+    repository.put_document(calibration_id, "sensitivity", "p1", 0.5)
+    assert repository.documents(calibration_id, "recording") == {"p0": None, "p1": {"tokens": [1, 2]}}
+
+
+def test_measurements_of_a_deleted_calibration_are_refused_in_one_line(repository: Repository) -> None:
+    with pytest.raises(StorageError, match="start the run again"):
+        repository.save_latency_sample("gone-1", samples.sample())
+
+
+def test_device_ceilings_are_replaced_by_newer_ones(repository: Repository) -> None:
+    assert repository.device_ceilings(samples.device()) is None
+    repository.save_device(samples.device(ceilings=samples.ceilings(20.0)))
+    repository.save_device(samples.device(ceilings=samples.ceilings(25.0)))
+    repository.save_device(samples.device())
+    assert repository.device_ceilings(samples.device()) == samples.ceilings(25.0)
+
+
+# ------------------------------------------------------------------------------------------------------------- profiles
+
+
+def test_a_profile_is_found_by_id_prefix_and_as_latest(repository: Repository) -> None:
+    older, newer = samples.profile(), samples.profile(seed=1)
+    for profile in (older, newer):
+        repository.save_profile(None, profile)
+    assert repository.profile(older.profile_id) == older
+    assert repository.profile(older.content_hash()) == older
+    assert repository.profile(older.profile_id[:6].upper()) == older
+    assert repository.profile("latest") == newer
+    assert repository.profiles() == [newer, older]
+
+
+@pytest.mark.parametrize("selection", ["", "nothex", "%", "_", "0" * 64, "x'; --"])
+def test_unknown_ids_are_named(repository: Repository, selection: str) -> None:
+    repository.save_profile(None, samples.profile())
+    with pytest.raises(ProfileNotFound, match="casspec profiles list"):
+        repository.profile(selection)
+
+
+def test_latest_of_an_empty_store_says_what_to_run(repository: Repository) -> None:
+    with pytest.raises(ProfileNotFound, match="run `casspec calibrate` first"):
+        repository.profile("latest")
+
+
+def test_an_ambiguous_prefix_lists_the_candidates(repository: Repository) -> None:
+    seeds_by_digit: dict[str, int] = {}
+    for seed in range(40):
+        digit = samples.profile(seed=seed).profile_id[0]
+        if digit in seeds_by_digit:
+            break
+        seeds_by_digit[digit] = seed
+    pair = [samples.profile(seed=seed) for seed in (seeds_by_digit[digit], seed)]
+    for profile in pair:
+        repository.save_profile(None, profile)
+    with pytest.raises(ProfileNotFound, match="ambiguous") as caught:
+        repository.profile(digit)
+    assert all(profile.profile_id in str(caught.value) for profile in pair)
+
+
+def test_deleting_a_profile_takes_its_measurements_and_nothing_else(repository: Repository) -> None:
+    calibration_id = start(repository)
+    own = repository.save_artifact("matrix", b"own", calibration_id)
+    shared = repository.save_artifact("other", b"shared", calibration_id)
+    repository.save_latency_sample(calibration_id, samples.sample())
+    profile = repository.save_profile(calibration_id, samples.profile(artifacts=(own, shared)))
+    repository.finish(calibration_id)
+    repository.save_bench(profile.profile_id, samples.bench_report())
+    kept = repository.save_profile(None, samples.profile(seed=1, artifacts=(shared,)))
+    loose = repository.save_bench(None, samples.bench_report(noise=0.5))
+
+    assert repository.delete_profile(profile.profile_id) == profile
+    assert repository.profiles() == [kept]
+    assert finished(repository) is None
+    assert repository.latency_samples(calibration_id) == []
+    assert repository.bench_reports() == [loose]
+    assert repository.artifact(own.sha256) is None
+    assert repository.artifact(shared.sha256) == b"shared"
+
+
+def test_an_artifact_of_a_running_calibration_outlives_a_deleted_profile(repository: Repository) -> None:
+    artifact = repository.save_artifact("matrix", b"bytes")
+    profile = repository.save_profile(None, samples.profile(artifacts=(artifact,)))
+    repository.save_artifact("matrix", b"bytes", start(repository))
+    repository.delete_profile(profile.profile_id)
+    assert repository.artifact(artifact.sha256) == b"bytes"
+
+
+def test_artifacts_are_kept_by_hash_and_once_a_calibration(repository: Repository) -> None:
+    calibration_id = start(repository)
+    content = bytes(range(256)) * 4096
+    first = repository.save_artifact("matrix", content, calibration_id)
+    assert first == Artifact(name="matrix", sha256=first.sha256, n_bytes=len(content))
+    assert repository.save_artifact("matrix", b"another run", calibration_id) == first
+    assert repository.artifact(first.sha256) == content
+    assert repository.artifact("0" * 64) is None
+
+
+def test_bench_reports_belong_to_their_profile(repository: Repository) -> None:
+    profile = repository.save_profile(None, samples.profile())
+    own, loose = samples.bench_report(), samples.bench_report(noise=0.2)
+    repository.save_bench(profile.profile_id, own)
+    repository.save_bench(profile.profile_id, own)
+    repository.save_bench(None, loose)
+    assert repository.bench_reports(profile.profile_id) == [own]
+    assert repository.bench_reports() == [loose, own]
+
+
+def test_seeds_are_offered_to_models_of_as_many_layers(repository: Repository) -> None:
+    old, new, other = SkipSet(attention=(1,)), SkipSet(mlp=(2,)), SkipSet(mlp=(30,))
+    repository.save_seed("swift", old, 8)
+    repository.save_seed("swift", new, 8)
+    repository.save_seed("large", other, 32)
+    assert repository.seeds(8) == [Seed("swift", 8, new)]
+    assert repository.seeds(16) == []
+    with pytest.raises(ValueError, match="do not exist"):
+        repository.save_seed("wrong", other, 8)
+
+
+# ------------------------------------------------------------------------------------------------------- many processes
+
+
+def fill(storage: str, worker: int, layers: list[int]) -> None:
+    with open_repository(storage) as repository:
+        calibration_id = start(repository)
+        for layer in layers:
+            found = samples.candidate(layers=(layer,), source=f"worker {worker}")
+            stored = repository.save_candidate(calibration_id, found)
+            assert isinstance(stored, DrafterCandidate)
+            repository.save_latency_sample(calibration_id, samples.sample(n_tokens=layer + 1, order=layer))
+        repository.save_profile(calibration_id, samples.profile(seed=worker))
+        repository.finish(calibration_id)
+
+
+def test_processes_that_start_on_an_empty_database_share_one_calibration(storage: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    layers = list(range(25))
+    workers = [context.Process(target=fill, args=(storage, n, layers[:: 1 - 2 * (n % 2)])) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    with open_repository(storage) as repository:
+        calibration_id = start(repository)
+        candidates = repository.candidates(calibration_id)
+        assert sorted(found.skip.attention[0] for found in candidates) == layers
+        assert len(repository.latency_samples(calibration_id)) == len(layers)
+        assert len(repository.profiles()) == 1

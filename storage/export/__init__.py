@@ -1,0 +1,27 @@
+"""Exports of a profile: one module a target, each a function `export(profile) -> Exported` that states its fidelity.
+
+An export never pretends: what the other engine cannot express is named in `note`, and a profile of which nothing would
+be left is refused with UnsupportedOption. None of these modules needs the database.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import cast
+
+from casspec.storage.export.exported import Exported
+from casspec.storage.schema import CascadeProfile
+
+MODULES = {
+    "json": "casspec.storage.export.json_profile",
+    "huggingface": "casspec.storage.export.huggingface",
+    "vllm": "casspec.storage.export.vllm",
+    "skip-layers": "casspec.storage.export.skip_layers",
+}
+"""Where the export of each target lives."""
+
+
+def exporter(target: str) -> Callable[[CascadeProfile], Exported]:
+    """The export function of a target in MODULES."""
+    return cast(Callable[[CascadeProfile], Exported], importlib.import_module(MODULES[target]).export)

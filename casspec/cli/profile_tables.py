@@ -1,0 +1,132 @@
+"""Tables of `casspec profiles`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec
+
+
+def profile_list(rows: Sequence[dict[str, Any]]) -> Table:
+    """One line a profile. `rows`: summaries as `casspec profiles list --format json` prints them."""
+    table = _table("ID", "model and device", "decision", "predicted", "measured", wrapped={"model and device"})
+    for row in rows:
+        table.add_row(
+            f"{row['id']}\n{row['created_at'][:10]}",
+            f"{row['model']}, {row['dtype']}\n{row['device']}",
+            row["decision"],
+            _speedups(row["predicted_speedup"], "\n"),
+            _speedups(row["measured_speedup"], "\n"),
+        )
+    return table
+
+
+def side_by_side(rows: Sequence[dict[str, Any]]) -> Table:
+    """One column a profile."""
+    ids = [row["id"] for row in rows]
+    table = _table("", *ids, wrapped=ids)
+    for name in rows[0]:
+        if name != "id":
+            table.add_row(name.replace("_", " "), *(_cell(row[name]) for row in rows))
+    return table
+
+
+def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> Iterator[RenderableType]:
+    """Everything about a profile, part by part, and its newest benchmark."""
+    latency = profile.latency
+    facts = {
+        "profile": profile.profile_id,
+        "created": f"{profile.created_at} by casspec {profile.casspec_version}",
+        "model": f"{profile.model.name} ({profile.model.family}, {profile.model.n_layers} layers, "
+        f"{profile.model.parameters / 1e6:.1f}M parameters)",
+        "device": f"{profile.device.name} ({profile.device.kind}, {profile.device.capability}), "
+        f"torch {profile.device.torch_version}",
+        "dtype": profile.dtype,
+        "suite": f"{profile.suite}, seed {profile.seed}",
+        "decision": profile.decision,
+        "predicted speedup": _speedups(profile.predicted_speedup),
+        "latency model": f"median error {latency.cv_median_error:.1%} (test-retest {latency.test_retest:.1%}) "
+        f"over {latency.n_points} points, contexts {latency.fitted_context_tokens[0]} to "
+        f"{latency.fitted_context_tokens[1]} tokens",
+        "artifacts": ", ".join(f"{entry.name} ({entry.n_bytes / 2**20:.1f} MiB)" for entry in profile.artifacts)
+        or "none",
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(name, Text(value))
+    yield table
+    yield _cascade(profile.drafters, profile.model.n_layers)
+    if profile.methods:
+        yield _methods(profile)
+    if reports:
+        yield _bench(reports[0])
+
+
+def _cascade(drafters: Sequence[DrafterSpec], n_layers: int) -> Table:
+    sublayers = ("skipped attention", "skipped mlp")
+    table = _table(
+        "drafter", "kind", "precision", *sublayers, "parameters", wrapped={*sublayers, "parameters"}, title="cascade"
+    )
+    for drafter in drafters:
+        skipped = [_layers(layers, n_layers) for layers in (drafter.skip.attention, drafter.skip.mlp)]
+        plan = [str(drafter.quantization.precision), *skipped] if drafter.kind == "self" else ["", "", ""]
+        table.add_row(drafter.name, drafter.kind, *plan, _settings(drafter.parameters))
+    return table
+
+
+def _methods(profile: CascadeProfile) -> Table:
+    table = _table("method", "variant", "parameters", wrapped={"parameters"}, title="settings")
+    for entry in profile.methods:
+        table.add_row(entry.method, entry.variant, _settings(entry.parameters))
+    return table
+
+
+def _bench(report: BenchReport) -> Table:
+    columns = ("method", "variant", "task", "mode", "speedup", "accepted", "tokens/s", "overhead", "lossless")
+    table = _table(*columns, title=f"benchmark of {report.created_at[:16].replace('T', ' ')}")
+    for row in report.rows:
+        table.add_row(
+            row.method,
+            row.variant,
+            row.task,
+            row.mode,
+            f"{row.speedup:.2f}x",
+            f"{row.mean_acceptance_length:.2f}",
+            f"{row.tokens_per_second:.1f}",
+            f"{row.overhead_percent:.1f} %",
+            {True: "yes", False: f"no ({row.divergences})", None: "unchecked"}[row.lossless],
+        )
+    return table
+
+
+def _table(*columns: str, wrapped: Collection[str] = (), title: str | None = None) -> Table:
+    """A plain table in which only the `wrapped` columns give way on a narrow terminal."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column not in wrapped)
+    return table
+
+
+def _layers(skipped: Sequence[int], n_layers: int) -> str:
+    return f"{len(skipped)}/{n_layers}: {' '.join(map(str, skipped))}" if skipped else f"0/{n_layers}"
+
+
+def _speedups(by_mode: Mapping[str, float], separator: str = ", ") -> str:
+    return separator.join(f"{mode} {value:.2f}x" for mode, value in by_mode.items()) or "-"
+
+
+def _settings(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return _speedups(value)
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.1%}" if isinstance(value, float) else str(value)

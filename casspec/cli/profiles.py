@@ -1,0 +1,129 @@
+"""`casspec profiles`: what is stored, in full, side by side, and no longer."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casspec.cli.console import output, say
+from casspec.cli.options import format_option, storage_option
+
+if TYPE_CHECKING:
+    from casspec.storage.repository import Repository
+    from casspec.storage.schema import BenchReport, CascadeProfile
+
+
+@click.group()
+def command() -> None:
+    """List, show, compare and delete stored cascade profiles.
+
+    A profile is named by its ID, a unique beginning of it, or "latest".
+    """
+
+
+@command.command("list")
+@format_option("table", "json")
+@storage_option
+def list_(output_format: str, storage: str | None) -> None:
+    """List all profiles, the latest first."""
+    from casspec.storage import open_repository
+
+    with open_repository(storage) as repository:
+        rows = [_summary(repository, profile) for profile in repository.profiles()]
+    if output_format == "json":
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        say("no profiles yet: `casspec calibrate` makes one")
+    else:
+        from casspec.cli.profile_tables import profile_list
+
+        output.print(profile_list(rows))
+
+
+@command.command()
+@click.argument("profile", metavar="ID", default="latest")
+@format_option("table", "json")
+@storage_option
+def show(profile: str, output_format: str, storage: str | None) -> None:
+    """Show everything about a profile: its cascade, latency model, acceptance and benchmark."""
+    from casspec.storage import open_repository
+
+    with open_repository(storage) as repository:
+        found = repository.profile(profile)
+        reports = repository.bench_reports(found.profile_id)
+    if output_format == "json":
+        document = {
+            "id": found.profile_id,
+            "profile": found.model_dump(mode="json"),
+            "bench_reports": [report.model_dump(mode="json") for report in reports],
+        }
+        click.echo(json.dumps(document, indent=2))
+    else:
+        from casspec.cli.profile_tables import profile_details
+
+        for part in profile_details(found, reports):
+            output.print(part)
+
+
+@command.command()
+@click.argument("profiles", metavar="ID ID...", nargs=-1, required=True)
+@format_option("table", "json")
+@storage_option
+def compare(profiles: tuple[str, ...], output_format: str, storage: str | None) -> None:
+    """Show profiles side by side."""
+    from casspec.storage import open_repository
+
+    if len(profiles) < 2:
+        raise click.UsageError("name at least two profiles to compare")
+    with open_repository(storage) as repository:
+        rows = [_summary(repository, repository.profile(selection)) for selection in profiles]
+    if output_format == "json":
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        from casspec.cli.profile_tables import side_by_side
+
+        output.print(side_by_side(rows))
+
+
+@command.command()
+@click.argument("profile", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@storage_option
+def delete(profile: str, yes: bool, storage: str | None) -> None:
+    """Delete a profile with its measurements and benchmarks."""
+    from casspec.storage import open_repository
+
+    with open_repository(storage) as repository:
+        found = repository.profile(profile)
+        if not yes:
+            what = f"{found.profile_id} ({found.model.name} on {found.device.name}, {found.dtype})"
+            click.confirm(f"Delete profile {what} with its measurements and benchmarks?", abort=True, err=True)
+        repository.delete_profile(found.content_hash())
+    say(f"deleted {found.profile_id}")
+
+
+def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
+    """One profile as a flat record of JSON values, with the newest benchmark of `dytc` if there is one."""
+    return {
+        "id": profile.profile_id,
+        "created_at": profile.created_at,
+        "model": profile.model.name,
+        "parameters": profile.model.parameters,
+        "device": profile.device.name,
+        "dtype": profile.dtype,
+        "suite": profile.suite,
+        "decision": profile.decision,
+        "drafters": [drafter.name for drafter in profile.drafters],
+        "skipped_sublayers": [len(drafter.skip) for drafter in profile.drafters],
+        "latency_error": profile.latency.cv_median_error,
+        "predicted_speedup": dict(profile.predicted_speedup),
+        "measured_speedup": _measured(repository.bench_reports(profile.profile_id)),
+    }
+
+
+def _measured(reports: list[BenchReport]) -> dict[str, float]:
+    """Overall speedup of `dytc` by decoding mode in the newest report."""
+    rows = reports[0].rows if reports else ()
+    return {row.mode: row.speedup for row in rows if row.method == "dytc" and row.task == "overall"}

@@ -1,0 +1,121 @@
+"""Which points to measure: few, placed where they decide the fit.
+
+A forward is a sum over sub-layers, so four kinds of points are enough: attention alone and MLP alone over query tokens
+(attention over contexts too), whole drafters with some sub-layers left out, and verification over all query buckets and
+contexts in a checkerboard whose edges are complete. Cells between the grid lines are drawn by seed and held out of the
+fit: they say how well it predicts what it has not seen.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel
+from casspec.storage.schema import LatencyModel, LatencyPoint
+
+VERIFY_BUCKETS = tuple(size for size in QUERY_BUCKETS if size <= 96)
+"""Query lengths of trees; longer ones occur in prefill only, whose time no policy weighs."""
+
+LARGEST_CONTEXT = 2048
+"""Contexts beyond are extrapolated, and predictions say so."""
+
+CONTEXT_FRACTIONS = (0.0, 1 / 16, 1 / 4, 1 / 2, 1.0)
+ATTENTION_TOKENS = (1, 2, 8, 24, 64)
+MLP_TOKENS = (1, 2, 4, 8, 16, 32, 64, 96)
+DRAFTER_TOKENS = (1, 2, 4, 8)
+DRAFTER_FRACTIONS = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25))
+"""Shares of attention and MLP sub-layers that a measured drafter keeps."""
+
+HELD_OUT_FORWARDS = 10
+HELD_OUT_DRAFTERS = 6
+
+VISITS = 8
+"""Typical visits a point gets; see `casspec.profiler.measure`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Points of one calibration; `held_out` never enter the fit."""
+
+    fitted: tuple[LatencyPoint, ...]
+    held_out: tuple[LatencyPoint, ...]
+
+    @property
+    def points(self) -> tuple[LatencyPoint, ...]:
+        return self.fitted + self.held_out
+
+
+def design(target: TargetModel, seed: int = 0, largest_context: int = LARGEST_CONTEXT) -> Design:
+    """The points for a model; the same ones for the same arguments."""
+    contexts = _contexts(target, largest_context)
+    fitted = tuple(dict.fromkeys([*_sub_layers(target, contexts), *_drafters(target, contexts), *_forwards(target, contexts)]))
+    held_out = tuple(dict.fromkeys(_held_out(target, contexts, random.Random(seed))))
+    return Design(fitted, tuple(point for point in held_out if point not in fitted))
+
+
+def estimate_seconds(points: Sequence[LatencyPoint], model: LatencyModel, calls_per_visit: int) -> float:
+    """What measuring `points` without a budget would take, by the predictions of `model` (the built-in one before a fit)."""
+    predictor = LatencyPredictor(model)
+    return sum(predictor.predict_ms(point) for point in points) * VISITS * calls_per_visit / 1e3
+
+
+def _contexts(target: TargetModel, largest_context: int) -> tuple[int, ...]:
+    """Committed rows to measure at, multiples of CONTEXT_STEP, such that the largest tree still fits the model's context."""
+    limit = min(largest_context, target.max_context - VERIFY_BUCKETS[-1])
+    steps = {int(fraction * limit) // CONTEXT_STEP for fraction in CONTEXT_FRACTIONS} if limit > 0 else {0}
+    return tuple(step * CONTEXT_STEP for step in sorted(steps))
+
+
+def _point(subject: str, n_attention: int, n_mlp: int, n_tokens: int, context_tokens: int) -> LatencyPoint:
+    return LatencyPoint(
+        subject=subject, n_attention=n_attention, n_mlp=n_mlp, n_tokens=n_tokens, context_tokens=context_tokens
+    )
+
+
+def _sub_layers(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[LatencyPoint]:
+    edges = sorted({contexts[0], contexts[len(contexts) // 2], contexts[-1]})
+    for tokens, context in product(ATTENTION_TOKENS, edges):
+        yield _point("attention", target.n_layers, 0, tokens, context)
+    for tokens in MLP_TOKENS:
+        yield _point("mlp", 0, target.n_layers, tokens, 0)
+
+
+def _drafter_sizes(target: TargetModel) -> list[tuple[int, int]]:
+    layers = target.n_layers
+    return [(max(1, round(a * layers)), max(1, round(m * layers))) for a, m in DRAFTER_FRACTIONS]
+
+
+def _drafters(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[LatencyPoint]:
+    for i, (n_attention, n_mlp) in enumerate(_drafter_sizes(target)):
+        for j, tokens in enumerate(DRAFTER_TOKENS):
+            for k, context in enumerate(contexts[1:] or contexts):
+                if (i + j + k) % 2 == 0:
+                    yield _point("drafter", n_attention, n_mlp, tokens, context)
+
+
+def _forwards(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[LatencyPoint]:
+    last_bucket, last_context = len(VERIFY_BUCKETS) - 1, len(contexts) - 1
+    for i, tokens in enumerate(VERIFY_BUCKETS):
+        for j, context in enumerate(contexts):
+            edge = i in (0, last_bucket) or j in (0, last_context)
+            if edge or (i + j) % 2 == 0:
+                yield _point("forward", target.n_layers, target.n_layers, tokens, context)
+
+
+def _held_out(target: TargetModel, contexts: tuple[int, ...], dice: random.Random) -> Iterator[LatencyPoint]:
+    for _ in range(HELD_OUT_FORWARDS):
+        yield _point(
+            "forward", target.n_layers, target.n_layers, dice.randint(1, VERIFY_BUCKETS[-1]), dice.randint(0, contexts[-1])
+        )
+    for _ in range(HELD_OUT_DRAFTERS):
+        yield _point(
+            "drafter",
+            dice.randint(1, target.n_layers),
+            dice.randint(1, target.n_layers),
+            dice.choice((1, 2, 3, 6)),
+            dice.randint(0, contexts[-1]),
+        )

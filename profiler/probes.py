@@ -1,0 +1,74 @@
+"""Turns latency points into calls: the forward a point describes, on inputs built as decoding builds them.
+
+The cache holds random rows, never zeros: some processors multiply zeros faster, and all of them keep a warmer cache of
+one repeated page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from casspec.profiler.timing import Call
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import attended_tokens
+from casspec.runtime.target import ForwardInput, TargetModel, bucket
+from casspec.storage.schema import LatencyPoint, SkipSet
+
+
+class Probes:
+    """Calls for points of one model; they share a cache large enough for all of `points`."""
+
+    def __init__(self, target: TargetModel, points: Iterable[LatencyPoint], seed: int = 0) -> None:
+        points = list(points)
+        self._target = target
+        self._dice = torch.Generator().manual_seed(seed)
+        batch = max(point.batch for point in points)
+        self._cache = target.new_cache(max(attended_tokens(point) for point in points), batch)
+        for rows in (self._cache.keys, self._cache.values):
+            rows.normal_()
+
+    def call(self, point: LatencyPoint) -> Call:
+        """A forward as `point` describes it; sub-layers alone run without the head."""
+        target, cache = self._target, self._cache
+        inputs = self._inputs(point)
+        plan = plan_of(point, target.n_layers)
+        run = target.hidden if point.subject in ("attention", "mlp") else target.forward
+        return lambda: run(inputs, cache, plan)
+
+    def _inputs(self, point: LatencyPoint) -> ForwardInput:
+        """A chain of `n_tokens` queries after the context, padded to its bucket; padding writes to the scratch slot."""
+        target, cache = self._target, self._cache
+        size, length, start = bucket(point.n_tokens), attended_tokens(point), point.context_tokens
+        places = torch.arange(start, start + size)
+        real = torch.arange(size) < point.n_tokens
+        slots = torch.where(real, places, cache.scratch_slot)
+        rows = torch.arange(point.batch)[:, None] * cache.slots + slots
+        seen = torch.arange(length) <= torch.where(real, places, start)[:, None]
+        # Decoding slices its masks from one buffer as wide as the cache.
+        mask = torch.zeros(size, cache.capacity, dtype=target.dtype, device=target.device)[:, :length]
+        mask.masked_fill_(~seen.to(target.device), -torch.inf)
+        tokens = torch.randint(target.vocab_size, (point.batch, size), generator=self._dice)
+        positions = torch.where(real, places, 0).expand(point.batch, size)
+        return ForwardInput(
+            tokens.to(target.device),
+            positions.contiguous().to(target.device),
+            rows.reshape(-1).to(target.device),
+            mask[None, None],
+            length,
+        )
+
+
+def plan_of(point: LatencyPoint, n_layers: int) -> Plan:
+    """A plan with as many sub-layers as the point says, spread evenly: which ones run makes no difference to the time."""
+    attention, mlp = _evenly(point.n_attention, n_layers), _evenly(point.n_mlp, n_layers)
+    skip = SkipSet(
+        attention=tuple(layer for layer in range(n_layers) if layer not in attention),
+        mlp=tuple(layer for layer in range(n_layers) if layer not in mlp),
+    )
+    return Plan.skipping(skip, n_layers, precision=point.precision)
+
+
+def _evenly(count: int, n_layers: int) -> set[int]:
+    return {index * n_layers // count for index in range(count)}

@@ -2,8 +2,8 @@
 
 No library text is shipped. What is shipped, for one Python version, is a list of where to cut (`suite-3.11.json` in
 `casspec.reference`): module, offset, length and the hash the cut must have. An interpreter whose text differs loses the
-entries that no longer match; one of another version makes its own list on first use (`tuner/reference_list.py`) and keeps
-it in the user's cache directory.
+entries that no longer match; one of another version makes its own list on first use (`tuner/reference_list.py`) and
+keeps it in the user's cache directory.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tokenize
 from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
@@ -66,6 +67,8 @@ class TaskCount(Document):
     candidates: int
     passed: int
     chosen: int
+    known: int = 0
+    """Prompts taken over from the committed list because their text stands in this interpreter's library too."""
 
 
 class SuiteList(Document):
@@ -112,13 +115,22 @@ def prompt_text(cut: str, rename: Rename | None) -> str:
     return f"{cut}\n# The same with {rename.old} renamed to {rename.new}.\n{renamed[: rename.shown_characters]}"
 
 
+def find_entry(entry: SuiteEntry, source: str) -> int | None:
+    """Offset of an entry's text in `source`: the listed one, else the line where the same text begins now."""
+    line_starts = (match.end() for match in re.finditer("\n", source))
+    for offset in (entry.offset, 0, *line_starts):
+        if text_sha256(source[offset : offset + entry.length]) == entry.sha256:
+            return offset
+    return None
+
+
 def entry_text(entry: SuiteEntry) -> str | None:
-    """The prompt of an entry, or None when this interpreter's text is not what was listed."""
+    """The prompt of an entry, or None when its text does not stand in this interpreter's library."""
     source = module_text(entry.module)
-    if source is None:
+    offset = None if source is None else find_entry(entry, source)
+    if source is None or offset is None:
         return None
-    cut = source[entry.offset : entry.offset + entry.length]
-    return prompt_text(cut, entry.rename) if text_sha256(cut) == entry.sha256 else None
+    return prompt_text(source[offset : offset + entry.length], entry.rename)
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
@@ -127,20 +139,33 @@ def entry_text(entry: SuiteEntry) -> str | None:
 def load_reference_suite() -> Suite:
     """The reference suite for the running interpreter; makes and caches its list when none fits (shows progress)."""
     version = platform.python_version()
-    committed = _read_list(files(DATA_PACKAGE) / f"suite-{version.rpartition('.')[0]}.json")
-    if committed and _usable(committed):
+    committed = committed_list()
+    if committed and _minor(committed.python) == _minor(version) and _usable(committed):
         return _suite(committed)
-    cached_path = user_cache_directory() / f"suite-{version}.json"
-    cached = _read_list(cached_path)
+    cached = _read_list(own_list_path())
     if cached and _usable(cached):
         return _suite(cached)
 
     from casspec.tuner.reference_list import OWN_LIST, make_list, write_list
 
     print(f"making the list of reference prompts for Python {version}, once", file=sys.stderr)
-    made = make_list(OWN_LIST, on_progress=lambda line: print(f"  {line}", file=sys.stderr))
-    write_list(made, cached_path)
+    made = make_list(OWN_LIST, committed, on_progress=lambda line: print(f"  {line}", file=sys.stderr))
+    write_list(made, own_list_path())
     return _suite(made)
+
+
+def own_list_path() -> Path:
+    """Where the running interpreter keeps a list of its own."""
+    return user_cache_directory() / f"suite-{platform.python_version()}.json"
+
+
+def committed_list() -> SuiteList | None:
+    """The list that ships with casspec, made on Python 3.11."""
+    return _read_list(files(DATA_PACKAGE) / "suite-3.11.json")
+
+
+def _minor(version: str) -> str:
+    return version.rpartition(".")[0]
 
 
 def user_cache_directory() -> Path:
@@ -154,7 +179,7 @@ def user_cache_directory() -> Path:
     return Path.home() / ".cache" / "casspec"
 
 
-def _read_list(path) -> SuiteList | None:
+def _read_list(path: Traversable) -> SuiteList | None:
     try:
         return SuiteList.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""How much a text repeats itself: small models loop under greedy decoding, and loops flatter every drafter that copies."""
+"""How much a text repeats itself: small models loop when decoded greedily, and loops flatter drafters that copy."""
 
 from __future__ import annotations
 

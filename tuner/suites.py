@@ -1,4 +1,4 @@
-"""Reads prompt suites: the built-in `reference`, JSONL files with Spec-Bench's schema, source files and source trees."""
+"""Reads suites: the built-in `reference`, JSONL files with Spec-Bench's schema, source files and source trees."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MT_BENCH_CATEGORIES = frozenset(
 MT_BENCH_IDS = range(81, 161)
 """Spec-Bench keeps MT-bench's own question numbers."""
 
-SOURCE_SUFFIXES = frozenset(".py .pyi .c .h .cc .cpp .hpp .cs .go .java .js .ts .kt .rb .rs .swift .md .rst".split())
+SOURCE_SUFFIXES = (".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".go", ".java", ".js", ".ts", ".rb", ".rs", ".md", ".rst")
 SOURCE_PROMPTS = 80
 SOURCE_PROMPT_CHARACTERS = (800, 2400)
 SOURCE_SEED = 0

@@ -1,0 +1,83 @@
+"""A tiny random model and recordings of it: small enough that every exact answer can be computed the slow way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import builtin_latency
+from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.sampling import Sampling
+from casspec.runtime.target import TargetModel
+from casspec.storage.schema import LatencyModel
+from casspec.tuner.recordings import Recording, record
+from casspec.tuner.teacher import masked_input
+
+VOCAB = 53
+LAYERS = 5
+
+
+def tiny_target(seed: int = 0, n_layers: int = LAYERS) -> TargetModel:
+    """Llama with large random weights, so that its continuations and the effect of each sub-layer are not trivial."""
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=n_layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        initializer_range=0.15,
+        tie_word_embeddings=False,
+    )
+    return TargetModel(LlamaForCausalLM(config).eval(), name="tiny")
+
+
+def step_logits(target: TargetModel, rows: list[tuple[Plan, int]], tokens: list[int]) -> torch.Tensor:
+    """Logits after the last token when position i's row was written by `rows[i]`'s plan in a forward of its own."""
+    cache = target.new_cache(len(tokens))
+    for position, (plan, token) in enumerate(zip((plan for plan, _ in rows), tokens, strict=True)):
+        place = torch.tensor([position])
+        visible = torch.ones(1, position + 1, dtype=torch.bool)
+        logits = target.forward(masked_input(target, cache, torch.tensor([token]), place, place, visible), cache, plan)
+    return logits[0]
+
+
+def slow_decode(target: TargetModel, n_tokens: int) -> Callable[[list[int], Sampling, int], list[int]]:
+    """Autoregressive decoding by definition: token i is argmax(log p~ + g_i)."""
+
+    def decode(prompt: list[int], sampling: Sampling, seed: int) -> list[int]:
+        noise = GumbelNoise(seed, target.vocab_size)
+        cache = target.new_cache(len(prompt) + n_tokens)
+        tokens, place = list(prompt), 0
+        while len(tokens) < len(prompt) + n_tokens:
+            new = torch.arange(place, len(tokens))
+            visible = torch.arange(len(tokens))[None] <= new[:, None]
+            inputs = masked_input(target, cache, torch.tensor(tokens[place:]), new, new, visible)
+            logits = target.forward(inputs, cache, target.full_plan)[: len(new)][-1:]
+            place = len(tokens)
+            noise_rows = None if sampling.greedy else noise.rows(len(tokens), 1)
+            tokens.append(int(sampling.tokens(logits, noise_rows)[0]))
+        return tokens[len(prompt) :]
+
+    return decode
+
+
+def tiny_recordings(target: TargetModel, n: int = 4, n_tokens: int = 24) -> list[Recording]:
+    """`n` recordings, greedy and sampled in turn."""
+    generator = torch.Generator().manual_seed(7)
+    decode = slow_decode(target, n_tokens)
+    recordings = []
+    for i in range(n):
+        prompt = torch.randint(VOCAB, (6 + 3 * i,), generator=generator).tolist()
+        mode = "sample" if i % 2 else "greedy"
+        recordings.append(record(target, decode, f"p{i}", "task", prompt, mode, temperature=0.7, seed=3))
+    return recordings
+
+
+def tiny_latency(target: TargetModel) -> LatencyModel:
+    return builtin_latency(target)

@@ -7,6 +7,8 @@ once and a resumed run can neither lose nor double a row.
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 from sqlalchemy import Double, ForeignKey, Index, LargeBinary, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -16,7 +18,7 @@ TIME = String(40)
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {float: Double()}  # noqa: RUF012
+    type_annotation_map: ClassVar[dict[Any, Any]] = {float: Double()}
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_name)s",

@@ -29,6 +29,8 @@ def command(profile: str, target: str, output: Path | None, storage: str | None)
 
     What the target cannot express is said on stderr.
     """
+    if output is not None and not output.parent.is_dir():
+        raise click.UsageError(f"{output.parent} is no folder to write into: create it first")
     from casspec.storage import open_repository
     from casspec.storage.export import exporter
     from casspec.storage.export.json_profile import write_whole

@@ -87,12 +87,12 @@ def _methods(profile: CascadeProfile) -> Table:
 
 
 def _bench(report: BenchReport) -> Table:
-    columns = ("method", "variant", "task", "mode", "speedup", "accepted", "tokens/s", "overhead", "lossless")
-    table = _table(*columns, title=f"benchmark of {report.created_at[:16].replace('T', ' ')}")
+    columns = ("method", "task", "mode", "speedup", "accepted", "tokens/s", "overhead", "lossless")
+    title = f"benchmark of {report.created_at[:16].replace('T', ' ')}, accepted: mean acceptance length"
+    table = _table(*columns, wrapped={"method", "task"}, title=title)
     for row in report.rows:
         table.add_row(
-            row.method,
-            row.variant,
+            f"{row.method} ({row.variant})",
             row.task,
             row.mode,
             f"{row.speedup:.2f}x",

@@ -97,9 +97,10 @@ def delete(profile: str, yes: bool, storage: str | None) -> None:
 
     with open_repository(storage) as repository:
         found = repository.profile(profile)
-        if not yes:
-            what = f"{found.profile_id} ({found.model.name} on {found.device.name}, {found.dtype})"
-            click.confirm(f"Delete profile {what} with its measurements and benchmarks?", abort=True, err=True)
+        what = f"{found.profile_id} ({found.model.name} on {found.device.name}, {found.dtype})"
+        if not yes and not click.confirm(f"Delete profile {what} with its measurements and benchmarks?", err=True):
+            say("nothing deleted")
+            return
         repository.delete_profile(found.content_hash())
     say(f"deleted {found.profile_id}")
 

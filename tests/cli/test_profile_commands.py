@@ -1,0 +1,157 @@
+"""`casspec profiles`, `export`, `import` and `db`, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casspec.cli.main import main
+from casspec.storage import open_repository
+from casspec.storage.schema import CascadeProfile, SkipSet
+from tests.storage import samples
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    return str(tmp_path / "store.db")
+
+
+@pytest.fixture
+def run(storage: str, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command on the test's database: (exit code, stdout, stderr)."""
+
+    def command(*words: str, storage: str = storage) -> tuple[int, str, str]:
+        code = main([*words, "--storage", storage])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+@pytest.fixture
+def stored(storage: str) -> tuple[CascadeProfile, CascadeProfile]:
+    """Two profiles; the first has an artifact and a benchmark, the second is the latest."""
+    with open_repository(storage) as repository:
+        artifact = repository.save_artifact("recycling-matrix", b"matrix")
+        first = repository.save_profile(None, samples.profile(artifacts=(artifact,)))
+        second = repository.save_profile(None, samples.profile(seed=1, decision="off"))
+        repository.save_bench(first.profile_id, samples.bench_report())
+    return first, second
+
+
+def test_list_shows_what_is_stored_latest_first(run: Run, stored) -> None:
+    code, out, _ = run("profiles", "list", "--format", "json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["id"] for row in rows] == [stored[1].profile_id, stored[0].profile_id]
+    assert rows[1]["measured_speedup"] == {"greedy": 1.6}
+    _, table, _ = run("profiles", "list")
+    assert all(profile.profile_id in table for profile in stored)
+
+
+def test_an_empty_store_says_what_to_do(run: Run) -> None:
+    assert run("profiles", "list")[::2] == (0, "no profiles yet: `casspec calibrate` makes one\n")
+    assert run("profiles", "list", "--format", "json")[1] == "[]\n"
+    code, out, err = run("profiles", "show")
+    assert (code, out) == (2, "")
+    assert "casspec calibrate" in err
+
+
+def test_show_prints_the_profile_and_its_benchmark(run: Run, stored) -> None:
+    first, second = stored
+    document = json.loads(run("profiles", "show", first.profile_id[:8], "--format", "json")[1])
+    assert CascadeProfile.model_validate(document["profile"]) == first
+    assert len(document["bench_reports"]) == 1
+    table = run("profiles", "show", first.profile_id)[1]
+    assert all(word in table for word in ("sparse-40", "3/8: 2 3 5", "recycling-matrix", "1.60x", "max_nodes=16"))
+    assert second.profile_id in run("profiles", "show")[1]
+
+
+def test_compare_puts_profiles_side_by_side(run: Run, stored) -> None:
+    ids = [profile.profile_id for profile in stored]
+    header, *lines = run("profiles", "compare", *ids)[1].splitlines()
+    assert header.split() == ids
+    assert any(line.split() == ["decision", "cascade", "off"] for line in lines)
+    assert run("profiles", "compare", ids[0])[0] == 2
+
+
+def test_delete_asks_unless_told_not_to(run: Run, stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    assert run("profiles", "delete", stored[0].profile_id)[::2] == (0, "nothing deleted\n")
+    assert run("profiles", "show", stored[0].profile_id)[0] == 0
+    assert run("profiles", "delete", stored[0].profile_id, "--yes")[0] == 0
+    code, _, err = run("profiles", "show", stored[0].profile_id)
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_a_profile_moves_to_another_store_with_its_artifacts(run: Run, stored, tmp_path: Path) -> None:
+    file, elsewhere = tmp_path / "out" / "profile.json", str(tmp_path / "other.db")
+    file.parent.mkdir()
+    assert run("export", stored[0].profile_id, "--output", str(file))[:2] == (0, "")
+    code, out, _ = run("import", str(file), storage=elsewhere)
+    assert (code, out.strip()) == (0, stored[0].profile_id)
+    with open_repository(elsewhere) as repository:
+        moved = repository.profile("latest")
+        assert moved == stored[0]
+        assert repository.artifact(moved.artifacts[0].sha256) == b"matrix"
+
+
+def test_a_missing_artifact_is_said_and_the_profile_imported(run: Run, stored, tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    file.write_text(run("export", stored[0].profile_id)[1])
+    code, _, err = run("import", str(file), storage=str(tmp_path / "other.db"))
+    assert code == 0
+    assert "will start cold" in err
+
+
+def test_exports_keep_stdout_for_the_file_and_stderr_for_the_fidelity(run: Run, stored) -> None:
+    code, out, err = run("export", stored[0].profile_id, "--to", "vllm")
+    assert code == 0
+    assert json.loads(out)["method"] == "ngram"
+    assert err.startswith("partial: for vLLM")
+    code, out, err = run("export", stored[1].profile_id, "--to", "vllm")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_export_into_a_missing_folder_is_one_line(run: Run, stored, tmp_path: Path) -> None:
+    code, _, err = run("export", "latest", "--output", str(tmp_path / "missing" / "profile.json"))
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_skip_layers_become_seeds_of_models_with_as_many_layers(run: Run, storage: str, tmp_path: Path) -> None:
+    file = tmp_path / "skip_layers.json"
+    file.write_text(json.dumps({"a": {"attention": [1, 2], "mlp": [3]}, "b": {"attention": [30], "mlp": []}}))
+    assert run("import", str(file))[0] == 2
+    assert "--name" in run("import", str(file), "--layers", "8")[2]
+    assert run("import", str(file), "--layers", "8", "--name", "a")[0] == 0
+    with open_repository(storage) as repository:
+        (seed,) = repository.seeds(8)
+    assert (seed.name, seed.skip) == ("a", SkipSet(attention=(1, 2), mlp=(3,)))
+
+
+def test_layers_are_read_from_the_model_named(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "skip_layers.json"
+    file.write_text(json.dumps({"a": {"attention": [1], "mlp": []}}))
+    assert run("import", str(file), "--model", "reference")[0] == 0
+    code, _, err = run("import", str(file), "--model", str(tmp_path / "nothing"))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--layers" in err
+
+
+def test_db_commands_follow_a_database_from_nothing_to_trouble(run: Run, storage: str) -> None:
+    assert run("db", "current")[:2] == (0, "none\n")
+    assert not Path(storage).exists()
+    code, _, err = run("db", "check")
+    assert code == 2
+    assert "casspec db upgrade" in err
+    assert "none -> " in run("db", "upgrade")[2]
+    assert "nothing to do" in run("db", "upgrade")[2]
+    assert run("db", "check")[0] == 0
+    assert run("db", "current")[1] != "none\n"

@@ -1,9 +1,10 @@
 """How often the target would accept what a plan drafts, measured without bias in one forward a recording.
 
-At run time the rows before a draft are the target's. So the query at position t attends to the target's rows below its block's
-start s and to the plan's own rows s..t, all queries of a continuation in parallel: with blocks of one position this gives the
-acceptance of a first drafted token, with blocks of `BLOCK` positions the acceptance at every draft depth t - s + 1. (Scoring a
-plan over its own rows throughout ranks plans worse.) The drafter uses the noise the text was sampled with, as it does in decoding.
+At run time the rows before a draft are the target's. So the query at position t attends to the target's rows below its
+block's start s and to the plan's own rows s..t, all queries of a continuation in parallel: with blocks of one position
+this gives the acceptance of a first drafted token, with blocks of `BLOCK` positions the acceptance at every draft depth
+t - s + 1. (Scoring a plan over its own rows throughout ranks plans worse.) The drafter uses the noise the text was
+sampled with, as it does in decoding.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ CANDIDATES = 4
 """Proposals kept of each position: a tree drafter adds siblings of its best token."""
 
 RESIDENT_BYTES = 1 << 30
-"""Cache rows and noise that stay in memory between trials; recordings past it have the target's rows computed again each time."""
+"""Cache rows and noise that stay in memory between trials; recordings past it have the target's rows computed again
+each time.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +196,9 @@ def acceptance_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[float,
 
 
 def survival_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[float, ...]:
-    """Probability that a draft's first 1..depth tokens are all accepted: hits come in runs, a product of means misses that."""
+    """Probability that a draft's first 1..depth tokens are all accepted: hits come in runs, a product of means misses
+    that.
+    """
     survived, trials = np.zeros(depth + 1), np.zeros(depth + 1)
     for trace in traces:
         alive = True

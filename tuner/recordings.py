@@ -1,8 +1,9 @@
 """The target's own continuations, recorded once: what every offline question of the tuner is asked of.
 
-A recording holds the text the target emits after a prompt and, for every position of prompt and continuation, the ids and logits
-of its best successors. Verification is an equality test against exactly this text (`casspec.runtime.noise`), so how often a drafter
-would be accepted, and what a policy would emit, follows from recordings without running the target again.
+A recording holds the text the target emits after a prompt and, for every position of prompt and continuation, the ids
+and logits of its best successors. Verification is an equality test against exactly this text (`casspec.runtime.noise`),
+so how often a drafter would be accepted, and what a policy would emit, follows from recordings without running the
+target again.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from casspec.storage.schema import Mode
 from casspec.tuner.teacher import teacher_forced
 
 Decode = Callable[[list[int], Sampling, int], Sequence[int]]
-"""(prompt token ids, sampling, seed) -> new token ids: any lossless decoding of the target, they all emit the same text."""
+"""(prompt token ids, sampling, seed) -> new token ids: any lossless decoding of the target, they all emit the same
+text.
+"""
 
 
 def prompt_seed(seed: int, prompt_id: str) -> int:
-    """Seed of the noise for one prompt, 63 bits: prompts of one run are independent, repeats of one prompt are equal."""
+    """Seed of the noise for one prompt, 63 bits: prompts of one run are independent, repeats of one prompt are equal.
+    """
     digest = hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
@@ -40,8 +44,8 @@ class Recording:
         seed: of the noise of this prompt (`prompt_seed`).
         temperature: 0 for mode "greedy".
         prompt_tokens, continuation_tokens: int32 [n].
-        top_ids, top_logits: int32 and float32 [prompt + continuation, WIDTH], the target's best successors after each position,
-            best first, logits as they come (before temperature and noise).
+        top_ids, top_logits: int32 and float32 [prompt + continuation, WIDTH], the target's best successors after each
+            position, best first, logits as they come (before temperature and noise).
     """
 
     prompt_id: str
@@ -64,7 +68,9 @@ class Recording:
         return Sampling(temperature=self.temperature)
 
     def to_bytes(self) -> bytes:
-        """A JSON line with names and sizes, then the four arrays, little endian; compressed, and equal for equal recordings."""
+        """A JSON line with names and sizes, then the four arrays, little endian; compressed, and equal for equal
+        recordings.
+        """
         header = {
             "prompt_id": self.prompt_id,
             "task": self.task,
@@ -103,7 +109,9 @@ def record(
     temperature: float,
     seed: int,
 ) -> Recording:
-    """Decodes one prompt, then scores its whole text in one teacher-forced pass. `temperature` matters for mode "sample" only."""
+    """Decodes one prompt, then scores its whole text in one teacher-forced pass. `temperature` matters for mode
+    "sample" only.
+    """
     noise_seed = prompt_seed(seed, prompt_id)
     sampling = Sampling(temperature=temperature if mode == "sample" else 0.0)
     continuation = list(decode(list(prompt_tokens), sampling, noise_seed))
@@ -130,7 +138,8 @@ def record(
 
 
 def recycling_matrix(recordings: Iterable[Recording], vocab_size: int) -> RecyclingMatrix:
-    """Start state of token recycling: each token's successors where it was last seen, recordings taken in the given order.
+    """Start state of token recycling: each token's successors where it was last seen, recordings taken in the given
+    order.
 
     The last occurrence wins, as it does when the drafter refreshes the matrix while decoding (Luo et al. 2024).
     """

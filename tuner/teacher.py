@@ -1,4 +1,6 @@
-"""Teacher forcing: the target's own forward over a known text, which fills a cache with its rows and scores every position."""
+"""Teacher forcing: the target's own forward over a known text, which fills a cache with its rows and scores every
+position.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def masked_input(
 
 
 def teacher_forced(target: TargetModel, tokens: Sequence[int], cache: KVCache) -> Iterator[tuple[int, Tensor]]:
-    """Writes the target's rows of `tokens` to slots 0.. and yields (first position, hidden states [n, hidden]) by chunks."""
+    """Writes the target's rows of `tokens` to slots 0.. and yields (first position, hidden states [n, hidden]) by
+    chunks.
+    """
     cache.require(len(tokens))
     text = torch.as_tensor(tokens, dtype=torch.int64)
     for start in range(0, len(text), LONGEST_CHUNK):

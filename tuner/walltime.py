@@ -1,7 +1,8 @@
 """Expected walltime improvement of drafting schemes, as the literature writes it (CS-Drafting, CAS-Spec).
 
-Symbols: `a` probability that the target accepts a drafted token, `c` cost of one drafter step over one target step, `k` draft
-length. The literature lets verification cost one target step whatever its length; `verify` is that cost where it is known better.
+Symbols: `a` probability that the target accepts a drafted token, `c` cost of one drafter step over one target step, `k`
+draft length. The literature lets verification cost one target step whatever its length; `verify` is that cost where it
+is known better.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def generating_function(a: float, k: int, x: float) -> float:
 
 
 def vertical(a: float, c1: float, n: int, a12: float, c2: float, k: int, verify: float = 1.0) -> float:
-    """T_VC: a first drafter (acceptance a) reviews k tokens of a second (acceptance a12 by the first), n rounds, then the target."""
+    """T_VC: a first drafter (acceptance a) reviews k tokens of a second (acceptance a12 by the first), n rounds, then
+    the target.
+    """
     phi = generating_function(a12, k, a)
     return (1 - a * phi**n) / ((1 - a) * (verify + n * c1 + n * k * c2))
 
@@ -36,7 +39,9 @@ def horizontal(a1: float, c1: float, k1: int, a2: float, c2: float, k2: int, ver
 
 
 def chain(acceptances: Sequence[float], costs: Sequence[float], verify: float = 1.0) -> float:
-    """The general form: token i is accepted with probability acceptances[i] when all before it were, and costs costs[i]."""
+    """The general form: token i is accepted with probability acceptances[i] when all before it were, and costs
+    costs[i].
+    """
     emitted, alive = 1.0, 1.0
     for a in acceptances:
         alive *= a

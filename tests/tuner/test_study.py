@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.storage import open_repository
+from casspec.storage.schema import DrafterCandidate, SkipSet
+from casspec.tuner.acceptance import AcceptanceMeter
+from casspec.tuner.evaluation import FEWEST_RACED, CandidateEvaluator
+from casspec.tuner.pareto import acceptance_to_beat, pareto_front
+from casspec.tuner.space import leave_one_out, prefix_sweep, skip_of, switches, switches_of, uniform
+from casspec.tuner.study import DrafterSearch, SearchBudget
+from tests.storage import samples
+from tests.tuner.synthetic import N_LAYERS, SETTINGS, SyntheticEvaluator
+from tests.tuner.tiny import tiny_recordings, tiny_target
+
+TRIALS = 34
+
+
+class Search:
+    """A synthetic search over a store that outlives it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = f"sqlite:///{directory / 'study.db'}"
+        self.stored: dict[SkipSet, DrafterCandidate] = {}
+
+    def save(self, candidate: DrafterCandidate) -> DrafterCandidate:
+        return self.stored.setdefault(candidate.skip, candidate)
+
+    def make(self, evaluator: SyntheticEvaluator, trials: int = TRIALS, **options: Any) -> DrafterSearch:
+        budget = SearchBudget(
+            trials=trials, seconds=options.pop("seconds", 1e9), patience=options.pop("patience", 1000)
+        )
+        known = list(self.stored.values())
+        return DrafterSearch(evaluator, N_LAYERS, budget, known, self.save, self.url, "s", **options)
+
+
+@pytest.fixture
+def search(tmp_path: Path) -> Search:
+    return Search(tmp_path)
+
+
+def completed_plans(url: str, name: str) -> list[SkipSet]:
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=url)
+    states = {trial.state.name for trial in study.trials}
+    assert states <= {"COMPLETE", "FAIL"}, "a trial was left open"
+    return [skip_of(trial.params) for trial in study.trials if trial.state.name == "COMPLETE"]
+
+
+# --------------------------------------------------------------------------------------------------------------- space
+
+
+def test_first_and_last_layer_have_no_switch() -> None:
+    assert switches(4) == ("attention.1", "mlp.1", "attention.2", "mlp.2")
+    assert switches(2) == ()
+    imported = SkipSet(attention=(0, 1, 3), mlp=(2, 3))
+    assert skip_of(switches_of(imported, 4)) == SkipSet(attention=(1,), mlp=(2,))
+
+
+def test_uniform_seeds_include_every_second_inner_layer() -> None:
+    every_second = [skip for skip in uniform(12) if len(skip) == 10]
+    assert [b - a for a, b in zip(every_second[0].mlp, every_second[0].mlp[1:], strict=False)] == [2, 2, 2, 2]
+    assert all(0 < layer < 11 for skip in uniform(12) for layer in skip.attention)
+
+
+def test_prefixes_grow_and_leave_something_to_run() -> None:
+    ranking = leave_one_out(12)
+    sizes = [len(skip) for skip in prefix_sweep(ranking)]
+    assert sizes == sorted(set(sizes))
+    assert sizes[0] == 2
+    assert sizes[-1] == 15
+    assert prefix_sweep(ranking[:1]) == []
+
+
+# --------------------------------------------------------------------------------------------------------------- front
+
+
+def candidate(acceptance: float, cost: float) -> DrafterCandidate:
+    return samples.candidate(acceptance=acceptance).model_copy(update={"cost": cost})
+
+
+def test_front_holds_exactly_the_candidates_nothing_dominates() -> None:
+    generator = random.Random(1)
+    candidates = [candidate(generator.random(), generator.choice([0.2, 0.4, 0.6, 0.8])) for _ in range(60)]
+    front = pareto_front(candidates)
+    for one in candidates:
+        dominated = any(
+            other.acceptance >= one.acceptance
+            and other.cost <= one.cost
+            and (other.acceptance, other.cost) != (one.acceptance, one.cost)
+            for other in candidates
+        )
+        assert (one in front) is not dominated
+    assert acceptance_to_beat(candidates, 0.1) == 0
+    assert acceptance_to_beat(front, 1.0) == front[-1].acceptance
+
+
+# -------------------------------------------------------------------------------------------------------------- search
+
+
+def test_seeds_come_in_order_of_their_worth(search) -> None:
+    evaluator = SyntheticEvaluator()
+    found = search.make(evaluator, imported=[("mine", SkipSet(attention=(4,), mlp=(4,)))]).run()
+    sources = list(dict.fromkeys(candidate.source for candidate in found))
+    assert sources == ["uniform", "import:mine", "sensitivity", "prefix", "tpe"]
+    first_prefix = next(candidate for candidate in found if candidate.source == "prefix")
+    # loss over time saved: mlp 4 .10/.1, mlp 3 .12/.1, attention 1 .03/.05, attention 2 .06/.05 ...
+    assert first_prefix.skip == SkipSet(attention=(1,), mlp=(4,))
+    assert len(found) == TRIALS == len(set(evaluator.evaluated))
+
+
+@pytest.mark.parametrize("stop_after", [1, 8, 20, 33])
+def test_an_interrupted_search_resumes_without_evaluating_anything_twice(search, stop_after) -> None:
+    evaluator = SyntheticEvaluator()
+    evaluate = evaluator.evaluate
+
+    def interrupted(*arguments, **options):
+        if len(evaluator.evaluated) == stop_after:
+            raise KeyboardInterrupt
+        return evaluate(*arguments, **options)
+
+    evaluator.evaluate = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        search.make(evaluator).run()
+    assert len(search.stored) == stop_after
+    evaluator.evaluate = evaluate  # type: ignore[method-assign]
+    found = search.make(evaluator).run()
+    assert len(found) == len(search.stored) == TRIALS
+    assert len(evaluator.evaluated) == len(set(evaluator.evaluated)) == TRIALS
+    assert set(completed_plans(search.url, "s")) == set(search.stored)
+
+
+def test_a_lost_study_is_rebuilt_from_the_candidates(search, tmp_path) -> None:
+    search.make(SyntheticEvaluator()).run()
+    (tmp_path / "study.db").unlink()
+    evaluator = SyntheticEvaluator()
+    search.make(evaluator, trials=TRIALS + 2).run()
+    assert len(evaluator.evaluated) == 2
+    assert set(completed_plans(search.url, "s")) == set(search.stored)
+
+
+def test_a_killed_search_resumes_with_exact_rows(tmp_path) -> None:
+    database, url = str(tmp_path / "casspec.db"), f"sqlite:///{tmp_path / 'study.db'}"
+    command = [sys.executable, "-m", "tests.tuner.synthetic", database, url, "40"]
+    for seconds in (0.15, 0.6):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    with open_repository(database) as repository:
+        calibration = repository.calibration(samples.model(), samples.device(), "float32", SETTINGS)
+        before = repository.candidates(calibration.calibration_id)
+        assert 0 < len(before) < 40, "the kill came too early or too late to mean anything"
+    subprocess.run(command, check=True, capture_output=True)
+    with open_repository(database) as repository:
+        after = repository.candidates(calibration.calibration_id)
+    assert len(after) == len({candidate.skip for candidate in after}) == 40
+    assert after[: len(before)] == before
+    assert set(completed_plans(url, calibration.calibration_id)) == {candidate.skip for candidate in after}
+
+
+def test_patience_and_time_end_a_search(search, tmp_path) -> None:
+    patient = search.make(SyntheticEvaluator(), trials=10**6, patience=6).run()
+    assert len(patient) < 200
+    in_time = Search(tmp_path / "other")
+    (tmp_path / "other").mkdir()
+    found = in_time.make(SyntheticEvaluator(), trials=10**6, seconds=0.145).run()
+    assert len(found) == 15  # each says it took 0.01 s
+
+
+def test_a_model_without_inner_layers_has_nothing_to_search(tmp_path) -> None:
+    budget = SearchBudget(trials=5, seconds=1e9, patience=5)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    assert DrafterSearch(SyntheticEvaluator(), 2, budget, [], lambda c: c, url, "s").run() == []
+
+
+# ---------------------------------------------------------------------------------------------------------- evaluation
+
+
+def test_a_hopeless_plan_is_left_after_a_few_recordings() -> None:
+    target = tiny_target()
+    recordings = tiny_recordings(target, n=8, n_tokens=16)
+    latency = LatencyPredictor(builtin_latency(target))
+    evaluator = CandidateEvaluator(target, AcceptanceMeter(target, recordings), latency, context_tokens=64)
+    skip = SkipSet(attention=(1, 2, 3), mlp=(1, 2, 3))
+    full = evaluator.evaluate(skip, "uniform")
+    raced = evaluator.evaluate(skip, "uniform", to_beat=0.99)
+    assert full.n_tokens == 8 * 16
+    assert raced.n_tokens == FEWEST_RACED * 16
+    assert raced.acceptance_by_depth == ()
+    assert len(full.acceptance_by_depth) == 8
+    assert full.acceptance == pytest.approx(full.acceptance_by_depth[0], abs=0.3)
+    assert 0 < full.cost < 1
+    assert evaluator.evaluate(SkipSet(), "uniform").acceptance == 1

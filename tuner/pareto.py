@@ -1,0 +1,21 @@
+"""The Pareto front of drafters: none on it is beaten by another in both acceptance and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from casspec.storage.schema import DrafterCandidate
+
+
+def pareto_front(candidates: Iterable[DrafterCandidate]) -> list[DrafterCandidate]:
+    """Candidates that no other one dominates, by rising cost; of equals the first."""
+    front: list[DrafterCandidate] = []
+    for candidate in sorted(candidates, key=lambda c: (c.cost, -c.acceptance)):
+        if not front or candidate.acceptance > front[-1].acceptance:
+            front.append(candidate)
+    return front
+
+
+def acceptance_to_beat(candidates: Iterable[DrafterCandidate], cost: float) -> float:
+    """What a drafter of this cost must exceed to reach the front; 0 when nothing is as cheap."""
+    return max((candidate.acceptance for candidate in candidates if candidate.cost <= cost), default=0.0)

@@ -1,0 +1,70 @@
+"""The search space of skip sets and the sets a search starts from.
+
+A plan is a choice of which attention and MLP sub-layers to leave out; the first and last layer always stay. Where a
+search starts matters more than its sampler: sub-layers ranked by what leaving each one out costs, and the prefixes of
+that ranking, are the best seeds known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from casspec.storage.schema import SkipSet
+
+UNIFORM_RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6)
+PREFIXES = 14
+LONGEST_PREFIX = 0.75
+"""Share of the switches; drafts of what remains past it agree with nothing."""
+
+
+def switches(n_layers: int) -> tuple[str, ...]:
+    """Names of the 2 (L - 2) switches: "attention.1", "mlp.1", "attention.2" ..."""
+    return tuple(f"{kind}.{layer}" for layer in range(1, n_layers - 1) for kind in ("attention", "mlp"))
+
+
+def skip_of(skipped: Mapping[str, bool]) -> SkipSet:
+    """The skip set with every switch that is true."""
+    layers: dict[str, list[int]] = {"attention": [], "mlp": []}
+    for name, skips in skipped.items():
+        kind, _, layer = name.partition(".")
+        if skips:
+            layers[kind].append(int(layer))
+    return SkipSet(attention=tuple(layers["attention"]), mlp=tuple(layers["mlp"]))
+
+
+def switches_of(skip: SkipSet, n_layers: int) -> dict[str, bool]:
+    """Every switch of the space with its value; layers outside the space (first and last) are left running."""
+    skipped = {f"attention.{layer}" for layer in skip.attention} | {f"mlp.{layer}" for layer in skip.mlp}
+    return {name: name in skipped for name in switches(n_layers)}
+
+
+def leave_one_out(n_layers: int) -> list[SkipSet]:
+    """Each switch alone."""
+    return [skip_of({name: True}) for name in switches(n_layers)]
+
+
+def uniform(n_layers: int) -> list[SkipSet]:
+    """Evenly spread inner layers at several ratios of what can be skipped, whole layers: every second one and its like."""
+    inner = range(1, n_layers - 1)
+    sets = []
+    for ratio in UNIFORM_RATIOS:
+        count = round(ratio * len(inner))
+        layers = tuple(inner[int((i + 0.5) * len(inner) / count)] for i in range(count))
+        if layers:
+            sets.append(SkipSet(attention=layers, mlp=layers))
+    return list(dict.fromkeys(sets))
+
+
+def prefix_sweep(ranking: Sequence[SkipSet]) -> list[SkipSet]:
+    """Unions of the first 2, ... sets of a ranking, at most PREFIXES of them, evenly spread up to LONGEST_PREFIX."""
+    longest = int(LONGEST_PREFIX * len(ranking))
+    count = min(PREFIXES, longest - 1)
+    lengths = dict.fromkeys(round(2 + i * (longest - 2) / max(count - 1, 1)) for i in range(count))
+    return [union(ranking[:length]) for length in lengths]
+
+
+def union(skips: Sequence[SkipSet]) -> SkipSet:
+    return SkipSet(
+        attention=tuple(layer for skip in skips for layer in skip.attention),
+        mlp=tuple(layer for skip in skips for layer in skip.mlp),
+    )

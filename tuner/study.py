@@ -1,0 +1,201 @@
+"""The drafter search: an Optuna study with two objectives, acceptance up and predicted step cost down.
+
+The database of candidates is the truth and the study follows it: a candidate is saved before the study is told of it,
+and on start the study is told whatever it missed. So a search that was interrupted anywhere, or whose study file was
+lost, goes on without evaluating a plan twice. Seeds are evaluated first and added to the study as finished trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from casspec.storage.schema import DrafterCandidate, SkipSet
+from casspec.tuner.evaluation import CandidateEvaluator
+from casspec.tuner.pareto import acceptance_to_beat, pareto_front
+from casspec.tuner.space import leave_one_out, prefix_sweep, skip_of, switches, switches_of, uniform
+
+if TYPE_CHECKING:
+    import optuna
+
+SENSITIVITY_SHARE = 0.5
+"""Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
+
+REPEATS_BEFORE_STOP = 20
+"""Proposals in a row that were evaluated before: the sampler has settled."""
+
+SENSITIVITY = "sensitivity"
+
+
+@dataclass(frozen=True)
+class SearchBudget:
+    """When a search ends: whichever comes first."""
+
+    trials: int
+    seconds: float
+    patience: int
+    """Sampled trials in a row that leave the front as it is."""
+
+
+Save = Callable[[DrafterCandidate], DrafterCandidate]
+Watch = Callable[[int, str], None]
+
+
+class DrafterSearch:
+    """One search, resumable from its stored candidates.
+
+    Args:
+        known: candidates stored by earlier runs of this search.
+        save: stores a candidate and returns the one that is stored.
+        watch: called with (candidates so far, note) after each.
+        study_url: RDB storage of Optuna, a database of its own.
+    """
+
+    def __init__(
+        self,
+        evaluator: CandidateEvaluator,
+        n_layers: int,
+        budget: SearchBudget,
+        known: Iterable[DrafterCandidate],
+        save: Save,
+        study_url: str,
+        study_name: str,
+        seed: int = 0,
+        imported: Sequence[tuple[str, SkipSet]] = (),
+        watch: Watch = lambda done, note: None,
+    ) -> None:
+        self._evaluator = evaluator
+        self._n_layers = n_layers
+        self._budget = budget
+        self._candidates = {candidate.skip: candidate for candidate in known}
+        self._save = save
+        self._imported = imported
+        self._watch = watch
+        self._study = open_study(study_url, study_name, seed + len(self._candidates))
+        self._distributions = _distributions(n_layers)
+        self._reconcile()
+
+    def run(self) -> list[DrafterCandidate]:
+        """Evaluates seeds, then what the sampler proposes, until the budget is spent. All candidates, in order."""
+        if self._distributions:
+            self._run_seeds(uniform(self._n_layers), "uniform")
+            for name, skip in self._imported:
+                self._run_seeds([skip_of(switches_of(skip, self._n_layers))], f"import:{name}")
+            self._run_seeds(self._leave_one_out(), SENSITIVITY, SENSITIVITY_SHARE)
+            self._run_seeds(prefix_sweep(self._sensitivity_ranking()), "prefix")
+            self._run_sampler()
+        return list(self._candidates.values())
+
+    def _run_seeds(self, skips: Iterable[SkipSet], source: str, share: float = 1.0) -> None:
+        for skip in skips:
+            if self._spent(share):
+                return
+            if skip not in self._candidates:
+                candidate = self._evaluate(skip, source)
+                self._study.add_trial(_finished_trial(candidate, self._n_layers))
+
+    def _run_sampler(self) -> None:
+        import optuna
+
+        idle = repeats = 0
+        while not self._spent() and idle < self._budget.patience and repeats < REPEATS_BEFORE_STOP:
+            trial = self._study.ask(self._distributions)
+            skip = skip_of(trial.params)
+            candidate = self._candidates.get(skip)
+            repeats = repeats + 1 if candidate else 0
+            if candidate is None:
+                front = pareto_front(self._candidates.values())
+                try:
+                    candidate = self._evaluate(skip, "tpe")
+                except BaseException:
+                    self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                    raise
+                idle = idle + 1 if pareto_front(self._candidates.values()) == front else 0
+            self._study.tell(trial, [candidate.acceptance, candidate.cost])
+
+    def _evaluate(self, skip: SkipSet, source: str) -> DrafterCandidate:
+        ranked = source == SENSITIVITY  # compared with each other: all over the same recordings
+        to_beat = 0.0 if ranked else acceptance_to_beat(self._candidates.values(), self._evaluator.cost(skip))
+        candidate = self._save(self._evaluator.evaluate(skip, source, to_beat, profile_depths=not ranked))
+        self._candidates[skip] = candidate
+        self._watch(len(self._candidates), f"{source}, {len(pareto_front(self._candidates.values()))} on the front")
+        return candidate
+
+    def _leave_one_out(self) -> list[SkipSet]:
+        singles = leave_one_out(self._n_layers)
+        affordable = max(int(SENSITIVITY_SHARE * self._budget.trials), 1)
+        step = max(-(-len(singles) // affordable), 1)
+        # Thinned from both kinds in turn: an even step alone would drop one kind of sub-layer altogether.
+        return [skip for i, skip in enumerate(singles) if (i // 2 + i % 2) % step == 0]
+
+    def _sensitivity_ranking(self) -> list[SkipSet]:
+        """Single sub-layers, those first whose loss of acceptance buys the most time."""
+        singles = [self._candidates[skip] for skip in leave_one_out(self._n_layers) if skip in self._candidates]
+        ranked = sorted(singles, key=lambda c: (1 - c.acceptance) / max(1 - c.cost, 1e-6))
+        return [candidate.skip for candidate in ranked]
+
+    def _spent(self, share: float = 1.0) -> bool:
+        seconds = sum(candidate.seconds for candidate in self._candidates.values())
+        return len(self._candidates) >= self._budget.trials or seconds >= share * self._budget.seconds
+
+    def _reconcile(self) -> None:
+        """Ends trials that a killed run left open and adds the candidates the study was never told of."""
+        import optuna
+
+        told = set()
+        for trial in self._study.get_trials(deepcopy=False):
+            candidate = self._candidates.get(skip_of(trial.params)) if trial.params else None
+            if trial.state == optuna.trial.TrialState.RUNNING:
+                if candidate is None or len(trial.params) < len(self._distributions):
+                    self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+                    continue
+                self._study.tell(trial.number, [candidate.acceptance, candidate.cost])
+            elif trial.state != optuna.trial.TrialState.COMPLETE:
+                continue
+            if candidate is not None:
+                told.add(candidate.skip)
+        for skip, candidate in self._candidates.items():
+            if skip not in told:
+                self._study.add_trial(_finished_trial(candidate, self._n_layers))
+
+
+def open_study(url: str, name: str, sampler_seed: int) -> optuna.Study:
+    """The study of this name in Optuna's own database, created where missing."""
+    import optuna
+    from sqlalchemy import event
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}})
+    if url.startswith("sqlite"):
+        # One commit a switch: without this each would wait for the disk. What a crash loses, `_reconcile` adds again.
+        @event.listens_for(storage.engine, "connect")
+        def _relax(connection: Any, _record: Any) -> None:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+
+        storage.engine.dispose()
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        sampler=optuna.samplers.TPESampler(seed=sampler_seed % 2**32, multivariate=True),
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+    )
+
+
+def _distributions(n_layers: int) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution
+
+    return {name: CategoricalDistribution((False, True)) for name in switches(n_layers)}
+
+
+def _finished_trial(candidate: DrafterCandidate, n_layers: int) -> optuna.trial.FrozenTrial:
+    import optuna
+
+    return optuna.trial.create_trial(
+        params=switches_of(candidate.skip, n_layers),
+        distributions=_distributions(n_layers),
+        values=[candidate.acceptance, candidate.cost],
+        user_attrs={"source": candidate.source},
+    )

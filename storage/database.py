@@ -78,8 +78,9 @@ class Database:
             file = sqlite_file(self._url)
             if file is not None:
                 file.parent.mkdir(parents=True, exist_ok=True)
+            self._refuse_newer(self.schema())
             with self._migrating() as connection:
-                self._refuse_newer(_schema_state(connection))
+                self._refuse_newer(_schema_state(connection))  # another process may just have upgraded it
                 migrations.upgrade(connection)
         return self.schema()
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import to_jsonable_python
 
 SCHEMA_VERSION = 1
 """Version of every document below; raised when a field changes meaning or goes away."""
@@ -33,10 +34,23 @@ class Document(BaseModel):
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def content_hash(self) -> str:
-        """SHA-256 (64 hexadecimal digits) of the canonical JSON without the fields in `not_hashed`."""
-        content = self.model_dump(mode="json", exclude=set(self.not_hashed))
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        """SHA-256 (64 hexadecimal digits) of the content; at every depth without circumstances (`not_hashed`).
+
+        Fields at their default are left out too: a later release may add a field without renaming what is stored.
+        """
+        text = json.dumps(_content(self), sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(value: Any) -> Any:
+    """The hashed part of a document or of a value inside one."""
+    if isinstance(value, Document):
+        fields = type(value).model_fields.items()
+        told = {name: getattr(value, name) for name, field in fields if getattr(value, name) != field.default}
+        return {name: _content(entry) for name, entry in told.items() if name not in value.not_hashed}
+    if isinstance(value, dict):
+        return {key: _content(entry) for key, entry in value.items()}
+    return [_content(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 # --------------------------------------------------------------------------------------------------- what was measured
@@ -55,7 +69,8 @@ class ModelFingerprint(Document):
     """`model_type` of the Hugging Face config: llama, mistral, qwen2, qwen3."""
     config_sha256: str
     weights_sha256: str
-    """Hash over the names, shapes, dtypes and sampled values of a few tensors, not over the file."""
+    """Hash over the names, shapes and sampled values (as bfloat16) of the tensors, not over the file: the same in
+    float32 and bfloat16."""
     tokenizer_sha256: str | None
     parameters: int
     n_layers: int
@@ -208,8 +223,8 @@ class DrafterCandidate(Document):
 class LatencyPoint(Document):
     """What one latency measurement was taken of; its JSON is the natural key of the stored row.
 
-    `subject`: "attention" or "mlp" (one sub-layer), "drafter" (a plan's whole forward, one or few tokens) or "forward"
-    (a verification: all layers unless `skip` says otherwise).
+    `subject`: "attention" or "mlp" (sub-layers of one kind alone, without the head), "drafter" (the whole forward of a plan
+    that leaves sub-layers out, over few tokens) or "forward" (a verification: all sub-layers and the head).
     """
 
     subject: Literal["attention", "mlp", "drafter", "forward"]
@@ -301,7 +316,7 @@ class MethodSettings(Document):
 class CascadeProfile(Document):
     """The outcome of a calibration: what to run on this model and this device. Its JSON is the exchange format."""
 
-    not_hashed = frozenset({"created_at", "casspec_version", "device"})
+    not_hashed = frozenset({"created_at", "casspec_version"})
 
     schema_version: Literal[1] = 1
     created_at: str

@@ -36,14 +36,33 @@ def test_hash_does_not_depend_on_the_order_of_json_keys(profile: CascadeProfile,
 def test_hash_is_the_one_released() -> None:
     """A changed hash would orphan every stored profile: it changes with SCHEMA_VERSION only."""
     assert samples.model().content_hash() == "f928dd7b60652b3669e005acbcbbe23875bfacfe188096b4b0684f3e6f4f4bc0"
-    assert samples.profile().content_hash() == "29d03c7f2e9a288e6853f6ca4e9a3b56e446c3304ffc337e4f99600dfb7f7fa9"
+    assert samples.profile().content_hash() == "3af2c7f8ed9f41d841941226a1d05521f7566bd8b93736ea4bca400b6b785041"
 
 
 def test_circumstances_are_not_hashed() -> None:
     assert samples.model(name="elsewhere").content_hash() == samples.model().content_hash()
     assert samples.device(ceilings=samples.ceilings()).content_hash() == samples.device().content_hash()
     assert samples.profile(created_at="2027-01-01").content_hash() == samples.profile().content_hash()
-    assert samples.profile(seed=1).content_hash() != samples.profile().content_hash()
+    moved = samples.profile(model=samples.model(name="elsewhere"), device=samples.device())
+    assert moved.content_hash() == samples.profile().content_hash()
+
+
+def test_content_is_hashed() -> None:
+    others = [
+        samples.profile(seed=1),
+        samples.profile(device=samples.device(threads=7)),
+        samples.profile(latency=samples.latency_model(noise=0.3)),
+        samples.profile(drafters=()),
+    ]
+    assert len({profile.content_hash() for profile in [samples.profile(), *others]}) == 5
+
+
+def test_a_field_added_by_a_later_release_keeps_the_hash_of_older_documents() -> None:
+    class LaterSkipSet(SkipSet):
+        heads: tuple[int, ...] = ()
+
+    assert LaterSkipSet(mlp=(1,)).content_hash() == SkipSet(mlp=(1,)).content_hash()
+    assert LaterSkipSet(mlp=(1,), heads=(2,)).content_hash() != SkipSet(mlp=(1,)).content_hash()
 
 
 @given(st.lists(st.integers(0, 30)), st.randoms())

@@ -15,6 +15,7 @@ from casspec.storage.location import storage_url
 from casspec.storage.repository import Repository
 from casspec.storage.tables import Base
 from tests.storage import samples
+from tests.storage.upgrade_asset import ASSETS
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,6 +112,28 @@ def test_sqlite_is_opened_for_several_processes(tmp_path: Path) -> None:
         assert session.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
     assert pragmas == {"journal_mode": "wal", "foreign_keys": 1}
     database.close()
+
+
+@pytest.mark.parametrize("asset", sorted(ASSETS.glob("storage_*.db")), ids=lambda path: path.stem)
+def test_databases_of_earlier_releases_are_upgraded_with_all_they_hold(asset: Path, tmp_path: Path) -> None:
+    file = tmp_path / "casspec.db"
+    shutil.copy(asset, file)
+    database = open_database(str(file))
+    assert database.schema().is_current
+    assert database.problems() == []
+    repository = Repository(database)
+    found = repository.finished_profile(samples.model(), samples.device(), "float32", samples.SETTINGS)
+    assert found is not None
+    assert found.profile_id == repository.profile("latest").profile_id
+    assert repository.profile(found.content_hash()) == found
+    assert repository.artifact(found.artifacts[0].sha256) == b"matrix"
+    assert len(repository.bench_reports(found.profile_id)) == 1
+    assert len(repository.seeds(8)) == 1
+    database.close()
+
+
+def test_there_is_a_database_of_the_newest_schema() -> None:
+    assert (ASSETS / f"storage_{migrations.newest_revision()}.db").exists(), "python -m tests.storage.upgrade_asset"
 
 
 @pytest.mark.slow

@@ -1,0 +1,51 @@
+"""Writes the database that a release leaves behind, kept in tests/assets so that later releases prove they can upgrade
+it.
+
+Run once a release: python -m tests.storage.upgrade_asset
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from casspec.storage import open_repository
+from casspec.storage.migrations import newest_revision
+from casspec.storage.schema import SkipSet
+from tests.storage import samples
+
+ASSETS = Path(__file__).parents[1] / "assets"
+
+
+def write(file: Path) -> None:
+    """One row and more in every table."""
+    device = samples.device(ceilings=samples.ceilings())
+    with open_repository(str(file)) as repository:
+        calibration = repository.calibration(samples.model(), device, "float32", samples.SETTINGS).calibration_id
+        repository.save_latency_sample(calibration, samples.sample())
+        repository.save_latency_model(calibration, samples.latency_model())
+        repository.save_candidate(calibration, samples.candidate())
+        repository.put_document(calibration, "stage", "done", {"rows": 1})
+        matrix = repository.save_artifact("recycling-matrix", b"matrix", calibration)
+        profile = repository.save_profile(calibration, samples.profile(artifacts=(matrix,)))
+        repository.save_bench(profile.profile_id, samples.bench_report())
+        repository.finish(calibration)
+        repository.save_seed("swift", SkipSet(attention=(1,)), 8)
+
+
+def shrink(file: Path) -> None:
+    """Small pages and one file, for a small asset."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA page_size = 512")
+    connection.execute("VACUUM")
+    connection.close()
+
+
+if __name__ == "__main__":
+    asset = ASSETS / f"storage_{newest_revision()}.db"
+    ASSETS.mkdir(exist_ok=True)
+    asset.unlink(missing_ok=True)
+    write(asset)
+    shrink(asset)
+    print(asset)

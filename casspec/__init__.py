@@ -1,0 +1,27 @@
+"""casspec: calibrate a language model once per device, then decode it faster, losslessly, without training.
+
+The public API, stable from 0.1 on. Everything is imported on first use, so that `import casspec` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from casspec.api import Decoder, Generation, custom_generate, load_profile, load_target, methods
+
+__all__ = ["Decoder", "Generation", "__version__", "custom_generate", "load_profile", "load_target", "methods"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _version("casspec")
+    if name in __all__:
+        return getattr(import_module("casspec.api"), name)
+    raise AttributeError(f"module 'casspec' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -119,7 +119,10 @@ class CellCounter:
         counts[1] += 1
 
     def cells(self) -> Iterable[AcceptanceCell]:
-        return [AcceptanceCell(key=key, accepted=hits, trials=trials) for key, (hits, trials) in sorted(self._counts.items())]
+        return [
+            AcceptanceCell(key=key, accepted=hits, trials=trials)
+            for key, (hits, trials) in sorted(self._counts.items())
+        ]
 
 
 def retrieval_prior_means() -> list[float]:

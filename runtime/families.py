@@ -21,7 +21,10 @@ class Family:
     """Root-mean-square norm over each head of queries and keys, before the rotary embedding."""
 
 
-FAMILIES = {family.name: family for family in (Family("llama"), Family("mistral"), Family("qwen2"), Family("qwen3", qk_norm=True))}
+FAMILIES = {
+    family.name: family
+    for family in (Family("llama"), Family("mistral"), Family("qwen2"), Family("qwen3", qk_norm=True))
+}
 
 STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 """Rotary scalings whose frequencies do not change with the length of the sequence."""
@@ -31,7 +34,9 @@ def family_of(config: Any) -> Family:
     """The family of a Hugging Face config. Raises UnsupportedModel naming what is not covered."""
     family = FAMILIES.get(config.model_type)
     if family is None:
-        raise UnsupportedModel(f"model family '{config.model_type}' is not supported; supported families: {', '.join(sorted(FAMILIES))}")
+        raise UnsupportedModel(
+            f"model family '{config.model_type}' is not supported; supported families: {', '.join(sorted(FAMILIES))}"
+        )
     _refuse_short_window(config)
     _refuse_dynamic_rope(config)
     return family

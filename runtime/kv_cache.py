@@ -60,7 +60,9 @@ class KVCache:
         """Per layer, views of the first `length` slots: [batch, kv_heads, length, head_dim]. Views are kept per length."""
         views = self._views.get(length)
         if views is None:
-            views = [(self._first(self.keys[i], length), self._first(self.values[i], length)) for i in range(len(self.keys))]
+            views = [
+                (self._first(self.keys[i], length), self._first(self.values[i], length)) for i in range(len(self.keys))
+            ]
             self._views[length] = views
         return views
 
@@ -70,7 +72,9 @@ class KVCache:
     def require(self, slots: int) -> None:
         """Raises ContextOverflow when a sequence would need more than the capacity."""
         if slots > self.capacity:
-            raise ContextOverflow(f"{slots} cache rows are needed but the cache holds {self.capacity}; shorten the prompt or max_new_tokens")
+            raise ContextOverflow(
+                f"{slots} cache rows are needed but the cache holds {self.capacity}; shorten the prompt or max_new_tokens"
+            )
 
     def move(self, source: torch.Tensor, destination: torch.Tensor) -> None:
         """Copies flat rows `source` to flat rows `destination` in every layer (both int64 [n]; may overlap)."""

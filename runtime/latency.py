@@ -1,8 +1,8 @@
-"""Predicts the latency of a forward from a profile's coefficients: plain floats, no library, tables looked up in the hot path.
+"""Predicts the latency of a forward from a profile's coefficients: plain floats, no library, a table in the hot path.
 
-The features are rooflines (Williams et al. 2009): a forward takes at least the time to read its bytes and the time to do its
-operations, plus a launch per sub-layer. Each is proportional to a time in milliseconds, so coefficients are near one on a device
-that reaches its ceilings. The model knows nothing of acceptance.
+The features are rooflines (Williams et al. 2009): a forward takes at least the time to read its bytes and the time to
+do its operations, plus a launch per sub-layer. Each is a time in milliseconds at the device's ceilings, so a coefficient
+says how far from its ceiling that part runs. The model knows nothing of acceptance.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Shape = Mapping[str, float]
 def shape_of(target: TargetModel, bandwidth_gb_per_s: float, tflops: float, launch_us: float) -> dict[str, float]:
     """What roofline features need of a model and a device.
 
-    Bytes are those of one sub-layer's weights (or the head's) and of one cached row; operations are multiply-adds times two for
-    one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings.
+    Bytes are those of one sub-layer's weights (or the head's) and of one cached row; operations are multiply-adds times
+    two for one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings.
     """
     element = target.embedding.element_size()
     heads, kv_heads, head_dim, hidden = target.n_heads, target.n_kv_heads, target.head_dim, target.hidden_size
@@ -51,44 +51,75 @@ def padded_tokens(point: LatencyPoint) -> int:
 
 def attended_tokens(point: LatencyPoint) -> int:
     """Cache rows a query attends to, rounded up as the forward does."""
-    return -(-(point.context_tokens + bucket(point.n_tokens)) // CONTEXT_STEP) * CONTEXT_STEP
+    return -(-(point.context_tokens + point.n_tokens) // CONTEXT_STEP) * CONTEXT_STEP
 
 
-def _linear_bytes(point: LatencyPoint, shape: Shape) -> float:
-    body = point.n_attention * shape["attention_bytes"] + point.n_mlp * shape["mlp_bytes"]
-    return body + (shape["head_bytes"] if point.subject in ("drafter", "forward") else 0.0)
+def _has_head(point: LatencyPoint) -> int:
+    """1 for a whole forward, 0 for sub-layers alone."""
+    return int(point.subject in ("drafter", "forward"))
 
 
-def _linear_operations(point: LatencyPoint, shape: Shape) -> float:
-    body = point.n_attention * shape["attention_operations"] + point.n_mlp * shape["mlp_operations"]
-    return padded_tokens(point) * (body + (shape["head_operations"] if point.subject in ("drafter", "forward") else 0.0))
+def _bytes_ms(n: int, part: str, shape: Shape) -> float:
+    return n * shape[f"{part}_bytes"] * shape["ms_per_byte"]
+
+
+def _operations_ms(n: int, part: str, point: LatencyPoint, shape: Shape) -> float:
+    return n * padded_tokens(point) * shape[f"{part}_operations"] * shape["ms_per_operation"]
+
+
+def _roofline_ms(n: int, part: str, point: LatencyPoint, shape: Shape) -> float:
+    """Time of `n` weight-bound parts at the ceilings: the slower of reading their bytes and doing their operations."""
+    return max(_bytes_ms(n, part, shape), _operations_ms(n, part, point, shape))
+
+
+def _weight_bytes_ms(point: LatencyPoint, shape: Shape) -> float:
+    body = _bytes_ms(point.n_attention, "attention", shape) + _bytes_ms(point.n_mlp, "mlp", shape)
+    return body + _bytes_ms(_has_head(point), "head", shape)
+
+
+def _is_single_query(point: LatencyPoint) -> bool:
+    return padded_tokens(point) == point.batch
+
+
+def _context_bytes_ms(point: LatencyPoint, shape: Shape) -> float:
+    rows = point.n_attention * point.batch * attended_tokens(point)
+    return rows * shape["row_bytes"] * shape["ms_per_byte"]
+
+
+def _scores_ms(point: LatencyPoint, shape: Shape) -> float:
+    pairs = point.n_attention * padded_tokens(point) * attended_tokens(point)
+    return pairs * shape["score_operations"] * shape["ms_per_operation"]
 
 
 FEATURES: dict[str, Callable[[LatencyPoint, Shape], float]] = {
     "constant": lambda point, shape: shape["launch_ms"],
     "attention_launches": lambda point, shape: point.n_attention * shape["launch_ms"],
     "mlp_launches": lambda point, shape: point.n_mlp * shape["launch_ms"],
-    "weight_bytes": lambda point, shape: _linear_bytes(point, shape) * shape["ms_per_byte"],
-    "weight_operations": lambda point, shape: _linear_operations(point, shape) * shape["ms_per_operation"],
-    "weight_roofline": lambda point, shape: max(
-        _linear_bytes(point, shape) * shape["ms_per_byte"], _linear_operations(point, shape) * shape["ms_per_operation"]
-    ),
-    "context_bytes": lambda point, shape: (
-        point.n_attention * point.batch * attended_tokens(point) * shape["row_bytes"] * shape["ms_per_byte"]
-    ),
-    "context_x_tokens": lambda point, shape: (
-        point.n_attention * padded_tokens(point) * attended_tokens(point) * shape["score_operations"] * shape["ms_per_operation"]
-    ),
-    "tokens": lambda point, shape: padded_tokens(point) * shape["launch_ms"],
-    "attention_tokens": lambda point, shape: point.n_attention * padded_tokens(point) * shape["launch_ms"],
+    "weight_bytes": _weight_bytes_ms,
+    "attention_operations": lambda point, shape: _operations_ms(point.n_attention, "attention", point, shape),
+    "mlp_operations": lambda point, shape: _operations_ms(point.n_mlp, "mlp", point, shape),
+    "head_operations": lambda point, shape: _operations_ms(_has_head(point), "head", point, shape),
+    "attention_roofline": lambda point, shape: _roofline_ms(point.n_attention, "attention", point, shape),
+    "mlp_roofline": lambda point, shape: _roofline_ms(point.n_mlp, "mlp", point, shape),
+    "head_roofline": lambda point, shape: _roofline_ms(_has_head(point), "head", point, shape),
+    "context_bytes": _context_bytes_ms,
+    "context_x_tokens": _scores_ms,
+    "context_roofline": lambda point, shape: max(_context_bytes_ms(point, shape), _scores_ms(point, shape)),
+    "context_single_query": lambda point, shape: _context_bytes_ms(point, shape) * _is_single_query(point),
+    "context_several_queries": lambda point, shape: _context_bytes_ms(point, shape) * (not _is_single_query(point)),
+    "weights_several_queries": lambda point, shape: _weight_bytes_ms(point, shape) * (not _is_single_query(point)),
 }
-"""Feature functions by the names a stored `LatencyModel` lists; each returns milliseconds."""
+"""Feature functions by the names a stored `LatencyModel` lists; each returns milliseconds.
+
+Kernels for a single query differ from those for several, in either direction: on one CPU they read the context slower
+in bfloat16 and the weights faster in float32. Hence the terms that count for one of the two only."""
 
 
 class LatencyPredictor:
     """Milliseconds of forwards on the calibrated device, from a stored model.
 
-    `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, bucket, context step).
+    `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, tokens, context step).
+    Plans are told apart by name.
     """
 
     def __init__(self, model: LatencyModel) -> None:
@@ -96,7 +127,9 @@ class LatencyPredictor:
         if unknown:
             raise ValueError(f"unknown latency features {unknown}; known: {sorted(FEATURES)}")
         self.model = model
-        self._terms = [(FEATURES[name], weight) for name, weight in zip(model.features, model.coefficients, strict=True)]
+        self._terms = [
+            (FEATURES[name], weight) for name, weight in zip(model.features, model.coefficients, strict=True)
+        ]
         self._table: dict[tuple[str, int, int], float] = {}
 
     def predict_ms(self, point: LatencyPoint) -> float:
@@ -107,19 +140,20 @@ class LatencyPredictor:
         predicted = self.predict_ms(point)
         x = [feature(point, self.model.shape) / predicted for feature, _ in self._terms]
         spread = sum(
-            xi * sum(cij * xj for cij, xj in zip(row, x, strict=True)) for xi, row in zip(x, self.model.covariance, strict=True)
+            xi * sum(cij * xj for cij, xj in zip(row, x, strict=True))
+            for xi, row in zip(x, self.model.covariance, strict=True)
         )
         return sqrt(spread + self.model.noise**2)
 
     def provenance(self, point: LatencyPoint) -> str:
-        """"interpolated" inside the fitted contexts and buckets, "extrapolated" outside."""
+        """ "interpolated" inside the fitted contexts and buckets, "extrapolated" outside."""
         low, high = self.model.fitted_context_tokens
         inside = low <= point.context_tokens <= high and point.n_tokens <= self.model.buckets[-1]
         return "interpolated" if inside else "extrapolated"
 
     def forward_ms(self, plan: Plan, n_tokens: int, context_tokens: int) -> float:
         """A whole forward of `plan` over `n_tokens` query tokens after `context_tokens` committed rows."""
-        key = (plan.name, n_tokens, context_tokens // CONTEXT_STEP)
+        key = (plan.name, n_tokens, (context_tokens + n_tokens - 1) // CONTEXT_STEP)
         cost = self._table.get(key)
         if cost is None:
             point = LatencyPoint(
@@ -136,11 +170,19 @@ class LatencyPredictor:
 
 def builtin_latency(target: TargetModel) -> LatencyModel:
     """Coefficients for use without a profile: only the ratios between its predictions matter to a policy."""
-    features = ("attention_launches", "mlp_launches", "weight_bytes", "weight_operations", "context_bytes")
+    features = (
+        "attention_launches",
+        "mlp_launches",
+        "weight_bytes",
+        "attention_operations",
+        "mlp_operations",
+        "head_operations",
+        "context_bytes",
+    )
     ceilings = (30.0, 1.0, 5.0) if target.device.type == "cpu" else (1500.0, 150.0, 5.0)
     return LatencyModel(
         features=features,
-        coefficients=(10.0, 7.0, 1.0, 1.0, 1.0),
+        coefficients=(10.0, 7.0, 1.0, 1.0, 1.0, 1.0, 1.0),
         noise=0.3,
         shape=shape_of(target, *ceilings),
         buckets=QUERY_BUCKETS,

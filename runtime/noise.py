@@ -20,7 +20,9 @@ _ROUNDS = 10
 _MASK = 0xFFFFFFFF
 
 
-def philox(counter: tuple[Tensor | int, Tensor | int, Tensor | int, Tensor | int], key: tuple[int, int]) -> tuple[Tensor, ...]:
+def philox(
+    counter: tuple[Tensor | int, Tensor | int, Tensor | int, Tensor | int], key: tuple[int, int]
+) -> tuple[Tensor, ...]:
     """Philox4x32-10: four 32-bit words (int64 tensors) for broadcastable 32-bit counter words and a 64-bit key.
 
     Products of two 32-bit words wrap around in int64; masking after the shift gives the unsigned high word.

@@ -166,11 +166,17 @@ class TargetModel:
                 query = qk[:, :heads].view(batch, queries, heads, head_dim)
                 if groups > 1:
                     # Queries of a group become more query rows of one key head: keys and values are never repeated.
-                    query = query.unflatten(2, (kv_heads, groups)).permute(0, 2, 3, 1, 4).reshape(batch, kv_heads, groups * queries, head_dim)
+                    query = (
+                        query.unflatten(2, (kv_heads, groups))
+                        .permute(0, 2, 3, 1, 4)
+                        .reshape(batch, kv_heads, groups * queries, head_dim)
+                    )
                     mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask)
                     mixed = mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
                 else:
-                    mixed = F.scaled_dot_product_attention(query.transpose(1, 2), *visible[index], attn_mask=mask).transpose(1, 2)
+                    mixed = F.scaled_dot_product_attention(
+                        query.transpose(1, 2), *visible[index], attn_mask=mask
+                    ).transpose(1, 2)
                 x = x + F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
             if feed:
                 gate_up = F.linear(F.rms_norm(x, width, layer.mlp_norm, epsilon), layer.gate_up, layer.gate_up_bias)
@@ -181,7 +187,9 @@ class TargetModel:
     def _rotary_tables(self, rotary: Any) -> tuple[Tensor, Tensor]:
         """cos and signed sin for every position, each [context, 1, head_dim] in the model's dtype, from the library's frequencies."""
         frequencies = rotary.inv_freq.float()
-        angles = torch.arange(self.max_context, device=self.device, dtype=torch.float32)[:, None] * frequencies.to(self.device)
+        angles = torch.arange(self.max_context, device=self.device, dtype=torch.float32)[:, None] * frequencies.to(
+            self.device
+        )
         cos, sin = angles.cos() * rotary.attention_scaling, angles.sin() * rotary.attention_scaling
         return (
             torch.cat((cos, cos), -1)[:, None].to(self.dtype),

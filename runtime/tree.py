@@ -77,12 +77,18 @@ class CandidateTree:
         bits = np.frombuffer(packed, np.uint8).reshape(len(ancestry), n_bytes)
         return np.unpackbits(bits, axis=1, count=width, bitorder="little").view(bool)
 
-    def prune(self, keep: list[int]) -> CandidateTree:
-        """A tree of the nodes in `keep` only (the root and, of every kept node, all ancestors must be in it)."""
-        place = {-1: -1}
-        pruned = CandidateTree(self.tokens[0])
-        place[0] = 0
-        for node in sorted(keep):
-            if node:
-                place[node] = pruned.add(place[self.parents[node]], self.tokens[node], self.drafters[node], self.probabilities[node])
-        return pruned
+    def truncate(self, n_nodes: int) -> None:
+        """Drops all but the first `n_nodes` nodes; parents precede children, so what is left is a tree."""
+        for node in range(n_nodes, len(self.tokens)):
+            if self.parents[node] < n_nodes:
+                del self._children[self.parents[node]][self.tokens[node]]
+        for column in (
+            self.tokens,
+            self.parents,
+            self.depths,
+            self.drafters,
+            self.probabilities,
+            self._children,
+            self._ancestry,
+        ):
+            del column[n_nodes:]  # type: ignore[attr-defined]

@@ -1,0 +1,228 @@
+"""The decoding loop: draft, verify, commit, learn."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from casspec.runtime.kv_cache import KVCache
+from casspec.runtime.loader import LoadedProfile, check_profile
+from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.policies import build_policy
+from casspec.runtime.policies.base import Outcome
+from casspec.runtime.sampling import Sampling
+from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.target import TargetModel
+from casspec.runtime.timing import ForwardClock
+from casspec.runtime.tree import CandidateTree
+from casspec.runtime.verify import accept, cut
+from casspec.storage.errors import ContextOverflow, UnsupportedOption
+from casspec.storage.schema import CascadeProfile
+
+
+@dataclass
+class Statistics:
+    """What one generation did and where its time went. Times in milliseconds."""
+
+    verify_steps: int = 0
+    emitted_tokens: int = 0
+    drafted_tokens: int = 0
+    """Candidates verified, roots excluded."""
+    accepted_tokens: int = 0
+    accepted_lengths: Counter[int] = field(default_factory=Counter)
+    """Histogram of tokens emitted a verify step, bonus included."""
+    drafted_by: Counter[str] = field(default_factory=Counter)
+    accepted_by: Counter[str] = field(default_factory=Counter)
+    prefill_ms: float = 0.0
+    """Everything before the first step: prefill forwards, indexing of the prompt."""
+    decode_ms: float = 0.0
+    """All steps: forwards and overhead."""
+    draft_ms: float = 0.0
+    """Forwards of self-drafters."""
+    verify_ms: float = 0.0
+    """Forwards of the target."""
+
+    @property
+    def overhead_ms(self) -> float:
+        """Step time outside forwards."""
+        return self.decode_ms - self.draft_ms - self.verify_ms
+
+    @property
+    def mean_acceptance_length(self) -> float:
+        """Tokens emitted a verify step, bonus included."""
+        return self.emitted_tokens / self.verify_steps if self.verify_steps else 0.0
+
+    @property
+    def acceptance_rate(self) -> float:
+        """Accepted / drafted candidates."""
+        return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
+
+    @property
+    def acceptance_by_drafter(self) -> dict[str, float]:
+        return {name: self.accepted_by[name] / drafted for name, drafted in self.drafted_by.items()}
+
+    def record(self, tree: CandidateTree, path: list[int], emitted: list[int]) -> None:
+        """Counts one step."""
+        self.verify_steps += 1
+        self.emitted_tokens += len(emitted)
+        self.drafted_tokens += len(tree) - 1
+        self.accepted_tokens += len(path) - 1
+        self.accepted_lengths[len(emitted)] += 1
+        self.drafted_by.update(tree.drafters[1:])
+        self.accepted_by.update([tree.drafters[node] for node in path[1:]])
+
+
+@dataclass
+class Generation:
+    """New token ids (the prompt is not repeated) and what producing them took."""
+
+    token_ids: list[int]
+    statistics: Statistics
+
+
+class Decoder:
+    """Decodes losslessly with one method.
+
+    Args:
+        target: from `casspec.load_target`.
+        profile: from `casspec.load_profile` (or a bare document); without one every method runs on built-in priors.
+        method: an id of `casspec.methods()`.
+        parameters: overrides of the method's parameters; by default the profile's tuned ones, else the published.
+
+    Raises:
+        ProfileMismatch: the profile was calibrated for another model or device.
+        UnsupportedOption: an unknown method or parameter.
+    """
+
+    def __init__(
+        self,
+        target: TargetModel,
+        profile: LoadedProfile | CascadeProfile | None = None,
+        method: str = "dytc",
+        parameters: dict[str, Any] | None = None,
+    ) -> None:
+        loaded = LoadedProfile(profile) if isinstance(profile, CascadeProfile) else profile or LoadedProfile(None)
+        if loaded.document is not None:
+            check_profile(loaded.document, target)
+        self.target = target
+        self.profile = loaded.document
+        self.method = method
+        self._parameters = parameters
+        self._matrix = loaded.recycling_matrix
+        self._policies: dict[str, Any] = {}
+        self._cache: KVCache | None = None
+        self._policy("greedy")
+
+    def generate(
+        self,
+        input_ids: list[int] | torch.Tensor,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop_token_ids: list[int] | None = None,
+        on_tokens: Callable[[list[int]], None] | None = None,
+    ) -> Generation:
+        """Decodes up to `max_new_tokens` tokens, fewer after a stop token or at the end of the model's context.
+
+        Args:
+            input_ids: the prompt, list of int or tensor [n] or [1, n]; at least one token.
+            temperature: 0 is greedy. Sampling is exact, and the same tokens come out of every method for one `seed`.
+            seed: of the sampling noise; None draws one.
+            stop_token_ids: default the model's own end-of-sequence ids; [] for none.
+            on_tokens: called after each step with the tokens it emitted.
+
+        Raises:
+            ContextOverflow: the prompt leaves no room in the model's context.
+            UnsupportedOption: a decoding parameter out of range.
+        """
+        prompt = _token_list(input_ids, self.target.vocab_size)
+        sampling = Sampling(temperature, top_k, top_p)
+        limit = self._limit(prompt, max_new_tokens)
+        stop = frozenset(self.target.eos_token_ids if stop_token_ids is None else stop_token_ids)
+        statistics, clock = Statistics(), ForwardClock(self.target.device)
+        if limit == 0:
+            return Generation([], statistics)
+        noise = None
+        if not sampling.greedy:
+            seed = torch.seed() if seed is None else seed
+            noise = GumbelNoise(seed, self.target.vocab_size, self.target.device)
+
+        with torch.inference_mode():
+            begin = time.perf_counter()
+            policy = self._policy("greedy" if sampling.greedy else "sample")
+            cache = self._cache_for(len(prompt) + limit)
+            sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, policy.needs_top)
+            policy.begin(sequence)
+            self._synchronize()
+            statistics.prefill_ms = (time.perf_counter() - begin) * 1e3
+
+            remaining, over = limit, False
+            while not over:
+                begin = time.perf_counter()
+                # 1. Draft a tree under the root; nothing deeper than could still be emitted.
+                tree = policy.draft(sequence, remaining - 1)
+                # 2. One forward of the target over all of it.
+                verified = sequence.verify(tree)
+                # 3. Walk along the target's tokens; end at a stop token or the limit.
+                path, emitted, over = cut(*accept(tree, verified.tokens), remaining, stop)
+                # 4. Keep the accepted rows and text.
+                sequence.commit(path, emitted)
+                # 5. Learn.
+                policy.observe(sequence, Outcome(tree, path, emitted, verified))
+                remaining -= len(emitted)
+                statistics.decode_ms += (time.perf_counter() - begin) * 1e3
+                statistics.record(tree, path, emitted)
+                if on_tokens is not None:
+                    on_tokens(emitted)
+        statistics.draft_ms, statistics.verify_ms = clock.total_ms("draft"), clock.total_ms("verify")
+        return Generation(sequence.tokens[len(prompt) :], statistics)
+
+    def _limit(self, prompt: list[int], max_new_tokens: int) -> int:
+        if max_new_tokens < 0:
+            raise UnsupportedOption(f"max_new_tokens must not be negative, got {max_new_tokens}")
+        room = self.target.max_context - len(prompt)
+        if room <= 0:
+            raise ContextOverflow(
+                f"the prompt has {len(prompt)} tokens and the model's context is {self.target.max_context}; shorten the prompt"
+            )
+        return min(max_new_tokens, room)
+
+    def _policy(self, mode: str) -> Any:
+        if mode not in self._policies:
+            self._policies[mode] = build_policy(
+                self.method, self.target, self.profile, mode, self._parameters, self._matrix
+            )
+        return self._policies[mode]
+
+    def _cache_for(self, n_tokens: int) -> KVCache:
+        """The decoder's cache, grown when a request needs more rows; stale rows are never attended to."""
+        needed = n_tokens + MAX_TREE_NODES
+        if self._cache is None or self._cache.capacity < needed:
+            self._cache = None
+            self._cache = self.target.new_cache(needed)
+        return self._cache
+
+    def _synchronize(self) -> None:
+        if self.target.device.type == "cuda":
+            torch.cuda.synchronize(self.target.device)
+
+
+def _token_list(input_ids: list[int] | torch.Tensor, vocab_size: int) -> list[int]:
+    if isinstance(input_ids, torch.Tensor):
+        if input_ids.dim() == 2 and input_ids.shape[0] != 1:
+            raise UnsupportedOption(f"one prompt at a time, got a batch of {input_ids.shape[0]}")
+        tokens = input_ids.flatten().tolist()
+    else:
+        tokens = [int(token) for token in input_ids]
+    if not tokens:
+        raise UnsupportedOption("the prompt is empty; give at least one token")
+    if min(tokens) < 0 or max(tokens) >= vocab_size:
+        raise UnsupportedOption(f"the prompt holds token ids outside the vocabulary of {vocab_size}")
+    return tokens

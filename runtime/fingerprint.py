@@ -1,0 +1,136 @@
+"""Which model and which device: what a profile pins and the loader compares. Nothing here is timed, all of it is quick.
+
+Both fingerprints describe content, not places: the same weights in another directory are the same model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from casspec.runtime.target import TargetModel
+from casspec.storage.schema import DeviceFingerprint, ModelFingerprint
+
+CPU_FEATURES = (
+    "avx2",
+    "avx_vnni",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_bf16",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "bf16",
+    "i8mm",
+    "sve",
+)
+"""Vector features that decide which matrix kernels run, x86 and Arm, as Linux names them."""
+
+CPU_INFO = Path("/proc/cpuinfo")
+
+VOLATILE_CONFIG = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
+"""Config entries that say how a model was loaded or saved, not what it computes."""
+
+VALUES_PER_TENSOR = 32
+SAMPLED_TOKENS = 512
+PROBE_TEXT = "def f(x):\n\treturn {'naïve': x ** 2, \"日本\": None}  # 3.14"
+
+
+def model_fingerprint(target: TargetModel) -> ModelFingerprint:
+    """Identity of the loaded weights, config and tokenizer, in a fraction of a second for any size.
+
+    Sampled weights are hashed as bfloat16, so that a checkpoint has one identity whether it is loaded in float32 or
+    bfloat16; the dtype of a calibration is stored beside it.
+    """
+    return ModelFingerprint(
+        name=target.name,
+        family=target.family.name,
+        config_sha256=_config_sha256(target.config),
+        weights_sha256=_weights_sha256(target.library_model),
+        tokenizer_sha256=None if target.tokenizer is None else _tokenizer_sha256(target.tokenizer),
+        parameters=target.parameter_count,
+        n_layers=target.n_layers,
+        hidden_size=target.hidden_size,
+        vocab_size=target.vocab_size,
+        max_context=target.max_context,
+    )
+
+
+def device_fingerprint(device: torch.device | str) -> DeviceFingerprint:
+    """Identity of the hardware and torch build, without ceilings. On a CPU torch's thread count is part of it."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return DeviceFingerprint(
+            kind="cuda",
+            name=torch.cuda.get_device_name(device),
+            capability=f"{major}.{minor}",
+            threads=0,
+            torch_version=torch.__version__,
+        )
+    name, features = _processor()
+    return DeviceFingerprint(
+        kind="cpu",
+        name=name,
+        capability=" ".join(features) or torch.backends.cpu.get_cpu_capability(),
+        threads=torch.get_num_threads(),
+        torch_version=torch.__version__,
+    )
+
+
+def _processor() -> tuple[str, list[str]]:
+    """Name of the first processor and which of CPU_FEATURES it has ([] where the system does not tell)."""
+    fields = _first_processor_entry() if CPU_INFO.exists() else {}
+    flags = (fields.get("flags") or fields.get("Features") or "").split()
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    return name, [feature for feature in CPU_FEATURES if feature in flags]
+
+
+def _first_processor_entry() -> dict[str, str]:
+    fields = {}
+    with CPU_INFO.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if not line.strip():
+                break
+            key, _, value = line.partition(":")
+            fields[key.strip()] = value.strip()
+    return fields
+
+
+def _config_sha256(config: Any) -> str:
+    return _sha256_of_json({key: value for key, value in config.to_dict().items() if key not in VOLATILE_CONFIG})
+
+
+@torch.inference_mode()
+def _weights_sha256(model: Any) -> str:
+    names, samples = [], []
+    for name, parameter in model.named_parameters():
+        names.append([name, list(parameter.shape)])
+        values = parameter.reshape(-1)
+        samples.append(values[:: max(1, len(values) // VALUES_PER_TENSOR)][:VALUES_PER_TENSOR].to(torch.bfloat16))
+    raw = torch.cat(samples).view(torch.int16).cpu().numpy().tobytes()
+    return hashlib.sha256(json.dumps(names).encode() + raw).hexdigest()
+
+
+def _tokenizer_sha256(tokenizer: Any) -> str:
+    size = len(tokenizer)
+    sampled = list(range(0, size, max(1, size // SAMPLED_TOKENS)))
+    return _sha256_of_json(
+        {
+            "size": size,
+            "tokens": tokenizer.convert_ids_to_tokens(sampled),
+            "special": sorted(tokenizer.all_special_tokens),
+            "probe": tokenizer.encode(PROBE_TEXT),
+        }
+    )
+
+
+def _sha256_of_json(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,127 @@
+"""Loads models and profiles, and refuses a profile that was made for others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import CasspecError, ProfileMismatch, UnknownModel, UnsupportedOption
+from casspec.storage.schema import CascadeProfile
+
+
+@dataclass(frozen=True)
+class LoadedProfile:
+    """A profile with the artifacts it names. Without the recycling matrix the recycling drafters start cold."""
+
+    document: CascadeProfile | None
+    recycling_matrix: bytes | None = None
+
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto", name: str = "") -> TargetModel:
+    """Loads a Hugging Face causal language model and its tokenizer (None when it has none).
+
+    Args:
+        name_or_path: a local directory, or a name on the model hub.
+        device: cpu, cuda or cuda:N.
+        dtype: float32, bfloat16, float16, or auto for the checkpoint's own.
+
+    Raises:
+        UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover; UnsupportedOption: device or dtype.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from casspec.runtime.families import family_of
+
+    check_device(device)
+    if dtype != "auto" and dtype not in DTYPES:
+        raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
+    path = str(name_or_path)
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(path)
+        family_of(config)
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES.get(dtype, "auto"), attn_implementation="sdpa")
+    except (OSError, ValueError, KeyError) as error:
+        raise UnknownModel(_reason(path, error)) from error
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+    model = model.to(device).eval().requires_grad_(False)
+    return TargetModel(model, _tokenizer(path), name=name or path)
+
+
+def check_device(device: str) -> None:
+    """Raises UnsupportedOption for a device this process does not have."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UnsupportedOption(f"unknown device '{device}'; choose cpu, cuda or cuda:N") from error
+    if kind not in ("cpu", "cuda"):
+        raise UnsupportedOption(f"device '{device}' is not supported; choose cpu, cuda or cuda:N")
+    if kind == "cuda":
+        index = torch.device(device).index or 0
+        if not torch.cuda.is_available():
+            raise UnsupportedOption(
+                "no CUDA device is available to torch; use --device cpu or install a CUDA build of torch"
+            )
+        if index >= torch.cuda.device_count():
+            raise UnsupportedOption(
+                f"there is no '{device}'; this machine has {torch.cuda.device_count()} CUDA device(s)"
+            )
+
+
+def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
+    """Raises ProfileMismatch when model, dtype or kind of device differ from those calibrated."""
+    from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+
+    found = model_fingerprint(target)
+    if found.content_hash() != profile.model.content_hash():
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated for '{profile.model.name}', not for '{target.name}' "
+            f"(weights {profile.model.weights_sha256[:8]}, here {found.weights_sha256[:8]}); run: casspec calibrate {target.name}"
+        )
+    dtype = str(target.dtype).removeprefix("torch.")
+    if dtype != profile.dtype:
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated in {profile.dtype}, the model is loaded in {dtype}; "
+            f"load it with dtype {profile.dtype} or run: casspec calibrate {target.name} --dtype {dtype}"
+        )
+    device = device_fingerprint(target.device)
+    calibrated = profile.device
+    if (device.kind, device.name) != (calibrated.kind, calibrated.name):
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated on {calibrated.name} ({calibrated.kind}), this is {device.name} "
+            f"({device.kind}); run casspec calibrate on this device"
+        )
+
+
+def _tokenizer(path: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, ImportError):
+        return None
+
+
+def _reason(path: str, error: Exception) -> str:
+    if isinstance(error, CasspecError):
+        return str(error)
+    if Path(path).is_dir():
+        return f"'{path}' holds no model that can be loaded ({_first_line(error)}); expected config.json and safetensors weights"
+    if isinstance(error, KeyError | ValueError) and not isinstance(error, OSError):
+        return f"model '{path}' could not be loaded: {_first_line(error)}"
+    return f"no model at '{path}': neither a directory here nor a name the model hub could give; use a local directory or 'reference'"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,75 @@
+"""Token recycling alone: a static tree over the target's recycled top successors (Luo et al. 2024).
+
+Published: 8 successors a token, a tree of 80 nodes, 6 deep, proposals in the recycled order. The published node layout is not
+reproduced; ours comes from the same principle, the most probable nodes when rank r of any row is accepted with probability
+`RANK_ACCEPTANCE[r]`. Tuned: fewer nodes, and rows perturbed with the target's noise (`coupled`).
+"""
+
+from __future__ import annotations
+
+import heapq
+
+from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix, TokenRecycling
+from casspec.runtime.policies.base import Outcome
+from casspec.runtime.sequence import Sequence
+from casspec.runtime.tree import CandidateTree
+
+RANK_ACCEPTANCE = (0.5, 0.14, 0.07, 0.05, 0.035, 0.025, 0.02, 0.015)
+
+
+def static_layout(n_nodes: int, max_depth: int) -> list[tuple[int, int]]:
+    """(parent, rank) of `n_nodes` nodes in order of falling path probability; the root is node 0 and not listed."""
+    layout: list[tuple[int, int]] = []
+    heap = [(-RANK_ACCEPTANCE[0], 0, 0, 1)]
+    while heap and len(layout) < n_nodes:
+        mass, parent, rank, depth = heapq.heappop(heap)
+        layout.append((parent, rank))
+        node = len(layout)
+        if rank + 1 < WIDTH:
+            heapq.heappush(heap, (mass / RANK_ACCEPTANCE[rank] * RANK_ACCEPTANCE[rank + 1], parent, rank + 1, depth))
+        if depth < max_depth:
+            heapq.heappush(heap, (mass * RANK_ACCEPTANCE[0], node, 0, depth + 1))
+    return layout
+
+
+class TokenRecyclingPolicy:
+    needs_top = True
+
+    def __init__(
+        self, matrix: RecyclingMatrix | None = None, n_nodes: int = 80, max_depth: int = 6, coupled: bool = False
+    ) -> None:
+        self._recycling = TokenRecycling(matrix)
+        self._layout = static_layout(n_nodes, max_depth)
+        self._max_depth = max_depth
+        self._coupled = coupled
+
+    def begin(self, sequence: Sequence) -> None:
+        self._recycling.begin()
+        ids, logits = sequence.prompt_top
+        self._recycling.refresh(sequence.tokens[: len(ids)], ids, logits)
+
+    def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
+        tree = CandidateTree(sequence.tokens[-1])
+        noise = sequence.noise_rows(self._max_depth) if self._coupled else None
+        inverse_temperature = 1 / (sequence.sampling.temperature or 1.0)
+        place: dict[int, int] = {0: 0}
+        successors: dict[int, list[int]] = {}
+        for index, (parent, rank) in enumerate(self._layout, start=1):
+            node = place.get(parent)
+            if node is None or tree.depths[node] >= max_depth:
+                continue
+            if node not in successors:
+                row = self._recycling.row(tree.tokens[node])
+                tokens = [] if row is None else row[0]
+                if row is not None and noise is not None:
+                    gumbel = noise[tree.depths[node], tokens].tolist()
+                    scores = [value * inverse_temperature + g for value, g in zip(row[1], gumbel, strict=True)]
+                    tokens = [token for _, token in sorted(zip(scores, tokens, strict=True), reverse=True)]
+                successors[node] = tokens
+            if rank < len(successors[node]):
+                place[index] = tree.add(node, successors[node][rank], TokenRecycling.name)
+        return tree
+
+    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
+        tokens = [outcome.tree.tokens[node] for node in outcome.path]
+        self._recycling.refresh(tokens, *outcome.verified.rows(outcome.path))

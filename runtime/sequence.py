@@ -1,0 +1,172 @@
+"""One sequence being decoded: its text, its cache rows, its noise, and the two kinds of forward a step makes.
+
+Committed rows belong to the target, all layers. Draft node i owns tail slot committed + i and rotary position committed + depth.
+A slot remembers which plan wrote it last within the step; a plan that expands a node recomputes, in the same masked forward, every
+ancestor it does not own. Verification rewrites all layers of the tree's slots, then the accepted path is compacted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from casspec.runtime.drafters.token_recycling import WIDTH
+from casspec.runtime.dsia import Plan
+from casspec.runtime.kv_cache import KVCache
+from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.sampling import Sampling
+from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, ForwardInput, TargetModel, bucket
+from casspec.runtime.timing import ForwardClock
+from casspec.runtime.tree import CandidateTree
+
+MAX_TREE_NODES = 128
+"""Largest tree a step may verify; the cache keeps that many tail slots free."""
+_PREFILL_CHUNK = QUERY_BUCKETS[-1]
+
+
+@dataclass(slots=True)
+class Verified:
+    """What one verification says of every node of a tree."""
+
+    tokens: list[int]
+    """The target's token y after each node."""
+    top: tuple[Tensor, Tensor] | None
+    """Ids and logits of the target's WIDTH best successors after each node [nodes, WIDTH], on the host, when asked for."""
+
+    def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        """Top ids and logits after `nodes`."""
+        assert self.top is not None
+        return self.top[0][nodes].tolist(), self.top[1][nodes].tolist()
+
+
+class Sequence:
+    """Text and cache of one request. The last token of `tokens` is the root: emitted (or the prompt's last), not yet in the cache.
+
+    Attributes:
+        tokens: prompt and emitted tokens.
+        prompt_top: top successors after every committed prompt token (ids, logits), when `keep_top`.
+    """
+
+    def __init__(
+        self,
+        target: TargetModel,
+        cache: KVCache,
+        prompt: list[int],
+        sampling: Sampling,
+        noise: GumbelNoise | None,
+        clock: ForwardClock,
+        keep_top: bool = False,
+    ) -> None:
+        self.tokens = list(prompt)
+        self.sampling = sampling
+        self.prompt_top: tuple[list[list[int]], list[list[float]]] = ([], [])
+        self._target = target
+        self._cache = cache
+        self._noise = noise
+        self._clock = clock
+        self._keep_top = keep_top
+        self._owner: dict[int, str] = {}
+        self._mask = torch.empty(_PREFILL_CHUNK, cache.capacity, dtype=target.dtype, device=target.device)
+        self._prefill(prompt[:-1])
+
+    @property
+    def committed(self) -> int:
+        """Rows in the cache that belong to the target."""
+        return len(self.tokens) - 1
+
+    def noise_rows(self, count: int) -> np.ndarray | None:
+        """Host copy of the noise the next `count` emitted positions are sampled with [count, vocab]; None when greedy."""
+        return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
+
+    def verify(self, tree: CandidateTree) -> Verified:
+        """One target forward over the whole tree; y after every node."""
+        n = len(tree)
+        inputs = self._tree_inputs(tree, list(range(n)), tree.visibility())
+        with self._clock.measure("verify"):
+            logits = self._target.forward(inputs, self._cache, self._target.full_plan)
+        logits = logits[:n]
+        noise = None
+        if self._noise is not None:
+            noise = self._noise.rows(len(self.tokens), max(tree.depths) + 1)
+            if n > 1:
+                noise = noise[torch.tensor(tree.depths, device=noise.device)]
+        y = self.sampling.tokens(logits, noise)
+        top = self._top(logits) if self._keep_top else None
+        return Verified(y.tolist(), top)
+
+    def draft(self, plan: Plan, tree: CandidateTree, node: int) -> Tensor:
+        """Logits [vocab] of `plan` after `node`, over the target's committed rows and the plan's own rows on the path."""
+        path = tree.path(node)
+        stale = [ancestor for ancestor in path if self._owner.get(ancestor) != plan.name]
+        if not stale or stale[-1] != node:
+            stale.append(node)
+        inputs = self._tree_inputs(tree, stale, tree.visibility(stale))
+        with self._clock.measure("draft"):
+            logits = self._target.forward(inputs, self._cache, plan)
+        self._owner.update(dict.fromkeys(stale, plan.name))
+        return logits[len(stale) - 1]
+
+    def perturbed(self, logits: Tensor, depth: int) -> Tensor:
+        """log p~ + g (up to a constant) of the children of a node at `depth`, for logits [vocab]."""
+        scores = self.sampling.scores(logits[None])[0]
+        return scores if self._noise is None else scores + self._noise.rows(len(self.tokens) + depth, 1)[0]
+
+    def commit(self, path: list[int], emitted: list[int]) -> None:
+        """Keeps the rows of the accepted nodes `path` (root first), appends the emitted tokens, forgets the rest of the tree."""
+        base = self.committed
+        moves = [(base + node, base + place) for place, node in enumerate(path) if node != place]
+        if moves:
+            source, destination = torch.tensor(moves, device=self._target.device).t()
+            self._cache.move(source, destination)
+        self.tokens.extend(emitted)
+        self._owner.clear()
+
+    def _prefill(self, prompt: list[int]) -> None:
+        target, cache = self._target, self._cache
+        cache.require(len(prompt) + 1)
+        for start in range(0, len(prompt), _PREFILL_CHUNK):
+            chunk = prompt[start : start + _PREFILL_CHUNK]
+            places = list(range(start, start + len(chunk)))
+            inputs = self._inputs(chunk, places, places, np.tri(len(chunk), dtype=bool), start)
+            with self._clock.measure("prefill"):
+                hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
+                logits = torch.nn.functional.linear(hidden, target.head) if self._keep_top else None
+            if logits is not None:
+                ids, values = self._top(logits)
+                self.prompt_top[0].extend(ids.tolist())
+                self.prompt_top[1].extend(values.tolist())
+
+    def _top(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        values, ids = logits.float().topk(min(WIDTH, logits.shape[-1]), dim=-1)
+        return ids.cpu(), values.cpu()
+
+    def _tree_inputs(self, tree: CandidateTree, nodes: list[int], visibility: np.ndarray) -> ForwardInput:
+        base = self.committed
+        self._cache.require(base + len(tree))
+        tokens, depths = tree.tokens, tree.depths
+        return self._inputs(
+            [tokens[i] for i in nodes], [base + depths[i] for i in nodes], [base + i for i in nodes], visibility, base
+        )
+
+    def _inputs(
+        self, tokens: list[int], positions: list[int], slots: list[int], visibility: np.ndarray, first_slot: int
+    ) -> ForwardInput:
+        """Padded tensors. `visibility` [queries, columns] says which slots from `first_slot` on each query sees; all before are seen."""
+        n, columns = visibility.shape
+        size = bucket(n)
+        padding = [0] * (size - n)
+        device = self._target.device
+        packed = torch.tensor(
+            [tokens + padding, positions + padding, slots + [self._cache.scratch_slot] * (size - n)], device=device
+        )
+        length = -(-(first_slot + columns) // CONTEXT_STEP) * CONTEXT_STEP
+        mask = self._mask[:size, :length]
+        mask[:, first_slot:] = -torch.inf
+        mask[:, : first_slot + 1] = (
+            0  # the first column is the root (or the chunk's first token): padding rows see it too
+        )
+        mask[:n, first_slot : first_slot + columns].masked_fill_(torch.from_numpy(visibility).to(device), 0)
+        return ForwardInput(packed[0:1], packed[1:2], packed[2], mask[None, None], length)

@@ -198,16 +198,26 @@ def acceptance_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[float,
 def survival_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[float, ...]:
     """Probability that a draft's first 1..depth tokens are all accepted: hits come in runs, a product of means misses
     that.
+
+    Blocks at the ends of a text are shorter, so this is the product of the shares surviving each further token among
+    the blocks that had one (Kaplan and Meier 1958); it ends where no block that was alive went on.
     """
-    survived, trials = np.zeros(depth + 1), np.zeros(depth + 1)
+    at_risk, survived = [0] * depth, [0] * depth
     for trace in traces:
         alive = True
-        for d, hit in zip(trace.depths.tolist(), trace.hits.tolist(), strict=True):
-            alive = hit if d == 1 else alive and hit
-            if d <= depth:
-                survived[d] += alive
-                trials[d] += 1
-    return tuple(float(s / n) for s, n in zip(survived[1:], trials[1:], strict=True) if n > 0)
+        for place, hit in zip((trace.depths - 1).tolist(), trace.hits.tolist(), strict=True):
+            alive = alive or place == 0
+            if alive and place < depth:
+                at_risk[place] += 1
+                survived[place] += hit
+            alive = alive and hit
+    survival, probability = [], 1.0
+    for risk, count in zip(at_risk, survived, strict=True):
+        if risk == 0 and probability > 0:
+            break
+        probability *= count / risk if risk else 0.0
+        survival.append(probability)
+    return tuple(survival)
 
 
 def count_confidence(traces: Iterable[PlanTrace], drafter: str, counter: CellCounter) -> None:

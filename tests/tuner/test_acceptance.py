@@ -93,6 +93,11 @@ def test_survival_counts_runs_and_depth_means_do_not() -> None:
     assert acceptance.survival_by_depth([trace], 3) == (0.5, 0.5, 0.0)
 
 
+def test_short_blocks_at_the_end_of_a_text_do_not_bias_survival() -> None:
+    trace = trace_of([1, 1, 1, 1, 1, 0], [1, 2, 3, 1, 1, 1])
+    assert acceptance.survival_by_depth([trace], 4) == (0.75, 0.75, 0.75)
+
+
 def test_confidence_cells_hold_every_candidate_of_every_position() -> None:
     counter = CellCounter()
     acceptance.count_confidence([trace_of([1, 0], [1, 1])], "sparse", counter)

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.storage.schema import DrafterCandidate, SkipSet
+from casspec.tuner import walltime
+from casspec.tuner.acceptance import AcceptanceMeter
+from casspec.tuner.cascade import (
+    RETRIEVAL,
+    Contender,
+    choose_cascade,
+    contenders,
+    drafter_name,
+    lookup_survival,
+    measure_contender,
+)
+from tests.storage import samples
+from tests.tuner.tiny import LAYERS, tiny_recordings, tiny_target
+
+
+class FlatCosts:
+    """Verification costs one step whatever its length; a draft step costs what the test says."""
+
+    def __init__(self, c: float) -> None:
+        self.c = c
+
+    def verify(self, n_tokens: int) -> float:
+        return 1.0
+
+    def draft(self, skip: SkipSet, n_tokens: int = 1) -> float:
+        return self.c
+
+
+def contender(a: float, layers: tuple[int, ...] = (2, 3)) -> Contender:
+    alive = tuple(a**i for i in range(1, 9))
+    return Contender(
+        candidate=samples.candidate(layers, acceptance=a), survival={"sample": alive}, cells={"sample": ()}
+    )
+
+
+def geometric(a: float) -> dict:
+    return {"sample": tuple(a**i for i in range(1, 11))}
+
+
+def test_walltime_formulas_give_the_published_values() -> None:
+    assert walltime.speculative(0.8, 0.3, 3) == pytest.approx(1.5537, abs=1e-4)
+    assert walltime.vertical(0.8, 0.3, 2, 0.4, 0.01, 3) == pytest.approx(1.8009, abs=1e-4)
+    assert walltime.horizontal(0.9, 0.4, 2, 0.8, 0.3, 2) == pytest.approx(1.6152, abs=1e-4)
+    best = max((walltime.speculative(0.9, 0.4, k), k) for k in range(1, 20))
+    assert best == (pytest.approx(1.575, abs=1e-3), 4)
+    assert walltime.chain([0.8] * 3, [0.3] * 3) == pytest.approx(walltime.speculative(0.8, 0.3, 3))
+    assert walltime.best_chain([0.9**i for i in range(1, 9)], 0.4, lambda n: 1.0) == (4, best[0])
+
+
+@pytest.mark.parametrize(("a_lookup", "largest_c"), [(0.1, 0.645), (0.2, 0.547), (0.3, 0.449), (0.5, 0.250)])
+def test_gate_opens_at_the_cost_where_a_cascade_starts_to_pay(a_lookup, largest_c) -> None:
+    for c, decision in ((largest_c - 0.01, "cascade"), (largest_c + 0.02, "retrieval-only")):
+        cascade = choose_cascade([contender(0.73)], geometric(a_lookup), FlatCosts(c))
+        assert cascade.decision == decision
+
+
+def test_a_drafter_that_does_not_pay_is_kept_for_layer_sparse_alone() -> None:
+    cascade = choose_cascade([contender(0.5), contender(0.6, (1,))], geometric(0.3), FlatCosts(0.8))
+    assert cascade.decision == "retrieval-only"
+    assert [spec.name for spec in cascade.drafters[:1]] == [contender(0.6, (1,)).name]
+    assert cascade.drafters[1:] == RETRIEVAL
+    assert cascade.methods[0].method == "layer-sparse"
+    assert cascade.methods[0].parameters == {"n_tokens": 1}
+
+
+def test_at_most_two_paying_drafters_are_kept_best_chain_first() -> None:
+    many = [contender(a, (i,)) for i, a in enumerate((0.7, 0.9, 0.8))]
+    cascade = choose_cascade(many, geometric(0.1), FlatCosts(0.2))
+    kept = [spec for spec in cascade.drafters if spec.kind == "self"]
+    assert [spec.skip.attention for spec in kept] == [(1,), (2,)]
+    assert cascade.decision == "cascade"
+
+
+def test_nothing_is_recommended_when_nothing_is_predicted_to_pay() -> None:
+    cascade = choose_cascade([contender(0.3)], geometric(0.001), FlatCosts(0.9))
+    assert cascade.decision == "off"
+    assert all(spec.kind == "self" for spec in cascade.drafters)
+
+
+def test_contenders_come_from_the_front_and_skip_something() -> None:
+    def make(acceptance: float, cost: float, layers: tuple[int, ...]) -> DrafterCandidate:
+        skip = SkipSet(attention=layers)
+        return samples.candidate(acceptance=acceptance).model_copy(update={"cost": cost, "skip": skip})
+
+    nothing, good, dominated = make(1.0, 1.0, ()), make(0.9, 0.3, (1,)), make(0.8, 0.4, (2,))
+    assert contenders([nothing, good, dominated], FlatCosts(0.3), depth=8) == [good]
+
+
+def test_contenders_are_measured_in_both_modes_under_their_own_name() -> None:
+    target = tiny_target()
+    meter = AcceptanceMeter(target, tiny_recordings(target))
+    candidate = samples.candidate((2,), acceptance=0.5)
+    measured = measure_contender(meter, candidate, LAYERS)
+    assert set(measured.survival) == set(measured.cells) == {"greedy", "sample"}
+    for mode, alive in measured.survival.items():
+        assert list(alive) == sorted(alive, reverse=True)
+        assert sum(cell.trials for cell in measured.cells[mode]) == 2 * 24 * 4
+        assert all(cell.key.startswith(f"{drafter_name(candidate.skip)}:") for cell in measured.cells[mode])
+    assert Contender.model_validate_json(measured.canonical_json()) == measured
+    assert LatencyPredictor(builtin_latency(target)).forward_ms(target.full_plan, 1, 64) > 0
+
+
+def test_lookup_survives_where_the_text_repeats() -> None:
+    target = tiny_target()
+    recording = tiny_recordings(target, n=1)[0]
+    looping = type(recording)(
+        **{name: getattr(recording, name) for name in recording.__dataclass_fields__}
+        | {
+            "prompt_tokens": recording.prompt_tokens[:0] + 1,
+            "continuation_tokens": recording.continuation_tokens * 0 + 5,
+        }
+    )
+    survival = lookup_survival([looping])["greedy"]
+    assert survival[0] == pytest.approx(22 / 24)  # all but the first two tokens: nothing to match, nothing that follows
+    assert survival[0] > survival[9] > 0

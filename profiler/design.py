@@ -11,11 +11,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
+from typing import Literal
 
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel
 from casspec.storage.schema import LatencyModel, LatencyPoint
+
+Subject = Literal["attention", "mlp", "drafter", "forward"]
 
 VERIFY_BUCKETS = tuple(size for size in QUERY_BUCKETS if size <= 96)
 """Query lengths of trees; longer ones occur in prefill only, whose time no policy weighs."""
@@ -33,9 +36,6 @@ DRAFTER_FRACTIONS = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75
 HELD_OUT_FORWARDS = 10
 HELD_OUT_DRAFTERS = 6
 
-VISITS = 8
-"""Typical visits a point gets; see `casspec.profiler.measure`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Design:
@@ -52,25 +52,26 @@ class Design:
 def design(target: TargetModel, seed: int = 0, largest_context: int = LARGEST_CONTEXT) -> Design:
     """The points for a model; the same ones for the same arguments."""
     contexts = _contexts(target, largest_context)
-    fitted = tuple(dict.fromkeys([*_sub_layers(target, contexts), *_drafters(target, contexts), *_forwards(target, contexts)]))
-    held_out = tuple(dict.fromkeys(_held_out(target, contexts, random.Random(seed))))
-    return Design(fitted, tuple(point for point in held_out if point not in fitted))
+    grid = chain(_sub_layers(target, contexts), _drafters(target, contexts), _forwards(target, contexts))
+    fitted = tuple(dict.fromkeys(grid))
+    drawn = dict.fromkeys(_held_out(target, contexts, random.Random(seed)))
+    return Design(fitted, tuple(point for point in drawn if point not in fitted))
 
 
-def estimate_seconds(points: Sequence[LatencyPoint], model: LatencyModel, calls_per_visit: int) -> float:
-    """What measuring `points` without a budget would take, by the predictions of `model` (the built-in one before a fit)."""
+def estimate_seconds(points: Sequence[LatencyPoint], model: LatencyModel, calls_a_point: int) -> float:
+    """What `calls_a_point` forwards of every point take, as `model` predicts (before a fit: the built-in one)."""
     predictor = LatencyPredictor(model)
-    return sum(predictor.predict_ms(point) for point in points) * VISITS * calls_per_visit / 1e3
+    return sum(predictor.predict_ms(point) for point in points) * calls_a_point / 1e3
 
 
 def _contexts(target: TargetModel, largest_context: int) -> tuple[int, ...]:
-    """Committed rows to measure at, multiples of CONTEXT_STEP, such that the largest tree still fits the model's context."""
+    """Committed rows to measure at, multiples of CONTEXT_STEP; the largest tree still fits the model's context."""
     limit = min(largest_context, target.max_context - VERIFY_BUCKETS[-1])
     steps = {int(fraction * limit) // CONTEXT_STEP for fraction in CONTEXT_FRACTIONS} if limit > 0 else {0}
     return tuple(step * CONTEXT_STEP for step in sorted(steps))
 
 
-def _point(subject: str, n_attention: int, n_mlp: int, n_tokens: int, context_tokens: int) -> LatencyPoint:
+def _point(subject: Subject, n_attention: int, n_mlp: int, n_tokens: int, context_tokens: int) -> LatencyPoint:
     return LatencyPoint(
         subject=subject, n_attention=n_attention, n_mlp=n_mlp, n_tokens=n_tokens, context_tokens=context_tokens
     )
@@ -108,14 +109,8 @@ def _forwards(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[Latenc
 
 def _held_out(target: TargetModel, contexts: tuple[int, ...], dice: random.Random) -> Iterator[LatencyPoint]:
     for _ in range(HELD_OUT_FORWARDS):
-        yield _point(
-            "forward", target.n_layers, target.n_layers, dice.randint(1, VERIFY_BUCKETS[-1]), dice.randint(0, contexts[-1])
-        )
+        tokens, context = dice.randint(1, VERIFY_BUCKETS[-1]), dice.randint(0, contexts[-1])
+        yield _point("forward", target.n_layers, target.n_layers, tokens, context)
     for _ in range(HELD_OUT_DRAFTERS):
-        yield _point(
-            "drafter",
-            dice.randint(1, target.n_layers),
-            dice.randint(1, target.n_layers),
-            dice.choice((1, 2, 3, 6)),
-            dice.randint(0, contexts[-1]),
-        )
+        n_attention, n_mlp = dice.randint(1, target.n_layers), dice.randint(1, target.n_layers)
+        yield _point("drafter", n_attention, n_mlp, dice.choice((1, 2, 3, 6)), dice.randint(0, contexts[-1]))

@@ -15,11 +15,13 @@ from statistics import median
 from casspec.profiler.timing import Call, Timer, is_disturbed
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 
-BLOCK_POINTS = 16
+BLOCK_POINTS = 32
 CALLS_PER_VISIT = 3
 MIN_ROUNDS = 3
 MAX_ROUNDS = 12
 REPETITIONS_OF_DISTURBED = 2
+FEWEST_CALLS_A_POINT = 1 + MIN_ROUNDS * (1 + CALLS_PER_VISIT)
+"""Forwards of a point when the budget is short and nothing disturbs them."""
 
 Save = Callable[[LatencySample], object]
 Progress = Callable[[int, int, str], None]
@@ -42,7 +44,7 @@ def measure(
     timer: Timer,
     schedule: Schedule,
     save: Save,
-    progress: Progress | None = None,
+    progress: Progress,
 ) -> list[LatencySample]:
     """Measures all points within about the budget (never fewer than MIN_ROUNDS rounds) and saves each once.
 
@@ -61,8 +63,7 @@ def measure(
             sample = LatencySample(point=point, measurement=Measurement(values=tuple(values)), order=order)
             save(sample)
             samples.append(sample)
-        if progress is not None:
-            progress(len(samples), len(points), f"{block[-1].subject}, {block[-1].n_tokens} tokens")
+        progress(len(samples), len(points), f"{block[-1].subject}, {block[-1].n_tokens} tokens")
     return samples
 
 

@@ -61,7 +61,7 @@ class Probes:
 
 
 def plan_of(point: LatencyPoint, n_layers: int) -> Plan:
-    """A plan with as many sub-layers as the point says, spread evenly: which ones run makes no difference to the time."""
+    """A plan with as many sub-layers as the point says, spread evenly; which ones run makes no difference in time."""
     attention, mlp = _evenly(point.n_attention, n_layers), _evenly(point.n_mlp, n_layers)
     skip = SkipSet(
         attention=tuple(layer for layer in range(n_layers) if layer not in attention),

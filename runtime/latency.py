@@ -1,8 +1,8 @@
 """Predicts the latency of a forward from a profile's coefficients: plain floats, no library, a table in the hot path.
 
 The features are rooflines (Williams et al. 2009): a forward takes at least the time to read its bytes and the time to
-do its operations, plus a launch per sub-layer. Each is a time in milliseconds at the device's ceilings, so a coefficient
-says how far from its ceiling that part runs. The model knows nothing of acceptance.
+do its operations, plus a launch per sub-layer. Each is a time in milliseconds at the device's ceilings, so its
+coefficient says how far from the ceiling that part runs. The model knows nothing of acceptance.
 """
 
 from __future__ import annotations

@@ -223,8 +223,8 @@ class DrafterCandidate(Document):
 class LatencyPoint(Document):
     """What one latency measurement was taken of; its JSON is the natural key of the stored row.
 
-    `subject`: "attention" or "mlp" (sub-layers of one kind alone, without the head), "drafter" (the whole forward of a plan
-    that leaves sub-layers out, over few tokens) or "forward" (a verification: all sub-layers and the head).
+    `subject`: "attention" or "mlp" (sub-layers of one kind alone, without the head), "drafter" (the whole forward of a
+    plan that leaves sub-layers out, over few tokens) or "forward" (a verification: all sub-layers and the head).
     """
 
     subject: Literal["attention", "mlp", "drafter", "forward"]

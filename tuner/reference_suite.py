@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from casspec.storage.schema import Document
 from casspec.tuner.prompts import Half, Prompt, Suite
 
-TASKS = ("completion", "rewrite", "docstring", "constants", "tests")
+TASKS = ("completion", "rewrite", "constants", "tests", "docstring")
 DATA_PACKAGE = "casspec.reference"
 SMALLEST_USABLE_SHARE = 0.5
 """A list of which fewer entries match the interpreter's text is set aside for one of its own."""

@@ -22,7 +22,7 @@ CONTEXT_CHARACTERS = (1000, 2600)
 REWRITE_CHARACTERS = (500, 2200)
 """Length of the old version; most of it comes once more in the continuation."""
 SHORTEST_BODY_LINES = 6
-SHORTEST_TABLE_LINES = 4
+SHORTEST_TABLE_LINES = 3
 CUTS_PER_PLACE = 4
 CUTS_PER_TABLE = 12
 """Cuts of one place overlap, so that few of them end up in a suite; tables are rare and get more."""
@@ -101,24 +101,32 @@ def _code_start(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 
 def _docstrings(module: str, text: _Lines, generator: random.Random) -> Iterator[Cut]:
-    """Cuts right after the opening quotes of a docstring."""
+    """Cuts right after the opening quotes of a docstring and at line ends in its first half."""
     for node in ast.walk(text.tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
         if not ast.get_docstring(node, clean=False):
             continue
-        line = node.body[0].lineno
-        opening = re.match(r"\s*[rRuU]?(\"\"\"|''')", text.lines[line - 1])
-        if opening and (context := text.context(text.start(line) + opening.end(), generator)):
-            yield Cut(module, *context)
+        first, last = node.body[0].lineno, node.body[0].end_lineno or node.body[0].lineno
+        opening = re.match(r"\s*[rRuU]?(\"\"\"|''')", text.lines[first - 1])
+        if not opening:
+            continue
+        lines = range(first + 1, (first + last) // 2 + 1)
+        inside = generator.sample(lines, min(len(lines), CUTS_PER_PLACE))
+        for end in (text.start(first) + opening.end(), *(text.end_before(line) for line in inside)):
+            if context := text.context(end, generator):
+                yield Cut(module, *context)
 
 
 def _tables(module: str, text: _Lines, generator: random.Random) -> Iterator[Cut]:
-    """Cuts at line ends inside displays of several lines and inside runs of assignments."""
+    """Cuts at line ends in the second half of displays and of runs of assignments, and right after them.
+
+    Early in a table a small model repeats the entry before until it has filled its budget; near the end it may close it.
+    """
     for first, last in _displays(text.tree) | _assignment_runs(text.tree):
         if last - first + 1 < SHORTEST_TABLE_LINES:
             continue
-        lines = range(first + 1, last + 1)
+        lines = range((first + last) // 2 + 1, last + 2)
         for line in generator.sample(lines, min(len(lines), CUTS_PER_TABLE)):
             if context := text.context(text.end_before(line), generator):
                 yield Cut(module, *context)

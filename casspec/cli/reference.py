@@ -26,7 +26,7 @@ def command() -> None:
 @click.option(
     "--candidates",
     type=click.IntRange(min=1),
-    default=900,
+    default=512,
     show_default=True,
     help="Cuts to generate from per task, at most; about one in forty is kept.",
 )

@@ -7,10 +7,13 @@ SQLite refuses to turn a reading transaction into a writing one once another pro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
@@ -152,12 +155,23 @@ def _engine(url: URL) -> Engine:
                 "PostgreSQL needs the psycopg driver, which is not installed: pip install 'casspec[postgres]'"
             ) from None
     try:
-        engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = create_engine(_as_it_can_be_opened(url), connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
     except (ArgumentError, NoSuchModuleError) as error:
         raise StorageError(f"the storage URL names an unknown SQLite driver ({error}): use sqlite:///PATH") from None
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _as_it_can_be_opened(url: URL) -> URL:
+    """A file in a folder that may not be written (a read-only volume) is opened as one that nobody changes.
+
+    Otherwise SQLite refuses even to read it: write-ahead logging keeps a second file beside it.
+    """
+    file = sqlite_file(url)
+    if file is None or not file.exists() or os.access(file.parent, os.W_OK) or Path(f"{file}-wal").exists():
+        return url
+    return url.set(database=f"file:{quote(str(file))}", query={"immutable": "1", "uri": "true"})
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -9,48 +9,15 @@ Times are milliseconds and sizes bytes throughout; units stand in the names.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_core import to_jsonable_python
+from pydantic import Field, field_validator
+
+from casspec.storage.document import Document
 
 SCHEMA_VERSION = 1
 """Version of every document below; raised when a field changes meaning or goes away."""
-
-
-class Document(BaseModel):
-    """Base of all documents: immutable, refuses unknown fields, hashed by content."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-    not_hashed: ClassVar[frozenset[str]] = frozenset()
-    """Fields left out of `content_hash`: they describe the circumstances, not the content."""
-
-    def canonical_json(self) -> str:
-        """The document as JSON with sorted keys and no spaces: equal documents give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-
-    def content_hash(self) -> str:
-        """SHA-256 (64 hexadecimal digits) of the content; at every depth without circumstances (`not_hashed`).
-
-        Fields at their default are left out too: a later release may add a field without renaming what is stored.
-        """
-        text = json.dumps(_content(self), sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _content(value: Any) -> Any:
-    """The hashed part of a document or of a value inside one."""
-    if isinstance(value, Document):
-        fields = type(value).model_fields.items()
-        told = {name: getattr(value, name) for name, field in fields if getattr(value, name) != field.default}
-        return {name: _content(entry) for name, entry in told.items() if name not in value.not_hashed}
-    if isinstance(value, dict):
-        return {key: _content(entry) for key, entry in value.items()}
-    return [_content(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
 # --------------------------------------------------------------------------------------------------- what was measured
@@ -190,7 +157,7 @@ class DrafterSpec(Document):
     kind: Literal["prompt-lookup", "token-recycling", "self"]
     skip: SkipSet = SkipSet()
     quantization: Quantization = Quantization()
-    parameters: dict[str, int | float | str | bool] = {}
+    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
 
 class DrafterCandidate(Document):
@@ -310,7 +277,7 @@ class MethodSettings(Document):
 
     method: str
     variant: Literal["published", "tuned"]
-    parameters: dict[str, int | float | str | bool] = {}
+    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
 
 class CascadeProfile(Document):
@@ -331,7 +298,7 @@ class CascadeProfile(Document):
     acceptance: tuple[AcceptancePrior, ...]
     methods: tuple[MethodSettings, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
-    predicted_speedup: dict[str, float] = {}
+    predicted_speedup: dict[str, float] = Field(default_factory=dict)
     """By decoding mode, of `dytc` on the tuning half."""
     decision: Literal["cascade", "retrieval-only", "off"] = "cascade"
     suite: str

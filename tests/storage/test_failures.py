@@ -59,6 +59,15 @@ def test_a_read_only_database_can_be_read_but_not_written(filled: Path) -> None:
     assert "is read-only" in refusal(url)
 
 
+def test_a_database_on_a_read_only_volume_can_be_read(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    before = sorted(filled.parent.iterdir())
+    with open_repository(str(filled)) as repository:
+        assert len(repository.profiles()) == 1
+        assert sorted(filled.parent.iterdir()) == before, "reading leaves no files"
+    assert "is read-only" in refusal(str(filled))
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import multiprocessing
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -268,3 +270,27 @@ def test_processes_that_start_on_an_empty_database_share_one_calibration(storage
         assert sorted(found.skip.attention[0] for found in candidates) == layers
         assert len(repository.latency_samples(calibration_id)) == len(layers)
         assert len(repository.profiles()) == 1
+
+
+def save_forever(storage: str, saved: Connection) -> None:
+    with open_repository(storage) as repository:
+        calibration_id = start(repository)
+        for layer in itertools.count():
+            repository.save_candidate(calibration_id, samples.candidate(layers=(layer,)))
+            saved.send(layer)
+
+
+def test_what_was_saved_survives_a_killed_process(storage: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    reports, saved = context.Pipe(duplex=False)
+    worker = context.Process(target=save_forever, args=(storage, saved))
+    worker.start()
+    while (last := reports.recv()) < 20:
+        pass
+    worker.kill()
+    worker.join(timeout=30)
+    while reports.poll():
+        last = reports.recv()
+    with open_repository(storage) as repository:
+        layers = [found.skip.attention[0] for found in repository.candidates(start(repository))]
+        assert layers in (list(range(last + 1)), list(range(last + 2))), "the report of the last row may be lost"

@@ -1,0 +1,97 @@
+"""The mirror against MLflow's own SQLite store: creating one takes seconds, so these tests share it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casspec.storage.schema import DrafterCandidate
+from casspec.tuner.companions import Companions, companions
+from casspec.tuner.tracking import CALIBRATION_TAG, CANDIDATE_TAG, PARENT_TAG, Calibrated, Tracker, _key
+from tests.storage import samples
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Companions:
+    return companions(str(tmp_path_factory.mktemp("mirror") / "casspec.db"))
+
+
+@pytest.fixture(scope="module")
+def tracker(places: Companions) -> Tracker:
+    return Tracker(places)
+
+
+def candidates(n: int) -> list[DrafterCandidate]:
+    return [samples.candidate((i,), acceptance=0.5 + i / 20, source="sensitivity") for i in range(1, n + 1)]
+
+
+def calibrated(calibration_id: str, n: int) -> Calibrated:
+    return Calibrated(
+        calibration_id=calibration_id,
+        name="tiny on test processor",
+        settings={"suite": "x" * 9000, "seed": 0},
+        candidates=candidates(n),
+        samples=[samples.sample(n_tokens) for n_tokens in (1, 2, 4)],
+        profile=samples.profile(
+            latency=samples.latency_model().model_copy(
+                update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
+            )
+        ),
+    )
+
+
+def children(tracker: Tracker, calibration_id: str) -> list:
+    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = '{calibration_id}'")
+    assert parent.info.status == "FINISHED"
+    runs = tracker._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    return runs
+
+
+def test_a_calibration_is_one_parent_with_a_child_a_candidate_and_its_figures(tracker, places) -> None:
+    tracker.mirror(calibrated("whole", 3))
+    runs = children(tracker, "whole")
+    assert sorted(run.data.metrics["acceptance"] for run in runs) == [c.acceptance for c in candidates(3)]
+    assert {run.data.tags["skip.attention"] for run in runs} == {"1", "2", "3"}
+    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'whole'")
+    artifacts = {file.path for file in tracker._client.list_artifacts(parent.info.run_id)}
+    assert artifacts == {"profile.json", "candidates.json", "pareto.png", "sensitivity.png", "latency.png"}
+    assert any(places.artifact_root.rglob("profile.json"))
+    tracker.mirror_bench("whole", samples.bench_report())
+    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'whole'")
+    assert parent.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
+
+
+def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(done: int, total: int) -> None:
+        if done == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        tracker.mirror(calibrated("killed", 4), watch=kill)
+    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'killed'")
+    # Killed between creating a run and filling it, and two processes that created the same one.
+    third = _key(candidates(3)[2])
+    for key in (third, third):
+        tags = {PARENT_TAG: parent.info.run_id, CANDIDATE_TAG: key}
+        tracker._client.create_run(tracker._experiment_id, tags=tags)
+    for _ in range(2):
+        tracker.mirror(calibrated("killed", 4))
+        runs = children(tracker, "killed")
+        assert sorted(run.data.metrics["acceptance"] for run in runs) == [c.acceptance for c in candidates(4)]
+        assert len({run.data.tags[CANDIDATE_TAG] for run in runs}) == 4
+
+
+def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:
+    beside = companions(str(tmp_path / "mine.db"))
+    assert beside.study_url == f"sqlite:///{tmp_path}/mine.optuna.db"
+    assert beside.tracking_uri == f"sqlite:///{tmp_path}/mine.mlflow.db"
+    server = companions("postgresql://user:secret@host/base")
+    other = companions("postgresql://user:secret@elsewhere/base")
+    assert server.study_url.startswith("sqlite:///")
+    assert server.study_url != other.study_url
+    assert "secret" not in str(server)

@@ -1,0 +1,45 @@
+"""Databases of other libraries that stand beside ours: each keeps its own, because their migrations share a table name."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from casspec.storage.location import sqlite_file, storage_url, user_data_directory
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Where Optuna and MLflow keep what belongs to one casspec database."""
+
+    study_url: str
+    tracking_uri: str
+    artifact_root: Path
+
+
+def companions(storage: str | None = None) -> Companions:
+    """Beside a SQLite database `casspec.db`: `casspec.optuna.db`, `casspec.mlflow.db` and the folder `casspec.mlflow`.
+
+    Beside a server there is no place, so these files then live in the user data directory.
+    """
+    url = storage_url(storage)
+    file = sqlite_file(url)
+    if file is not None:
+        folder, stem = file.parent, file.stem
+    else:
+        location = url.set(password=None, query={}).render_as_string()
+        folder = user_data_directory()
+        stem = f"{url.database}-{hashlib.sha256(location.encode()).hexdigest()[:8]}".replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    return Companions(
+        study_url=_sqlite_url(folder / f"{stem}.optuna.db"),
+        tracking_uri=_sqlite_url(folder / f"{stem}.mlflow.db"),
+        artifact_root=folder / f"{stem}.mlflow",
+    )
+
+
+def _sqlite_url(file: Path) -> str:
+    return URL.create("sqlite", database=str(file)).render_as_string()

@@ -1,0 +1,70 @@
+"""Figures of a calibration. Built without pyplot: no window, no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from casspec.runtime.latency import LatencyPredictor
+from casspec.storage.schema import DrafterCandidate, LatencyModel, LatencySample
+from casspec.tuner.pareto import pareto_front
+from casspec.tuner.space import leave_one_out
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE_INCHES = (7.0, 4.5)
+
+
+def pareto_figure(candidates: Sequence[DrafterCandidate]) -> Figure:
+    """Acceptance over cost of every candidate, by where it came from, and the front."""
+    figure, axes = _figure()
+    for source in dict.fromkeys(_kind(candidate) for candidate in candidates):
+        some = [candidate for candidate in candidates if _kind(candidate) == source]
+        axes.scatter([c.cost for c in some], [c.acceptance for c in some], s=18, label=source, alpha=0.75)
+    front = pareto_front(candidates)
+    axes.plot([c.cost for c in front], [c.acceptance for c in front], color="black", linewidth=1, label="front")
+    axes.set(xlabel="cost of a drafter step / target step", ylabel="offline acceptance of a drafted token")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def latency_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
+    """Predicted over measured time of every profiled point."""
+    figure, axes = _figure()
+    predictor = LatencyPredictor(model)
+    for subject in dict.fromkeys(sample.point.subject for sample in samples):
+        some = [sample for sample in samples if sample.point.subject == subject]
+        measured = [sample.measurement.median_ms for sample in some]
+        axes.scatter(measured, [predictor.predict_ms(sample.point) for sample in some], s=14, label=subject, alpha=0.7)
+    limits = [sample.measurement.median_ms for sample in samples]
+    axes.plot([min(limits), max(limits)], [min(limits), max(limits)], color="black", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="measured, ms", ylabel="predicted, ms")
+    axes.set_title(f"median error on held-out points {model.cv_median_error:.1%}", fontsize="medium")
+    axes.legend(fontsize="small")
+    return figure
+
+
+def sensitivity_figure(candidates: Sequence[DrafterCandidate], n_layers: int) -> Figure:
+    """Acceptance that remains when one sub-layer is left out."""
+    figure, axes = _figure()
+    known = {candidate.skip: candidate.acceptance for candidate in candidates}
+    singles = [(skip, known[skip]) for skip in leave_one_out(n_layers) if skip in known]
+    for kind, offset in (("attention", -0.2), ("mlp", 0.2)):
+        bars = [(layer, acceptance) for skip, acceptance in singles for layer in getattr(skip, kind)]
+        axes.bar([layer + offset for layer, _ in bars], [a for _, a in bars], width=0.4, label=kind)
+    axes.set(xlabel="layer left out", ylabel="offline acceptance", ylim=(0, 1))
+    axes.legend(fontsize="small")
+    return figure
+
+
+def _kind(candidate: DrafterCandidate) -> str:
+    return candidate.source.partition(":")[0]
+
+
+def _figure() -> tuple[Figure, Axes]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=SIZE_INCHES, layout="constrained")
+    return figure, figure.subplots()

@@ -9,7 +9,6 @@ that were never verified too, because the target's token there is known: retriev
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from math import exp
 from typing import Literal
 
@@ -33,25 +32,16 @@ N_GAP = len(GAP_EDGES) + 2
 UNSCORED = N_GAP - 1
 """Gap bucket of a literal continuation that the recycled row does not list."""
 LITERAL_STATES = 3
-"""0: the matched text continues with another token; 1: with this one; 2: nothing matched, or no text follows."""
+"""0: the matched text continues with another token; 1: with this one; 2: nothing matched.
 
-MATCH_BUCKET = tuple(bisect_right(MATCH_EDGES, length) for length in range(64))
+A retrieval cell is (match bucket * LITERAL_STATES + literal state) * N_GAP + gap bucket.
+"""
 
 
 def match_bucket(length: int) -> int:
-    return MATCH_BUCKET[length] if length < 64 else N_MATCH - 1
+    """0 without a match, then one more at each edge."""
+    return bisect_right(MATCH_EDGES, length)
 
-
-def gap_bucket(gap: float) -> int:
-    return bisect_right(GAP_EDGES, gap)
-
-
-def retrieval_cell(match: int, literal: int, gap: int) -> int:
-    """Index of a retrieval cell from its three buckets."""
-    return (match * LITERAL_STATES + literal) * N_GAP + gap
-
-
-N_RETRIEVAL_CELLS = N_MATCH * LITERAL_STATES * N_GAP
 
 # Self-drafter evidence ------------------------------------------------------------------------------------------------
 
@@ -111,18 +101,30 @@ class CellCounter:
     """Undecayed counts by cell: how priors are made on the tuning half."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, list[float]] = {}
+        self._counts: dict[str, list[int]] = {}
 
     def add(self, table: str, cell: int, accepted: bool) -> None:
-        counts = self._counts.setdefault(f"{table}:{cell}", [0.0, 0.0])
+        counts = self._counts.setdefault(f"{table}:{cell}", [0, 0])
         counts[0] += accepted
         counts[1] += 1
 
-    def cells(self) -> Iterable[AcceptanceCell]:
-        return [
-            AcceptanceCell(key=key, accepted=hits, trials=trials)
-            for key, (hits, trials) in sorted(self._counts.items())
-        ]
+    def cells(self) -> tuple[AcceptanceCell, ...]:
+        """What was counted, ordered by key."""
+        return tuple(
+            AcceptanceCell(key=key, accepted=hits, trials=trials) for key, (hits, trials) in sorted(self._counts.items())
+        )
+
+
+class CountingTable(AcceptanceTable):
+    """An acceptance table that also tells a counter."""
+
+    def __init__(self, name: str, prior_means: list[float], counter: CellCounter) -> None:
+        super().__init__(name, prior_means)
+        self._counter = counter
+
+    def update(self, cell: int, accepted: bool) -> None:
+        super().update(cell, accepted)
+        self._counter.add(self.name, cell, accepted)
 
 
 def retrieval_prior_means() -> list[float]:

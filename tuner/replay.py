@@ -1,0 +1,128 @@
+"""Decodes recordings in simulation: any policy, without the model, at predicted latency.
+
+A recording holds the target's token at every position of its text, so a policy's tree can be verified against it: candidates on the
+recorded path are accepted, all others rejected, exactly as in a real decode with the same noise. The policy sees what it would see
+for real (text so far, noise, the target's recorded successors after accepted tokens) and does not know when it has left the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.policies.base import Outcome, Policy
+from casspec.runtime.tree import CandidateTree
+from casspec.runtime.verify import accept, cut
+from casspec.tuner.recordings import Recording
+
+VerifyCost = Callable[[int, int], float]
+"""(query tokens, context tokens) -> milliseconds of a verification, the policy's own overhead included."""
+
+
+@dataclass
+class Replayed:
+    """What replaying some recordings came to. Milliseconds are predictions."""
+
+    verify_steps: int = 0
+    emitted_tokens: int = 0
+    tree_nodes: int = 0
+    method_ms: float = 0.0
+    autoregressive_ms: float = 0.0
+
+    @property
+    def speedup(self) -> float:
+        """Predicted autoregressive time over predicted time of the method, same outputs."""
+        return self.autoregressive_ms / self.method_ms if self.method_ms else 0.0
+
+    @property
+    def mean_acceptance_length(self) -> float:
+        return self.emitted_tokens / self.verify_steps if self.verify_steps else 0.0
+
+
+class RecordedText:
+    """Stands in for `runtime.sequence.Sequence` and `Verified`: same text, same noise, the recording as the target."""
+
+    def __init__(self, recording: Recording, noise: GumbelNoise | None) -> None:
+        self.sampling = recording.sampling
+        self.tokens: list[int] = recording.prompt_tokens.tolist()
+        self._text: list[int] = recording.tokens.tolist()
+        self._ids: list[list[int]] = recording.top_ids.tolist()
+        self._logits: list[list[float]] = recording.top_logits.tolist()
+        self._noise = noise
+        known = self.committed
+        self.prompt_top = (self._ids[:known], self._logits[:known])
+
+    @property
+    def committed(self) -> int:
+        return len(self.tokens) - 1
+
+    def noise_rows(self, count: int) -> np.ndarray | None:
+        return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
+
+    def targets(self, tree: CandidateTree) -> list[int]:
+        """The recorded token after each node, by depth; only those on the recorded path are ever read."""
+        end = len(self.tokens)
+        return [self._text[min(end + depth, len(self._text) - 1)] for depth in tree.depths]
+
+    def successors(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        """Recorded successors after the accepted `nodes`; asked before the emitted tokens were appended."""
+        start = self._first_row
+        return self._ids[start : start + len(nodes)], self._logits[start : start + len(nodes)]
+
+    def commit(self, emitted: list[int]) -> None:
+        self._first_row = self.committed
+        self.tokens.extend(emitted)
+
+
+@dataclass
+class RecordedVerification:
+    """Stands in for `runtime.sequence.Verified`."""
+
+    text: RecordedText
+    tokens: list[int]
+
+    def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        return self.text.successors(nodes)
+
+
+def replay(policy: Policy, recordings: Iterable[Recording], vocab_size: int, verify_cost: VerifyCost) -> Replayed:
+    """Replays each recording from a cold start, as a benchmark would run it."""
+    total = Replayed()
+    for recording in recordings:
+        noise = None if recording.sampling.greedy else GumbelNoise(recording.seed, vocab_size)
+        replay_one(policy, RecordedText(recording, noise), len(recording.continuation_tokens), verify_cost, total)
+    return total
+
+
+def replay_one(policy: Policy, text: RecordedText, n_tokens: int, verify_cost: VerifyCost, total: Replayed) -> None:
+    """Decodes `n_tokens` tokens of one text and adds what it took to `total`."""
+    policy.begin(text)  # type: ignore[arg-type]
+    remaining = n_tokens
+    while remaining > 0:
+        context = text.committed
+        tree = policy.draft(text, remaining - 1)  # type: ignore[arg-type]
+        verified = RecordedVerification(text, text.targets(tree))
+        path, emitted, _ = cut(*accept(tree, verified.tokens), remaining, ())
+        text.commit(emitted)
+        policy.observe(text, Outcome(tree, path, emitted, verified))  # type: ignore[arg-type]
+        remaining -= len(emitted)
+        total.verify_steps += 1
+        total.emitted_tokens += len(emitted)
+        total.tree_nodes += len(tree)
+        total.method_ms += verify_cost(len(tree), context)
+        total.autoregressive_ms += sum(verify_cost(1, context + place) for place in range(len(emitted)))
+
+
+def best_parameters(
+    build: Callable[[dict[str, int | float | str | bool]], Policy],
+    grid: Sequence[dict[str, int | float | str | bool]],
+    recordings: Sequence[Recording],
+    vocab_size: int,
+    verify_cost: VerifyCost,
+) -> tuple[dict[str, int | float | str | bool], Replayed]:
+    """The parameters of `grid` that replay fastest, and what they came to."""
+    results = [(parameters, replay(build(parameters), recordings, vocab_size, verify_cost)) for parameters in grid]
+    return max(results, key=lambda entry: entry[1].speedup)

@@ -12,26 +12,29 @@ import torch
 
 from casspec.profiler.timing import Call
 from casspec.runtime.dsia import Plan
+from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.latency import attended_tokens
 from casspec.runtime.target import ForwardInput, TargetModel, bucket
 from casspec.storage.schema import LatencyPoint, SkipSet
 
 
 class Probes:
-    """Calls for points of one model; they share a cache large enough for all of `points`."""
+    """Calls for points of one model; points of one batch size share a cache large enough for all of them."""
 
     def __init__(self, target: TargetModel, points: Iterable[LatencyPoint], seed: int = 0) -> None:
         points = list(points)
         self._target = target
         self._dice = torch.Generator().manual_seed(seed)
-        batch = max(point.batch for point in points)
-        self._cache = target.new_cache(max(attended_tokens(point) for point in points), batch)
-        for rows in (self._cache.keys, self._cache.values):
-            rows.normal_()
+        self._caches: dict[int, KVCache] = {}
+        for batch in {point.batch for point in points}:
+            capacity = max(attended_tokens(point) for point in points if point.batch == batch)
+            self._caches[batch] = cache = target.new_cache(capacity, batch)
+            for rows in (cache.keys, cache.values):
+                rows.normal_()
 
     def call(self, point: LatencyPoint) -> Call:
         """A forward as `point` describes it; sub-layers alone run without the head."""
-        target, cache = self._target, self._cache
+        target, cache = self._target, self._caches[point.batch]
         inputs = self._inputs(point)
         plan = plan_of(point, target.n_layers)
         run = target.hidden if point.subject in ("attention", "mlp") else target.forward
@@ -39,7 +42,7 @@ class Probes:
 
     def _inputs(self, point: LatencyPoint) -> ForwardInput:
         """A chain of `n_tokens` queries after the context, padded to its bucket; padding writes to the scratch slot."""
-        target, cache = self._target, self._cache
+        target, cache = self._target, self._caches[point.batch]
         size, length, start = bucket(point.n_tokens), attended_tokens(point), point.context_tokens
         places = torch.arange(start, start + size)
         real = torch.arange(size) < point.n_tokens

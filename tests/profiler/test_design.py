@@ -1,0 +1,66 @@
+"""The points of a design: the same every time, complete where it matters, possible on the model."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.profiler.design import VERIFY_BUCKETS, design, estimate_seconds
+from casspec.profiler.probes import plan_of
+from casspec.runtime.latency import builtin_latency
+from casspec.runtime.target import bucket
+from tests.profiler.fakes import tiny_target
+
+
+def model_of(n_layers: int = 12, max_context: int = 2048) -> Any:
+    return SimpleNamespace(n_layers=n_layers, max_context=max_context)
+
+
+def test_the_same_arguments_give_the_same_design() -> None:
+    assert design(model_of(), seed=3) == design(model_of(), seed=3)
+
+
+def test_the_seed_moves_the_held_out_cells_only() -> None:
+    one, other = design(model_of(), seed=1), design(model_of(), seed=2)
+    assert one.fitted == other.fitted
+    assert one.held_out != other.held_out
+
+
+def test_verification_covers_all_buckets_and_all_corners() -> None:
+    forwards = [point for point in design(model_of()).fitted if point.subject == "forward"]
+    contexts = {point.context_tokens for point in forwards}
+    assert {bucket(point.n_tokens) for point in forwards} == set(VERIFY_BUCKETS)
+    cells = {(point.n_tokens, point.context_tokens) for point in forwards}
+    for tokens in (VERIFY_BUCKETS[0], VERIFY_BUCKETS[-1]):
+        assert {(tokens, context) for context in contexts} <= cells
+    for context in (min(contexts), max(contexts)):
+        assert {(tokens, context) for tokens in VERIFY_BUCKETS} <= cells
+
+
+def test_every_kind_of_point_is_measured_and_sub_layers_run_alone() -> None:
+    points = design(model_of()).fitted
+    assert {point.subject for point in points} == {"attention", "mlp", "drafter", "forward"}
+    assert all(point.n_mlp == 0 for point in points if point.subject == "attention")
+    assert all(point.n_attention == 0 for point in points if point.subject == "mlp")
+
+
+@given(st.integers(1, 80), st.integers(98, 200_000), st.integers(0, 5))
+def test_every_point_fits_the_model_and_none_is_both_fitted_and_held_out(
+    n_layers: int, max_context: int, seed: int
+) -> None:
+    plan = design(model_of(n_layers, max_context), seed)
+    assert len(set(plan.points)) == len(plan.points)
+    for point in plan.points:
+        assert point.context_tokens + point.n_tokens <= max_context
+        assert max(point.n_attention, point.n_mlp) <= n_layers
+        built = plan_of(point, n_layers)
+        assert (built.n_attention, built.n_mlp) == (point.n_attention, point.n_mlp)
+
+
+def test_an_estimate_grows_with_the_calls() -> None:
+    target = tiny_target()
+    points, model = design(target).points, builtin_latency(target)
+    assert estimate_seconds(points, model, 20) == 2 * estimate_seconds(points, model, 10) > 0

@@ -1,0 +1,136 @@
+"""The fit: recovers what generated the data, and says truthfully how well it predicts what it has not seen."""
+
+from __future__ import annotations
+
+import random
+from statistics import median
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from casspec.profiler.design import Design, design
+from casspec.profiler.regression import cross_validated_ms, fit, latency_model, relative_errors
+from casspec.profiler.report import error_table
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import LatencyPredictor
+from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement
+from tests.profiler.fakes import SHAPE, synthetic_samples, true_ms
+
+MODEL: Any = SimpleNamespace(n_layers=12, max_context=2048)
+NOISE = 0.03
+
+
+@pytest.fixture(scope="module")
+def plan() -> Design:
+    return design(MODEL)
+
+
+@pytest.fixture(scope="module")
+def noisy(plan: Design) -> LatencyModel:
+    return latency_model(synthetic_samples(plan.fitted, NOISE), SHAPE, test_retest=NOISE)
+
+
+def forward(n_tokens: int, context_tokens: int, layers: int = 12) -> LatencyPoint:
+    return LatencyPoint(
+        subject="forward", n_attention=layers, n_mlp=layers, n_tokens=n_tokens, context_tokens=context_tokens
+    )
+
+
+def test_latencies_without_noise_are_recovered(plan: Design) -> None:
+    predictor = LatencyPredictor(latency_model(synthetic_samples(plan.fitted), SHAPE, test_retest=0.0))
+    for point in plan.points:
+        assert predictor.predict_ms(point) == pytest.approx(true_ms(point), rel=0.01)
+
+
+def test_noisy_latencies_are_predicted_within_their_noise_where_held_out(plan: Design, noisy: LatencyModel) -> None:
+    predictor = LatencyPredictor(noisy)
+    errors = [abs(predictor.predict_ms(point) / true_ms(point) - 1) for point in plan.held_out]
+    assert median(errors) < NOISE
+    assert max(errors) < 3 * NOISE
+
+
+def test_the_cross_validated_error_of_a_good_fit_is_about_the_noise(noisy: LatencyModel) -> None:
+    assert 0.4 * NOISE < noisy.cv_median_error < 1.5 * NOISE
+    assert noisy.cv_median_error < noisy.cv_p90_error < 4 * NOISE
+    assert noisy.noise == pytest.approx(NOISE, rel=0.5)
+
+
+def test_latencies_without_structure_are_reported_as_unpredictable(plan: Design) -> None:
+    dice = random.Random(0)
+    samples = [
+        LatencySample(point=point, measurement=Measurement(values=(10.0 ** dice.uniform(-1, 1),)))
+        for point in plan.fitted
+    ]
+    assert latency_model(samples, SHAPE, test_retest=0.0).cv_median_error > 0.3
+
+
+def test_a_point_is_never_judged_by_a_fit_that_has_seen_it(plan: Design) -> None:
+    samples = synthetic_samples(plan.fitted)
+    place = next(i for i, sample in enumerate(samples) if sample.point == forward(96, 1920))
+    truth = true_ms(samples[place].point)
+    samples[place] = samples[place].model_copy(update={"measurement": Measurement(values=(truth / 20,))})
+    assert fit(samples, SHAPE).predict_ms(samples[place].point, SHAPE) < 0.8 * truth
+    assert cross_validated_ms(samples, SHAPE)[place] == pytest.approx(truth, rel=0.01)
+
+
+def test_only_the_constant_may_be_negative(plan: Design) -> None:
+    samples = [
+        sample.model_copy(update={"measurement": Measurement(values=(sample.measurement.median_ms - 0.05,))})
+        for sample in synthetic_samples(plan.fitted, NOISE)
+    ]
+    found = fit(samples, SHAPE)
+    negative = [name for name, weight in zip(found.features, found.coefficients, strict=True) if weight < 0]
+    assert negative in ([], ["constant"])
+
+
+def test_a_larger_forward_is_never_predicted_cheaper(noisy: LatencyModel) -> None:
+    predictor = LatencyPredictor(noisy)
+    for tokens in (2, 8, 16, 64, 256):
+        assert predictor.predict_ms(forward(2 * tokens, 448)) >= predictor.predict_ms(forward(tokens, 448))
+        assert predictor.predict_ms(forward(tokens, 4096)) >= predictor.predict_ms(forward(tokens, 1920))
+        assert predictor.predict_ms(forward(tokens, 448, 12)) >= predictor.predict_ms(forward(tokens, 448, 6))
+
+
+def test_the_predictor_gives_what_the_regression_gives(plan: Design) -> None:
+    samples = synthetic_samples(plan.fitted, NOISE)
+    found = fit(samples, SHAPE)
+    stored = LatencyModel.model_validate_json(latency_model(samples, SHAPE, 0.0).canonical_json())
+    predictor = LatencyPredictor(stored)
+    for point in plan.points:
+        assert predictor.predict_ms(point) == pytest.approx(found.predict_ms(point, SHAPE), rel=1e-9)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 3, 24, 64])
+def test_the_fast_path_does_not_depend_on_what_was_asked_before(noisy: LatencyModel, n_tokens: int) -> None:
+    full = Plan.full(12)
+    warmed = LatencyPredictor(noisy)
+    for context in range(400, 530):
+        expected = LatencyPredictor(noisy).predict_ms(forward(n_tokens, context))
+        assert warmed.forward_ms(full, n_tokens, context) == expected
+
+
+def test_predictions_beyond_the_measured_range_are_marked(noisy: LatencyModel) -> None:
+    predictor = LatencyPredictor(noisy)
+    assert predictor.provenance(forward(64, 1000)) == "interpolated"
+    assert predictor.provenance(forward(64, 5000)) == "extrapolated"
+    assert predictor.provenance(forward(512, 1000)) == "extrapolated"
+
+
+def test_uncertainty_is_near_the_noise_inside_and_never_below_it(noisy: LatencyModel) -> None:
+    predictor = LatencyPredictor(noisy)
+    inside = predictor.uncertainty(forward(8, 448))
+    assert noisy.noise <= inside < 1.5 * noisy.noise
+    assert predictor.uncertainty(forward(1, 200_000)) > inside
+
+
+def test_the_error_table_counts_every_fitted_point_once_in_each_grouping(plan: Design, noisy: LatencyModel) -> None:
+    samples = synthetic_samples(plan.points, NOISE)
+    rows = {row.group: row for row in error_table(samples, noisy, plan)}
+    for prefixes in (("attention", "mlp", "drafter", "forward"), ("tokens",), ("context",)):
+        assert sum(row.n_points for name, row in rows.items() if name.startswith(prefixes)) == len(plan.fitted)
+    assert rows["all, cross-validated"].n_points == len(plan.fitted)
+    held_out = [sample for sample in samples if sample.point in plan.held_out]
+    predictor = LatencyPredictor(noisy)
+    errors = relative_errors(held_out, [predictor.predict_ms(sample.point) for sample in held_out])
+    assert rows["held-out cells"].median_error == pytest.approx(median(errors))

@@ -152,8 +152,16 @@ def _survival(recordings: Sequence[Recording], most_recent: bool) -> tuple[float
     return tuple(count / max(positions, 1) for count in survived)
 
 
-def choose_cascade(measured: Sequence[Contender], lookup: Survival, costs: Costs) -> Cascade:
-    """Self-drafters that pay in some mode, two at most; else the best one, for the method `layer-sparse` alone."""
+def choose_cascade(
+    measured: Sequence[Contender], lookup: Survival, costs: Costs, replayed: Mapping[str, float] | None = None
+) -> Cascade:
+    """Self-drafters that pay in some mode, two at most; else the best one, for the method `layer-sparse` alone.
+
+    Args:
+        lookup: survival of prompt lookup's drafts.
+        replayed: improvement by mode that replaying retrieval methods predicts; with it "off" means that neither prompt
+            lookup nor any of them pays.
+    """
     baseline = {mode: walltime.best_chain(alive, LOOKUP_COST, costs.verify)[1] for mode, alive in lookup.items()}
     predicted: dict[str, dict[Mode, float]] = {"prompt-lookup": baseline}
     for one in measured:
@@ -165,20 +173,27 @@ def choose_cascade(measured: Sequence[Contender], lookup: Survival, costs: Costs
     if paying:
         decision: Literal["cascade", "retrieval-only", "off"] = "cascade"
     else:
-        decision = "retrieval-only" if max(baseline.values()) > 1.0 else "off"
+        retrieval_pays = max(*baseline.values(), *(replayed or {}).values(), 0.0) > 1.0
+        decision = "retrieval-only" if retrieval_pays else "off"
     main: Mode = "sample" if "sample" in lookup else "greedy"
     methods = [
         MethodSettings(method="layer-sparse", variant="tuned", parameters={"n_tokens": _chain(one, main, costs)[0]})
         for one in kept[:1]
     ]
     return Cascade(
-        drafters=tuple(DrafterSpec(name=one.name, kind="self", skip=one.candidate.skip) for one in kept)
-        + (RETRIEVAL if decision != "off" else ()),
+        drafters=tuple(_drafter(one) for one in kept) + (RETRIEVAL if decision != "off" else ()),
         decision=decision,
         methods=tuple(methods),
         cells={mode: tuple(cell for one in kept for cell in one.cells[mode]) for mode in lookup},
         predicted=predicted,
     )
+
+
+def _drafter(contender: Contender) -> DrafterSpec:
+    """`acceptance` is where the runtime's estimate of the drafter starts."""
+    acceptance = round(contender.candidate.acceptance, 4)
+    skip = contender.candidate.skip
+    return DrafterSpec(name=contender.name, kind="self", skip=skip, parameters={"acceptance": acceptance})
 
 
 def _chain(contender: Contender, mode: Mode, costs: Costs) -> tuple[int, float]:

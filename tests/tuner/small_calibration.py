@@ -1,0 +1,95 @@
+"""A whole calibration of a tiny random model, runnable as a process of its own so that it can be killed.
+
+python -m tests.tuner.small_calibration DATABASE
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from casspec.runtime.target import TargetModel
+from casspec.storage import open_repository
+from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
+from casspec.tuner.calibrate import Calibrator, TunedMethods
+from casspec.tuner.companions import companions
+from casspec.tuner.prompts import Prompt, Suite
+from casspec.tuner.recordings import Recording
+from casspec.tuner.settings import CalibrationSettings
+from tests.tuner.tiny import VOCAB, tiny_target
+
+SUITE = Suite(
+    name="small",
+    prompts=tuple(
+        Prompt(
+            id=f"{task}/{i}", task=task, turns=(" ".join(f"w{(i * 7 + j) % VOCAB}" for j in range(5 + i)),), half=half
+        )
+        for task in ("count", "skip")
+        for i in range(4)
+        for half in (("tuning", "reporting")[i % 2],)
+    ),
+)
+SETTINGS = CalibrationSettings(
+    suite=SUITE.name,
+    suite_sha256=SUITE.content_hash(),
+    recorded_prompts=3,
+    recorded_tokens=12,
+    profile_seconds=0.05,
+    searched_prompts=2,
+    trials=12,
+    search_seconds=1e6,
+    patience=1000,
+)
+
+
+class StageLog:
+    """Bars that nobody sees; remembers which stages ran and calls `on_update` with (stage, done)."""
+
+    def __init__(self, on_update: Callable[[str, int], None] = lambda stage, done: None) -> None:
+        self.entered: list[str] = []
+        self._on_update = on_update
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[StageLog]:
+        self.entered.append(name)
+        yield self
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+        self._on_update(self.entered[-1], done)
+
+
+def small_target() -> TargetModel:
+    tokenizer = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCAB)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    target = tiny_target()
+    target.tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w0")
+    return target
+
+
+def tuned_by_nobody(
+    target: TargetModel,
+    recordings: Sequence[Recording],
+    latency: LatencyModel,
+    progress: Callable[[int, int, str], None],
+) -> TunedMethods:
+    """Stands in for replaying methods, which has tests of its own."""
+    prior = AcceptancePrior(mode="sample", cells=(AcceptanceCell(key="retrieval:3", accepted=1, trials=2),))
+    settings = MethodSettings(method="prompt-lookup", variant="tuned", parameters={"n_tokens": 4})
+    return TunedMethods((settings,), (prior,), {"sample": 1.2})
+
+
+def calibrate(database: str, stages: StageLog, force: bool = False) -> CascadeProfile:
+    with open_repository(database) as repository:
+        calibrator = Calibrator(repository, companions(database), tuned_by_nobody)
+        return calibrator.run(small_target(), SUITE, SETTINGS, stages, force)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print("ready", flush=True)
+    calibrate(sys.argv[1], StageLog(lambda stage, done: print(stage, done, flush=True)))

@@ -1,0 +1,117 @@
+"""A calibration from end to end on a tiny model: what it leaves behind, and that an interruption changes none of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.target import TargetModel
+from casspec.storage import open_repository
+from casspec.storage.errors import SuiteError, UnsupportedModel
+from casspec.storage.repository import ARTIFACT_KIND, Repository
+from casspec.tuner.calibrate import MATRIX_NAME, STAGES, Calibrator
+from casspec.tuner.companions import companions
+from casspec.tuner.recorder import chosen_prompts
+from casspec.tuner.tracking import CALIBRATION_TAG, PARENT_TAG, Tracker
+from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, calibrate, small_target, tuned_by_nobody
+
+N_RECORDINGS = 2 * SETTINGS.recorded_prompts
+
+
+def rows(repository: Repository, target: TargetModel) -> dict[str, Any]:
+    """What the calibration left in the store, by kind."""
+    device = device_fingerprint("cpu")
+    key = repository.calibration(
+        model_fingerprint(target), device, "float32", SETTINGS.model_dump(mode="json")
+    ).calibration_id
+    return {
+        "key": key,
+        "candidates": [candidate.skip for candidate in repository.candidates(key)],
+        "recordings": sorted(name for name in repository.documents(key, ARTIFACT_KIND) if name != MATRIX_NAME),
+        "samples": [sample.point for sample in repository.latency_samples(key)],
+        "profiles": [profile.content_hash() for profile in repository.profiles()],
+    }
+
+
+def check_complete(database: Path) -> None:
+    with open_repository(str(database)) as repository:
+        found = rows(repository, small_target())
+    assert len(found["candidates"]) == len(set(found["candidates"])) == SETTINGS.trials
+    assert len(found["recordings"]) == len(set(found["recordings"])) == N_RECORDINGS
+    assert len(found["samples"]) == len(set(found["samples"])) > 0
+    assert len(found["profiles"]) == 1
+    tracker = Tracker(companions(str(database)))
+    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = '{found['key']}'")
+    children = tracker._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
+    assert len(children) == SETTINGS.trials
+    assert Counter(run.info.status for run in [parent, *children]) == {"FINISHED": SETTINGS.trials + 1}
+
+
+def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_path) -> None:
+    database = tmp_path / "casspec.db"
+
+    class Interrupted(BaseException):
+        pass
+
+    for where in (("record", 4), ("search", 7), ("cascade", 1), ("track", 5)):
+
+        def interrupt(stage: str, done: int, where: tuple[str, int] = where) -> None:
+            if (stage, done) == where:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            calibrate(str(database), StageLog(interrupt))
+    log = StageLog()
+    profile = calibrate(str(database), log)
+    assert log.entered == list(STAGES)
+    check_complete(database)
+
+    target = small_target()
+    assert profile.suite == "small"
+    assert [drafter.kind for drafter in profile.drafters][-2:] == ["token-recycling", "prompt-lookup"]
+    assert profile.drafters[0].kind == "self"
+    assert profile.settings("layer-sparse")["n_tokens"] >= 1
+    assert profile.settings("prompt-lookup") == {"n_tokens": 4}
+    keys = {cell.key.rpartition(":")[0] for prior in profile.acceptance for cell in prior.cells}
+    assert keys == {"retrieval", *(drafter.name for drafter in profile.drafters if drafter.kind == "self")}
+    with open_repository(str(database)) as repository:
+        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        assert calibrator.stored(target, SETTINGS) == profile
+        assert calibrator.stored(target, SETTINGS.model_copy(update={"seed": 1})) is None
+        assert repository.artifact(profile.artifacts[0].sha256)
+
+
+def test_a_killed_calibration_resumes_with_exact_rows(tmp_path) -> None:
+    database = tmp_path / "casspec.db"
+    for last_words in ("record 2", "search 9"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.tuner.small_calibration", str(database)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == last_words:
+                break
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        process.stdout.close()
+    calibrate(str(database), StageLog())
+    check_complete(database)
+
+
+def test_prompts_come_from_every_task_of_the_tuning_half_and_must_fit() -> None:
+    target = small_target()
+    chosen = [prompt for prompt, _ in chosen_prompts(SUITE, target, SETTINGS)]
+    assert {prompt.half for prompt in chosen} == {"tuning"}
+    assert Counter(prompt.task for prompt in chosen) == {"count": 2, "skip": 1}
+    with pytest.raises(SuiteError, match="fits the model's context of 1024"):
+        chosen_prompts(SUITE, target, SETTINGS.model_copy(update={"recorded_tokens": 1022}))
+    target.tokenizer = None
+    with pytest.raises(UnsupportedModel, match="has no tokenizer"):
+        chosen_prompts(SUITE, target, SETTINGS)

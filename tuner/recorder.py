@@ -1,0 +1,108 @@
+"""The recording stage of a calibration: which prompts, and each recording kept as soon as it is made."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.sampling import Sampling
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import SuiteError, UnsupportedModel
+from casspec.storage.repository import ARTIFACT_KIND, Repository
+from casspec.storage.schema import Mode
+from casspec.tuner.prompts import Prompt, Suite, prompt_ids
+from casspec.tuner.recordings import Decode, Recording, record
+from casspec.tuner.settings import CalibrationSettings
+
+RECORDING_PREFIX = "recording/"
+
+Progress = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and a note."""
+
+
+def record_suite(
+    repository: Repository,
+    calibration_id: str,
+    target: TargetModel,
+    suite: Suite,
+    settings: CalibrationSettings,
+    progress: Progress,
+    decode: Decode | None = None,
+) -> list[Recording]:
+    """Recordings of the tuning half in every mode, stored ones first looked up.
+
+    Raises:
+        UnsupportedModel: the model has no tokenizer to read the suite with.
+        SuiteError: no prompt of the tuning half leaves room for the continuation.
+    """
+    decode = decode or lossless_decode(target, settings.recorded_tokens)
+    prompts = chosen_prompts(suite, target, settings)
+    jobs = [(prompt, tokens, mode) for mode in settings.modes for prompt, tokens in prompts]
+    stored = stored_recordings(repository, calibration_id)
+    recordings = []
+    for done, (prompt, tokens, mode) in enumerate(jobs):
+        progress(done, len(jobs), f"{prompt.task}, {mode}")
+        recording = stored.get((prompt.id, mode))
+        if recording is None:
+            fresh = record(target, decode, prompt.id, prompt.task, tokens, mode, settings.temperature, settings.seed)
+            recording = _save(repository, calibration_id, fresh)
+        recordings.append(recording)
+    progress(len(jobs), len(jobs), "")
+    return recordings
+
+
+def stored_recordings(repository: Repository, calibration_id: str) -> dict[tuple[str, Mode], Recording]:
+    """What a calibration has recorded so far, by prompt and mode."""
+    recordings = {}
+    for name, artifact in repository.documents(calibration_id, ARTIFACT_KIND).items():
+        content = repository.artifact(artifact["sha256"]) if name.startswith(RECORDING_PREFIX) else None
+        if content is not None:
+            recording = Recording.from_bytes(content)
+            recordings[recording.prompt_id, recording.mode] = recording
+    return recordings
+
+
+def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSettings) -> list[tuple[Prompt, list[int]]]:
+    """Prompts of the tuning half that fit the context, from every task in turn, with their token ids."""
+    if target.tokenizer is None:
+        raise UnsupportedModel(f"'{target.name}' has no tokenizer, so no suite can be read; add one to its directory")
+    by_task: defaultdict[str, list[Prompt]] = defaultdict(list)
+    for prompt in suite.half("tuning"):
+        by_task[prompt.task].append(prompt)
+    in_turn = chain.from_iterable(zip_longest(*by_task.values()))
+    room = target.max_context - settings.recorded_tokens
+    chosen: list[tuple[Prompt, list[int]]] = []
+    for prompt in in_turn:
+        if prompt is None or len(chosen) == settings.recorded_prompts:
+            continue
+        tokens = prompt_ids(prompt, target.tokenizer)
+        if 0 < len(tokens) <= room:
+            chosen.append((prompt, tokens))
+    if not chosen:
+        raise SuiteError(
+            f"no prompt in the tuning half of suite '{suite.name}' fits the model's context of {target.max_context} "
+            f"tokens with {settings.recorded_tokens} new ones; choose a suite with shorter prompts"
+        )
+    return chosen
+
+
+def lossless_decode(target: TargetModel, n_tokens: int) -> Decode:
+    """Decodes `n_tokens` tokens past any stop token: every method emits the target's text, so the fastest one is used."""
+    decoder = Decoder(target, method="dytc")
+
+    def decode(prompt: list[int], sampling: Sampling, seed: int) -> Sequence[int]:
+        return decoder.generate(
+            prompt, max_new_tokens=n_tokens, temperature=sampling.temperature, seed=seed, stop_token_ids=[]
+        ).token_ids
+
+    return decode
+
+
+def _save(repository: Repository, calibration_id: str, recording: Recording) -> Recording:
+    """Keeps a recording; another process that was faster wins."""
+    name = f"{RECORDING_PREFIX}{recording.mode}/{recording.prompt_id}"
+    content = recording.to_bytes()
+    kept = repository.artifact(repository.save_artifact(name, content, calibration_id).sha256)
+    return recording if kept is None or kept == content else Recording.from_bytes(kept)

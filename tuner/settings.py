@@ -1,0 +1,29 @@
+"""Everything besides model, device and precision that decides the outcome of a calibration."""
+
+from __future__ import annotations
+
+from casspec.storage.schema import Document, Mode
+
+
+class CalibrationSettings(Document):
+    """Two calibrations with equal settings are the same one: the second answers from the store.
+
+    Defaults keep a calibration of a small model on two cores under two minutes.
+    """
+
+    suite: str
+    suite_sha256: str
+    seed: int = 0
+    modes: tuple[Mode, ...] = ("sample", "greedy")
+    temperature: float = 0.7
+    """Of mode "sample"."""
+    recorded_prompts: int = 20
+    """Prompts of the tuning half recorded in each mode."""
+    recorded_tokens: int = 128
+    profile_seconds: float = 20.0
+    searched_prompts: int = 12
+    """Recordings a trial is scored on, of the first mode."""
+    trials: int = 64
+    search_seconds: float = 30.0
+    patience: int = 24
+    """Sampled trials in a row that leave the Pareto front as it is."""

@@ -20,25 +20,23 @@ _ROUNDS = 10
 _MASK = 0xFFFFFFFF
 
 
-def philox(
-    counter: tuple[Tensor | int, Tensor | int, Tensor | int, Tensor | int], key: tuple[int, int]
-) -> tuple[Tensor, ...]:
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
     """Philox4x32-10: four 32-bit words (int64 tensors) for broadcastable 32-bit counter words and a 64-bit key.
 
     Products of two 32-bit words wrap around in int64; masking after the shift gives the unsigned high word.
     """
-    c0, c1, c2, c3 = counter
+    c0, c1, c2, c3 = (word.clone(memory_format=torch.contiguous_format) for word in torch.broadcast_tensors(*counter))
+    first, second = torch.empty_like(c0), torch.empty_like(c0)
     k0, k1 = key
     for _ in range(_ROUNDS):
-        first, second = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (
-            (second >> 32 & _MASK) ^ c1 ^ k0,
-            second & _MASK,
-            (first >> 32 & _MASK) ^ c3 ^ k1,
-            first & _MASK,
-        )
+        torch.mul(c0, _MULTIPLIERS[0], out=first)
+        torch.mul(c2, _MULTIPLIERS[1], out=second)
+        torch.bitwise_right_shift(second, 32, out=c0).bitwise_and_(_MASK).bitwise_xor_(c1).bitwise_xor_(k0)
+        torch.bitwise_right_shift(first, 32, out=c2).bitwise_and_(_MASK).bitwise_xor_(c3).bitwise_xor_(k1)
+        torch.bitwise_and(second, _MASK, out=c1)
+        torch.bitwise_and(first, _MASK, out=c3)
         k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
-    return c0, c1, c2, c3  # type: ignore[return-value]
+    return c0, c1, c2, c3
 
 
 class GumbelNoise:
@@ -52,11 +50,12 @@ class GumbelNoise:
 
     def __init__(self, seed: int, vocab_size: int, device: torch.device | str = "cpu", sequence: int = 0) -> None:
         self._key = (seed & _MASK, seed >> 32 & _MASK)
-        self._sequence = sequence & _MASK
+        self._sequence = torch.tensor(sequence & _MASK, device=device)
+        self._zero = torch.zeros((), dtype=torch.int64, device=device)
         self._vocab_size = vocab_size
         # One Philox call serves four tokens: token v reads word v % 4 of counter v // 4.
         self._blocks = torch.arange(-(-vocab_size // 4), dtype=torch.int64, device=device)[None]
-        self._window_rows = max(16, min(64, (1 << 21) // vocab_size))
+        self._window_rows = 16
         self._start = 0
         self._window = torch.empty(0, vocab_size, device=device)
         self._host = self._window.cpu().numpy()
@@ -82,7 +81,7 @@ class GumbelNoise:
 
     def _generate(self, position: int, count: int) -> Tensor:
         positions = torch.arange(position, position + count, dtype=torch.int64, device=self._blocks.device)[:, None]
-        words = philox((self._blocks, positions, self._sequence, 0), self._key)
+        words = philox((self._blocks, positions, self._sequence, self._zero), self._key)
         uniform = torch.stack(words, dim=-1).flatten(1)[:, : self._vocab_size].to(torch.float32)
         # u in (0, 1) with full relative precision near 0, where -log1p(-u) decides which token wins.
         uniform.add_(0.5).mul_(2.0**-32).clamp_(max=1 - 2.0**-24)

@@ -7,7 +7,7 @@ for real (text so far, noise, the target's recorded successors after accepted to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,13 @@ class Replayed:
     tree_nodes: int = 0
     method_ms: float = 0.0
     autoregressive_ms: float = 0.0
+
+    def add(self, other: Replayed) -> None:
+        self.verify_steps += other.verify_steps
+        self.emitted_tokens += other.emitted_tokens
+        self.tree_nodes += other.tree_nodes
+        self.method_ms += other.method_ms
+        self.autoregressive_ms += other.autoregressive_ms
 
     @property
     def speedup(self) -> float:
@@ -114,15 +121,3 @@ def replay_one(policy: Policy, text: RecordedText, n_tokens: int, verify_cost: V
         total.tree_nodes += len(tree)
         total.method_ms += verify_cost(len(tree), context)
         total.autoregressive_ms += sum(verify_cost(1, context + place) for place in range(len(emitted)))
-
-
-def best_parameters(
-    build: Callable[[dict[str, int | float | str | bool]], Policy],
-    grid: Sequence[dict[str, int | float | str | bool]],
-    recordings: Sequence[Recording],
-    vocab_size: int,
-    verify_cost: VerifyCost,
-) -> tuple[dict[str, int | float | str | bool], Replayed]:
-    """The parameters of `grid` that replay fastest, and what they came to."""
-    results = [(parameters, replay(build(parameters), recordings, vocab_size, verify_cost)) for parameters in grid]
-    return max(results, key=lambda entry: entry[1].speedup)

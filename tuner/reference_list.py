@@ -66,7 +66,8 @@ def make_list(
     counts: dict[str, TaskCount] = {}
     for task in TASKS:
         placed = _evened(list(_relocated(task, known.entries if known else ())))
-        counts[task] = _fill_task(task, budget, judge, placed, entries, on_progress)
+        counted = _fill_task(task, budget, judge, placed, entries, on_progress)
+        counts[task] = _with_earlier(counted, known.counts.get(task) if known else None)
         entries += _evened(placed)
     if not entries:
         raise SuiteError(
@@ -122,6 +123,14 @@ def _fill_task(
                 placed.append(_entry(task, cut, half, share))
         on_progress(f"{task}: {judged} candidates, {passed} passed, {len(placed)} of {budget.prompts_per_task} placed")
     return TaskCount(candidates=judged, passed=passed, chosen=len(_evened(placed)), known=known)
+
+
+def _with_earlier(count: TaskCount, earlier: TaskCount | None) -> TaskCount:
+    """Candidates and passes of this run and of those the known list came from."""
+    if earlier is None:
+        return count
+    totals = {"candidates": count.candidates + earlier.candidates, "passed": count.passed + earlier.passed}
+    return count.model_copy(update=totals)
 
 
 def _relocated(task: str, known: Iterable[SuiteEntry]) -> Iterator[SuiteEntry]:

@@ -62,13 +62,16 @@ class SuiteEntry(Document):
 
 
 class TaskCount(Document):
-    """How many candidate cuts of a task were generated from, how many passed the filter, how many are in the list."""
+    """How many candidate cuts of a task were generated from, how many passed the filter, how many are in the list.
+
+    The first two include the runs that a known list, which this one was made from, had taken.
+    """
 
     candidates: int
     passed: int
     chosen: int
     known: int = 0
-    """Prompts taken over from the committed list because their text stands in this interpreter's library too."""
+    """Prompts taken over from an earlier list because their text stands in this interpreter's library too."""
 
 
 class SuiteList(Document):

@@ -24,8 +24,7 @@ REWRITE_CHARACTERS = (500, 2200)
 SHORTEST_BODY_LINES = 6
 SHORTEST_TABLE_LINES = 3
 CUTS_PER_PLACE = 4
-CUTS_PER_TABLE = 12
-"""Cuts of one place overlap, so that few of them end up in a suite; tables are rare and get more."""
+"""Cuts of one place overlap, so that few of them end up in a suite."""
 NEW_NAMES = ("content", "record", "subject", "holder", "outcome", "detail", "piece", "marker")
 
 
@@ -127,7 +126,7 @@ def _tables(module: str, text: _Lines, generator: random.Random) -> Iterator[Cut
         if last - first + 1 < SHORTEST_TABLE_LINES:
             continue
         lines = range((first + last) // 2 + 1, last + 2)
-        for line in generator.sample(lines, min(len(lines), CUTS_PER_TABLE)):
+        for line in generator.sample(lines, min(len(lines), CUTS_PER_PLACE)):
             if context := text.context(text.end_before(line), generator):
                 yield Cut(module, *context)
 
@@ -138,10 +137,10 @@ def _displays(tree: ast.AST) -> dict[tuple[int, int], None]:
 
 
 def _assignment_runs(tree: ast.AST) -> dict[tuple[int, int], None]:
-    """(first, last) lines of neighbouring assignments in modules and classes; an ordered set."""
+    """(first, last) lines of neighbouring assignments in modules, classes and functions; an ordered set."""
     runs: dict[tuple[int, int], None] = {}
     for scope in ast.walk(tree):
-        if not isinstance(scope, ast.Module | ast.ClassDef):
+        if not isinstance(scope, ast.Module | ast.ClassDef | ast.FunctionDef):
             continue
         run: list[ast.stmt] = []
         for statement in [*scope.body, None]:

@@ -28,21 +28,24 @@ def command() -> None:
     type=click.IntRange(min=1),
     default=512,
     show_default=True,
-    help="Cuts to generate from per task, at most; about one in forty is kept.",
+    help="Cuts to generate from per task, at most; few are kept.",
 )
+@click.option("--from-scratch", is_flag=True, help="Judge everything anew instead of adding to the list that ships.")
 @seed_option
 @threads_option
-def suite(out: Path | None, prompts: int, candidates: int, seed: int, threads: int | None) -> None:
+def suite(out: Path | None, prompts: int, candidates: int, from_scratch: bool, seed: int, threads: int | None) -> None:
     """List where this interpreter's library can be cut into prompts that do not make the model loop.
 
-    Nothing of the library's text is written, only modules, offsets and hashes. A list that ships with casspec and
-    fits the interpreter goes before one made here.
+    Nothing of the library's text is written, only modules, offsets and hashes. Prompts of the list that ships are kept
+    where this library has their text; another seed finds others to add. A list that ships and fits the interpreter
+    goes before one made here.
     """
     from casspec.tuner.reference_list import ListBudget, make_list, write_list
-    from casspec.tuner.reference_suite import own_list_path
+    from casspec.tuner.reference_suite import committed_list, own_list_path
 
     apply_threads(threads)
-    made = make_list(ListBudget(prompts, candidates, seed), on_progress=say)
+    known = None if from_scratch else committed_list()
+    made = make_list(ListBudget(prompts, candidates, seed), known, on_progress=say)
     path = out or own_list_path()
     write_list(made, path)
     say(f"{len(made.entries)} prompts listed in {path}")

@@ -47,14 +47,14 @@ def fit(samples: Sequence[LatencySample], shape: Mapping[str, float], features: 
     times = np.array([sample.measurement.median_ms for sample in samples])
     rows = np.array([[FEATURES[name](sample.point, shape) for name in features] for sample in samples]) / times[:, None]
     scale = np.sqrt((rows**2).mean(axis=0))
-    kept = np.flatnonzero(scale > 0)
+    kept = [index for index in range(len(features)) if scale[index] > 0]
     while True:
         coefficients, covariance, noise = _bayesian_ridge(rows[:, kept] / scale[kept])
         free = np.array([features[index] == MAY_BE_NEGATIVE for index in kept])
         lowest = int(np.argmin(np.where(free, np.inf, coefficients)))
         if free[lowest] or coefficients[lowest] >= 0:
             break
-        kept = np.delete(kept, lowest)
+        del kept[lowest]
     return Fit(
         tuple(features[index] for index in kept),
         coefficients / scale[kept],

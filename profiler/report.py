@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -70,6 +70,6 @@ def _tokens(point: LatencyPoint) -> str:
     return f"tokens {low:>2}" if low == high else f"tokens {low:>2} to {high}"
 
 
-def _context(model: LatencyModel):
+def _context(model: LatencyModel) -> Callable[[LatencyPoint], str]:
     half = model.fitted_context_tokens[1] // 2
     return lambda point: f"context below {half}" if point.context_tokens < half else f"context from {half}"

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from casspec.runtime.target import TargetModel
     from casspec.storage.schema import LatencyModel
 
-BUDGET_SECONDS = 22.0
-
 
 @click.command(name="profile")
 @click.argument("model", default="reference")
@@ -35,10 +33,8 @@ BUDGET_SECONDS = 22.0
 @click.option(
     "--budget",
     type=click.FloatRange(min=1.0),
-    default=BUDGET_SECONDS,
-    show_default=True,
     metavar="SECONDS",
-    help="Time to measure for; a large model may take longer, every point is measured a few times at least.",
+    help="Time to measure for, by default 22; large models take longer, for every point is measured a few times.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and how long it may take, then stop.")
 @click.option("--force", is_flag=True, help="Measure again although the same profile is stored.")
@@ -49,7 +45,7 @@ def command(
     device: str,
     dtype: str,
     threads: int | None,
-    budget: float,
+    budget: float | None,
     dry_run: bool,
     force: bool,
     seed: int,
@@ -65,10 +61,12 @@ def command(
 
     import casspec
     from casspec.profiler.design import design
+    from casspec.profiler.profile import BUDGET_SECONDS
     from casspec.profiler.report import error_table
     from casspec.profiler.stored import profile_stored
     from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 
+    budget = budget or BUDGET_SECONDS
     target = casspec.load_target(model, device=device, dtype=dtype)
     plan = design(target, seed)
     if dry_run:

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from typing import Any
 
 from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.dytc import DyTC, ForwardMs
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
-from casspec.storage.schema import AcceptancePrior, MethodSettings, Mode
+from casspec.runtime.target import TargetModel
+from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
+from casspec.tuner.priors import retrieval_cells
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.replay import Replayed, replay
 
@@ -32,12 +36,38 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 """Settings tried for each method; about as many for a baseline as for dytc."""
 
 
-@dataclass(frozen=True)
-class TunedMethod:
-    """The settings that replay fastest, and the walltime improvement predicted with them, by decoding mode."""
+MOST_RECORDINGS = 16
+"""Recordings of each decoding mode a setting is replayed on."""
 
-    settings: MethodSettings
-    predicted_speedup: dict[Mode, float]
+
+@dataclass(frozen=True)
+class TunedMethods:
+    """What replaying the recordings found.
+
+    Attributes:
+        methods: the parameters that replay fastest, a method each.
+        priors: acceptance cells of the retrieval drafters, by decoding mode.
+        predicted_speedup: of dytc over autoregressive decoding, by decoding mode.
+    """
+
+    methods: tuple[MethodSettings, ...]
+    priors: tuple[AcceptancePrior, ...]
+    predicted_speedup: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "methods": [method.model_dump(mode="json") for method in self.methods],
+            "priors": [prior.model_dump(mode="json") for prior in self.priors],
+            "predicted_speedup": self.predicted_speedup,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TunedMethods:
+        return cls(
+            tuple(MethodSettings.model_validate(method) for method in value["methods"]),
+            tuple(AcceptancePrior.model_validate(prior) for prior in value["priors"]),
+            value["predicted_speedup"],
+        )
 
 
 @dataclass(frozen=True)
@@ -54,23 +84,44 @@ class Tuning:
         return self.forward_ms(self.target_plan, n_tokens, context_tokens)
 
 
-def tune_method(method: str, tuning: Tuning, progress: Callable[[], None] | None = None) -> TunedMethod:
-    """Tries every setting of the method's grid; `progress` is called after each.
+def tune_methods(
+    target: TargetModel,
+    recordings: Sequence[Recording],
+    latency: LatencyModel,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> TunedMethods:
+    """Counts the priors, then tries every setting of every method.
 
-    The best setting has the largest geometric mean of the speedups over decoding modes.
+    Args:
+        recordings: of the tuning half, of one or both decoding modes.
+        progress: called with (settings tried, of how many, method).
     """
-    best: tuple[float, dict[str, Any], dict[Mode, float]] | None = None
-    for parameters in grid(method):
-        speedups = {mode: result.speedup for mode, result in replayed(method, parameters, tuning).items()}
-        score = 1.0
-        for speedup in speedups.values():
-            score *= speedup
-        if best is None or score > best[0]:
-            best = score, parameters, speedups
-        if progress is not None:
-            progress()
-    assert best is not None
-    return TunedMethod(MethodSettings(method=method, variant="tuned", parameters=best[1]), best[2])
+    predictor = LatencyPredictor(latency)
+    by_mode: dict[Mode, list[Recording]] = {}
+    for recording in recordings:
+        by_mode.setdefault(recording.mode, []).append(recording)
+    priors = {
+        mode: AcceptancePrior(
+            mode=mode, cells=retrieval_cells(chosen, target.vocab_size, target.full_plan, predictor.forward_ms)
+        )
+        for mode, chosen in by_mode.items()
+    }
+    judged = [recording for chosen in by_mode.values() for recording in chosen[:MOST_RECORDINGS]]
+    tuning = Tuning(judged, target.vocab_size, target.full_plan, predictor.forward_ms, priors)
+    total = sum(len(list(grid(method))) for method in GRIDS)
+    settings, predicted, done = [], {}, 0
+    for method in GRIDS:
+        best_score, best_parameters = 0.0, {}
+        for parameters in grid(method):
+            progress(done, total, method)
+            results = replayed(method, parameters, tuning)
+            done += 1
+            score = prod(result.speedup for result in results.values())
+            if score > best_score:
+                best_score, best_parameters = score, parameters
+                predicted[method] = {str(mode): float(result.speedup) for mode, result in results.items()}
+        settings.append(MethodSettings(method=method, variant="tuned", parameters=best_parameters))
+    return TunedMethods(tuple(settings), tuple(priors.values()), predicted["dytc"])
 
 
 def grid(method: str) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -116,7 +117,17 @@ class Decoder:
         self._matrix = loaded.recycling_matrix
         self._policies: dict[str, Any] = {}
         self._cache: KVCache | None = None
+        self._keeps_learned = False
         self._policy("greedy")
+
+    def learning(self) -> Decoder:
+        """A decoder like this one, but with drafters that keep what earlier requests taught them; their state begins fresh.
+
+        What is decoded stays the same, only the speed may change.
+        """
+        other = copy.copy(self)
+        other._policies, other._cache, other._keeps_learned = {}, None, True
+        return other
 
     def generate(
         self,
@@ -199,6 +210,7 @@ class Decoder:
             self._policies[mode] = build_policy(
                 self.method, self.target, self.profile, mode, self._parameters, self._matrix
             )
+            self._policies[mode].keeps_learned = self._keeps_learned
         return self._policies[mode]
 
     def _cache_for(self, n_tokens: int) -> KVCache:

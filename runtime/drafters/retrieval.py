@@ -53,13 +53,16 @@ class Retrieval:
         self._lookup = PromptLookup(max_ngram, 1, most_recent=True)
         self._rows: list[Row] = []  # of the target, after each committed token of the text
 
+    def reset(self) -> None:
+        """Back to the profile's recycled rows and acceptance."""
+        self._recycling.begin()
+        self.table.reset()
+
     def begin(self, tokens: list[int], prompt_top: tuple[list[list[int]], list[list[float]]]) -> None:
         """A new text, with the target's successors after each of its committed tokens."""
         self._lookup.begin(tokens)
         self._rows = list(zip(*prompt_top, strict=True))
-        self._recycling.begin()
         self._recycling.refresh(tokens[: len(self._rows)], *prompt_top)
-        self.table.reset()
 
     def extend(self, emitted: list[int], visited: list[int], ids: list[list[int]], logits: list[list[float]]) -> None:
         """Appends emitted tokens, and the target's successors after the `visited` ones (the root and all accepted tokens)."""

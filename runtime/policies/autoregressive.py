@@ -9,6 +9,7 @@ from casspec.runtime.tree import CandidateTree
 
 class Autoregressive:
     needs_top = False
+    keeps_learned = False
 
     def begin(self, sequence: Sequence) -> None:
         pass

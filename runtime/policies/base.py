@@ -20,10 +20,13 @@ class Outcome:
 
 
 class Policy(Protocol):
-    """Decides what is drafted next. One instance serves one request at a time; `begin` returns it to the profile's state."""
+    """Decides what is drafted next. One instance serves one request at a time."""
 
     needs_top: bool
     """Whether it learns from the target's top successors (`Outcome.verified.rows`, `Sequence.prompt_top`)."""
+
+    keeps_learned: bool
+    """Whether `begin` leaves what earlier requests taught it, instead of returning to the profile's state (the default)."""
 
     def begin(self, sequence: Sequence) -> None:
         """A new request whose prompt is in `sequence`."""

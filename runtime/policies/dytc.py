@@ -49,8 +49,11 @@ class SelfDrafter:
     table: AcceptanceTable
     """Cells by confidence of the drafted token."""
     prior_acceptance: float
-    accepted: float = 0.0
-    trials: float = 0.0
+    accepted: float = field(init=False)
+    trials: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reset()
 
     def reset(self) -> None:
         """Back to the offline acceptance, held as ten trials."""
@@ -105,6 +108,7 @@ class DyTC:
     """
 
     needs_top = True
+    keeps_learned = False
 
     def __init__(
         self,
@@ -155,9 +159,11 @@ class DyTC:
         return cls(target.full_plan, predictor.forward_ms, drafters, ingredients.matrix, prior, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
+        if not self.keeps_learned:
+            self._retrieval.reset()
+            for drafter in self._drafters:
+                drafter.reset()
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
-        for drafter in self._drafters:
-            drafter.reset()
         # Ten autoregressive steps' worth of belief in the start rate.
         self._rate_tokens = 10.0 * self._start_speedup
         self._rate_ms = 10.0 * self._forward_ms(self._target_plan, 1, sequence.committed)

@@ -13,6 +13,7 @@ from casspec.runtime.tree import CandidateTree
 
 class LayerSparse:
     needs_top = False
+    keeps_learned = False
 
     def __init__(self, plan: Plan, n_tokens: int = 4, min_gap: float = 0.0) -> None:
         """`min_gap`: nats between the two best perturbed scores under which a chain ends."""

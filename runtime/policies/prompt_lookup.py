@@ -13,6 +13,7 @@ from casspec.runtime.tree import CandidateTree
 
 class PromptLookupPolicy:
     needs_top = False
+    keeps_learned = False
 
     def __init__(self, max_ngram: int = 3, min_ngram: int = 1, n_tokens: int = 10, most_recent: bool = False) -> None:
         self._lookup = PromptLookup(max_ngram, min_ngram, most_recent)

@@ -34,6 +34,7 @@ def static_layout(n_nodes: int, max_depth: int) -> list[tuple[int, int]]:
 
 class TokenRecyclingPolicy:
     needs_top = True
+    keeps_learned = False
 
     def __init__(
         self, matrix: RecyclingMatrix | None = None, n_nodes: int = 80, max_depth: int = 6, coupled: bool = False
@@ -44,7 +45,8 @@ class TokenRecyclingPolicy:
         self._coupled = coupled
 
     def begin(self, sequence: Sequence) -> None:
-        self._recycling.begin()
+        if not self.keeps_learned:
+            self._recycling.begin()
         ids, logits = sequence.prompt_top
         self._recycling.refresh(sequence.tokens[: len(ids)], ids, logits)
 

@@ -48,7 +48,7 @@ class ListBudget:
 
 
 COMMITTED_LIST = ListBudget(prompts_per_task=12, candidates_per_task=512)
-"""For the list that ships with casspec: the better part of an hour on one core."""
+"""For the list that ships with casspec: about half an hour on one core."""
 OWN_LIST = ListBudget(prompts_per_task=8, candidates_per_task=64)
 """For a user's interpreter on first use: most of the text is known from the committed list, the rest takes a minute."""
 

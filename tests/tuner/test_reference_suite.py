@@ -48,9 +48,9 @@ def test_every_committed_entry_is_found_in_this_library(committed: SuiteList):
 def test_committed_list_has_equal_halves_of_every_task(committed: SuiteList):
     sizes = Counter((entry.task, entry.half) for entry in committed.entries)
     for task in reference_suite.TASKS:
-        assert sizes[task, "tuning"] == sizes[task, "reporting"] >= 3
+        assert sizes[task, "tuning"] == sizes[task, "reporting"] >= 1
         assert committed.counts[task].chosen == 2 * sizes[task, "tuning"]
-    assert 40 <= len(committed.entries) <= 100
+    assert 30 <= len(committed.entries) <= 100
 
 
 def test_no_text_is_shared_between_the_halves(committed: SuiteList):
@@ -72,7 +72,7 @@ def test_nothing_in_the_list_loops(committed: SuiteList):
 
 
 @ON_LISTED_PYTHON
-def test_prompts_and_continuations_fit_the_trained_context():
+def test_prompts_and_continuations_fit_the_trained_context(committed: SuiteList):
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(files("casspec.reference")))
@@ -211,3 +211,14 @@ def test_greedy_filter_agrees_with_the_librarys_own_generate():
         expected.append(None if share > 0.5 or 0 in output else share)
     assert judge.judge(prompts) == expected
     assert [judge.judge([ids])[0] for ids in prompts] == expected
+
+
+@ON_LISTED_PYTHON
+def test_extending_a_list_keeps_its_prompts_and_counts_both_runs(committed: SuiteList, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reference_list, "GreedyFilter", FakeFilter)
+    budget = reference_list.ListBudget(prompts_per_task=16, candidates_per_task=64, seed=1)
+    extended = reference_list.make_list(budget, committed)
+    assert {entry.id for entry in extended.entries} > {entry.id for entry in committed.entries}
+    for task, count in committed.counts.items():
+        assert extended.counts[task].candidates > count.candidates
+        assert extended.counts[task].known == count.chosen

@@ -1,0 +1,136 @@
+"""The arithmetic of a benchmark: timed runs of a method and of autoregressive decoding in, rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+from casspec.runtime.decode import Statistics
+from casspec.storage.schema import BenchRow, Mode
+
+OVERALL = "overall"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one prompt in one repeat."""
+
+    prompt_id: str
+    task: str
+    repeat: int
+    statistics: Statistics
+    repetition: float
+    differences: int = 0
+    """Places where the text left the autoregressive one."""
+
+    @property
+    def decode_ms(self) -> float:
+        return self.statistics.decode_ms
+
+    @property
+    def total_ms(self) -> float:
+        """Prefill included."""
+        return self.statistics.prefill_ms + self.statistics.decode_ms
+
+    @property
+    def n_tokens(self) -> int:
+        return self.statistics.emitted_tokens
+
+
+@dataclass(frozen=True)
+class Series:
+    """All runs of one method in one mode, and what its texts were found to be."""
+
+    method: str
+    variant: str
+    mode: Mode
+    runs: tuple[Run, ...]
+    lossless: dict[str, bool] | None = None
+    """By task, and "overall"; None where exactness was not checked."""
+
+
+def rows_of_task(series: Sequence[Series], baseline: Sequence[Run], task: str, dtype: str) -> list[BenchRow]:
+    """One row a series.
+
+    Args:
+        series: of one mode.
+        baseline: autoregressive runs of the same mode over the same prompts and repeats; any number of runs of each.
+        task: of the suite, or "overall" for all tasks together.
+    """
+
+    def of_task(runs: Iterable[Run]) -> list[Run]:
+        return [run for run in runs if task in (OVERALL, run.task)]
+
+    return [_row(entry, of_task(entry.runs), of_task(baseline), task, dtype) for entry in series]
+
+
+def relative_noise(first: Sequence[Run], second: Sequence[Run]) -> float:
+    """Relative difference of two measurements of the same method over the same prompts."""
+    a, b = (sum(run.decode_ms for run in runs) for runs in (first, second))
+    return 2 * abs(a - b) / (a + b)
+
+
+def _row(series: Series, runs: list[Run], baseline: list[Run], task: str, dtype: str) -> BenchRow:
+    n_prompts = len({run.prompt_id for run in runs})
+
+    def total(figure: Callable[[Statistics], float]) -> float:
+        """Over the row's prompts, each by its mean over runs."""
+        return sum(figure(run.statistics) for run in runs) * n_prompts / len(runs)
+
+    tokens, decode_ms = total(lambda s: s.emitted_tokens), total(lambda s: s.decode_ms)
+    steps, drafted = total(lambda s: s.verify_steps), total(lambda s: s.drafted_tokens)
+    draft_ms, verify_ms = total(lambda s: s.draft_ms), total(lambda s: s.verify_ms)
+    overhead_ms = decode_ms - draft_ms - verify_ms
+    return BenchRow(
+        method=series.method,
+        variant=series.variant,
+        task=task,
+        mode=series.mode,
+        dtype=dtype,
+        speedup=_speedup(baseline, runs, lambda run: run.decode_ms),
+        speedup_with_prefill=_speedup(baseline, runs, lambda run: run.total_ms),
+        speedup_specbench=_mean_tokens_per_ms(runs) / _mean_tokens_per_ms(baseline),
+        tokens_per_second=tokens / decode_ms * 1e3,
+        mean_acceptance_length=tokens / steps,
+        acceptance_rate=total(lambda s: s.accepted_tokens) / drafted if drafted else 0.0,
+        lossless=None if series.lossless is None else series.lossless[task],
+        divergences=sum(run.differences for run in runs),
+        forward_ms=draft_ms + verify_ms,
+        draft_ms=draft_ms,
+        verify_ms=verify_ms,
+        overhead_ms=overhead_ms,
+        overhead_percent=100 * overhead_ms / decode_ms,
+        overhead_us_per_step=1e3 * overhead_ms / steps,
+        tree_nodes=(drafted + steps) / steps,
+        repetition=fmean(run.repetition for run in runs),
+        n_prompts=n_prompts,
+        n_tokens=round(tokens),
+        spread=_spread(baseline, runs),
+    )
+
+
+def _speedup(baseline: Sequence[Run], runs: Sequence[Run], time_ms: Callable[[Run], float]) -> float:
+    """Total autoregressive time over total time for as many tokens; a baseline run twice counts by its mean."""
+    per_token = sum(map(time_ms, baseline)) / sum(run.n_tokens for run in baseline)
+    return per_token / (sum(map(time_ms, runs)) / sum(run.n_tokens for run in runs))
+
+
+def _mean_tokens_per_ms(runs: Iterable[Run]) -> float:
+    """Mean over questions of tokens over the whole call's time, prefill included, as Spec-Bench counts."""
+    by_prompt: dict[str, list[Run]] = {}
+    for run in runs:
+        by_prompt.setdefault(run.prompt_id, []).append(run)
+    return fmean(sum(run.n_tokens for run in same) / sum(run.total_ms for run in same) for same in by_prompt.values())
+
+
+def _spread(baseline: Sequence[Run], runs: Sequence[Run]) -> float:
+    speedups = [
+        _speedup(
+            [run for run in baseline if run.repeat == repeat],
+            [run for run in runs if run.repeat == repeat],
+            lambda run: run.decode_ms,
+        )
+        for repeat in {run.repeat for run in runs}
+    ]
+    return (max(speedups) - min(speedups)) / 2 / median(speedups)

@@ -1,0 +1,223 @@
+"""End-to-end comparison of decoding methods, side by side in one process.
+
+Timings taken minutes apart on a shared machine cannot be compared, so every prompt is decoded by every method before
+the next one's turn, in shuffled order, and every figure is a ratio within the run. Autoregressive decoding takes part
+twice: what it differs by from itself is the noise of all other figures.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from casspec.runtime.decode import Decoder, Generation
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import ContextOverflow
+from casspec.storage.schema import BenchReport, BenchRow, Mode
+from casspec.tuner.bench_rows import OVERALL, Run, Series, relative_noise, rows_of_task
+from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
+from casspec.tuner.environment import environment
+from casspec.tuner.exactness import Difference, Judge, first_difference, is_lossless, measured_difference
+from casspec.tuner.prompts import Prompt
+from casspec.tuner.repetition import repetition
+from casspec.tuner.requests import Request, TokenPrompt, decoded, generate, request, token_prompts
+
+NOISE_LIMIT = 0.03
+"""Relative noise above which figures should be measured again."""
+WARM_UP_TOKENS = 8
+
+Progress = Callable[[int, int, str], None]
+"""(done, total, note)."""
+
+
+def run_benchmark(
+    target: TargetModel,
+    prompts: Sequence[Prompt],
+    entries: Sequence[Entry],
+    modes: Sequence[Mode] = ("sample", "greedy"),
+    max_new_tokens: int = 128,
+    repeats: int = 1,
+    seed: int = 0,
+    warm: bool = False,
+    progress: Progress | None = None,
+    settings: dict[str, Any] | None = None,
+) -> BenchReport:
+    """Times every entry on every prompt and compares every text with the autoregressive one.
+
+    Every method emits exactly `max_new_tokens`; prompts that leave no room for them are left out and named. In float32
+    a differing text is judged (`exactness`). In a lower precision near ties flip with the length of a forward, so that
+    differing texts are counted and listed with the gap of the scores where they part, and `lossless` stays None.
+
+    Args:
+        prompts: of the reporting half.
+        entries: from `method_entries` and `peer_entries`; the first is autoregressive.
+        warm: drafters keep what they learn from the prompts before, within a mode and repeat; otherwise each request
+            starts from the profile's state.
+        settings: what else the report's environment should say (suite, profile).
+
+    Raises:
+        ContextOverflow: no prompt leaves room for `max_new_tokens`.
+        UnsupportedOption: the model has no tokenizer.
+    """
+    if not entries or entries[0].method != AUTOREGRESSIVE:
+        raise ValueError("the first entry must be autoregressive decoding, the reference")
+    asked = token_prompts(target, prompts)
+    fitting = [prompt for prompt in asked if len(prompt.token_ids) + max_new_tokens <= target.max_context]
+    if not fitting:
+        raise ContextOverflow(
+            f"no prompt leaves room for {max_new_tokens} new tokens in the model's context of {target.max_context}; "
+            "take fewer tokens or shorter prompts"
+        )
+    race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress)
+    race.run()
+    report_environment = environment(target) | {
+        "seed": seed,
+        "max_new_tokens": max_new_tokens,
+        "repeats": repeats,
+        "warm": warm,
+        "noise": race.noise,
+        "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting],
+        "divergences": race.divergences,
+    }
+    return BenchReport(
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        rows=tuple(race.rows),
+        noise=max(race.noise.values()),
+        environment=report_environment | (settings or {}),
+    )
+
+
+class _Race:
+    """One benchmark under way; the entry at index 0 is the reference, the one at -1 the reference once more."""
+
+    def __init__(
+        self,
+        target: TargetModel,
+        entries: Sequence[Entry],
+        prompts: Sequence[TokenPrompt],
+        modes: Sequence[Mode],
+        max_new_tokens: int,
+        repeats: int,
+        seed: int,
+        warm: bool,
+        progress: Progress | None,
+    ) -> None:
+        self.rows: list[BenchRow] = []
+        self.noise: dict[str, float] = {}
+        self.divergences: list[dict[str, Any]] = []
+        self._target = target
+        self._entries = [*entries, entries[0]]
+        self._prompts = prompts
+        self._modes = modes
+        self._n_tokens = max_new_tokens
+        self._repeats = repeats
+        self._seed = seed
+        self._warm = warm
+        self._progress = progress
+        self._order = random.Random(seed)
+        self._judge = Judge(target)
+        self._dtype = str(target.dtype).removeprefix("torch.")
+        self._checked = target.dtype == torch.float32
+
+    def run(self) -> None:
+        total, done = len(self._modes) * self._repeats * len(self._prompts), 0
+        for mode in self._modes:
+            takes_part = [index for index, entry in enumerate(self._entries) if mode in entry.modes]
+            runs: dict[int, list[Run]] = {index: [] for index in takes_part}
+            found: defaultdict[int, defaultdict[str, list[Difference]]] = defaultdict(lambda: defaultdict(list))
+            for repeat in range(self._repeats):
+                contestants = [self._contestant(entry) for entry in self._entries]
+                for place, prompt in enumerate(self._prompts):
+                    asked = request(prompt, mode, self._seed)
+                    self._order.shuffle(takes_part)
+                    self._warm_up(takes_part, asked, at_full_length=place == 0 and repeat == 0)
+                    texts = {
+                        index: generate(contestants[index], asked, asked.prompt, self._n_tokens) for index in takes_part
+                    }
+                    for index, generation in texts.items():
+                        differences = self._differences(index, asked, texts[0].token_ids, generation.token_ids)
+                        found[index][prompt.task] += differences
+                        runs[index].append(_run(prompt, repeat, generation, len(differences)))
+                    done += 1
+                    if self._progress is not None:
+                        self._progress(done, total, f"{mode}, {prompt.task}")
+            self._summarise(mode, runs, found)
+
+    def _contestant(self, entry: Entry) -> Contestant:
+        return entry.decoder.learning() if self._warm and isinstance(entry.decoder, Decoder) else entry.decoder
+
+    def _warm_up(self, takes_part: Sequence[int], asked: Request, at_full_length: bool) -> None:
+        """Uncounted, by decoders that learn nothing: the kernels and caches that this prompt's shapes need."""
+        n_tokens = self._n_tokens if at_full_length else min(WARM_UP_TOKENS, self._n_tokens)
+        for index in takes_part:
+            decoded(self._entries[index].decoder, asked, asked.prompt, n_tokens)
+
+    def _differences(self, index: int, asked: Request, reference: list[int], text: list[int]) -> list[Difference]:
+        entry = self._entries[index]
+        place = first_difference(reference, text)
+        if place is None:
+            return []
+        if self._checked and not entry.is_peer:
+
+            def decode(prompt: list[int], count: int) -> list[int]:
+                return decoded(entry.decoder, asked, prompt, count)
+
+            differences = self._judge.differences(reference, text, asked, decode)
+        else:
+            found = text[place] if place < len(text) else None
+            differences = [measured_difference(self._target, reference, place, found, asked)]
+        self.divergences += [
+            {
+                "method": entry.method,
+                "variant": entry.variant,
+                "mode": asked.mode,
+                "prompt": asked.prompt_id,
+                "place": difference.place,
+                "tokens": [difference.reference, difference.found],
+                "gap": difference.gap,
+            }
+            for difference in differences
+        ]
+        return differences
+
+    def _summarise(
+        self, mode: Mode, runs: dict[int, list[Run]], found: defaultdict[int, defaultdict[str, list[Difference]]]
+    ) -> None:
+        again = len(self._entries) - 1
+        self.noise[mode] = relative_noise(runs[0], runs[again])
+        baseline = [*runs[0], *runs[again]]
+        tasks = list(dict.fromkeys(prompt.task for prompt in self._prompts))
+        series = [
+            Series(
+                entry.method,
+                entry.variant,
+                mode,
+                tuple(baseline if index == 0 else runs[index]),
+                self._verdicts(entry, runs[index], found[index]),
+            )
+            for index, entry in enumerate(self._entries[:again])
+            if index in runs
+        ]
+        for task in [*tasks, OVERALL]:
+            self.rows += rows_of_task(series, baseline, task, self._dtype)
+
+    def _verdicts(
+        self, entry: Entry, runs: Sequence[Run], found: dict[str, list[Difference]]
+    ) -> dict[str, bool] | None:
+        if not self._checked or entry.is_peer:
+            return None
+        everything = [difference for differences in found.values() for difference in differences]
+        by_task = {
+            task: is_lossless(differences, sum(run.n_tokens for run in runs if run.task == task))
+            for task, differences in found.items()
+        }
+        return by_task | {OVERALL: is_lossless(everything, sum(run.n_tokens for run in runs))}
+
+
+def _run(prompt: TokenPrompt, repeat: int, generation: Generation, differences: int) -> Run:
+    return Run(prompt.id, prompt.task, repeat, generation.statistics, repetition(generation.token_ids), differences)

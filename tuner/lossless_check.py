@@ -1,0 +1,110 @@
+"""Losslessness of every method over many tokens, apart from speed: `casspec bench --check-lossless`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import Mode
+from casspec.tuner.entries import AUTOREGRESSIVE, Entry
+from casspec.tuner.exactness import Difference, Judge, is_lossless
+from casspec.tuner.requests import Request, TokenPrompt, decoded, request
+
+LOSSLESS_TOKENS = 20_000
+
+
+@dataclass
+class LosslessRow:
+    """Verdict on one method in one mode."""
+
+    method: str
+    variant: str
+    mode: Mode
+    n_tokens: int = 0
+    """Tokens compared."""
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def ties(self) -> int:
+        return sum(difference.is_tie for difference in self.differences)
+
+    @property
+    def lossless(self) -> bool:
+        return is_lossless(self.differences, self.n_tokens)
+
+    @property
+    def failed(self) -> bool:
+        """Whether a bug was found, after which nothing more is compared."""
+        return self.ties < len(self.differences)
+
+
+def check_lossless(
+    target: TargetModel,
+    prompts: Sequence[TokenPrompt],
+    entries: Sequence[Entry],
+    n_tokens: int = LOSSLESS_TOKENS,
+    modes: Sequence[Mode] = ("sample", "greedy"),
+    seed: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> list[LosslessRow]:
+    """Compares every method with autoregressive decoding over `n_tokens` tokens a mode.
+
+    Under sampling, prompts are decoded again with other noise until that many tokens were compared. Greedy text is one
+    a prompt, so that few prompts may give fewer tokens; the row says how many.
+
+    Args:
+        target: in float32.
+        entries: from `method_entries`; the first is autoregressive.
+
+    Raises UnsupportedOption for a target in another precision or a suite without a prompt that fits.
+    """
+    if target.dtype != torch.float32:
+        raise UnsupportedOption(f"losslessness is checked in float32, the model is loaded in {target.dtype}")
+    fitting = [prompt for prompt in prompts if len(prompt.token_ids) < target.max_context]
+    if not fitting:
+        raise UnsupportedOption(f"no prompt is shorter than the model's context of {target.max_context} tokens")
+    reference, *judged = entries
+    if reference.method != AUTOREGRESSIVE:
+        raise ValueError("the first entry must be autoregressive decoding, the reference")
+    judge, rows = Judge(target), []
+    for mode in modes:
+        mode_rows = [LosslessRow(entry.method, entry.variant, mode) for entry in judged]
+        compared = 0
+        for asked, n_new in _requests(fitting, mode, n_tokens, target.max_context, seed):
+            text = decoded(reference.decoder, asked, asked.prompt, n_new)
+            compared += len(text)
+            for entry, row in zip(judged, mode_rows, strict=True):
+                if not row.failed:
+                    _compare(row, judge, entry, asked, text)
+            if progress is not None:
+                progress(compared, n_tokens, mode)
+        rows += mode_rows
+    return rows
+
+
+def _compare(row: LosslessRow, judge: Judge, entry: Entry, asked: Request, text: list[int]) -> None:
+    def decode(prompt: Sequence[int], count: int) -> list[int]:
+        return decoded(entry.decoder, asked, prompt, count)
+
+    row.differences += judge.differences(text, decode(asked.prompt, len(text)), asked, decode)
+    row.n_tokens += len(text)
+
+
+def _requests(
+    prompts: Sequence[TokenPrompt], mode: Mode, n_tokens: int, max_context: int, seed: int
+) -> Iterator[tuple[Request, int]]:
+    """Requests, and how many tokens to decode of each, until `n_tokens` are had (greedy: or every prompt was used)."""
+    share = math.ceil(n_tokens / len(prompts))
+    missing, turn = n_tokens, 0
+    while missing > 0 and (turn == 0 or mode == "sample"):
+        for prompt in prompts:
+            n_new = min(share, max_context - len(prompt.token_ids), missing)
+            if n_new > 0:
+                missing -= n_new
+                yield request(prompt, mode, seed, turn), n_new
+        turn += 1

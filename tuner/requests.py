@@ -1,0 +1,84 @@
+"""Prompts as benchmarks decode them: token ids, and per mode the sampling and the seed of the noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from casspec.runtime.decode import Generation
+from casspec.runtime.sampling import Sampling
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import Mode
+from casspec.tuner.entries import Contestant
+from casspec.tuner.prompts import Prompt, prompt_ids
+from casspec.tuner.recordings import prompt_seed
+
+SAMPLING_TEMPERATURE = 0.7
+
+
+@dataclass(frozen=True)
+class TokenPrompt:
+    """A prompt of a suite under the target's tokenizer."""
+
+    id: str
+    task: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is decoded: a prompt under a mode's sampling and noise."""
+
+    prompt_id: str
+    mode: Mode
+    prompt: tuple[int, ...]
+    sampling: Sampling
+    seed: int
+
+
+def token_prompts(target: TargetModel, prompts: Sequence[Prompt]) -> list[TokenPrompt]:
+    """Raises UnsupportedOption where the model came without a tokenizer."""
+    if target.tokenizer is None:
+        raise UnsupportedOption(f"'{target.name}' has no tokenizer; a suite needs one beside the weights")
+    return [TokenPrompt(prompt.id, prompt.task, tuple(prompt_ids(prompt, target.tokenizer))) for prompt in prompts]
+
+
+def spread_over_tasks(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
+    """The first `count` prompts when tasks take turns, in the suite's order; all for None."""
+    if count is None:
+        return list(prompts)
+    by_task: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_task.setdefault(prompt.task, []).append(prompt)
+    turns = chain.from_iterable(zip_longest(*by_task.values()))
+    chosen = [prompt for prompt in turns if prompt is not None][:count]
+    ids = {prompt.id for prompt in chosen}
+    return [prompt for prompt in prompts if prompt.id in ids]
+
+
+def request(prompt: TokenPrompt, mode: Mode, seed: int, turn: int = 0) -> Request:
+    """The prompt under a mode; `turn` above 0 draws other noise for it."""
+    sampling = Sampling(temperature=SAMPLING_TEMPERATURE if mode == "sample" else 0.0)
+    name = prompt.id if turn == 0 else f"{prompt.id}#{turn}"
+    return Request(prompt.id, mode, prompt.token_ids, sampling, prompt_seed(seed, name))
+
+
+def generate(contestant: Contestant, asked: Request, prompt: Sequence[int], n_tokens: int) -> Generation:
+    """`n_tokens` new tokens after `prompt` under the request's sampling and noise, past any end-of-sequence token.
+
+    `prompt` is the request's own or one that goes on into its text: noise is fixed by position.
+    """
+    return contestant.generate(
+        list(prompt),
+        max_new_tokens=n_tokens,
+        temperature=asked.sampling.temperature,
+        seed=asked.seed,
+        stop_token_ids=[],
+    )
+
+
+def decoded(contestant: Contestant, asked: Request, prompt: Sequence[int], n_tokens: int) -> list[int]:
+    """The token ids of `generate`."""
+    return generate(contestant, asked, prompt, n_tokens).token_ids

@@ -1,0 +1,74 @@
+"""Finds profiles: in the database, or in a JSON file with its artifacts beside it.
+
+A JSON file needs the base install only. A profile without the recycling matrix it names is complete all the same: the
+drafters that would start from the matrix start cold, and that is logged.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from casspec.runtime.loader import LoadedProfile, check_profile
+from casspec.runtime.target import TargetModel
+from casspec.storage import open_repository
+from casspec.storage.errors import ProfileMismatch, ProfileNotFound
+from casspec.storage.export import json_profile
+from casspec.storage.schema import Artifact, CascadeProfile
+
+MATRIX_NAME = "recycling-matrix"
+
+_log = logging.getLogger("casspec")
+
+
+def load_profile(selection: str | Path, storage: str | None = None) -> LoadedProfile:
+    """A profile with its artifacts.
+
+    Args:
+        selection: an ID or the unique beginning of one, "latest", or the path of a JSON file from `casspec export`.
+        storage: database URL or path; None means CASSPEC_STORAGE, then the user data directory.
+
+    Raises:
+        ProfileNotFound: no such profile or file.
+        MalformedFile: a file that holds no profile.
+        StorageError: a database that cannot be opened.
+    """
+    if _is_file(selection):
+        path = Path(selection).expanduser()
+        return _with_artifacts(json_profile.read(path), lambda artifact: json_profile.read_artifact(path, artifact))
+    with open_repository(storage) as repository:
+        return _with_artifacts(
+            repository.profile(str(selection)), lambda artifact: repository.artifact(artifact.sha256)
+        )
+
+
+def fitting_profile(target: TargetModel, storage: str | None = None) -> LoadedProfile:
+    """The latest stored profile made for this model, dtype and device.
+
+    Raises ProfileNotFound when there is none, StorageError for a database that cannot be opened.
+    """
+    with open_repository(storage) as repository:
+        for profile in repository.profiles():
+            try:
+                check_profile(profile, target)
+            except ProfileMismatch:
+                continue
+            return _with_artifacts(profile, lambda artifact: repository.artifact(artifact.sha256))
+    raise ProfileNotFound(f"no profile is stored for '{target.name}' on this device")
+
+
+def _is_file(selection: str | Path) -> bool:
+    text = str(selection)
+    return isinstance(selection, Path) or os.sep in text or text.endswith(".json") or Path(text).is_file()
+
+
+def _with_artifacts(profile: CascadeProfile, read: Callable[[Artifact], bytes | None]) -> LoadedProfile:
+    artifact = next((artifact for artifact in profile.artifacts if artifact.name == MATRIX_NAME), None)
+    if artifact is None:
+        return LoadedProfile(profile)
+    matrix = read(artifact)
+    if matrix is None:
+        _log.warning("profile %s: its %s is not here, so token recycling starts cold", profile.profile_id, MATRIX_NAME)
+    return LoadedProfile(profile, matrix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,8 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     Raises:
         UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover; UnsupportedOption: device or dtype.
     """
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.utils import logging
 
     from casspec.runtime.families import family_of
 
@@ -44,19 +46,41 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     if dtype != "auto" and dtype not in DTYPES:
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        config = AutoConfig.from_pretrained(path)
-        family_of(config)
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES.get(dtype, "auto"), attn_implementation="sdpa")
-    except (OSError, ValueError, KeyError) as error:
+        with _quiet_library():
+            family_of(AutoConfig.from_pretrained(path))
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=DTYPES.get(dtype, "auto"),
+                attn_implementation="sdpa",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
-    finally:
-        if bars:
-            logging.enable_progress_bar()
+    lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if lacking:
+        raise UnknownModel(
+            f"'{path}' lacks {len(lacking)} weights its config asks for ({lacking[0]} ...); fetch it again"
+        )
     model = model.to(device).eval().requires_grad_(False)
     return TargetModel(model, _tokenizer(path), name=name or path)
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Without the library's progress bars and reports: what matters of them reaches the user as one line."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def check_device(device: str) -> None:
@@ -84,10 +108,22 @@ def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
     from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 
     found = model_fingerprint(target)
-    if found.content_hash() != profile.model.content_hash():
+    calibrated_for = profile.model
+    if None in (
+        found.tokenizer_sha256,
+        calibrated_for.tokenizer_sha256,
+    ):  # a model wrapped or loaded without a tokenizer
+        unknown = {"tokenizer_sha256": None}
+        found, calibrated_for = found.model_copy(update=unknown), calibrated_for.model_copy(update=unknown)
+    if found.content_hash() != calibrated_for.content_hash():
+        differing = [
+            part
+            for part in ("config", "weights", "tokenizer")
+            if getattr(found, f"{part}_sha256") != getattr(calibrated_for, f"{part}_sha256")
+        ]
         raise ProfileMismatch(
             f"profile {profile.profile_id} was calibrated for '{profile.model.name}', not for '{target.name}' "
-            f"(weights {profile.model.weights_sha256[:8]}, here {found.weights_sha256[:8]}); run: casspec calibrate {target.name}"
+            f"(another {', '.join(differing) or 'model'}); run: casspec calibrate {target.name}"
         )
     dtype = str(target.dtype).removeprefix("torch.")
     if dtype != profile.dtype:
@@ -118,7 +154,7 @@ def _reason(path: str, error: Exception) -> str:
         return str(error)
     if Path(path).is_dir():
         return f"'{path}' holds no model that can be loaded ({_first_line(error)}); expected config.json and safetensors weights"
-    if isinstance(error, KeyError | ValueError) and not isinstance(error, OSError):
+    if not isinstance(error, OSError):
         return f"model '{path}' could not be loaded: {_first_line(error)}"
     return f"no model at '{path}': neither a directory here nor a name the model hub could give; use a local directory or 'reference'"
 

@@ -95,12 +95,14 @@ class TargetModel:
         self.max_context: int = config.max_position_embeddings
         self.full_plan = Plan.full(self.n_layers)
 
+        _refuse_mixed_weights(model)
         decoder = model.model
         self.embedding: Tensor = decoder.embed_tokens.weight
         self.head: Tensor = model.lm_head.weight
         self.final_norm: Tensor = decoder.norm.weight
         self.dtype: torch.dtype = self.embedding.dtype
         self.device: torch.device = self.embedding.device
+        self._reduced_on_cpu = self.device.type == "cpu" and self.dtype != torch.float32
         self._epsilon: float = config.rms_norm_eps
         self._activation = _activation(config)
         with torch.no_grad():
@@ -142,6 +144,8 @@ class TargetModel:
         mask = inputs.mask.repeat(1, 1, groups, 1) if groups > 1 else inputs.mask
         visible = cache.visible(inputs.length)
         rows, activation = inputs.rows, self._activation
+        # The CPU kernel for one query row in reduced precision is four times slower than the one for two equal rows.
+        lonely = queries == groups == 1 and self._reduced_on_cpu
 
         x = F.embedding(inputs.token_ids.view(-1), self.embedding)
         for index, attend, feed in plan.steps:
@@ -174,9 +178,12 @@ class TargetModel:
                     mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask)
                     mixed = mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
                 else:
-                    mixed = F.scaled_dot_product_attention(
-                        query.transpose(1, 2), *visible[index], attn_mask=mask
-                    ).transpose(1, 2)
+                    query = query.transpose(1, 2)
+                    if lonely:
+                        query = query.expand(-1, -1, 2, -1)
+                    mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask).transpose(1, 2)
+                    if lonely:
+                        mixed = mixed[:, :1]
                 x = x + F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
             if feed:
                 gate_up = F.linear(F.rms_norm(x, width, layer.mlp_norm, epsilon), layer.gate_up, layer.gate_up_bias)
@@ -203,7 +210,27 @@ def _activation(config: Any) -> Callable[[Tensor], Tensor]:
     raise UnsupportedModel(f"activation '{config.hidden_act}' is not supported; supported: silu")
 
 
+def _refuse_mixed_weights(model: Any) -> None:
+    places = {(str(parameter.dtype).removeprefix("torch."), str(parameter.device)) for parameter in model.parameters()}
+    if len(places) > 1:
+        found = ", ".join(f"{dtype} on {device}" for dtype, device in sorted(places))
+        raise UnsupportedModel(f"the weights are spread over {found}; load the model in one dtype on one device")
+
+
+def _refuse_special_linears(layer: Any) -> None:
+    """The forward reads plain weights: an adapter or a quantised linear would be passed over in silence."""
+    for name, module in (*layer.self_attn.named_children(), *layer.mlp.named_children()):
+        if not name.endswith("_proj"):
+            continue
+        if type(module) is not nn.Linear or type(module.weight) is not nn.Parameter:
+            raise UnsupportedModel(
+                f"{name} is a {type(module).__name__} over {type(module.weight).__name__}, only plain linears are supported; "
+                "merge adapters into the weights, load without quantisation"
+            )
+
+
 def _fuse(layer: Any, qk_norm: bool) -> LayerWeights:
+    _refuse_special_linears(layer)
     attention, mlp = layer.self_attn, layer.mlp
     qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj])
     gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj])

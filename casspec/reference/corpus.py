@@ -19,7 +19,8 @@ from casspec.reference import reference_path
 from casspec.storage.errors import UnsupportedOption
 
 END_OF_TEXT = "<|endoftext|>"
-"""Stands before each file; gets id 0."""
+END_OF_TEXT_ID = 0
+"""Stands before each file; the first special token gets the first id."""
 EXCLUDED_FOLDERS = frozenset(
     {"test", "tests", "idle_test", "encodings", "lib2to3", "idlelib", "pydoc_data", "turtledemo", "site-packages"}
 )
@@ -103,7 +104,7 @@ def train_tokenizer(files: Iterable[Path], vocabulary: int) -> Tokenizer:
 
 def encode(files: Sequence[Path], tokenizer: Tokenizer) -> torch.Tensor:
     """All files one after the other, end-of-text before each: [tokens] int32."""
-    start = tokenizer.token_to_id(END_OF_TEXT)
+    start = END_OF_TEXT_ID
     ids: list[int] = []
     for path in files:
         ids.append(start)

@@ -187,7 +187,7 @@ def _new_model(recipe: Recipe) -> Any:
         pad_token_id=0,
     )
     torch.manual_seed(recipe.seed)
-    return transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+    return transformers.LlamaForCausalLM(config).bfloat16()
 
 
 def _write_model(out: Path, model: Any, tokenizer: str, corpus: Corpus, last: TrainingReport) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import mean
-from typing import Any, Protocol
+from typing import Protocol
 
 from casspec.profiler.stored import profile_stored, with_ceilings
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
@@ -25,7 +25,6 @@ from casspec.storage.schema import (
     CascadeProfile,
     DrafterCandidate,
     LatencyModel,
-    MethodSettings,
 )
 from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.cascade import (
@@ -40,6 +39,7 @@ from casspec.tuner.cascade import (
 )
 from casspec.tuner.companions import Companions
 from casspec.tuner.evaluation import CandidateEvaluator
+from casspec.tuner.method_tuning import TunedMethods, tune_methods
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import record_suite
 from casspec.tuner.recordings import Recording, recycling_matrix
@@ -66,30 +66,6 @@ class Stages(Protocol):
     def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Bar]: ...
 
 
-@dataclass(frozen=True)
-class TunedMethods:
-    """What replaying the recordings found: parameters by method, priors of the estimators, the gain predicted by mode."""
-
-    methods: tuple[MethodSettings, ...]
-    priors: tuple[AcceptancePrior, ...]
-    predicted_speedup: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "methods": [method.model_dump(mode="json") for method in self.methods],
-            "priors": [prior.model_dump(mode="json") for prior in self.priors],
-            "predicted_speedup": self.predicted_speedup,
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> TunedMethods:
-        return cls(
-            tuple(MethodSettings.model_validate(method) for method in value["methods"]),
-            tuple(AcceptancePrior.model_validate(prior) for prior in value["priors"]),
-            value["predicted_speedup"],
-        )
-
-
 TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Callable[[int, int, str], None]], TunedMethods]
 """Tunes the methods by replay: (target, recordings, latency, progress)."""
 
@@ -100,7 +76,7 @@ class Calibrator:
 
     repository: Repository
     places: Companions
-    tune_methods: TuneMethods
+    tune_methods: TuneMethods = tune_methods
 
     def stored(self, target: TargetModel, settings: CalibrationSettings) -> CascadeProfile | None:
         """The profile of a finished calibration with these settings."""

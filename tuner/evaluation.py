@@ -20,6 +20,9 @@ FEWEST_RACED = 4
 RACE_ERRORS = 2.0
 """Standard errors by which a plan must be behind to be left."""
 
+MOST_PROFILED = 4
+"""Recordings of a trial's depth profile; those that get as far as the cascade are measured on all."""
+
 
 class CandidateEvaluator:
     """Evaluates skip sets on the recordings of `meter`; recordings should come in an order that mixes tasks."""
@@ -62,7 +65,8 @@ class CandidateEvaluator:
                 break
         depths: tuple[float, ...] = ()
         if profile_depths and mean > to_beat:
-            traces = [self._meter.depth_profile(plan, index) for index in range(len(self._meter.recordings))]
+            profiled = range(min(MOST_PROFILED, len(self._meter.recordings)))
+            traces = [self._meter.depth_profile(plan, index) for index in profiled]
             depths = acceptance_by_depth(traces, self._meter.block)
         return DrafterCandidate(
             skip=skip,

@@ -21,7 +21,7 @@ class CalibrationSettings(Document):
     """Prompts of the tuning half recorded in each mode."""
     recorded_tokens: int = 128
     profile_seconds: float = 20.0
-    searched_prompts: int = 12
+    searched_prompts: int = 10
     """Recordings a trial is scored on, of the first mode."""
     trials: int = 64
     search_seconds: float = 30.0

@@ -16,8 +16,9 @@ from transformers import PreTrainedTokenizerFast
 from casspec.runtime.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
-from casspec.tuner.calibrate import Calibrator, TunedMethods
+from casspec.tuner.calibrate import Calibrator
 from casspec.tuner.companions import companions
+from casspec.tuner.method_tuning import TunedMethods
 from casspec.tuner.prompts import Prompt, Suite
 from casspec.tuner.recordings import Recording
 from casspec.tuner.settings import CalibrationSettings

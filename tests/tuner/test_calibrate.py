@@ -54,8 +54,8 @@ def check_complete(database: Path) -> None:
     assert Counter(run.info.status for run in [parent, *children]) == {"FINISHED": SETTINGS.trials + 1}
 
 
-def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_path) -> None:
-    database = tmp_path / "casspec.db"
+def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_path, with_mirror) -> None:
+    database = with_mirror(tmp_path / "casspec.db")
 
     class Interrupted(BaseException):
         pass
@@ -88,8 +88,8 @@ def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_
         assert repository.artifact(profile.artifacts[0].sha256)
 
 
-def test_a_killed_calibration_resumes_with_exact_rows(tmp_path) -> None:
-    database = tmp_path / "casspec.db"
+def test_a_killed_calibration_resumes_with_exact_rows(tmp_path, with_mirror) -> None:
+    database = with_mirror(tmp_path / "casspec.db")
     for last_words in ("record 2", "search 9"):
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.tuner.small_calibration", str(database)], stdout=subprocess.PIPE, text=True

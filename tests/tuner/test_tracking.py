@@ -1,7 +1,8 @@
-"""The mirror against MLflow's own SQLite store: creating one takes seconds, so these tests share it."""
+"""The mirror against MLflow's own SQLite store."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ from tests.storage import samples
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory) -> Companions:
-    return companions(str(tmp_path_factory.mktemp("mirror") / "casspec.db"))
+def places(tmp_path_factory: pytest.TempPathFactory, with_mirror: Callable[[Path], Path]) -> Companions:
+    return companions(str(with_mirror(tmp_path_factory.mktemp("mirror") / "casspec.db")))
 
 
 @pytest.fixture(scope="module")

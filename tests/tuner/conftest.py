@@ -1,0 +1,25 @@
+"""MLflow takes seconds to create its tables: once for all tests, then the empty database is copied."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def with_mirror(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+    """Puts an empty MLflow database beside a casspec database (which need not exist yet) and returns the latter."""
+    from casspec.tuner.companions import companions
+    from casspec.tuner.tracking import _client
+
+    folder = tmp_path_factory.mktemp("blank")
+    _client(companions(str(folder / "blank.db")).tracking_uri).search_experiments()
+
+    def place(database: Path) -> Path:
+        shutil.copy(folder / "blank.mlflow.db", database.with_name(f"{database.stem}.mlflow.db"))
+        return database
+
+    return place

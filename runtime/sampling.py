@@ -35,7 +35,7 @@ class Sampling:
         scores = logits.float()
         if self.greedy:
             return scores
-        scores = scores / self.temperature
+        scores = scores * (1 / self.temperature)
         if self.top_k is not None and self.top_k < scores.shape[-1]:
             threshold = scores.topk(self.top_k, dim=-1).values[..., -1:]
             scores.masked_fill_(scores < threshold, -torch.inf)
@@ -48,5 +48,8 @@ class Sampling:
 
     def tokens(self, logits: Tensor, noise: Tensor | None) -> Tensor:
         """y = argmax(log p~ + g): int64 [rows] for logits and noise [rows, vocab]; `noise` None is greedy."""
-        scores = self.scores(logits)
-        return (scores if noise is None else scores + noise).argmax(-1)
+        if noise is None:
+            return self.scores(logits).argmax(-1)
+        if self.top_k is None and self.top_p is None:
+            return torch.add(noise, logits, alpha=1 / self.temperature).argmax(-1)  # one pass, no copies
+        return (self.scores(logits) + noise).argmax(-1)

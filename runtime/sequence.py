@@ -33,13 +33,18 @@ class Verified:
 
     tokens: list[int]
     """The target's token y after each node."""
-    top: tuple[Tensor, Tensor] | None
-    """Ids and logits of the target's WIDTH best successors after each node [nodes, WIDTH], on the host, when asked for."""
+    logits: Tensor
+    """[nodes, vocab], on the model's device."""
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-        """Top ids and logits after `nodes`."""
-        assert self.top is not None
-        return self.top[0][nodes].tolist(), self.top[1][nodes].tolist()
+        """Ids and logits of the target's WIDTH best successors after `nodes`: what drafters recycle."""
+        return top_rows(self.logits[nodes])
+
+
+def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+    """Ids and logits of the WIDTH largest entries of each row of logits [rows, vocab], largest first."""
+    values, ids = logits.float().topk(min(WIDTH, logits.shape[-1]), dim=-1)
+    return ids.tolist(), values.tolist()
 
 
 class Sequence:
@@ -67,10 +72,9 @@ class Sequence:
         self._cache = cache
         self._noise = noise
         self._clock = clock
-        self._keep_top = keep_top
         self._owner: dict[int, str] = {}
         self._mask = torch.empty(_PREFILL_CHUNK, cache.capacity, dtype=target.dtype, device=target.device)
-        self._prefill(prompt[:-1])
+        self._prefill(prompt[:-1], keep_top)
 
     @property
     def committed(self) -> int:
@@ -93,9 +97,7 @@ class Sequence:
             noise = self._noise.rows(len(self.tokens), max(tree.depths) + 1)
             if n > 1:
                 noise = noise[torch.tensor(tree.depths, device=noise.device)]
-        y = self.sampling.tokens(logits, noise)
-        top = self._top(logits) if self._keep_top else None
-        return Verified(y.tolist(), top)
+        return Verified(self.sampling.tokens(logits, noise).tolist(), logits)
 
     def draft(self, plan: Plan, tree: CandidateTree, node: int) -> Tensor:
         """Logits [vocab] of `plan` after `node`, over the target's committed rows and the plan's own rows on the path."""
@@ -124,7 +126,7 @@ class Sequence:
         self.tokens.extend(emitted)
         self._owner.clear()
 
-    def _prefill(self, prompt: list[int]) -> None:
+    def _prefill(self, prompt: list[int], keep_top: bool) -> None:
         target, cache = self._target, self._cache
         cache.require(len(prompt) + 1)
         for start in range(0, len(prompt), _PREFILL_CHUNK):
@@ -133,15 +135,11 @@ class Sequence:
             inputs = self._inputs(chunk, places, places, np.tri(len(chunk), dtype=bool), start)
             with self._clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
-                logits = torch.nn.functional.linear(hidden, target.head) if self._keep_top else None
+                logits = torch.nn.functional.linear(hidden, target.head) if keep_top else None
             if logits is not None:
-                ids, values = self._top(logits)
-                self.prompt_top[0].extend(ids.tolist())
-                self.prompt_top[1].extend(values.tolist())
-
-    def _top(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        values, ids = logits.float().topk(min(WIDTH, logits.shape[-1]), dim=-1)
-        return ids.cpu(), values.cpu()
+                ids, values = top_rows(logits)
+                self.prompt_top[0].extend(ids)
+                self.prompt_top[1].extend(values)
 
     def _tree_inputs(self, tree: CandidateTree, nodes: list[int], visibility: np.ndarray) -> ForwardInput:
         base = self.committed

@@ -27,8 +27,6 @@ from casspec.tuner.prompts import Prompt
 from casspec.tuner.repetition import repetition
 from casspec.tuner.requests import Request, TokenPrompt, decoded, generate, request, token_prompts
 
-NOISE_LIMIT = 0.03
-"""Relative noise above which figures should be measured again."""
 WARM_UP_TOKENS = 8
 
 Progress = Callable[[int, int, str], None]
@@ -80,7 +78,7 @@ def run_benchmark(
         "max_new_tokens": max_new_tokens,
         "repeats": repeats,
         "warm": warm,
-        "noise": race.noise,
+        "noise_by_mode": race.noise,
         "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting],
         "divergences": race.divergences,
     }

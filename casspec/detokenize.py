@@ -1,0 +1,56 @@
+"""Text from tokens as they come.
+
+A character can be spread over several tokens, and some tokenizers write a token differently at the start of a text than inside
+it. So tokens are decoded together with a few before them, and the end of the text waits while it is an unfinished character.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+REPLACEMENT = "\ufffd"
+"""What a tokenizer writes for bytes that are no whole character, yet or ever."""
+
+CONTEXT_TOKENS = 8
+LONGEST_WAIT_CHARACTERS = 12
+"""Bytes that have not become a character by then never will."""
+
+
+class TextStream:
+    """Decodes a growing list of tokens.
+
+    Args:
+        tokenizer: of the library.
+        prompt: tokens the text goes on from; they are context only.
+    """
+
+    def __init__(self, tokenizer: Any, prompt: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._start_over(prompt)
+
+    def push(self, tokens: list[int]) -> str:
+        """The text that `tokens` complete, "" while a character is unfinished."""
+        self._tokens += tokens
+        text = self._decode()
+        whole = _without_unfinished(text)
+        fresh = whole[self._shown :]
+        self._shown = max(self._shown, len(whole))
+        if whole == text and len(self._tokens) > 2 * CONTEXT_TOKENS:
+            self._start_over(self._tokens)
+        return fresh
+
+    def finish(self) -> str:
+        """What is left, with replacement characters for bytes that never became a character."""
+        return self._decode()[self._shown :]
+
+    def _start_over(self, tokens: list[int]) -> None:
+        self._tokens = tokens[-CONTEXT_TOKENS:]
+        self._shown = len(_without_unfinished(self._decode()))
+
+    def _decode(self) -> str:
+        return self._tokenizer.decode(self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+def _without_unfinished(text: str) -> str:
+    whole = text.rstrip(REPLACEMENT)
+    return whole if len(text) - len(whole) <= LONGEST_WAIT_CHARACTERS else text

@@ -1,0 +1,163 @@
+"""Tiny random models of every family, and what tests compare them with: the library's own model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
+from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.kv_cache import KVCache
+from casspec.runtime.latency import builtin_latency
+from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket
+from casspec.storage.schema import (
+    AcceptanceCell,
+    AcceptancePrior,
+    CascadeProfile,
+    DrafterSpec,
+    MethodSettings,
+    SkipSet,
+)
+
+VOCAB = 31
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+
+
+def library_model(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
+    """A random model with weights large enough that its continuations are not trivial. No end-of-sequence id."""
+    settings: dict[str, Any] = {
+        "vocab_size": VOCAB,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.2,
+        "tie_word_embeddings": False,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+    }
+    if family == "mistral":
+        settings["sliding_window"] = None
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(family, **settings | changes)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(std=0.5)  # zero at initialisation, which would hide a bias left out
+            elif "norm" in name:
+                parameter.uniform_(0.5, 1.5)
+    return model.requires_grad_(False)
+
+
+def tiny_target(family: str = "llama", seed: int = 0, **changes: Any) -> TargetModel:
+    return TargetModel(library_model(family, seed, **changes), name=f"tiny-{family}")
+
+
+def greedy(target: TargetModel, prompt: list[int], n_tokens: int) -> list[int]:
+    """The library's own greedy continuation."""
+    if n_tokens == 0:
+        return []
+    ids = target.library_model.generate(torch.tensor([prompt]), max_new_tokens=n_tokens, do_sample=False)
+    return ids[0, len(prompt) :].tolist()
+
+
+def repetitive_prompt(n_tokens: int, seed: int = 0, period: int = 7) -> list[int]:
+    """A text that repeats itself with a few changes, so that retrieval finds something."""
+    generator = torch.Generator().manual_seed(seed)
+    phrase = torch.randint(VOCAB, (period,), generator=generator).tolist()
+    text = (phrase * (n_tokens // period + 1))[:n_tokens]
+    for place in range(0, n_tokens, 2 * period + 1):
+        text[place] = int(torch.randint(VOCAB, (), generator=generator))
+    return text
+
+
+def masked_input(
+    target: TargetModel,
+    cache: KVCache,
+    tokens: list[list[int]],
+    positions: list[list[int]],
+    slots: list[list[int]],
+    visible: list[np.ndarray],
+) -> ForwardInput:
+    """Input of a forward over a batch, by definition: `visible[b]` [queries, slots] says what each query attends to.
+
+    Sequences are padded to one bucket; padding rows write to the scratch slot of their sequence.
+    """
+    size = bucket(max(map(len, tokens)))
+    width = max(rows.shape[1] for rows in visible)
+    length = min(-(-width // CONTEXT_STEP) * CONTEXT_STEP, cache.capacity)
+    mask = torch.full((len(tokens), 1, size, length), -torch.inf)
+    mask[..., 0] = 0
+    flat_rows = []
+    for b, rows in enumerate(visible):
+        n = len(tokens[b])
+        mask[b, 0, :n] = -torch.inf
+        mask[b, 0, :n, : rows.shape[1]].masked_fill_(torch.from_numpy(rows), 0)
+        flat_rows += [b * cache.slots + slot for slot in slots[b] + [cache.scratch_slot] * (size - n)]
+
+    def padded(values: list[list[int]]) -> Tensor:
+        return torch.tensor([row + [0] * (size - len(row)) for row in values])
+
+    return ForwardInput(padded(tokens), padded(positions), torch.tensor(flat_rows), mask, length)
+
+
+def causal(n_queries: int, start: int = 0) -> np.ndarray:
+    """Query i sees slots 0 .. start + i."""
+    return np.tri(n_queries, start + n_queries, start, dtype=bool)
+
+
+def run(
+    target: TargetModel, cache: KVCache, tokens: list[int], start: int = 0, plan: Any = None
+) -> Tensor:
+    """Logits [tokens, vocab] of a causal forward of one sequence that goes on from `start` rows."""
+    places = list(range(start, start + len(tokens)))
+    inputs = masked_input(target, cache, [tokens], [places], [places], [causal(len(tokens), start)])
+    return target.forward(inputs, cache, plan or target.full_plan)[: len(tokens)]
+
+
+def cold_matrix(target: TargetModel, seed: int = 0) -> RecyclingMatrix:
+    """A matrix such as calibration records, with some tokens never seen."""
+    generator = np.random.default_rng(seed)
+    width = min(WIDTH, target.vocab_size)
+    ids = np.stack([generator.permutation(target.vocab_size)[:width] for _ in range(target.vocab_size)]).astype(np.int32)
+    ids[::5] = -1
+    logits = -np.sort(-generator.normal(size=ids.shape).astype(np.float32), axis=1)
+    return RecyclingMatrix(ids, logits)
+
+
+def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
+    """A profile of this very model on this device: two self-drafters, priors, a recycling matrix."""
+    cells = tuple(AcceptanceCell(key=f"retrieval:{cell}", accepted=6, trials=10) for cell in range(0, 200, 3))
+    fields: dict[str, Any] = {
+        "created_at": "2026-03-01T10:00:00+00:00",
+        "casspec_version": "0.1.0",
+        "model": model_fingerprint(target),
+        "device": device_fingerprint(target.device),
+        "dtype": str(target.dtype).removeprefix("torch."),
+        "drafters": (
+            DrafterSpec(
+                name="light", kind="self", skip=SkipSet(attention=(1,), mlp=(2,)), parameters={"acceptance": 0.8}
+            ),
+            DrafterSpec(
+                name="lighter", kind="self", skip=SkipSet(attention=(1, 2), mlp=(1, 2)), parameters={"acceptance": 0.5}
+            ),
+            DrafterSpec(name="prompt-lookup", kind="prompt-lookup"),
+        ),
+        # Verification is nearly free here, so that the cascade drafts much.
+        "latency": builtin_latency(target).model_copy(update={"fitted_context_tokens": (16, 128)}),
+        "acceptance": (AcceptancePrior(mode="greedy", cells=cells), AcceptancePrior(mode="sample", cells=cells)),
+        "methods": (MethodSettings(method="dytc", variant="tuned", parameters={"max_nodes": 24}),),
+        "suite": "tiny",
+        "seed": 0,
+    }
+    return LoadedProfile(CascadeProfile(**fields | changes), cold_matrix(target).to_bytes())

@@ -78,7 +78,11 @@ def test_the_library_model_still_computes_the_same(model: Any) -> None:
     target = TargetModel(model)
     again = TargetModel(model)
     torch.testing.assert_close(library_logits(model, tokens), before)
-    assert target.layers[0].qkv.data_ptr() == again.layers[0].qkv.data_ptr() == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
+    assert (
+        target.layers[0].qkv.data_ptr()
+        == again.layers[0].qkv.data_ptr()
+        == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
+    )
 
 
 @torch.inference_mode()

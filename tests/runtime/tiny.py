@@ -116,9 +116,7 @@ def causal(n_queries: int, start: int = 0) -> np.ndarray:
     return np.tri(n_queries, start + n_queries, start, dtype=bool)
 
 
-def run(
-    target: TargetModel, cache: KVCache, tokens: list[int], start: int = 0, plan: Any = None
-) -> Tensor:
+def run(target: TargetModel, cache: KVCache, tokens: list[int], start: int = 0, plan: Any = None) -> Tensor:
     """Logits [tokens, vocab] of a causal forward of one sequence that goes on from `start` rows."""
     places = list(range(start, start + len(tokens)))
     inputs = masked_input(target, cache, [tokens], [places], [places], [causal(len(tokens), start)])
@@ -129,7 +127,9 @@ def cold_matrix(target: TargetModel, seed: int = 0) -> RecyclingMatrix:
     """A matrix such as calibration records, with some tokens never seen."""
     generator = np.random.default_rng(seed)
     width = min(WIDTH, target.vocab_size)
-    ids = np.stack([generator.permutation(target.vocab_size)[:width] for _ in range(target.vocab_size)]).astype(np.int32)
+    ids = np.stack([generator.permutation(target.vocab_size)[:width] for _ in range(target.vocab_size)]).astype(
+        np.int32
+    )
     ids[::5] = -1
     logits = -np.sort(-generator.normal(size=ids.shape).astype(np.float32), axis=1)
     return RecyclingMatrix(ids, logits)

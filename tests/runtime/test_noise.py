@@ -1,0 +1,90 @@
+"""The noise: known answers of the generator, the same numbers in any order of access, and exact sampling."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from casspec.runtime.noise import GumbelNoise, philox
+from casspec.runtime.sampling import Sampling
+
+ONES = 0xFFFFFFFF
+PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "answer"),
+    [
+        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((ONES,) * 4, (ONES, ONES), (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        (*PI, (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+    ],
+)
+def test_philox_gives_the_published_answers(counter, key, answer) -> None:
+    words = philox(tuple(torch.tensor(word) for word in counter), key)
+    assert tuple(int(word) for word in words) == answer
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 40)), min_size=1, max_size=12), st.integers(0, 2**70))
+def test_rows_do_not_depend_on_the_order_of_access(reads: list[tuple[int, int]], seed: int) -> None:
+    noise = GumbelNoise(seed, 13)
+    whole = GumbelNoise(seed, 13).rows(0, 130)
+    for position, count in reads:
+        assert torch.equal(noise.rows(position, count), whole[position : position + count])
+        assert (noise.host_rows(position, count) == whole[position : position + count].numpy()).all()
+
+
+def test_a_larger_vocabulary_changes_no_token_of_a_smaller_one() -> None:
+    assert torch.equal(GumbelNoise(3, 10).rows(5, 4), GumbelNoise(3, 1001).rows(5, 4)[:, :10])
+
+
+def test_noise_is_gumbel() -> None:
+    sample = GumbelNoise(11, 4000).rows(0, 250).double().flatten()  # a million draws
+    n = len(sample)
+    assert abs(sample.mean() - 0.5772156649) < 4 * math.pi / math.sqrt(6 * n)
+    assert abs(sample.var() / (math.pi**2 / 6) - 1) < 4 * math.sqrt(4.4 / n)
+    assert torch.isfinite(sample).all()
+    quantiles = torch.tensor([0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999], dtype=torch.float64)
+    below = torch.stack([(sample <= -torch.log(-torch.log(q))).double().mean() for q in quantiles])
+    assert ((below - quantiles).abs() < 4.5 * (quantiles * (1 - quantiles) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [GumbelNoise(1, 1000), GumbelNoise(2**32, 1000), GumbelNoise(0, 1000, sequence=1)],
+    ids=["seed", "high word of the seed", "sequence"],
+)
+def test_seeds_and_sequences_are_independent(other: GumbelNoise) -> None:
+    first, second = GumbelNoise(0, 1000).rows(0, 100).flatten(), other.rows(0, 100).flatten()
+    correlation = torch.corrcoef(torch.stack((first, second)))[0, 1]
+    assert abs(correlation) < 4 / math.sqrt(len(first))
+
+
+def test_neighbouring_positions_and_tokens_are_uncorrelated() -> None:
+    rows = GumbelNoise(5, 1000).rows(0, 101)
+    for first, second in ((rows[:-1], rows[1:]), (rows[:, :-1], rows[:, 1:])):
+        correlation = torch.corrcoef(torch.stack((first.flatten(), second.flatten())))[0, 1]
+        assert abs(correlation) < 4 / math.sqrt(first.numel())
+
+
+@pytest.mark.parametrize("temperature", [0.7, 1.0])
+@pytest.mark.parametrize(("top_k", "top_p"), [(None, None), (5, None), (None, 0.8), (6, 0.9)])
+def test_argmax_with_noise_samples_the_distribution(temperature: float, top_k: int | None, top_p: float | None) -> None:
+    """Chi-square of 10^5 draws against the probabilities, at a level of about 10^-4."""
+    draws, vocab = 100_000, 12
+    logits = torch.randn(vocab, generator=torch.Generator().manual_seed(2)) * 1.5
+    sampling = Sampling(temperature, top_k, top_p)
+    probabilities = sampling.scores(logits[None])[0].double().softmax(-1)
+    tokens = sampling.tokens(logits.expand(draws, vocab), GumbelNoise(17, vocab).rows(0, draws))
+    counts = torch.bincount(tokens, minlength=vocab).double()
+    possible = probabilities > 0
+    assert counts[~possible].sum() == 0
+    expected = probabilities[possible] * draws
+    freedom = int(possible.sum()) - 1
+    chi_square = ((counts[possible] - expected) ** 2 / expected).sum()
+    assert chi_square < freedom + 3.7 * math.sqrt(2 * freedom) + 2 * 3.7**2 / 3

@@ -1,0 +1,96 @@
+"""Properties of candidate trees, whatever is added to them."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.runtime.tree import CandidateTree
+
+additions = st.lists(
+    st.tuples(st.integers(0, 10**6), st.integers(0, 4), st.floats(0, 1), st.sampled_from("ab")), max_size=100
+)
+
+
+def grow(steps: list[tuple[int, int, float, str]]) -> CandidateTree:
+    tree = CandidateTree(7)
+    for parent, token, probability, drafter in steps:
+        tree.add(parent % len(tree), token, drafter, probability)
+    return tree
+
+
+def check(tree: CandidateTree) -> None:
+    """What must hold of any tree."""
+    assert tree.parents[0] == -1
+    for node in range(1, len(tree)):
+        parent = tree.parents[node]
+        assert 0 <= parent < node
+        assert tree.depths[node] == tree.depths[parent] + 1
+        assert tree.child(parent, tree.tokens[node]) == node
+        assert node in tree.children(parent)
+    edges = list(zip(tree.parents, tree.tokens, strict=True))
+    assert len(set(edges)) == len(edges)
+    assert sum(len(tree.children(node)) for node in range(len(tree))) == len(tree) - 1
+
+
+def ancestors(tree: CandidateTree, node: int) -> set[int]:
+    found = set()
+    while node >= 0:
+        found.add(node)
+        node = tree.parents[node]
+    return found
+
+
+@given(additions)
+def test_a_tree_is_sound_and_sees_exactly_its_ancestors(steps) -> None:
+    tree = grow(steps)
+    check(tree)
+    visibility = tree.visibility()
+    assert visibility.shape == (len(tree), len(tree))
+    for node in range(len(tree)):
+        assert set(visibility[node].nonzero()[0]) == ancestors(tree, node)
+        path = tree.path(node)
+        assert path[0] == 0
+        assert path[-1] == node
+        assert set(path) == ancestors(tree, node)
+        assert tree.path_tokens(node) == [tree.tokens[i] for i in path]
+
+
+@given(additions, st.lists(st.integers(0, 10**6), min_size=1, max_size=8))
+def test_chosen_rows_of_the_visibility_are_those_nodes(steps, picks: list[int]) -> None:
+    tree = grow(steps)
+    nodes = [pick % len(tree) for pick in picks]
+    assert (tree.visibility(nodes) == tree.visibility()[nodes]).all()
+
+
+@given(additions)
+def test_equal_siblings_merge_and_keep_the_better_probability(steps) -> None:
+    tree = CandidateTree(7)
+    best: dict[tuple[int, int], float] = {}
+    for parent, token, probability, drafter in steps:
+        parent %= len(tree)
+        node = tree.add(parent, token, drafter, probability)
+        best[parent, token] = max(probability, best.get((parent, token), 0.0))
+        assert tree.probabilities[node] == best[parent, token]
+    assert len(tree) == len(best) + 1
+
+
+@given(additions, st.integers(1, 120))
+def test_truncation_leaves_the_first_nodes_and_a_sound_tree(steps, n_nodes: int) -> None:
+    tree, whole = grow(steps), grow(steps)
+    tree.truncate(n_nodes)
+    assert tree.tokens == whole.tokens[:n_nodes]
+    check(tree)
+    assert (tree.visibility() == whole.visibility()[:n_nodes, :n_nodes]).all()
+    node = tree.add(0, 999)
+    assert node == len(tree) - 1
+    check(tree)
+
+
+def test_chains_longer_than_a_machine_word_see_all_of_themselves() -> None:
+    tree, node = CandidateTree(0), 0
+    for token in range(130):
+        node = tree.add(node, token)
+    visibility = tree.visibility([node])
+    assert visibility.all()
+    assert visibility.shape == (1, 131)

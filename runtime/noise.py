@@ -4,8 +4,9 @@ The target's token at an emitted position i is argmax(log p~_i + g_i) with g_i ~
 exact sampling from p~ (the Gumbel-max trick), it makes verification of any tree an equality test, and a drafter that adds the same
 g_i to its own scores agrees with the target far more often than one that does not (Daliri et al. 2024).
 
-The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") in integer tensor operations, so
-that the bits are the same on every device.
+The generator is SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators") used as a counter-based
+hash: word j of a stream is mix(key + (j + 1) * gamma), in integer tensor operations, so that the bits are the same on every device
+and any position can be asked for in any order. Each (seed, sequence, position) has its own key.
 """
 
 from __future__ import annotations
@@ -14,48 +15,50 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
-_MASK = 0xFFFFFFFF
+GAMMA = 0x9E3779B97F4A7C15
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+_LAST_SHIFT = 31
+_WORD = (1 << 64) - 1
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Philox4x32-10: four 32-bit words (int64 tensors) for broadcastable 32-bit counter words and a 64-bit key.
+def mix(value: int) -> int:
+    """SplitMix64's finaliser on one unsigned 64-bit word."""
+    for shift, factor in _MIX:
+        value = ((value ^ value >> shift) * factor) & _WORD
+    return value ^ value >> _LAST_SHIFT
 
-    Products of two 32-bit words wrap around in int64; masking after the shift gives the unsigned high word.
-    """
-    c0, c1, c2, c3 = (word.clone(memory_format=torch.contiguous_format) for word in torch.broadcast_tensors(*counter))
-    first, second = torch.empty_like(c0), torch.empty_like(c0)
-    k0, k1 = key
-    for _ in range(_ROUNDS):
-        torch.mul(c0, _MULTIPLIERS[0], out=first)
-        torch.mul(c2, _MULTIPLIERS[1], out=second)
-        torch.bitwise_right_shift(second, 32, out=c0).bitwise_and_(_MASK).bitwise_xor_(c1).bitwise_xor_(k0)
-        torch.bitwise_right_shift(first, 32, out=c2).bitwise_and_(_MASK).bitwise_xor_(c3).bitwise_xor_(k1)
-        torch.bitwise_and(second, _MASK, out=c1)
-        torch.bitwise_and(first, _MASK, out=c3)
-        k0, k1 = (k0 + _KEY_STEPS[0]) & _MASK, (k1 + _KEY_STEPS[1]) & _MASK
-    return c0, c1, c2, c3
+
+def mix_words(words: Tensor) -> Tensor:
+    """The same on int64 words of two's complement, in place. Products wrap around; a shift is made logical by masking."""
+    shifted = torch.empty_like(words)
+    for shift, factor in _MIX:
+        torch.bitwise_right_shift(words, shift, out=shifted).bitwise_and_((1 << 64 - shift) - 1)
+        words.bitwise_xor_(shifted).mul_(_signed(factor))
+    torch.bitwise_right_shift(words, _LAST_SHIFT, out=shifted).bitwise_and_((1 << 64 - _LAST_SHIFT) - 1)
+    return words.bitwise_xor_(shifted)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
 
 
 class GumbelNoise:
     """Gumbel vectors by emitted position, made in windows so that a step does not pay for a generator call.
 
     Args:
-        seed: any integer; its low 64 bits are the key.
-        sequence: which prompt or batch row, so that several of one seed are independent; its low 32 bits count.
+        seed: any integer; its low 64 bits count.
+        sequence: which prompt or batch row, so that several of one seed are independent.
         vocab_size, device: of the logits the noise is added to.
     """
 
+    window_rows = 16
+
     def __init__(self, seed: int, vocab_size: int, device: torch.device | str = "cpu", sequence: int = 0) -> None:
-        self._key = (seed & _MASK, seed >> 32 & _MASK)
-        self._sequence = torch.tensor(sequence & _MASK, device=device)
-        self._zero = torch.zeros((), dtype=torch.int64, device=device)
+        self._key = mix((mix(seed & _WORD) + sequence) & _WORD)
         self._vocab_size = vocab_size
-        # One Philox call serves four tokens: token v reads word v % 4 of counter v // 4.
-        self._blocks = torch.arange(-(-vocab_size // 4), dtype=torch.int64, device=device)[None]
-        self._window_rows = 16
+        # One 64-bit word serves two tokens: tokens 2j and 2j + 1 read the halves of word j.
+        counters = torch.arange(1, (vocab_size + 1) // 2 + 1, dtype=torch.int64, device=device)
+        self._counters = (counters * _signed(GAMMA))[None]
         self._start = 0
         self._window = torch.empty(0, vocab_size, device=device)
         self._host = self._window.cpu().numpy()
@@ -74,15 +77,16 @@ class GumbelNoise:
         if position < self._start or position + count > self._start + len(self._window):
             kept = self._window[max(position - self._start, 0) :] if position >= self._start else self._window[:0]
             fresh_start = position + len(kept)
-            fresh = self._generate(fresh_start, max(self._window_rows, count - len(kept)))
+            fresh = self._generate(fresh_start, max(self.window_rows, count - len(kept)))
             self._window, self._start = torch.cat((kept, fresh)), position
             self._host = self._window.cpu().numpy()
         return position - self._start
 
     def _generate(self, position: int, count: int) -> Tensor:
-        positions = torch.arange(position, position + count, dtype=torch.int64, device=self._blocks.device)[:, None]
-        words = philox((self._blocks, positions, self._sequence, self._zero), self._key)
-        uniform = torch.stack(words, dim=-1).flatten(1)[:, : self._vocab_size].to(torch.float32)
-        # u in (0, 1) with full relative precision near 0, where -log1p(-u) decides which token wins.
-        uniform.add_(0.5).mul_(2.0**-32).clamp_(max=1 - 2.0**-24)
+        keys = [_signed(mix((self._key + i * GAMMA) & _WORD)) for i in range(position, position + count)]
+        words = mix_words(self._counters + torch.tensor(keys, device=self._counters.device)[:, None])
+        # The halves as signed numbers (-2^31 .. 2^31 - 1, little endian), moved to u in (0, 1). u has full relative precision near
+        # 0, where -log1p(-u), an exponential variate, decides which token wins.
+        uniform = words.view(torch.int32)[:, : self._vocab_size].to(torch.float32).add_(0.5).mul_(2.0**-32)
+        uniform.sub_(uniform.floor()).clamp_(max=1 - 2.0**-24)
         return uniform.neg_().log1p_().neg_().log_().neg_()

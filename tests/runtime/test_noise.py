@@ -9,24 +9,31 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.noise import GumbelNoise, philox
+from casspec.runtime.noise import GAMMA, GumbelNoise, mix, mix_words
 from casspec.runtime.sampling import Sampling
 
-ONES = 0xFFFFFFFF
-PI = (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0)
-
-
-@pytest.mark.parametrize(
-    ("counter", "key", "answer"),
-    [
-        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-        ((ONES,) * 4, (ONES, ONES), (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-        (*PI, (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
-    ],
+STREAM_OF_1234567 = (
+    6457827717110365317,
+    3203168211198807973,
+    9817491932198370423,
+    4593380528125082431,
+    16408922859458223821,
 )
-def test_philox_gives_the_published_answers(counter, key, answer) -> None:
-    words = philox(tuple(torch.tensor(word) for word in counter), key)
-    assert tuple(int(word) for word in words) == answer
+"""First outputs of SplitMix64 seeded with 1234567, as its reference implementation prints them."""
+WORD = (1 << 64) - 1
+
+
+def test_the_generator_gives_the_published_answers() -> None:
+    states = [(1234567 + (i + 1) * GAMMA) & WORD for i in range(5)]
+    assert tuple(mix(state) for state in states) == STREAM_OF_1234567
+    words = torch.tensor([state - (1 << 64) if state >> 63 else state for state in states])
+    assert tuple(word & WORD for word in mix_words(words).tolist()) == STREAM_OF_1234567
+
+
+@given(st.lists(st.integers(0, WORD), min_size=1, max_size=9))
+def test_tensors_and_integers_mix_alike(states: list[int]) -> None:
+    words = torch.tensor([state - (1 << 64) if state >> 63 else state for state in states])
+    assert [word & WORD for word in mix_words(words).tolist()] == [mix(state) for state in states]
 
 
 @settings(max_examples=60)

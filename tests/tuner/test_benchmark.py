@@ -1,0 +1,167 @@
+"""Benchmarks end to end on a tiny model: protocol, completeness, counted divergences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import ContextOverflow, UnsupportedOption
+from casspec.tuner.benchmark import WARM_UP_TOKENS, run_benchmark
+from casspec.tuner.entries import method_entries, peer_entries
+from tests.tuner.contestants import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
+
+N_TOKENS = 16
+
+
+@pytest.fixture(scope="module")
+def target() -> TargetModel:
+    return letters_target()
+
+
+def scripted_report(target: TargetModel, log: list[Any], **options: Any):
+    entries = [
+        entry("autoregressive", Scripted("autoregressive", 40.0, log)),
+        entry("fast", Scripted("fast", 20.0, log)),
+        entry("slow", Scripted("slow", 80.0, log), modes=("greedy",)),
+    ]
+    return run_benchmark(target, prompts(), entries, max_new_tokens=N_TOKENS, **options)
+
+
+def test_every_method_has_a_row_for_every_task_with_overall_last(target: TargetModel) -> None:
+    entries = [*method_entries(target), *peer_entries(target)]
+    report = run_benchmark(target, prompts(), entries, max_new_tokens=N_TOKENS)
+    expected = [
+        (mode, task, contestant.method)
+        for mode in ("sample", "greedy")
+        for task in ("copy", "free", "overall")
+        for contestant in entries
+        if mode in contestant.modes
+    ]
+    assert [(row.mode, row.task, row.method) for row in report.rows] == expected
+    assert all(row.lossless is (None if row.variant == "peer" else True) for row in report.rows)
+    overall = [row for row in report.rows if row.task == "overall"]
+    assert {(row.n_prompts, row.n_tokens) for row in overall} == {(4, 4 * N_TOKENS)}
+    assert all(row.speedup == pytest.approx(1.0) for row in report.rows if row.method == "autoregressive")
+    assert all(row.overhead_ms > 0 for row in overall)
+    assert {"model", "device", "versions", "threads", "dtype", "seed", "commit", "command_line"} <= set(
+        report.environment
+    )
+
+
+def test_speedups_follow_the_clock_of_the_decoders(target: TargetModel) -> None:
+    report = scripted_report(target, [])
+    speedups = {(row.mode, row.method): row.speedup for row in report.rows if row.task == "overall"}
+    assert speedups == {
+        ("sample", "autoregressive"): 1.0,
+        ("sample", "fast"): 2.0,
+        ("greedy", "autoregressive"): 1.0,
+        ("greedy", "fast"): 2.0,
+        ("greedy", "slow"): 0.5,
+    }
+    assert report.noise == 0.0
+
+
+def test_methods_take_turns_within_every_prompt_in_an_order_fixed_by_the_seed(target: TargetModel) -> None:
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    scripted_report(target, log, modes=("greedy",), repeats=2)
+    counted = [call for call in log[4:] if call[2] == N_TOKENS]  # the first four warm up at full length
+    groups = [counted[place : place + 4] for place in range(0, len(counted), 4)]
+    assert len(groups) == 2 * len(prompts())
+    for group in groups:
+        assert Counter(name for name, *_ in group) == {"autoregressive": 2, "fast": 1, "slow": 1}
+        assert len({prompt for _, prompt, _ in group}) == 1
+    assert len({tuple(name for name, *_ in group) for group in groups}) > 1
+    repeated: list[tuple[str, tuple[int, ...], int]] = []
+    scripted_report(target, repeated, modes=("greedy",), repeats=2)
+    assert repeated == log
+
+
+def test_every_method_is_warmed_up_on_a_prompt_before_it_is_timed(target: TargetModel) -> None:
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    scripted_report(target, log, modes=("sample",))
+    seen: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    for name, prompt, n_tokens in log:
+        seen.setdefault((name, prompt), []).append(n_tokens)
+    first = log[0][1]
+    for (name, prompt), calls in seen.items():
+        warm_up = N_TOKENS if prompt == first else WARM_UP_TOKENS
+        times = 2 if name == "autoregressive" else 1
+        assert calls == [warm_up] * times + [N_TOKENS] * times
+
+
+def test_a_lossy_decoder_is_caught_in_float32(target: TargetModel) -> None:
+    lossy = Altered(Decoder(target, method="prompt-lookup"), with_wrong_token(N_TOKENS - 2))
+    entries = [*method_entries(target, methods=[]), entry("lossy", lossy)]
+    report = run_benchmark(target, prompts(), entries, ("greedy",), N_TOKENS)
+    verdicts = {(row.method, row.task): (row.lossless, row.divergences) for row in report.rows}
+    assert verdicts["lossy", "overall"] == (False, 4)
+    assert verdicts["lossy", "copy"] == (False, 2)
+    assert verdicts["autoregressive", "overall"] == (True, 0)
+
+
+def test_divergences_below_float32_are_counted_and_listed_with_their_gap() -> None:
+    target = letters_target(torch.bfloat16)
+    altered = Altered(Decoder(target, method="autoregressive"), with_wrong_token(5))
+    entries = [*method_entries(target, methods=[]), entry("altered", altered)]
+    report = run_benchmark(target, prompts(2), entries, ("sample",), N_TOKENS)
+    overall = {row.method: row for row in report.rows if row.task == "overall"}
+    assert (overall["altered"].lossless, overall["altered"].divergences) == (None, 2)
+    assert (overall["autoregressive"].lossless, overall["autoregressive"].divergences) == (None, 0)
+    listed = report.environment["divergences"]
+    assert [(found["method"], found["prompt"], found["place"]) for found in listed] == [
+        ("altered", "p0", 5),
+        ("altered", "p1", 5),
+    ]
+    assert all(found["gap"] > 0 for found in listed)
+
+
+def test_repetition_is_of_the_generated_text_alone(target: TargetModel) -> None:
+    report = run_benchmark(target, prompts(1), [entry("autoregressive", Scripted("a", 1.0, []))], max_new_tokens=24)
+    assert {row.repetition for row in report.rows} == {1 - 1 / 17}
+
+
+def test_warm_drafters_learn_from_other_prompts_and_never_from_the_same_one(target: TargetModel) -> None:
+    entries = method_entries(target, methods=["token-recycling"])
+
+    def steps(n_prompts: int, **options: Any) -> float:
+        report = run_benchmark(target, prompts(n_prompts), entries, ("greedy",), N_TOKENS, **options)
+        return next(row.tree_nodes for row in report.rows if (row.method, row.task) == ("token-recycling", "overall"))
+
+    assert steps(1, warm=True, repeats=2) == steps(1)
+    assert steps(3, warm=True) > steps(3)
+
+
+def test_a_learning_decoder_emits_the_same_text_in_fewer_steps(target: TargetModel) -> None:
+    cold = Decoder(target, method="dytc")
+    learning = cold.learning()
+    prompt = list(range(20))
+    first, again = (learning.generate(prompt, max_new_tokens=48, temperature=0.7, seed=1) for _ in range(2))
+    assert again.token_ids == first.token_ids
+    assert again.statistics.verify_steps < first.statistics.verify_steps
+    for _ in range(2):
+        generation = cold.generate(prompt, max_new_tokens=48, temperature=0.7, seed=1)
+        assert generation.statistics.verify_steps == first.statistics.verify_steps
+
+
+def test_prompts_without_room_are_named_and_none_at_all_is_an_error(target: TargetModel) -> None:
+    longest = max(prompts(), key=lambda prompt: len(prompt.text))
+    n_tokens = target.max_context - len(longest.text) + 1
+    log: list[Any] = []
+    entries = [entry("autoregressive", Scripted("a", 1.0, log))]
+    report = run_benchmark(target, prompts(), entries, ("greedy",), n_tokens)
+    assert report.environment["prompts_left_out"] == [longest.id]
+    assert {row.n_prompts for row in report.rows if row.task == "overall"} == {3}
+    with pytest.raises(ContextOverflow, match="room for 256 new tokens"):
+        run_benchmark(target, prompts(), entries, ("greedy",), target.max_context)
+
+
+def test_a_model_without_a_tokenizer_is_refused_in_one_line() -> None:
+    target = letters_target()
+    target.tokenizer = None
+    with pytest.raises(UnsupportedOption, match="has no tokenizer"):
+        run_benchmark(target, prompts(), [entry("autoregressive", Scripted("a", 1.0, []))])

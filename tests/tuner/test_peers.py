@@ -1,0 +1,72 @@
+"""transformers' own decoding as a peer: the same text from the same weights, timed as it is."""
+
+from __future__ import annotations
+
+import pytest
+from transformers import GenerationConfig
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import UnsupportedOption
+from casspec.tuner.entries import Entry, method_entries, peer_entries
+from tests.tuner.contestants import TEXTS, letters_target, tokenizer
+
+N_TOKENS = 40
+PROMPT = tokenizer()(TEXTS[0][1])["input_ids"]
+
+
+@pytest.fixture
+def target() -> TargetModel:
+    return letters_target()
+
+
+@pytest.fixture(params=[0, 1], ids=["plain", "prompt-lookup"])
+def peer(request: pytest.FixtureRequest, target: TargetModel) -> Entry:
+    return peer_entries(target)[request.param]
+
+
+def test_a_peer_emits_the_greedy_text_past_end_tokens_and_without_the_checkpoints_penalties(
+    target: TargetModel, peer: Entry
+) -> None:
+    text = Decoder(target, method="autoregressive").generate(PROMPT, N_TOKENS, stop_token_ids=[]).token_ids
+    defaults = GenerationConfig(eos_token_id=text[5], repetition_penalty=2.0, do_sample=True, temperature=0.3)
+    target.library_model.generation_config = defaults
+    generation = peer.decoder.generate(PROMPT, N_TOKENS)
+    assert generation.token_ids == text
+    assert target.library_model.generation_config is defaults
+    assert not target.library_model._forward_hooks
+    assert not target.library_model._forward_pre_hooks
+
+
+def test_a_peers_steps_are_its_forwards(target: TargetModel) -> None:
+    plain, lookup = (entry.decoder.generate(PROMPT, N_TOKENS).statistics for entry in peer_entries(target))
+    assert (plain.verify_steps, plain.emitted_tokens) == (N_TOKENS, N_TOKENS)
+    assert (plain.drafted_tokens, plain.accepted_tokens) == (0, 0)
+    assert lookup.emitted_tokens == N_TOKENS
+    assert lookup.verify_steps < N_TOKENS
+    assert lookup.accepted_tokens == N_TOKENS - lookup.verify_steps
+    assert lookup.drafted_tokens >= lookup.accepted_tokens
+
+
+def test_a_peers_time_is_split_without_a_remainder(peer: Entry) -> None:
+    statistics = peer.decoder.generate(PROMPT, N_TOKENS).statistics
+    assert 0 < statistics.verify_ms < statistics.decode_ms
+    assert statistics.draft_ms == 0
+    one_step = peer.decoder.generate(PROMPT, 1).statistics
+    assert (one_step.emitted_tokens, one_step.verify_steps, one_step.prefill_ms) == (1, 1, 0.0)
+
+
+def test_peers_are_greedy_only(peer: Entry) -> None:
+    assert peer.modes == ("greedy",)
+    with pytest.raises(UnsupportedOption, match="greedy"):
+        peer.decoder.generate(PROMPT, N_TOKENS, temperature=0.7, seed=1)
+
+
+def test_entries_begin_with_autoregressive_and_name_unknown_methods(target: TargetModel) -> None:
+    entries = method_entries(target, methods=["dytc", "autoregressive", "dytc"])
+    assert [(entry.method, entry.variant) for entry in entries] == [
+        ("autoregressive", "published"),
+        ("dytc", "published"),
+    ]
+    with pytest.raises(UnsupportedOption, match="unknown method 'magic'"):
+        method_entries(target, methods=["magic"])

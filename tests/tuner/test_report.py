@@ -1,0 +1,151 @@
+"""Reports in every format, and where they come from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+
+from rich.console import Console
+
+from casspec.storage.schema import BenchReport, BenchRow
+from casspec.tuner.bench_figures import speedup_figure, time_figure
+from casspec.tuner.environment import source_commit
+from casspec.tuner.exactness import Difference
+from casspec.tuner.lossless_check import LosslessRow
+from casspec.tuner.report import (
+    bench_csv,
+    bench_json,
+    bench_markdown,
+    bench_table,
+    divergence_line,
+    lossless_csv,
+    lossless_json,
+    lossless_markdown,
+    lossless_table,
+    noise_line,
+)
+from tests.storage.samples import bench_report, bench_row
+
+PROTOCOL_FIELDS = {
+    "method", "variant", "task", "mode", "speedup", "speedup_specbench", "tokens_per_second", "mean_acceptance_length",
+    "acceptance_rate", "lossless", "forward_ms", "draft_ms", "verify_ms", "overhead_ms", "overhead_percent",
+    "tree_nodes", "repetition", "n_prompts", "n_tokens", "spread",
+}  # fmt: skip
+
+
+def report(**changes: object) -> BenchReport:
+    rows = tuple(
+        bench_row(method, task, variant=variant, speedup=speedup, lossless=lossless, divergences=divergences)
+        for task in ("completion", "overall")
+        for method, variant, speedup, lossless, divergences in (
+            ("autoregressive", "published", 1.0, True, 0),
+            ("prompt-lookup", "tuned", 1.375, None, 3),
+            ("dytc", "tuned", 1.625, False, 1),
+            ("transformers-prompt-lookup", "peer", 0.875, None, 0),
+        )
+    )
+    return bench_report(rows=rows, **changes)
+
+
+def rendered(table: object) -> str:
+    console = Console(width=80, file=io.StringIO())
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_json_is_one_line_of_the_protocols_schema() -> None:
+    text = bench_json(report())
+    document = json.loads(text)
+    assert "\n" not in text
+    assert set(document) == {"schema", "rows", "environment"}
+    assert document["schema"] == 1
+    assert all(set(row) >= PROTOCOL_FIELDS for row in document["rows"])
+    assert document["rows"][-1]["task"] == "overall"
+    assert document["environment"]["noise"] == 0.01
+
+
+def test_table_fits_80_columns_with_every_figure_whole() -> None:
+    text = rendered(bench_table(report()))
+    assert "…" not in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["prompt-lookup", "(tuned)", "1.38x", "1.00", "1.0", "1.0", "%", "1", "3", "differ"] in lines
+    assert any(line[:2] == ["dytc", "(tuned)"] and line[-1] == "NO" for line in lines)
+    assert any(line[:1] == ["autoregressive"] and line[-1] == "yes" for line in lines)
+    assert text.index("greedy, completion") < text.index("greedy, overall")
+
+
+def test_csv_and_markdown_hold_every_row() -> None:
+    rows = list(csv.DictReader(io.StringIO(bench_csv(report()))))
+    assert list(rows[0]) == list(BenchRow.model_fields)
+    assert [(row["method"], float(row["speedup"])) for row in rows[:2]] == [
+        ("autoregressive", 1.0),
+        ("prompt-lookup", 1.375),
+    ]
+    header, rule, *body = bench_markdown(report()).splitlines()
+    assert len(body) == len(report().rows)
+    assert {line.count("|") for line in (header, rule, *body)} == {11}
+
+
+def test_noise_above_three_percent_asks_for_a_repeat() -> None:
+    assert "repeat" not in noise_line(report(noise=0.03))
+    assert "repeat" in noise_line(report(noise=0.031))
+
+
+def test_divergences_are_summed_up_with_their_widest_gap() -> None:
+    assert divergence_line(report()) is None
+    found = [{"gap": 0.01}, {"gap": 0.25}, {"gap": None}]
+    assert divergence_line(report(environment={"divergences": found})).startswith(
+        "3 texts leave the autoregressive one, widest gap of log p~ + g 0.25"
+    )
+
+
+def test_verdicts_in_every_format() -> None:
+    bug = Difference(place=3, reference=1, found=2, gap=0.5)
+    rows = [LosslessRow("dytc", "tuned", "sample", 100), LosslessRow("lossy", "published", "greedy", 4, [bug])]
+    assert [line.split()[-1] for line in rendered(lossless_table(rows)).splitlines()[2:]] == ["yes", "NO"]
+    assert lossless_csv(rows).splitlines()[1:] == [
+        "dytc,tuned,sample,100,0,True",
+        "lossy,published,greedy,4,0,False",
+    ]
+    assert lossless_markdown(rows).splitlines()[-1] == "| lossy | published | greedy | 4 | 0 | False |"
+    document = json.loads(lossless_json(rows, {"seed": 0}))
+    assert document["rows"][1]["differences"] == [{"place": 3, "reference": 1, "found": 2, "gap": 0.5}]
+    assert [row["lossless"] for row in document["rows"]] == [True, False]
+
+
+def test_figures_draw_every_method(tmp_path: Path) -> None:
+    speedups = speedup_figure(report(), "greedy")
+    (axes,) = speedups.axes
+    assert [bar.get_height() for group in axes.containers for bar in group] == [
+        1.0, 1.0, 1.375, 1.375, 1.625, 1.625, 0.875, 0.875,
+    ]  # fmt: skip
+    times = time_figure(report(), "greedy")
+    (axes,) = times.axes
+    assert [group.get_label() for group in axes.containers] == ["draft", "verify", "overhead"]
+    assert [label.get_text() for label in axes.get_yticklabels()][1:3] == ["prompt-lookup (tuned)", "dytc (tuned)"]
+    speedups.savefig(tmp_path / "speedups.png")
+    times.savefig(tmp_path / "times.png")
+
+
+def test_the_commit_is_that_of_the_checkout_the_code_is_tracked_in(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *identity, *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    tracked, untracked = tmp_path / "code.py", tmp_path / "installed.py"
+    tracked.write_text("a = 1\n")
+    untracked.write_text("b = 1\n")
+    assert source_commit(tracked) is None
+    git("init", "-q")
+    git("add", "code.py")
+    git("commit", "-q", "-m", "first")
+    assert source_commit(tracked) == git("rev-parse", "HEAD")
+    assert source_commit(untracked) is None
+    tracked.write_text("a = 2\n")
+    assert source_commit(tracked) == git("rev-parse", "HEAD") + "-dirty"

@@ -93,6 +93,19 @@ class Repository(Measurements):
                 return None
             return _profile(session.get_one(ProfileRow, newest.profile_hash))
 
+    def calibration_of(self, selection: str) -> tuple[str, dict[str, Any]]:
+        """ID and settings of the calibration that made a profile. Raises ProfileNotFound for one that was imported."""
+        with self._database.reading() as session:
+            profile = self._find(session, selection)
+            made = select(CalibrationRow).where(CalibrationRow.profile_hash == profile.profile_hash)
+            row = session.scalar(made.order_by(CalibrationRow.started_at.desc()).limit(1))
+            if row is None:
+                raise ProfileNotFound(
+                    f"profile {profile.profile_hash[:12]} was imported, its measurements are not in {self._database}: "
+                    "run `casspec calibrate`"
+                )
+            return row.calibration_id, json.loads(row.settings)
+
     def profile(self, selection: str) -> CascadeProfile:
         """The profile with this ID or unique beginning of one, or the `latest` stored. Raises ProfileNotFound."""
         with self._database.reading() as session:

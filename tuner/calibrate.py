@@ -7,67 +7,28 @@ from the store without measuring anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
-from statistics import mean
-from typing import Protocol
 
-from casspec.profiler.stored import profile_stored, with_ceilings
+from casspec.profiler.stored import profile_stored
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
-from casspec.storage.repository import Repository
-from casspec.storage.schema import (
-    AcceptancePrior,
-    CascadeProfile,
-    DrafterCandidate,
-    LatencyModel,
-)
-from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
-from casspec.tuner.cascade import (
-    Cascade,
-    Contender,
-    Costs,
-    choose_cascade,
-    contenders,
-    drafter_name,
-    lookup_survival,
-    measure_contender,
-)
+from casspec.storage.repository import ARTIFACT_KIND, Repository
+from casspec.storage.schema import BenchReport, CascadeProfile
+from casspec.tuner.benchmark import run_benchmark
+from casspec.tuner.calibration_run import MATRIX_NAME, Bar, CalibrationRun, Stages, TuneMethods, dtype_name
 from casspec.tuner.companions import Companions
-from casspec.tuner.evaluation import CandidateEvaluator
-from casspec.tuner.method_tuning import TunedMethods, tune_methods
+from casspec.tuner.entries import method_entries
+from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
-from casspec.tuner.recorder import record_suite
-from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
+from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.settings import CalibrationSettings
-from casspec.tuner.study import DrafterSearch, SearchBudget
+from casspec.tuner.tracking import Tracker
 
 STAGES = ("profile", "record", "search", "cascade", "track")
 
-MATRIX_NAME = "recycling-matrix"
-CONTENDER_KIND = "contender"
-TUNED_KIND = "tuned-methods"
-SEARCH_KIND = "search"
-
-
-class Bar(Protocol):
-    """Progress of a stage."""
-
-    def update(self, done: int, total: int | None = None, note: str = "") -> None: ...
-
-
-class Stages(Protocol):
-    """Shows the stages of a run; `casspec.cli.console.progress` gives one."""
-
-    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Bar]: ...
-
-
-TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Callable[[int, int, str], None]], TunedMethods]
-"""Tunes the methods by replay: (target, recordings, latency, progress)."""
+BENCH_KIND = "mirrored-bench"
 
 
 @dataclass(frozen=True)
@@ -85,21 +46,30 @@ class Calibrator:
         return self.repository.finished_profile(model_fingerprint(target), device, dtype_name(target), dumped)
 
     def run(
-        self, target: TargetModel, suite: Suite, settings: CalibrationSettings, stages: Stages, force: bool = False
+        self,
+        target: TargetModel,
+        suite: Suite,
+        settings: CalibrationSettings,
+        stages: Stages,
+        force: bool = False,
+        source: str | None = None,
     ) -> CascadeProfile:
         """Runs or resumes the calibration of these inputs and returns its profile.
 
         Args:
             force: start a new attempt although a finished one is stored.
+            source: ID of an earlier calibration of the same target and suite, whose latencies, recordings and
+                candidates are taken over instead of being measured again.
 
         Raises:
             UnsupportedModel: a model without a tokenizer; SuiteError: prompts that do not fit its context.
         """
         device = device_fingerprint(target.device)
-        calibration = self.repository.calibration(
-            model_fingerprint(target), device, dtype_name(target), settings.model_dump(mode="json"), force=force
+        run = CalibrationRun(
+            self.repository, self.places, self.tune_methods, self._key(target, settings, force), target, suite, settings
         )
-        run = _Run(self, calibration.calibration_id, target, suite, settings)
+        if source is not None:
+            take_over(self.repository, source, run.key)
         with stages.stage("profile") as bar:
             latency = profile_stored(
                 self.repository, run.key, target, device, bar.update, settings.profile_seconds, settings.seed
@@ -115,133 +85,62 @@ class Calibrator:
         self.repository.finish(run.key)
         return profile
 
+    def bench(
+        self, target: TargetModel, suite: Suite, settings: CalibrationSettings, profile: CascadeProfile, stages: Stages
+    ) -> BenchReport:
+        """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none."""
+        reports = self.repository.bench_reports(profile.profile_id)
+        if not reports:
+            with stages.stage("bench") as bar:
+                reports = [
+                    self.repository.save_bench(
+                        profile.profile_id, _race(self.repository, target, suite, settings, profile, bar)
+                    )
+                ]
+        key, report_hash = self._key(target, settings), reports[0].content_hash()
+        if self.repository.get_document(key, BENCH_KIND, report_hash) is None:
+            Tracker(self.places).mirror_bench(key, reports[0])
+            self.repository.put_document(key, BENCH_KIND, report_hash, {"mirrored": True})
+        return reports[0]
 
-def dtype_name(target: TargetModel) -> str:
-    return str(target.dtype).removeprefix("torch.")
-
-
-@dataclass(frozen=True)
-class _Run:
-    """The stages of one calibration after its latencies and recordings."""
-
-    calibrator: Calibrator
-    key: str
-    target: TargetModel
-    suite: Suite
-    settings: CalibrationSettings
-
-    @property
-    def repository(self) -> Repository:
-        return self.calibrator.repository
-
-    def search(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> list[DrafterCandidate]:
-        if self.repository.get_document(self.key, SEARCH_KIND, "ended") is not None:
-            return self.repository.candidates(self.key)
-        settings = self.settings
-        searched = [recording for recording in recordings if recording.mode == settings.modes[0]]
-        meter = AcceptanceMeter(self.target, searched[: settings.searched_prompts], settings.seed)
-        evaluator = CandidateEvaluator(self.target, meter, LatencyPredictor(latency), typical_context(recordings))
-        search = DrafterSearch(
-            evaluator,
-            self.target.n_layers,
-            SearchBudget(settings.trials, settings.search_seconds, settings.patience),
-            self.repository.candidates(self.key),
-            lambda candidate: self.repository.save_candidate(self.key, candidate),
-            self.calibrator.places.study_url,
-            self.key,
-            settings.seed,
-            [(seed.name, seed.skip) for seed in self.repository.seeds(self.target.n_layers)],
-            lambda done, note: bar.update(done, settings.trials, note),
-        )
-        search.run()
-        candidates = self.repository.candidates(self.key)
-        self.repository.put_document(self.key, SEARCH_KIND, "ended", {"candidates": len(candidates)})
-        return candidates
-
-    def profile(
-        self,
-        recordings: Sequence[Recording],
-        latency: LatencyModel,
-        candidates: Sequence[DrafterCandidate],
-        bar: Bar,
-    ) -> CascadeProfile:
-        """The profile, put together from measured contenders and replayed methods, and saved."""
-        costs = Costs(self.target, LatencyPredictor(latency), typical_context(recordings))
-        measured = self._contenders(recordings, contenders(candidates, costs, BLOCK), bar)
-        tuned = self._tuned(recordings, latency, bar)
-        cascade = choose_cascade(measured, lookup_survival(recordings), costs, tuned.predicted_speedup)
-        matrix = recycling_matrix(recordings, self.target.vocab_size)
-        artifact = self.repository.save_artifact(MATRIX_NAME, matrix.to_bytes(), self.key)
-        device = with_ceilings(self.repository, device_fingerprint(self.target.device), self.target)
-        profile = CascadeProfile(
-            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            casspec_version=version("casspec"),
-            model=model_fingerprint(self.target),
-            device=device,
-            dtype=dtype_name(self.target),
-            drafters=cascade.drafters,
-            latency=latency,
-            acceptance=_priors(tuned, cascade),
-            methods=tuned.methods + cascade.methods,
-            artifacts=(artifact,),
-            predicted_speedup=tuned.predicted_speedup,
-            decision=cascade.decision,
-            suite=self.suite.name,
-            seed=self.settings.seed,
-        )
-        return self.repository.save_profile(self.key, profile)
-
-    def track(self, profile: CascadeProfile, candidates: Sequence[DrafterCandidate], bar: Bar) -> None:
-        from casspec.tuner.tracking import Calibrated, Tracker
-
-        calibrated = Calibrated(
-            calibration_id=self.key,
-            name=f"{profile.model.name} on {profile.device.name}, {profile.dtype}",
-            settings=self.settings.model_dump(mode="json"),
-            candidates=candidates,
-            samples=self.repository.latency_samples(self.key),
-            profile=profile,
-        )
-        Tracker(self.calibrator.places).mirror(calibrated, bar.update)
-
-    def _contenders(
-        self, recordings: Sequence[Recording], chosen: Sequence[DrafterCandidate], bar: Bar
-    ) -> list[Contender]:
-        meter = AcceptanceMeter(self.target, recordings, self.settings.seed)
-        measured = []
-        for done, candidate in enumerate(chosen):
-            name = drafter_name(candidate.skip)
-            bar.update(done, len(chosen) + 1, name)
-            document = self.repository.get_document(self.key, CONTENDER_KIND, name)
-            if document is None:
-                contender = measure_contender(meter, candidate, self.target.n_layers)
-                document = self.repository.put_document(
-                    self.key, CONTENDER_KIND, name, contender.model_dump(mode="json")
-                )
-            measured.append(Contender.model_validate(document))
-        return measured
-
-    def _tuned(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> TunedMethods:
-        document = self.repository.get_document(self.key, TUNED_KIND, "all")
-        if document is None:
-            tuned = self.calibrator.tune_methods(self.target, recordings, latency, bar.update)
-            document = self.repository.put_document(self.key, TUNED_KIND, "all", tuned.to_json())
-        return TunedMethods.from_json(document)
+    def _key(self, target: TargetModel, settings: CalibrationSettings, force: bool = False) -> str:
+        """ID of the newest calibration of these inputs, begun where there is none."""
+        device, dumped = device_fingerprint(target.device), settings.model_dump(mode="json")
+        return self.repository.calibration(
+            model_fingerprint(target), device, dtype_name(target), dumped, force=force
+        ).calibration_id
 
 
-def typical_context(recordings: Sequence[Recording]) -> int:
-    """Committed rows halfway through a recording, on average: where costs are compared."""
-    return round(mean(len(r.prompt_tokens) + len(r.continuation_tokens) / 2 for r in recordings))
+def take_over(repository: Repository, source: str, key: str) -> None:
+    """Copies what calibration `source` measured to calibration `key`, where it is not there yet."""
+    for sample in repository.latency_samples(source):
+        repository.save_latency_sample(key, sample)
+    latency = repository.latency_model(source)
+    if latency is not None:
+        repository.save_latency_model(key, latency)
+    for name, artifact in repository.documents(source, ARTIFACT_KIND).items():
+        if name.startswith(RECORDING_PREFIX):
+            repository.put_document(key, ARTIFACT_KIND, name, artifact)
+    for candidate in repository.candidates(source):
+        repository.save_candidate(key, candidate)
 
 
-def _priors(tuned: TunedMethods, cascade: Cascade) -> tuple[AcceptancePrior, ...]:
-    """Replayed priors of the retrieval drafters with the measured cells of the self-drafters."""
-    modes = dict.fromkeys([prior.mode for prior in tuned.priors] + list(cascade.cells))
-    return tuple(
-        AcceptancePrior(
-            mode=mode,
-            cells=tuple(cell for prior in tuned.priors if prior.mode == mode for cell in prior.cells)
-            + tuple(cascade.cells.get(mode, ())),
-        )
-        for mode in modes
+def _race(
+    repository: Repository,
+    target: TargetModel,
+    suite: Suite,
+    settings: CalibrationSettings,
+    profile: CascadeProfile,
+    bar: Bar,
+) -> BenchReport:
+    matrix = next((a.sha256 for a in profile.artifacts if a.name == MATRIX_NAME), None)
+    loaded = LoadedProfile(profile, repository.artifact(matrix) if matrix else None)
+    return run_benchmark(
+        target,
+        spread_over_tasks(suite.half("reporting"), settings.bench_prompts),
+        method_entries(target, loaded),
+        settings.modes,
+        seed=settings.seed,
+        progress=bar.update,
+        settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},
     )

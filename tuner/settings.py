@@ -8,7 +8,7 @@ from casspec.storage.schema import Document, Mode
 class CalibrationSettings(Document):
     """Two calibrations with equal settings are the same one: the second answers from the store.
 
-    Defaults keep a calibration of a small model on two cores under two minutes.
+    Defaults keep a calibration of a small model on two cores under three minutes, its benchmark included.
     """
 
     suite: str
@@ -27,3 +27,5 @@ class CalibrationSettings(Document):
     search_seconds: float = 30.0
     patience: int = 24
     """Sampled trials in a row that leave the Pareto front as it is."""
+    bench_prompts: int = 6
+    """Prompts of the reporting half in the closing benchmark."""

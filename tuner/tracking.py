@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencyModel, LatencySample
@@ -26,6 +27,7 @@ CANDIDATE_TAG = "casspec.candidate"
 PARENT_TAG = "mlflow.parentRunId"
 RUNS_A_PAGE = 1000
 LONGEST_VALUE = 500
+EPOCH = datetime.fromtimestamp(0, UTC)
 FINISHED = "FINISHED"
 
 
@@ -78,7 +80,7 @@ class Tracker:
                 metrics[f"{name}/speedup"] = row.speedup
                 metrics[f"{name}/mean_acceptance_length"] = row.mean_acceptance_length
                 metrics[f"{name}/tokens_per_second"] = row.tokens_per_second
-        self._log(run_id, metrics, {})
+        self._log(run_id, metrics, {}, datetime.fromisoformat(report.created_at))
         self._client.log_text(run_id, report.canonical_json(), "bench.json")
         self._client.set_terminated(run_id)
 
@@ -136,13 +138,16 @@ class Tracker:
         if calibrated.samples:
             self._client.log_figure(run_id, latency_figure(calibrated.samples, profile.latency), "latency.png")
 
-    def _log(self, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str]) -> None:
-        """Step and timestamp are fixed, so that logging the same again changes nothing."""
+    def _log(
+        self, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str], measured_at: datetime = EPOCH
+    ) -> None:
+        """Step and time do not depend on when this runs, so that logging the same again changes nothing."""
         from mlflow.entities import Metric, Param
 
+        timestamp_ms = int(measured_at.timestamp() * 1000)
         self._client.log_batch(
             run_id,
-            metrics=[Metric(name, value, 0, 0) for name, value in metrics.items()],
+            metrics=[Metric(name, value, timestamp_ms, 0) for name, value in metrics.items()],
             params=[Param(name, value[:LONGEST_VALUE]) for name, value in params.items()],
         )
 

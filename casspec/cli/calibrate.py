@@ -1,0 +1,102 @@
+"""`casspec calibrate`: profile, search, choose the cascade, store its profile and benchmark it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from casspec.cli.calibration_report import print_outcome
+from casspec.cli.console import progress, say
+from casspec.cli.options import (
+    apply_threads,
+    check_device,
+    device_option,
+    dtype_option,
+    seed_option,
+    storage_option,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from casspec.tuner.prompts import Suite
+    from casspec.tuner.settings import CalibrationSettings
+
+
+@click.command(name="calibrate")
+@click.argument("model", default="reference")
+@device_option
+@dtype_option
+@click.option(
+    "--suite",
+    "suite_name",
+    default="reference",
+    show_default=True,
+    metavar="SUITE",
+    help="`reference`, a JSONL file, a source file or a directory of source.",
+)
+@threads_option
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Most drafters to evaluate.  [default: 64]")
+@click.option(
+    "--budget", type=click.FloatRange(min=1.0), metavar="SECONDS", help="Most time to search for.  [default: 30]"
+)
+@click.option("--bench/--no-bench", default=True, help="End with a benchmark of the profile.")
+@click.option("--force", is_flag=True, help="Measure again although this calibration is stored.")
+@seed_option
+@storage_option
+def command(
+    model: str,
+    device: str,
+    dtype: str,
+    suite_name: str,
+    threads: int | None,
+    trials: int | None,
+    budget: float | None,
+    bench: bool,
+    force: bool,
+    seed: int,
+    storage: str | None,
+) -> None:
+    """Calibrate MODEL on this device: measure latencies, search drafters, store a cascade profile and benchmark it.
+
+    MODEL is a local directory, a name on the model hub, or `reference` (the default). Whatever is measured is stored at
+    once: after an interruption the same command goes on from there, and once finished it answers from the store.
+    """
+    check_device(device)
+    apply_threads(threads)
+
+    import casspec
+    from casspec.storage import open_repository
+    from casspec.tuner.calibrate import STAGES, Calibrator
+    from casspec.tuner.companions import companions
+    from casspec.tuner.suites import load_suite
+
+    with open_repository(storage) as repository:
+        suite = load_suite(suite_name)
+        for note in suite.notes:
+            say(note)
+        target = casspec.load_target(model, device=device, dtype=dtype)
+        settings = _settings(suite_name, suite, seed, trials, budget)
+        calibrator = Calibrator(repository, companions(storage))
+        profile = None if force else calibrator.stored(target, settings)
+        if profile is not None:
+            say(f"calibrated on {profile.created_at[:10]} and answered from the store; --force measures again")
+        try:
+            with progress((*STAGES, "bench") if bench else STAGES) as stages:
+                if profile is None:
+                    profile = calibrator.run(target, suite, settings, stages, force)
+                report = calibrator.bench(target, suite, settings, profile, stages) if bench else None
+        except KeyboardInterrupt:
+            again = "the same command without --force" if force else "the same command"
+            raise click.Abort(f"everything measured is stored; {again} goes on from there") from None
+    print_outcome(profile, report)
+
+
+def _settings(
+    suite_name: str, suite: Suite, seed: int, trials: int | None, budget: float | None
+) -> CalibrationSettings:
+    from casspec.tuner.settings import CalibrationSettings
+
+    settings = CalibrationSettings(suite=suite_name, suite_sha256=suite.content_hash(), seed=seed)
+    changes = {"trials": trials, "search_seconds": budget}
+    return settings.model_copy(update={name: value for name, value in changes.items() if value is not None})

@@ -1,0 +1,189 @@
+"""The stages of a calibration after its latencies and recordings are there: search, cascade and profile, mirror.
+
+Each looks in the store for what an earlier run left and adds what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import mean
+from typing import Protocol
+
+from casspec.profiler.stored import with_ceilings
+from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.target import TargetModel
+from casspec.storage.repository import Repository
+from casspec.storage.schema import AcceptancePrior, CascadeProfile, DrafterCandidate, LatencyModel
+from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
+from casspec.tuner.cascade import (
+    Cascade,
+    Contender,
+    Costs,
+    choose_cascade,
+    contenders,
+    drafter_name,
+    lookup_survival,
+    measure_contender,
+)
+from casspec.tuner.companions import Companions
+from casspec.tuner.evaluation import CandidateEvaluator
+from casspec.tuner.method_tuning import TunedMethods
+from casspec.tuner.prompts import Suite
+from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.study import DrafterSearch, SearchBudget
+
+MATRIX_NAME = "recycling-matrix"
+CONTENDER_KIND = "contender"
+TUNED_KIND = "tuned-methods"
+SEARCH_KIND = "search"
+
+
+class Bar(Protocol):
+    """Progress of a stage."""
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None: ...
+
+
+class Stages(Protocol):
+    """Shows the stages of a run; `casspec.cli.console.progress` gives one."""
+
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Bar]: ...
+
+
+TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Callable[[int, int, str], None]], TunedMethods]
+"""Tunes the methods by replay: (target, recordings, latency, progress)."""
+
+
+def dtype_name(target: TargetModel) -> str:
+    return str(target.dtype).removeprefix("torch.")
+
+
+@dataclass(frozen=True)
+class CalibrationRun:
+    """One calibration under way; `key` is its ID in the store."""
+
+    repository: Repository
+    places: Companions
+    tune_methods: TuneMethods
+    key: str
+    target: TargetModel
+    suite: Suite
+    settings: CalibrationSettings
+
+    def search(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> list[DrafterCandidate]:
+        if self.repository.get_document(self.key, SEARCH_KIND, "ended") is not None:
+            return self.repository.candidates(self.key)
+        settings = self.settings
+        searched = [recording for recording in recordings if recording.mode == settings.modes[0]]
+        meter = AcceptanceMeter(self.target, searched[: settings.searched_prompts], settings.seed)
+        evaluator = CandidateEvaluator(self.target, meter, LatencyPredictor(latency), typical_context(recordings))
+        search = DrafterSearch(
+            evaluator,
+            self.target.n_layers,
+            SearchBudget(settings.trials, settings.search_seconds, settings.patience),
+            self.repository.candidates(self.key),
+            lambda candidate: self.repository.save_candidate(self.key, candidate),
+            self.places.study_url,
+            self.key,
+            settings.seed,
+            [(seed.name, seed.skip) for seed in self.repository.seeds(self.target.n_layers)],
+            lambda done, note: bar.update(done, settings.trials, note),
+        )
+        search.run()
+        candidates = self.repository.candidates(self.key)
+        self.repository.put_document(self.key, SEARCH_KIND, "ended", {"candidates": len(candidates)})
+        return candidates
+
+    def profile(
+        self,
+        recordings: Sequence[Recording],
+        latency: LatencyModel,
+        candidates: Sequence[DrafterCandidate],
+        bar: Bar,
+    ) -> CascadeProfile:
+        """The profile, put together from measured contenders and replayed methods, and saved."""
+        costs = Costs(self.target, LatencyPredictor(latency), typical_context(recordings))
+        measured = self._contenders(recordings, contenders(candidates, costs, BLOCK), bar)
+        tuned = self._tuned(recordings, latency, bar)
+        cascade = choose_cascade(measured, lookup_survival(recordings), costs, tuned.predicted_speedup)
+        matrix = recycling_matrix(recordings, self.target.vocab_size)
+        artifact = self.repository.save_artifact(MATRIX_NAME, matrix.to_bytes(), self.key)
+        device = with_ceilings(self.repository, device_fingerprint(self.target.device), self.target)
+        profile = CascadeProfile(
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            casspec_version=version("casspec"),
+            model=model_fingerprint(self.target),
+            device=device,
+            dtype=dtype_name(self.target),
+            drafters=cascade.drafters,
+            latency=latency,
+            acceptance=_priors(tuned, cascade),
+            methods=tuned.methods + cascade.methods,
+            artifacts=(artifact,),
+            predicted_speedup=tuned.predicted_speedup,
+            decision=cascade.decision,
+            suite=self.suite.name,
+            seed=self.settings.seed,
+        )
+        return self.repository.save_profile(self.key, profile)
+
+    def track(self, profile: CascadeProfile, candidates: Sequence[DrafterCandidate], bar: Bar) -> None:
+        from casspec.tuner.tracking import Calibrated, Tracker
+
+        calibrated = Calibrated(
+            calibration_id=self.key,
+            name=f"{profile.model.name} on {profile.device.name}, {profile.dtype}",
+            settings=self.settings.model_dump(mode="json"),
+            candidates=candidates,
+            samples=self.repository.latency_samples(self.key),
+            profile=profile,
+        )
+        Tracker(self.places).mirror(calibrated, bar.update)
+
+    def _contenders(
+        self, recordings: Sequence[Recording], chosen: Sequence[DrafterCandidate], bar: Bar
+    ) -> list[Contender]:
+        meter = AcceptanceMeter(self.target, recordings, self.settings.seed)
+        measured = []
+        for done, candidate in enumerate(chosen):
+            name = drafter_name(candidate.skip)
+            bar.update(done, len(chosen) + 1, name)
+            document = self.repository.get_document(self.key, CONTENDER_KIND, name)
+            if document is None:
+                contender = measure_contender(meter, candidate, self.target.n_layers)
+                document = self.repository.put_document(
+                    self.key, CONTENDER_KIND, name, contender.model_dump(mode="json")
+                )
+            measured.append(Contender.model_validate(document))
+        return measured
+
+    def _tuned(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> TunedMethods:
+        document = self.repository.get_document(self.key, TUNED_KIND, "all")
+        if document is None:
+            tuned = self.tune_methods(self.target, recordings, latency, bar.update)
+            document = self.repository.put_document(self.key, TUNED_KIND, "all", tuned.to_json())
+        return TunedMethods.from_json(document)
+
+
+def typical_context(recordings: Sequence[Recording]) -> int:
+    """Committed rows halfway through a recording, on average: where costs are compared."""
+    return round(mean(len(r.prompt_tokens) + len(r.continuation_tokens) / 2 for r in recordings))
+
+
+def _priors(tuned: TunedMethods, cascade: Cascade) -> tuple[AcceptancePrior, ...]:
+    """Replayed priors of the retrieval drafters with the measured cells of the self-drafters."""
+    modes = dict.fromkeys([prior.mode for prior in tuned.priors] + list(cascade.cells))
+    return tuple(
+        AcceptancePrior(
+            mode=mode,
+            cells=tuple(cell for prior in tuned.priors if prior.mode == mode for cell in prior.cells)
+            + tuple(cascade.cells.get(mode, ())),
+        )
+        for mode in modes
+    )

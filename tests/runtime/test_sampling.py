@@ -11,7 +11,6 @@ from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, T
 from casspec.runtime.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 
-
 ROUNDING = 1e-5
 
 

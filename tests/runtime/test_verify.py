@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +28,7 @@ def test_the_emitted_tokens_are_the_targets_own_along_the_accepted_path(case) ->
     assert path[0] == 0
     assert len(emitted) == len(path)
     assert emitted == [targets[node] for node in path]
-    for parent, node in zip(path, path[1:], strict=False):
+    for parent, node in pairwise(path):
         assert tree.parents[node] == parent
         assert tree.tokens[node] == targets[parent]
     last = path[-1]

@@ -1,0 +1,300 @@
+"""What every method must do, whatever it drafts: emit the target's own text, leave nothing behind, count honestly.
+
+A new method is held to all of this by its row in `METHODS`; settings worth more than the defaults go to VARIANTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from casspec.runtime.decode import Decoder, Generation
+from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.policies import METHODS
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import ContextOverflow, UnsupportedOption
+from tests.runtime.tiny import FAMILIES, VOCAB, greedy, repetitive_prompt, run, tiny_profile, tiny_target
+
+VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("prompt-lookup", {"max_ngram": 6, "min_ngram": 2, "n_tokens": 4, "most_recent": True}),
+    ("token-recycling", {"n_nodes": 12, "max_depth": 3, "coupled": True}),
+    ("layer-sparse", {"n_tokens": 7, "min_gap": 0.5}),
+    ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
+    ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
+)
+CASES = (*((method, None) for method in METHODS), *VARIANTS)
+SAMPLINGS: tuple[dict[str, Any], ...] = (
+    {"temperature": 0.7},
+    {"temperature": 1.0},
+    {"temperature": 0.7, "top_k": 4},
+    {"temperature": 1.0, "top_p": 0.8},
+    {"temperature": 1.3, "top_k": 9, "top_p": 0.9},
+)
+CONTEXT = 256
+
+
+@cache
+def target_of(family: str = "llama") -> TargetModel:
+    return tiny_target(family, seed=7, attention_bias=family == "llama")
+
+
+@cache
+def profile_of(family: str = "llama") -> LoadedProfile:
+    return tiny_profile(target_of(family))
+
+
+@cache
+def reference(family: str, prompt: tuple[int, ...], n_tokens: int) -> list[int]:
+    return greedy(target_of(family), list(prompt), n_tokens)
+
+
+@cache
+def sampled(family: str, seed: int, sampling: tuple[tuple[str, Any], ...]) -> list[int]:
+    autoregressive = Decoder(target_of(family), method="autoregressive")
+    return autoregressive.generate(repetitive_prompt(33, seed=3), 32, seed=seed, **dict(sampling)).token_ids
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{'default' if case[1] is None else len(case[1])}")
+def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any] | None]:
+    return request.param
+
+
+@pytest.fixture(params=["with profile", "without profile"])
+def make(request: pytest.FixtureRequest, case: tuple[str, dict[str, Any] | None]) -> Callable[..., Decoder]:
+    method, parameters = case
+
+    def decoder(family: str = "llama") -> Decoder:
+        profile = profile_of(family) if request.param == "with profile" else None
+        return Decoder(target_of(family), profile, method, parameters)
+
+    return decoder
+
+
+def check_statistics(generation: Generation) -> None:
+    statistics = generation.statistics
+    n = len(generation.token_ids)
+    assert statistics.emitted_tokens == n
+    assert sum(statistics.accepted_lengths.values()) == statistics.verify_steps
+    assert sum(length * count for length, count in statistics.accepted_lengths.items()) == n
+    assert sum(statistics.drafted_by.values()) == statistics.drafted_tokens
+    assert sum(statistics.accepted_by.values()) == statistics.accepted_tokens
+    assert statistics.accepted_tokens + statistics.verify_steps == n
+    assert all(statistics.accepted_by[name] <= statistics.drafted_by[name] for name in statistics.drafted_by)
+    assert 0 <= statistics.acceptance_rate <= 1
+    if n:
+        assert statistics.mean_acceptance_length == n / statistics.verify_steps
+        assert statistics.verify_ms > 0
+        assert statistics.overhead_ms >= 0
+
+
+# --------------------------------------------------------------------------------------------------------- the same text
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_greedy_ids_equal_those_of_the_library(make: Callable[..., Decoder], family: str) -> None:
+    decoder = make(family)
+    prompt = repetitive_prompt(50, seed=1)
+    generation = decoder.generate(prompt, 40)
+    assert generation.token_ids == reference(family, tuple(prompt), 40)
+    check_statistics(generation)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+def test_seeded_sampling_equals_autoregressive_sampling(make: Callable[..., Decoder], sampling: dict[str, Any]) -> None:
+    for family, seed in (("llama", 0), ("qwen3", 2**40 + 1)):
+        generation = make(family).generate(repetitive_prompt(33, seed=3), 32, seed=seed, **sampling)
+        assert generation.token_ids == sampled(family, seed, tuple(sampling.items()))
+        check_statistics(generation)
+
+
+def test_sampling_is_the_same_text_for_a_seed_and_another_for_another() -> None:
+    decoder = Decoder(target_of())
+    texts = [decoder.generate([1, 2, 3], 30, temperature=1.0, seed=seed).token_ids for seed in (5, 6, 5)]
+    assert texts[0] == texts[2] != texts[1]
+    unseeded = [decoder.generate([1, 2, 3], 30, temperature=1.0).token_ids for _ in range(2)]
+    assert unseeded[0] != unseeded[1]
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from(CASES),
+    st.booleans(),
+    st.lists(st.integers(0, 3), min_size=1, max_size=40),
+    st.integers(0, 30),
+    st.sampled_from([{}, *SAMPLINGS]),
+    st.integers(0, 2**64 - 1),
+)
+def test_any_request_gives_the_autoregressive_text(case, profiled, prompt, n_tokens, sampling, seed) -> None:
+    decoder = Decoder(target_of(), profile_of() if profiled else None, *case)
+    expected = Decoder(target_of(), method="autoregressive").generate(prompt, n_tokens, seed=seed, **sampling)
+    assert decoder.generate(prompt, n_tokens, seed=seed, **sampling).token_ids == expected.token_ids
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case[0] != "autoregressive"], ids=str)
+def test_drafts_are_accepted_at_all(case: tuple[str, dict[str, Any] | None]) -> None:
+    """Without accepted drafts the tests above would prove little."""
+    decoder = Decoder(target_of(), profile_of(), *case)
+    accepted = 0
+    for seed in range(6):
+        accepted += decoder.generate(repetitive_prompt(40, seed), 60).statistics.accepted_tokens
+    assert accepted > 0
+
+
+def test_dytc_uses_retrieval_and_self_drafters() -> None:
+    decoder = Decoder(target_of(), profile_of(), "dytc")
+    drafted: set[str] = set()
+    for seed in range(6):
+        drafted |= decoder.generate(repetitive_prompt(40, seed), 40, 0.7, seed=seed).statistics.drafted_by.keys()
+    assert drafted & {"light", "lighter"}
+    assert drafted & {"prompt-lookup", "token-recycling"}
+
+
+# ------------------------------------------------------------------------------------------------------- where it ends
+
+
+@pytest.mark.parametrize("n_tokens", [0, 1, 2, 17])
+def test_exactly_as_many_tokens_as_asked_for(make: Callable[..., Decoder], n_tokens: int) -> None:
+    prompt = repetitive_prompt(30)
+    generation = make().generate(prompt, n_tokens)
+    assert generation.token_ids == reference("llama", tuple(prompt), 40)[:n_tokens]
+    check_statistics(generation)
+
+
+def test_one_token_is_prompt_enough(make: Callable[..., Decoder]) -> None:
+    assert make().generate([5], 20).token_ids == reference("llama", (5,), 20)
+
+
+@pytest.mark.parametrize("free", [1, 2, 9])
+def test_decoding_ends_with_the_context(make: Callable[..., Decoder], free: int) -> None:
+    prompt = repetitive_prompt(CONTEXT - free)
+    generation = make().generate(prompt, 50)
+    assert generation.token_ids == reference("llama", tuple(prompt), free)
+    check_statistics(generation)
+
+
+@pytest.mark.parametrize("n", [CONTEXT, CONTEXT + 7])
+def test_a_prompt_that_fills_the_context_is_refused(n: int) -> None:
+    with pytest.raises(ContextOverflow, match=f"the prompt has {n} tokens and the model's context is {CONTEXT}"):
+        Decoder(target_of()).generate(repetitive_prompt(n), 5)
+
+
+def test_a_stop_token_ends_the_output_even_inside_an_accepted_draft(make: Callable[..., Decoder]) -> None:
+    decoder, prompt = make(), repetitive_prompt(40)
+    text = reference("llama", tuple(prompt), 40)
+    for place in sorted({text.index(token) for token in text}):
+        generation = decoder.generate(prompt, 40, stop_token_ids=[*{*range(VOCAB)} - {*text}, text[place]])
+        assert generation.token_ids == text[: place + 1]
+        check_statistics(generation)
+
+
+def test_stop_tokens_are_the_models_own_unless_others_are_named() -> None:
+    target = tiny_target(seed=7)
+    text = greedy(target, [4, 2], 30)
+    target.library_model.generation_config.eos_token_id = [text[5]]
+    decoder = Decoder(target)
+    end = text.index(text[5]) + 1
+    assert decoder.generate([4, 2], 30).token_ids == text[:end]
+    assert decoder.generate([4, 2], 30, stop_token_ids=[]).token_ids == text
+
+
+# -------------------------------------------------------------------------------------------------- nothing left behind
+
+
+@torch.inference_mode()
+def test_rejected_branches_leave_nothing_in_the_cache(make: Callable[..., Decoder]) -> None:
+    """After a request the committed rows equal those of a fresh prefill over the same text."""
+    for request in ({}, {"temperature": 0.7, "seed": 1}):
+        decoder = make()
+        prompt = repetitive_prompt(37, seed=2)
+        generation = decoder.generate(prompt, 48, **request)
+        committed = [*prompt, *generation.token_ids][:-1]
+        fresh = target_of().new_cache(len(committed))
+        run(target_of(), fresh, committed)
+        n = len(committed)
+        torch.testing.assert_close(decoder._cache.keys[:, :n], fresh.keys[:, :n], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(decoder._cache.values[:, :n], fresh.values[:, :n], atol=1e-4, rtol=1e-4)
+
+
+def test_requests_do_not_depend_on_those_before(make: Callable[..., Decoder]) -> None:
+    """Text and drafts alike: every request starts from the profile's state. The longest comes in between, so the cache grows."""
+    requests = [
+        (repetitive_prompt(20, 0), 30, {}),
+        (repetitive_prompt(90, 1), 60, {"temperature": 0.7, "seed": 4}),
+        (repetitive_prompt(45, 2), 20, {}),
+    ]
+
+    def outcome(decoder: Decoder, request: tuple[list[int], int, dict[str, Any]]) -> tuple[Any, ...]:
+        prompt, n_tokens, sampling = request
+        generation = decoder.generate(prompt, n_tokens, **sampling)
+        return generation.token_ids, generation.statistics.accepted_lengths, generation.statistics.drafted_by
+
+    alone = [outcome(make(), request) for request in requests]
+    shared = make()
+    assert [outcome(shared, request) for request in requests] == alone
+    assert [outcome(shared, request) for request in reversed(requests)] == alone[::-1]
+
+
+def test_an_interrupted_request_spoils_nothing(make: Callable[..., Decoder]) -> None:
+    decoder, prompt = make(), repetitive_prompt(40)
+
+    def interrupt(tokens: list[int]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decoder.generate(prompt, 30, on_tokens=interrupt)
+    assert decoder.generate(prompt, 30).token_ids == reference("llama", tuple(prompt), 40)[:30]
+
+
+def test_a_decoder_that_learns_writes_the_same_text(case: tuple[str, dict[str, Any] | None]) -> None:
+    decoder = Decoder(target_of(), profile_of(), *case).learning()
+    for seed in (0, 1, 0):
+        prompt = repetitive_prompt(24, seed)
+        assert decoder.generate(prompt, 40).token_ids == reference("llama", tuple(prompt), 40)
+
+
+# ------------------------------------------------------------------------------------------------------ how it is called
+
+
+def test_tokens_are_handed_out_as_they_are_emitted(make: Callable[..., Decoder]) -> None:
+    parts: list[list[int]] = []
+    generation = make().generate(repetitive_prompt(40), 33, on_tokens=parts.append)
+    assert sum(parts, []) == generation.token_ids
+    assert len(parts) == generation.statistics.verify_steps
+    assert all(parts)
+
+
+def test_prompts_come_as_lists_or_tensors() -> None:
+    decoder = Decoder(target_of())
+    expected = decoder.generate([3, 4, 5], 8).token_ids
+    assert decoder.generate(torch.tensor([3, 4, 5]), 8).token_ids == expected
+    assert decoder.generate(torch.tensor([[3, 4, 5]]), 8).token_ids == expected
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        ({"input_ids": []}, "empty"),
+        ({"input_ids": torch.zeros(2, 3, dtype=torch.int64)}, "batch of 2"),
+        ({"input_ids": [0, VOCAB]}, f"vocabulary of {VOCAB}"),
+        ({"input_ids": [-1]}, "vocabulary"),
+        ({"input_ids": [1], "max_new_tokens": -1}, "max_new_tokens"),
+        ({"input_ids": [1], "temperature": -1.0}, "temperature"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnsupportedOption, match=named) as refusal:
+        Decoder(target_of()).generate(**request_)
+    assert "\n" not in str(refusal.value)
+
+
+def test_unknown_methods_and_parameters_are_refused_by_name() -> None:
+    with pytest.raises(UnsupportedOption, match="'magic'.*autoregressive, .*dytc"):
+        Decoder(target_of(), method="magic")
+    with pytest.raises(UnsupportedOption, match="'prompt-lookup' has no parameter n_nodes"):
+        Decoder(target_of(), method="prompt-lookup", parameters={"n_nodes": 3})

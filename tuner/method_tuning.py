@@ -31,7 +31,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "n_tokens": (3, 5, 7, 10),
     },
     "token-recycling": {"coupled": (False, True), "max_depth": (3, 6), "n_nodes": (5, 7, 11, 15, 23)},
-    "dytc": {"max_nodes": (16, 32), "min_mass": (0.03, 0.06), "branch": (3, 5)},
+    "dytc": {"max_nodes": (12, 16, 32), "min_mass": (0.03, 0.05, 0.08)},
 }
 """Settings tried for each method; about as many for a baseline as for dytc."""
 

@@ -40,6 +40,9 @@ ForwardMs = Callable[[Plan, int, int], float]
 
 RETRIEVAL_TABLE = "retrieval"
 
+EXPAND_FACTOR = 3.0
+"""A node is expanded when its probability is this many times the smallest worth handling: few of its children could reach that."""
+
 
 @dataclass(slots=True)
 class SelfDrafter:
@@ -118,12 +121,12 @@ class DyTC:
         matrix: RecyclingMatrix | None = None,
         prior: AcceptancePrior | None = None,
         table: AcceptanceTable | None = None,
-        max_nodes: int = 32,
+        max_nodes: int = 16,
         max_depth: int = 12,
         max_ngram: int = 4,
-        branch: int = 5,
+        branch: int = 4,
         max_block: int = 6,
-        min_mass: float = 0.03,
+        min_mass: float = 0.04,
         optimism: float = 1.0,
         rate_decay: float = 0.98,
         start_speedup: float = 1.8,
@@ -257,7 +260,7 @@ class DyTC:
     def _expand(self, growth: Growth, node: int) -> None:
         """Offers the retrieved continuations of a node."""
         depth = growth.tree.depths[node]
-        if depth >= growth.max_depth:
+        if depth >= growth.max_depth or growth.masses[node] < EXPAND_FACTOR * self._min_mass:
             return
         noise = None if growth.noise is None else growth.noise[depth]
         offered = self._retrieval.offer(

@@ -8,6 +8,8 @@ from statistics import fmean, median
 
 from casspec.runtime.decode import Statistics
 from casspec.storage.schema import BenchRow, Mode
+from casspec.tuner.exactness import is_lossless
+from casspec.tuner.text_check import Divergence
 
 OVERALL = "overall"
 
@@ -21,8 +23,6 @@ class Run:
     repeat: int
     statistics: Statistics
     repetition: float
-    differences: int = 0
-    """Places where the text left the autoregressive one."""
 
     @property
     def decode_ms(self) -> float:
@@ -46,8 +46,9 @@ class Series:
     variant: str
     mode: Mode
     runs: tuple[Run, ...]
-    lossless: dict[str, bool] | None = None
-    """By task, and "overall"; None where exactness was not checked."""
+    divergences: tuple[Divergence, ...] = ()
+    judged: bool = False
+    """Whether divergences decide on `lossless`; it is None otherwise."""
 
 
 def rows_of_task(series: Sequence[Series], baseline: Sequence[Run], task: str, dtype: str) -> list[BenchRow]:
@@ -78,6 +79,7 @@ def _row(series: Series, runs: list[Run], baseline: list[Run], task: str, dtype:
         """Over the row's prompts, each by its mean over runs."""
         return sum(figure(run.statistics) for run in runs) * n_prompts / len(runs)
 
+    differences = [found.difference for found in series.divergences if task in (OVERALL, found.task)]
     tokens, decode_ms = total(lambda s: s.emitted_tokens), total(lambda s: s.decode_ms)
     steps, drafted = total(lambda s: s.verify_steps), total(lambda s: s.drafted_tokens)
     draft_ms, verify_ms = total(lambda s: s.draft_ms), total(lambda s: s.verify_ms)
@@ -94,8 +96,8 @@ def _row(series: Series, runs: list[Run], baseline: list[Run], task: str, dtype:
         tokens_per_second=tokens / decode_ms * 1e3,
         mean_acceptance_length=tokens / steps,
         acceptance_rate=total(lambda s: s.accepted_tokens) / drafted if drafted else 0.0,
-        lossless=None if series.lossless is None else series.lossless[task],
-        divergences=sum(run.differences for run in runs),
+        lossless=is_lossless(differences, round(tokens)) if series.judged else None,
+        divergences=len(differences),
         forward_ms=draft_ms + verify_ms,
         draft_ms=draft_ms,
         verify_ms=verify_ms,

@@ -8,24 +8,21 @@ twice: what it differs by from itself is the noise of all other figures.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
-
-from casspec.runtime.decode import Decoder, Generation
+from casspec.runtime.decode import Decoder
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import BenchReport, BenchRow, Mode
 from casspec.tuner.bench_rows import OVERALL, Run, Series, relative_noise, rows_of_task
 from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.environment import environment
-from casspec.tuner.exactness import Difference, Judge, first_difference, is_lossless, measured_difference
 from casspec.tuner.prompts import Prompt
 from casspec.tuner.repetition import repetition
 from casspec.tuner.requests import Request, TokenPrompt, decoded, generate, request, token_prompts
+from casspec.tuner.text_check import TextCheck
 
 WARM_UP_TOKENS = 8
 
@@ -48,7 +45,7 @@ def run_benchmark(
     """Times every entry on every prompt and compares every text with the autoregressive one.
 
     Every method emits exactly `max_new_tokens`; prompts that leave no room for them are left out and named. In float32
-    a differing text is judged (`exactness`). In a lower precision near ties flip with the length of a forward, so that
+    a differing text is judged (`text_check`). In a lower precision near ties flip with the length of a forward, so that
     differing texts are counted and listed with the gap of the scores where they part, and `lossless` stays None.
 
     Args:
@@ -107,8 +104,6 @@ class _Race:
     ) -> None:
         self.rows: list[BenchRow] = []
         self.noise: dict[str, float] = {}
-        self.divergences: list[dict[str, Any]] = []
-        self._target = target
         self._entries = [*entries, entries[0]]
         self._prompts = prompts
         self._modes = modes
@@ -118,16 +113,18 @@ class _Race:
         self._warm = warm
         self._progress = progress
         self._order = random.Random(seed)
-        self._judge = Judge(target)
+        self._check = TextCheck(target)
         self._dtype = str(target.dtype).removeprefix("torch.")
-        self._checked = target.dtype == torch.float32
+
+    @property
+    def divergences(self) -> list[dict[str, Any]]:
+        return [found.listed() for found in self._check.divergences]
 
     def run(self) -> None:
         total, done = len(self._modes) * self._repeats * len(self._prompts), 0
         for mode in self._modes:
             takes_part = [index for index, entry in enumerate(self._entries) if mode in entry.modes]
             runs: dict[int, list[Run]] = {index: [] for index in takes_part}
-            found: defaultdict[int, defaultdict[str, list[Difference]]] = defaultdict(lambda: defaultdict(list))
             for repeat in range(self._repeats):
                 contestants = [self._contestant(entry) for entry in self._entries]
                 for place, prompt in enumerate(self._prompts):
@@ -138,13 +135,13 @@ class _Race:
                         index: generate(contestants[index], asked, asked.prompt, self._n_tokens) for index in takes_part
                     }
                     for index, generation in texts.items():
-                        differences = self._differences(index, asked, texts[0].token_ids, generation.token_ids)
-                        found[index][prompt.task] += differences
-                        runs[index].append(_run(prompt, repeat, generation, len(differences)))
+                        statistics, text = generation.statistics, generation.token_ids
+                        self._check.compare(self._entries[index], prompt.task, asked, texts[0].token_ids, text)
+                        runs[index].append(Run(prompt.id, prompt.task, repeat, statistics, repetition(text)))
                     done += 1
                     if self._progress is not None:
                         self._progress(done, total, f"{mode}, {prompt.task}")
-            self._summarise(mode, runs, found)
+            self._summarise(mode, runs)
 
     def _contestant(self, entry: Entry) -> Contestant:
         return entry.decoder.learning() if self._warm and isinstance(entry.decoder, Decoder) else entry.decoder
@@ -155,67 +152,21 @@ class _Race:
         for index in takes_part:
             decoded(self._entries[index].decoder, asked, asked.prompt, n_tokens)
 
-    def _differences(self, index: int, asked: Request, reference: list[int], text: list[int]) -> list[Difference]:
-        entry = self._entries[index]
-        place = first_difference(reference, text)
-        if place is None:
-            return []
-        if self._checked and not entry.is_peer:
-
-            def decode(prompt: list[int], count: int) -> list[int]:
-                return decoded(entry.decoder, asked, prompt, count)
-
-            differences = self._judge.differences(reference, text, asked, decode)
-        else:
-            found = text[place] if place < len(text) else None
-            differences = [measured_difference(self._target, reference, place, found, asked)]
-        self.divergences += [
-            {
-                "method": entry.method,
-                "variant": entry.variant,
-                "mode": asked.mode,
-                "prompt": asked.prompt_id,
-                "place": difference.place,
-                "tokens": [difference.reference, difference.found],
-                "gap": difference.gap,
-            }
-            for difference in differences
-        ]
-        return differences
-
-    def _summarise(
-        self, mode: Mode, runs: dict[int, list[Run]], found: defaultdict[int, defaultdict[str, list[Difference]]]
-    ) -> None:
+    def _summarise(self, mode: Mode, runs: dict[int, list[Run]]) -> None:
         again = len(self._entries) - 1
         self.noise[mode] = relative_noise(runs[0], runs[again])
         baseline = [*runs[0], *runs[again]]
-        tasks = list(dict.fromkeys(prompt.task for prompt in self._prompts))
         series = [
             Series(
                 entry.method,
                 entry.variant,
                 mode,
-                tuple(baseline if index == 0 else runs[index]),
-                self._verdicts(entry, runs[index], found[index]),
+                tuple(runs[index] if index else baseline),
+                self._check.of(entry, mode),
+                self._check.judges(entry),
             )
             for index, entry in enumerate(self._entries[:again])
             if index in runs
         ]
-        for task in [*tasks, OVERALL]:
+        for task in [*dict.fromkeys(prompt.task for prompt in self._prompts), OVERALL]:
             self.rows += rows_of_task(series, baseline, task, self._dtype)
-
-    def _verdicts(
-        self, entry: Entry, runs: Sequence[Run], found: dict[str, list[Difference]]
-    ) -> dict[str, bool] | None:
-        if not self._checked or entry.is_peer:
-            return None
-        everything = [difference for differences in found.values() for difference in differences]
-        by_task = {
-            task: is_lossless(differences, sum(run.n_tokens for run in runs if run.task == task))
-            for task, differences in found.items()
-        }
-        return by_task | {OVERALL: is_lossless(everything, sum(run.n_tokens for run in runs))}
-
-
-def _run(prompt: TokenPrompt, repeat: int, generation: Generation, differences: int) -> Run:
-    return Run(prompt.id, prompt.task, repeat, generation.statistics, repetition(generation.token_ids), differences)

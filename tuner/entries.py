@@ -25,6 +25,7 @@ class Contestant(Protocol):
         self,
         input_ids: list[int],
         max_new_tokens: int,
+        *,
         temperature: float = 0.0,
         seed: int | None = None,
         stop_token_ids: list[int] | None = None,

@@ -108,12 +108,12 @@ def test_divergences_below_float32_are_counted_and_listed_with_their_gap() -> No
     target = letters_target(torch.bfloat16)
     altered = Altered(Decoder(target, method="autoregressive"), with_wrong_token(5))
     entries = [*method_entries(target, methods=[]), entry("altered", altered)]
-    report = run_benchmark(target, prompts(2), entries, ("sample",), N_TOKENS)
+    report = run_benchmark(target, prompts(2), entries, ("sample",), N_TOKENS, repeats=2)
     overall = {row.method: row for row in report.rows if row.task == "overall"}
     assert (overall["altered"].lossless, overall["altered"].divergences) == (None, 2)
     assert (overall["autoregressive"].lossless, overall["autoregressive"].divergences) == (None, 0)
     listed = report.environment["divergences"]
-    assert [(found["method"], found["prompt"], found["place"]) for found in listed] == [
+    assert [(found["method"], found["prompt_id"], found["place"]) for found in listed] == [
         ("altered", "p0", 5),
         ("altered", "p1", 5),
     ]

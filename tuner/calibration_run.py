@@ -79,6 +79,7 @@ class CalibrationRun:
     def search(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> list[DrafterCandidate]:
         if self.repository.get_document(self.key, SEARCH_KIND, "ended") is not None:
             return self.repository.candidates(self.key)
+        self.places.make_room()
         settings = self.settings
         searched = [recording for recording in recordings if recording.mode == settings.modes[0]]
         meter = AcceptanceMeter(self.target, searched[: settings.searched_prompts], settings.seed)

@@ -19,6 +19,10 @@ class Companions:
     tracking_uri: str
     artifact_root: Path
 
+    def make_room(self) -> None:
+        """Creates the folder they live in."""
+        self.artifact_root.parent.mkdir(parents=True, exist_ok=True)
+
 
 def companions(storage: str | None = None) -> Companions:
     """Beside a SQLite database `casspec.db`: `casspec.optuna.db`, `casspec.mlflow.db` and the folder `casspec.mlflow`.
@@ -33,7 +37,6 @@ def companions(storage: str | None = None) -> Companions:
         location = url.set(password=None, query={}).render_as_string()
         folder = user_data_directory()
         stem = f"{url.database}-{hashlib.sha256(location.encode()).hexdigest()[:8]}".replace("/", "-")
-    folder.mkdir(parents=True, exist_ok=True)
     return Companions(
         study_url=_sqlite_url(folder / f"{stem}.optuna.db"),
         tracking_uri=_sqlite_url(folder / f"{stem}.mlflow.db"),

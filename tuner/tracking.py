@@ -47,6 +47,7 @@ class Tracker:
     """Writes to MLflow's own database at `places`; created on first use."""
 
     def __init__(self, places: Companions) -> None:
+        places.make_room()
         self._client = _client(places.tracking_uri)
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         self._experiment_id = (

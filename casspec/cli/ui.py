@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,9 @@ from casspec.cli.console import say
 from casspec.cli.options import storage_option
 
 SECONDS_TO_STOP = 10
+
+QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""No telemetry, and none of the background workers that evaluations of language models would need."""
 
 
 @click.command(name="ui")
@@ -33,7 +37,8 @@ def command(port: int, host: str, storage: str | None) -> int:
     say(f"serving http://{host}:{port} (Ctrl-C ends it)")
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", places.tracking_uri]
     server += ["--default-artifact-root", places.artifact_root.as_uri(), "--host", host, "--port", str(port)]
-    process = subprocess.Popen(server, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"})
+    # In a session of its own: Ctrl-C reaches this process only, which then ends the server in an orderly way.
+    process = subprocess.Popen([*server, "--workers", "1"], env=os.environ | QUIET, start_new_session=True)
     try:
         return process.wait()
     finally:
@@ -41,11 +46,19 @@ def command(port: int, host: str, storage: str | None) -> int:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C reaches the server too; it gets a moment to end by itself."""
-    if process.poll() is None:
+    """Ends the server and its workers."""
+    if process.poll() is not None:
+        return
+    _signal(process, signal.SIGTERM)
+    try:
+        process.wait(SECONDS_TO_STOP)
+    except subprocess.TimeoutExpired:
+        _signal(process, signal.SIGKILL)
+        process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, number)
+    else:
         process.terminate()
-        try:
-            process.wait(SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

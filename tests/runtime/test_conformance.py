@@ -264,7 +264,7 @@ def test_a_decoder_that_learns_writes_the_same_text(case: tuple[str, dict[str, A
 def test_tokens_are_handed_out_as_they_are_emitted(make: Callable[..., Decoder]) -> None:
     parts: list[list[int]] = []
     generation = make().generate(repetitive_prompt(40), 33, on_tokens=parts.append)
-    assert sum(parts, []) == generation.token_ids
+    assert [token for part in parts for token in part] == generation.token_ids
     assert len(parts) == generation.statistics.verify_steps
     assert all(parts)
 
@@ -294,7 +294,7 @@ def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str,
 
 
 def test_unknown_methods_and_parameters_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedOption, match="'magic'.*autoregressive, .*dytc"):
+    with pytest.raises(UnsupportedOption, match=r"'magic'.*autoregressive, .*dytc"):
         Decoder(target_of(), method="magic")
     with pytest.raises(UnsupportedOption, match="'prompt-lookup' has no parameter n_nodes"):
         Decoder(target_of(), method="prompt-lookup", parameters={"n_nodes": 3})

@@ -1,0 +1,86 @@
+"""Latency prediction: the table of the hot path agrees with the model it is read from."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import FEATURES, LatencyPredictor, attended_tokens, builtin_latency, padded_tokens
+from casspec.storage.schema import LatencyPoint, SkipSet
+from tests.runtime.tiny import tiny_target
+
+TARGET = tiny_target()
+MODEL = builtin_latency(TARGET).model_copy(update={"fitted_context_tokens": (16, 128)})
+PREDICTOR = LatencyPredictor(MODEL)
+PLANS = [TARGET.full_plan, Plan.skipping(SkipSet(attention=(1,), mlp=(1, 2)), 4, "light")]
+
+
+def point(plan: Plan, n_tokens: int, context: int) -> LatencyPoint:
+    return LatencyPoint(
+        subject="forward", n_attention=plan.n_attention, n_mlp=plan.n_mlp, n_tokens=n_tokens, context_tokens=context
+    )
+
+
+@given(st.sampled_from(PLANS), st.integers(1, 128), st.integers(0, 2000))
+def test_the_table_gives_what_the_model_predicts(plan: Plan, n_tokens: int, context: int) -> None:
+    predicted = PREDICTOR.predict_ms(point(plan, n_tokens, context))
+    assert PREDICTOR.forward_ms(plan, n_tokens, context) == pytest.approx(predicted)
+    assert PREDICTOR.forward_ms(plan, n_tokens, context) == pytest.approx(predicted)  # from the table
+    assert predicted > 0
+
+
+@given(st.integers(1, 512), st.integers(0, 2000))
+def test_points_are_rounded_up_as_forwards_are(n_tokens: int, context: int) -> None:
+    here = point(TARGET.full_plan, n_tokens, context)
+    assert padded_tokens(here) >= n_tokens
+    assert attended_tokens(here) % 64 == 0
+    assert 0 <= attended_tokens(here) - n_tokens - context < 64
+
+
+def test_more_work_never_costs_less() -> None:
+    full, light = PLANS
+    for context in (0, 100, 1000):
+        costs = [PREDICTOR.forward_ms(full, n, context) for n in range(1, 129)]
+        assert costs == sorted(costs)
+        assert PREDICTOR.forward_ms(light, 1, context) < costs[0]
+    assert PREDICTOR.forward_ms(full, 1, 1000) > PREDICTOR.forward_ms(full, 1, 0)
+
+
+def test_every_feature_is_a_time() -> None:
+    for feature in FEATURES.values():
+        assert feature(point(TARGET.full_plan, 5, 100), MODEL.shape) >= 0
+
+
+def test_predictions_say_how_far_they_can_be_trusted() -> None:
+    inside, outside = point(TARGET.full_plan, 4, 100), point(TARGET.full_plan, 4, 4000)
+    assert (PREDICTOR.provenance(inside), PREDICTOR.provenance(outside)) == ("interpolated", "extrapolated")
+    size = len(MODEL.features)
+    certain = tuple(tuple(0.0 for _ in range(size)) for _ in range(size))
+    vague = tuple(tuple(float(i == j) for j in range(size)) for i in range(size))
+    spread = [
+        LatencyPredictor(MODEL.model_copy(update={"covariance": covariance})).uncertainty(inside)
+        for covariance in (certain, vague)
+    ]
+    assert spread[0] == pytest.approx(MODEL.noise)
+    assert spread[1] > spread[0]
+
+
+def test_a_look_up_takes_microseconds() -> None:
+    PREDICTOR.forward_ms(TARGET.full_plan, 8, 100)
+
+    def seconds() -> float:
+        begin = time.perf_counter()
+        for _ in range(1000):
+            PREDICTOR.forward_ms(TARGET.full_plan, 8, 100)
+        return time.perf_counter() - begin
+
+    assert min(seconds() for _ in range(5)) / 1000 < 20e-6
+
+
+def test_features_of_a_later_release_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="warp_drive"):
+        LatencyPredictor(MODEL.model_copy(update={"features": (*MODEL.features[1:], "warp_drive")}))

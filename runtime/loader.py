@@ -49,7 +49,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     try:
         with _quiet_library():
             family_of(AutoConfig.from_pretrained(path))
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=DTYPES.get(dtype, "auto"),
                 attn_implementation="sdpa",
@@ -58,6 +58,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
             )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
+    model, report = loaded
     lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if lacking:
         raise UnknownModel(

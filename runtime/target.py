@@ -262,7 +262,7 @@ def _share(linears: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
     return weight, _stack([linear.bias for linear in linears])
 
 
-def _stack(parameters: list[nn.Parameter]) -> Tensor:
+def _stack(parameters: list[Tensor]) -> Tensor:
     first = parameters[0].detach()
     sizes = [parameter.shape[0] for parameter in parameters]
     shape = (sum(sizes), *first.shape[1:])

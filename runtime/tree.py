@@ -91,4 +91,4 @@ class CandidateTree:
             self._children,
             self._ancestry,
         ):
-            del column[n_nodes:]  # type: ignore[attr-defined]
+            del column[n_nodes:]

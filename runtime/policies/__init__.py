@@ -100,7 +100,7 @@ def build_policy(
         raise UnsupportedOption(f"unknown method '{method}'; methods: {', '.join(METHODS)}")
     if parameters is None:
         parameters = profile.settings(method) if profile else {}
-    known = set(inspect.signature(entry.policy.__init__).parameters)
+    known = set(inspect.signature(entry.policy).parameters)
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise UnsupportedOption(f"method '{method}' has no parameter {', '.join(unknown)}")

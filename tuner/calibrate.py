@@ -140,6 +140,7 @@ def _race(
         spread_over_tasks(suite.half("reporting"), settings.bench_prompts),
         method_entries(target, loaded),
         settings.modes,
+        settings.bench_tokens,
         seed=settings.seed,
         progress=bar.update,
         settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},

@@ -29,3 +29,4 @@ class CalibrationSettings(Document):
     """Sampled trials in a row that leave the Pareto front as it is."""
     bench_prompts: int = 6
     """Prompts of the reporting half in the closing benchmark."""
+    bench_tokens: int = 128

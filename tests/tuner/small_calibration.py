@@ -45,6 +45,8 @@ SETTINGS = CalibrationSettings(
     trials=12,
     search_seconds=1e6,
     patience=1000,
+    bench_prompts=1,
+    bench_tokens=8,
 )
 
 

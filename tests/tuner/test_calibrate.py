@@ -16,6 +16,7 @@ from casspec.runtime.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
+from casspec.storage.schema import CascadeProfile
 from casspec.tuner.calibrate import MATRIX_NAME, STAGES, Calibrator
 from casspec.tuner.companions import companions
 from casspec.tuner.recorder import chosen_prompts
@@ -90,19 +91,58 @@ def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_
 
 def test_a_killed_calibration_resumes_with_exact_rows(tmp_path, with_mirror) -> None:
     database = with_mirror(tmp_path / "casspec.db")
-    for last_words in ("record 2", "search 9"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.tuner.small_calibration", str(database)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip() == last_words:
-                break
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-        process.stdout.close()
+    command = [sys.executable, "-m", "tests.tuner.small_calibration", str(database)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "search 9\n":
+            break
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    process.stdout.close()
     calibrate(str(database), StageLog())
     check_complete(database)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, with_mirror) -> tuple[Path, CascadeProfile]:
+    """A database with one finished calibration, and its profile."""
+    database = with_mirror(tmp_path_factory.mktemp("finished") / "casspec.db")
+    return database, calibrate(str(database), StageLog())
+
+
+def test_searching_on_takes_over_what_was_measured(finished) -> None:
+    database, old = finished
+    more = SETTINGS.model_copy(update={"trials": SETTINGS.trials + 3})
+    measured: list[tuple[str, int]] = []
+    log = StageLog(lambda stage, done: measured.append((stage, done)))
+    with open_repository(str(database)) as repository:
+        source, settings = repository.calibration_of(old.profile_id)
+        assert settings == SETTINGS.model_dump(mode="json")
+        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        new = calibrator.run(small_target(), SUITE, more, log, source=source)
+        key, _ = repository.calibration_of(new.content_hash())
+        assert key != source
+        assert new.latency == old.latency
+        assert new.artifacts == old.artifacts  # the matrix comes from the same recordings
+        assert len(repository.candidates(key)) == SETTINGS.trials + 3
+    assert [done for stage, done in measured if stage == "search"] == [13, 14, 15]
+    assert not [done for stage, done in measured if stage == "profile"]
+
+
+def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> None:
+    database, profile = finished
+    target = small_target()
+    with open_repository(str(database)) as repository:
+        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        log = StageLog()
+        first = calibrator.bench(target, SUITE, SETTINGS, profile, log)
+        assert calibrator.bench(target, SUITE, SETTINGS, profile, log) == first
+        assert log.entered == ["bench"]
+        key, _ = repository.calibration_of(profile.profile_id)
+    assert {row.method for row in first.rows} >= {"autoregressive", "prompt-lookup", "layer-sparse", "dytc"}
+    (parent,) = Tracker(companions(str(database)))._search(f"tags.`{CALIBRATION_TAG}` = '{key}'")
+    assert parent.data.metrics["bench/sample/autoregressive-published/speedup"] == 1.0
 
 
 def test_prompts_come_from_every_task_of_the_tuning_half_and_must_fit() -> None:

@@ -1,0 +1,271 @@
+"""The cascade inside transformers' own generate: the same text, or a refusal that names what stands in the way."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from transformers import GenerationConfig
+from transformers.generation import (
+    LogitsProcessor,
+    LogitsProcessorList,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
+
+import casspec
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import ProfileMismatch, UnsupportedOption
+from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, tiny_profile, tiny_target
+
+PROMPT = torch.tensor([repetitive_prompt(30)])
+N = PROMPT.shape[1]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return library_model(seed=7)
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Callable[..., torch.Tensor]:
+    return casspec.custom_generate(seed=3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("method", ["dytc", "layer-sparse"])
+def test_greedy_ids_equal_those_of_generate(family: str, method: str) -> None:
+    model = library_model(family, seed=7)
+    alone = model.generate(PROMPT, max_new_tokens=40, do_sample=False)
+    profile = tiny_profile(TargetModel(model))
+    for chosen in (None, profile, profile.document):
+        custom = casspec.custom_generate(chosen, method)
+        ids = model.generate(PROMPT, max_new_tokens=40, do_sample=False, custom_generate=custom)
+        assert torch.equal(ids, alone)
+        assert ids.dtype == alone.dtype
+        assert not ids.is_inference()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": 0.7, "top_k": 0},
+        {"top_k": 6},
+        {"temperature": 1.2, "top_k": 0, "top_p": 0.8},
+        {"temperature": 0.7, "top_k": 7, "top_p": 0.9, "renormalize_logits": True},
+    ],
+    ids=str,
+)
+def test_sampled_ids_equal_those_of_the_decoder(model: Any, cascade: Any, settings: dict[str, Any]) -> None:
+    ids = model.generate(PROMPT, max_new_tokens=30, do_sample=True, custom_generate=cascade, **settings)
+    expected = casspec.Decoder(TargetModel(model), method="autoregressive").generate(
+        PROMPT,
+        30,
+        temperature=settings.get("temperature", 1.0),
+        top_k=settings["top_k"] or None,
+        top_p=settings.get("top_p"),
+        seed=3,
+    )
+    assert ids[0, N:].tolist() == expected.token_ids
+
+
+def test_without_a_seed_each_call_draws_its_own(model: Any) -> None:
+    custom = casspec.custom_generate()
+    texts = [
+        model.generate(PROMPT, max_new_tokens=30, do_sample=True, custom_generate=custom).tolist() for _ in range(2)
+    ]
+    assert texts[0] != texts[1]
+
+
+def test_the_end_of_sequence_stays_in_the_output(model: Any, cascade: Any) -> None:
+    text = model.generate(PROMPT, max_new_tokens=30, do_sample=False)[0, N:].tolist()
+    for end in ([text[4]], [text[9], text[12]]):
+        config = GenerationConfig(max_new_tokens=30, do_sample=False, eos_token_id=end, pad_token_id=0)
+        alone = model.generate(PROMPT, generation_config=config)
+        assert torch.equal(model.generate(PROMPT, generation_config=config, custom_generate=cascade), alone)
+        assert int(alone[0, -1]) in end
+
+
+@pytest.mark.parametrize("length", [{"max_new_tokens": 1}, {"max_length": N + 5}, {}])
+def test_lengths_are_those_of_generate(model: Any, cascade: Any, length: dict[str, int]) -> None:
+    alone = model.generate(PROMPT, do_sample=False, **length)
+    assert torch.equal(model.generate(PROMPT, do_sample=False, custom_generate=cascade, **length), alone)
+
+
+def test_processors_given_by_hand_are_read(model: Any, cascade: Any) -> None:
+    by_hand = LogitsProcessorList([TemperatureLogitsWarper(0.7), TopPLogitsWarper(0.9)])
+    ids = model.generate(
+        PROMPT, max_new_tokens=20, do_sample=True, top_k=0, logits_processor=by_hand, custom_generate=cascade
+    )
+    named = model.generate(
+        PROMPT, max_new_tokens=20, do_sample=True, top_k=0, temperature=0.7, top_p=0.9, custom_generate=cascade
+    )
+    assert torch.equal(ids, named)
+
+
+class Whim(LogitsProcessor):
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"repetition_penalty": 1.2}, "RepetitionPenalty"),
+        ({"no_repeat_ngram_size": 2}, "NoRepeatNGram"),
+        ({"bad_words_ids": [[3]]}, "NoBadWords"),
+        ({"suppress_tokens": [3]}, "SuppressTokens"),
+        ({"min_new_tokens": 4, "eos_token_id": 2}, "Min.*Length"),
+        ({"forced_eos_token_id": 2}, "ForcedEOS"),
+        ({"do_sample": True, "min_p": 0.1}, "MinP"),
+        ({"do_sample": True, "typical_p": 0.9}, "Typical"),
+        ({"do_sample": True, "epsilon_cutoff": 0.01}, "Epsilon"),
+        ({"logits_processor": LogitsProcessorList([Whim()])}, "Whim"),
+        (
+            {"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9), TemperatureLogitsWarper(0.5)])},
+            "TemperatureLogitsWarper",
+        ),
+        ({"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9, filter_value=-9.0)])}, "TopPLogitsWarper"),
+        ({"max_time": 5.0}, "MaxTimeCriteria"),
+        ({"stopping_criteria": StoppingCriteriaList([MaxTimeCriteria(5.0)])}, "MaxTimeCriteria"),
+        ({"num_beams": 2}, "num_beams=2"),
+        ({"do_sample": True, "num_return_sequences": 2}, "num_return_sequences=2"),
+        ({"return_dict_in_generate": True}, "return_dict_in_generate"),
+        ({"prompt_lookup_num_tokens": 3}, "prompt_lookup_num_tokens=3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_honoured_is_refused_by_name(
+    model: Any, cascade: Any, settings: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UnsupportedOption, match=named) as refusal:
+        model.generate(PROMPT, max_new_tokens=8, custom_generate=cascade, **settings)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "named"),
+    [
+        ({"input_ids": PROMPT.repeat(2, 1)}, "batch of 2"),
+        ({"input_ids": PROMPT, "attention_mask": (torch.arange(N) > 2).long()[None]}, "attention_mask"),
+        ({"input_ids": PROMPT, "position_ids": torch.arange(N)[None] + 3}, "position_ids"),
+        ({"inputs_embeds": torch.zeros(1, 4, 32)}, "inputs_embeds"),
+    ],
+    ids=["batch", "padding", "positions", "embeddings"],
+)
+def test_inputs_other_than_one_whole_prompt_are_refused(
+    model: Any, cascade: Any, inputs: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(UnsupportedOption, match=named):
+        model.generate(**inputs, max_new_tokens=4, custom_generate=cascade)
+
+
+def test_a_cache_to_go_on_from_is_refused(model: Any, cascade: Any) -> None:
+    filled = model(PROMPT[:, :-1], use_cache=True).past_key_values
+    with pytest.raises(UnsupportedOption, match="past_key_values"):
+        model.generate(PROMPT, past_key_values=filled, max_new_tokens=4, custom_generate=cascade)
+
+
+def test_a_mask_of_ones_and_a_criterion_of_length_are_no_obstacle(model: Any, cascade: Any) -> None:
+    ids = model.generate(
+        PROMPT,
+        attention_mask=torch.ones_like(PROMPT),
+        max_new_tokens=20,
+        do_sample=False,
+        stopping_criteria=StoppingCriteriaList([MaxLengthCriteria(N + 6)]),
+        custom_generate=cascade,
+    )
+    assert torch.equal(ids, model.generate(PROMPT, max_new_tokens=6, do_sample=False))
+
+
+def test_a_profile_of_another_model_is_refused(model: Any) -> None:
+    custom = casspec.custom_generate(tiny_profile(tiny_target(seed=8)))
+    with pytest.raises(ProfileMismatch):
+        model.generate(PROMPT, max_new_tokens=4, custom_generate=custom)
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.parts: list[list[int]] = []
+        self.ended = False
+
+    def put(self, value: torch.Tensor) -> None:
+        self.parts.append(value.flatten().tolist())
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def test_a_streamer_gets_the_prompt_then_every_token(model: Any) -> None:
+    streamer = Collector()
+    custom = casspec.custom_generate(streamer=streamer)
+    ids = model.generate(PROMPT, max_new_tokens=20, do_sample=False, custom_generate=custom)
+    assert streamer.parts[0] == PROMPT[0].tolist()
+    assert [token for part in streamer.parts for token in part] == ids[0].tolist()
+    assert streamer.ended
+
+
+# --------------------------------------------------------------------------------------- the decoder it keeps of a model
+
+
+def count_targets(monkeypatch: pytest.MonkeyPatch) -> list[TargetModel]:
+    built: list[TargetModel] = []
+    build = TargetModel.__init__
+
+    def counted(self: TargetModel, *arguments: Any, **named: Any) -> None:
+        build(self, *arguments, **named)
+        built.append(self)
+
+    monkeypatch.setattr(TargetModel, "__init__", counted)
+    return built
+
+
+def test_the_decoder_is_built_once_and_again_when_weights_have_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, custom = library_model(seed=7), casspec.custom_generate()
+    built = count_targets(monkeypatch)
+
+    def check(n_built: int) -> None:
+        alone = model.generate(PROMPT, max_new_tokens=12, do_sample=False)
+        ids = model.generate(PROMPT, max_new_tokens=12, do_sample=False, custom_generate=custom)
+        assert torch.equal(ids, alone)
+        assert len(built) == n_built
+
+    check(1)
+    check(1)
+    model.to(torch.float64).to(torch.float32)
+    check(2)
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight.mul_(-1.5)  # in place: seen without building again
+    check(2)
+    model.model.layers[2].self_attn.o_proj.weight = torch.nn.Parameter(torch.randn(32, 32), requires_grad=False)
+    check(3)
+    model.load_state_dict(library_model(seed=8).state_dict())
+    check(3)
+
+
+def test_a_model_converted_to_half_precision_goes_on(cascade: Any) -> None:
+    model = library_model(seed=7)
+    model.generate(PROMPT, max_new_tokens=4, do_sample=False, custom_generate=cascade)
+    model.to(torch.bfloat16)
+    ids = model.generate(PROMPT, max_new_tokens=9, do_sample=False, custom_generate=cascade)
+    assert ids.shape == (1, N + 9)
+    assert int(ids.max()) < VOCAB
+
+
+def test_the_callable_keeps_no_model_alive() -> None:
+    model, custom = library_model(seed=7), casspec.custom_generate()
+    model.generate(PROMPT, max_new_tokens=4, do_sample=False, custom_generate=custom)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+    other = library_model(seed=8)
+    expected = other.generate(PROMPT, max_new_tokens=4, do_sample=False)
+    assert torch.equal(other.generate(PROMPT, max_new_tokens=4, do_sample=False, custom_generate=custom), expected)

@@ -31,8 +31,9 @@ N_MATCH = len(MATCH_EDGES) + 1
 N_GAP = len(GAP_EDGES) + 2
 UNSCORED = N_GAP - 1
 """Gap bucket of a literal continuation that the recycled row does not list."""
+LITERAL_DIFFERS, LITERAL_AGREES, LITERAL_NONE = 0, 1, 2
 LITERAL_STATES = 3
-"""0: the matched text continues with another token; 1: with this one; 2: nothing matched.
+"""The matched text continues with another token than the candidate, with this one, or nothing matched.
 
 A retrieval cell is (match bucket * LITERAL_STATES + literal state) * N_GAP + gap bucket.
 """
@@ -111,7 +112,8 @@ class CellCounter:
     def cells(self) -> tuple[AcceptanceCell, ...]:
         """What was counted, ordered by key."""
         return tuple(
-            AcceptanceCell(key=key, accepted=hits, trials=trials) for key, (hits, trials) in sorted(self._counts.items())
+            AcceptanceCell(key=key, accepted=hits, trials=trials)
+            for key, (hits, trials) in sorted(self._counts.items())
         )
 
 
@@ -128,14 +130,23 @@ class CountingTable(AcceptanceTable):
 
 
 def retrieval_prior_means() -> list[float]:
-    """Built-in start values, for use without a profile: rising with the gap, the match length and a literal match."""
+    """Built-in start values, for use without a profile.
+
+    A logistic curve a literal state, fitted to the counts of the reference model's tuning half: rising with the gap, and with the
+    length of the match where the candidate is what followed there.
+    """
     means = []
     for match in range(N_MATCH):
         for literal in range(LITERAL_STATES):
             for gap in range(N_GAP):
-                centre = 0.0 if gap == UNSCORED else (*GAP_EDGES, 8.0)[gap] - 0.5
-                strength = 0.35 * match + (1.2 if literal == 1 else -0.6 if literal == 0 else 0.0) - 1.6
-                means.append(1 / (1 + exp(-(0.55 * centre + strength))))
+                nats = 0.0 if gap == UNSCORED else (*GAP_EDGES, GAP_EDGES[-1] + 2)[gap] - 0.5
+                if literal == LITERAL_AGREES:
+                    logit = -2.25 + 0.43 * match if gap == UNSCORED else -1.45 + 0.57 * match + 0.2 * nats
+                elif literal == LITERAL_DIFFERS:
+                    logit = -2.2 - 0.07 * match + 0.31 * nats
+                else:
+                    logit = -2.4 + 0.16 * nats
+                means.append(1 / (1 + exp(-logit)))
     return means
 
 

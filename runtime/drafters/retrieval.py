@@ -17,6 +17,9 @@ import numpy as np
 
 from casspec.runtime.acceptance import (
     GAP_EDGES,
+    LITERAL_AGREES,
+    LITERAL_DIFFERS,
+    LITERAL_NONE,
     LITERAL_STATES,
     N_GAP,
     UNSCORED,
@@ -31,8 +34,6 @@ Match = tuple[int, int]
 
 LONGEST_MATCH = 16
 """Matches are measured back to this many tokens."""
-
-_DIFFERS, _AGREES, _NOTHING = 0, 1, 2
 
 
 class Retrieval:
@@ -108,7 +109,7 @@ class Retrieval:
         else:
             literal, row, base = -1, self._recycling.row(token), 0
         if row is None:
-            return [(literal, (base + _AGREES) * N_GAP + UNSCORED)] if length else []
+            return [(literal, (base + LITERAL_AGREES) * N_GAP + UNSCORED)] if length else []
         ids, logits = row
         if noise is None:
             scored = list(zip(logits, ids, strict=True))
@@ -118,16 +119,19 @@ class Retrieval:
             scored.sort(reverse=True)
         best, candidate = scored[0]
         second = scored[1][0] if len(scored) > 1 else best - GAP_EDGES[-1]
-        missed = _NOTHING if literal < 0 else _DIFFERS
+        missed = LITERAL_NONE if literal < 0 else LITERAL_DIFFERS
         listed = candidate == literal
         offered = [
-            (candidate, (base + (_AGREES if listed else missed)) * N_GAP + bisect_right(GAP_EDGES, best - second))
+            (
+                candidate,
+                (base + (LITERAL_AGREES if listed else missed)) * N_GAP + bisect_right(GAP_EDGES, best - second),
+            )
         ]
         for score, candidate in scored[1 : self._branch]:
             state = missed
             if candidate == literal:
-                state, listed = _AGREES, True
+                state, listed = LITERAL_AGREES, True
             offered.append((candidate, (base + state) * N_GAP + bisect_right(GAP_EDGES, score - best)))
         if literal >= 0 and not listed:
-            offered.append((literal, (base + _AGREES) * N_GAP + UNSCORED))
+            offered.append((literal, (base + LITERAL_AGREES) * N_GAP + UNSCORED))
         return offered

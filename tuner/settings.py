@@ -27,6 +27,6 @@ class CalibrationSettings(Document):
     search_seconds: float = 30.0
     patience: int = 24
     """Sampled trials in a row that leave the Pareto front as it is."""
-    bench_prompts: int = 6
+    bench_prompts: int = 5
     """Prompts of the reporting half in the closing benchmark."""
     bench_tokens: int = 128

@@ -19,6 +19,8 @@ from casspec.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from casspec.storage.repository import Repository
+    from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.prompts import Suite
     from casspec.tuner.settings import CalibrationSettings
 
@@ -65,31 +67,57 @@ def command(
     check_device(device)
     apply_threads(threads)
 
-    import casspec
     from casspec.storage import open_repository
-    from casspec.tuner.calibrate import STAGES, Calibrator
-    from casspec.tuner.companions import companions
     from casspec.tuner.suites import load_suite
 
     with open_repository(storage) as repository:
         suite = load_suite(suite_name)
         for note in suite.notes:
             say(note)
-        target = casspec.load_target(model, device=device, dtype=dtype)
         settings = _settings(suite_name, suite, seed, trials, budget)
+        answer = None if force else _answer(repository, model, device, dtype, settings)
+        if answer is not None and (answer[1] is not None or not bench):
+            print_outcome(answer[0], answer[1] if bench else None)
+            return
+
+        import casspec
+        from casspec.known_models import remember
+        from casspec.runtime.fingerprint import model_fingerprint
+        from casspec.tuner.calibrate import STAGES, Calibrator
+        from casspec.tuner.companions import companions
+
+        target = casspec.load_target(model, device=device, dtype=dtype)
         calibrator = Calibrator(repository, companions(storage))
         profile = None if force else calibrator.stored(target, settings)
-        if profile is not None:
-            say(f"calibrated on {profile.created_at[:10]} and answered from the store; --force measures again")
         try:
             with progress((*STAGES, "bench") if bench else STAGES) as stages:
                 if profile is None:
                     profile = calibrator.run(target, suite, settings, stages, force)
+                remember(model, dtype, model_fingerprint(target), profile.dtype)
                 report = calibrator.bench(target, suite, settings, profile, stages) if bench else None
         except KeyboardInterrupt:
             again = "the same command without --force" if force else "the same command"
             raise click.Abort(f"everything measured is stored; {again} goes on from there") from None
     print_outcome(profile, report)
+
+
+def _answer(
+    repository: Repository, model: str, device: str, dtype: str, settings: CalibrationSettings
+) -> tuple[CascadeProfile, BenchReport | None] | None:
+    """Stored profile and newest benchmark of a model whose fingerprint is known, found without loading the model."""
+    from casspec.known_models import recall
+    from casspec.runtime.fingerprint import device_fingerprint
+
+    known = recall(model, dtype)
+    if known is None:
+        return None
+    fingerprint, actual_dtype = known
+    dumped = settings.model_dump(mode="json")
+    profile = repository.finished_profile(fingerprint, device_fingerprint(device), actual_dtype, dumped)
+    if profile is None:
+        return None
+    say(f"calibrated on {profile.created_at[:10]}, answered from the store; --force measures again")
+    return profile, next(iter(repository.bench_reports(profile.profile_id)), None)
 
 
 def _settings(

@@ -1,0 +1,71 @@
+"""Remembers the fingerprints of model directories, so that a calibrated model answers without being loaded.
+
+A fingerprint holds for as long as no file of the directory changes in size or time of change. What is remembered is only
+ever a shortcut: without it, or for a model that is no local directory, the model is loaded and fingerprinted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from casspec import __version__
+from casspec.reference import reference_path
+from casspec.storage.schema import ModelFingerprint
+from casspec.tuner.reference_suite import user_cache_directory
+
+CACHE_FILE = "fingerprints.json"
+MOST_REMEMBERED = 64
+
+
+def recall(model: str, dtype: str) -> tuple[ModelFingerprint, str] | None:
+    """Fingerprint and actual precision of a model that was loaded as `dtype` before; None when that is not known."""
+    key = _key(model, dtype)
+    entry = _read().get(key) if key else None
+    try:
+        return (ModelFingerprint.model_validate(entry["model"]), str(entry["dtype"])) if entry else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype: str) -> None:
+    """Keeps a fingerprint for `recall`; a cache directory that cannot be written is no error."""
+    key = _key(model, dtype)
+    if key is None:
+        return
+    entries = {name: entry for name, entry in _read().items() if name != key}
+    entries[key] = {"model": fingerprint.model_dump(mode="json"), "dtype": actual_dtype}
+    newest = dict(list(entries.items())[-MOST_REMEMBERED:])
+    file = user_cache_directory() / CACHE_FILE
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_suffix(f".{os.getpid()}")
+        fresh.write_text(json.dumps(newest), encoding="utf-8")
+        fresh.replace(file)
+    except OSError:
+        return
+
+
+def _key(model: str, dtype: str) -> str | None:
+    """Hash of the directory's files by name, size and time, with what else decides a fingerprint."""
+    directory = reference_path() if model == "reference" else Path(model).expanduser()
+    if not directory.is_dir():
+        return None
+    files = [
+        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
+        for entry in sorted(directory.iterdir())
+        if entry.is_file()
+    ]
+    content = json.dumps([__version__, model, str(directory.resolve()), dtype, files])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _read() -> dict[str, Any]:
+    try:
+        entries = json.loads((user_cache_directory() / CACHE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return entries if isinstance(entries, dict) else {}

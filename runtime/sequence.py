@@ -38,7 +38,7 @@ class Verified:
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         """Ids and logits of the target's WIDTH best successors after `nodes`: what drafters recycle."""
-        return top_rows(self.logits[nodes])
+        return top_rows(self.logits.index_select(0, torch.tensor(nodes, device=self.logits.device)))
 
 
 def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
@@ -96,7 +96,7 @@ class Sequence:
         if self._noise is not None:
             noise = self._noise.rows(len(self.tokens), max(tree.depths) + 1)
             if n > 1:
-                noise = noise[torch.tensor(tree.depths, device=noise.device)]
+                noise = noise.index_select(0, torch.tensor(tree.depths, device=noise.device))
         return Verified(self.sampling.tokens(logits, noise).tolist(), logits)
 
     def draft(self, plan: Plan, tree: CandidateTree, node: int) -> Tensor:

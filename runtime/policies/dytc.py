@@ -159,6 +159,8 @@ class DyTC:
             acceptance = float(spec.parameters.get("acceptance", 0.5))
             table = AcceptanceTable(spec.name, self_prior_means(acceptance), prior)
             drafters.append(SelfDrafter(plan, table, acceptance))
+        if profile and ingredients.mode in profile.predicted_speedup:
+            parameters = {"start_speedup": profile.predicted_speedup[ingredients.mode], **parameters}
         return cls(target.full_plan, predictor.forward_ms, drafters, ingredients.matrix, prior, **parameters)
 
     def begin(self, sequence: Sequence) -> None:

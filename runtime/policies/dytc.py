@@ -155,7 +155,9 @@ class DyTC:
             next((entry for entry in profile.acceptance if entry.mode == ingredients.mode), None) if profile else None
         )
         drafters = []
-        for plan, spec in ingredients.plans():
+        # A profile may keep a plan for the method `layer-sparse` although no cascade with it pays.
+        plans = ingredients.plans() if profile and profile.decision == "cascade" else []
+        for plan, spec in plans:
             acceptance = float(spec.parameters.get("acceptance", 0.5))
             table = AcceptanceTable(spec.name, self_prior_means(acceptance), prior)
             drafters.append(SelfDrafter(plan, table, acceptance))

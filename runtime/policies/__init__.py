@@ -16,6 +16,7 @@ from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
+from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, SkipSet
@@ -83,6 +84,10 @@ METHODS: dict[str, Method] = {
 }
 
 
+TREE_SIZES = {"max_nodes", "n_nodes"}
+"""Parameters that bound how many nodes of a tree a method drafts."""
+
+
 def build_policy(
     method: str,
     target: TargetModel,
@@ -93,16 +98,23 @@ def build_policy(
 ) -> Policy:
     """A policy by method id; `parameters` None means the profile's tuned ones.
 
-    Raises UnsupportedOption for an unknown method or parameter.
+    Raises UnsupportedOption for an unknown method or parameter, or a tree larger than a step can verify.
     """
     entry = METHODS.get(method)
     if entry is None:
         raise UnsupportedOption(f"unknown method '{method}'; methods: {', '.join(METHODS)}")
     if parameters is None:
         parameters = profile.settings(method) if profile else {}
-    known = set(inspect.signature(entry.policy).parameters)
+    # What a policy is built from has no plain default: plans, tables, matrices.
+    signature = inspect.signature(entry.policy).parameters.values()
+    known = {parameter.name for parameter in signature if isinstance(parameter.default, int | float | str)}
     unknown = sorted(set(parameters) - known)
     if unknown:
         raise UnsupportedOption(f"method '{method}' has no parameter {', '.join(unknown)}")
+    for name in TREE_SIZES & parameters.keys():
+        if not 1 <= parameters[name] < MAX_TREE_NODES:
+            raise UnsupportedOption(
+                f"method '{method}' drafts trees of 1 to {MAX_TREE_NODES - 1} nodes, not {name}={parameters[name]}"
+            )
     start = RecyclingMatrix.from_bytes(matrix, target.vocab_size) if matrix else None
     return entry.build(Ingredients(target, profile, mode, start), **parameters)

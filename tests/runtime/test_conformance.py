@@ -293,8 +293,28 @@ def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str,
     assert "\n" not in str(refusal.value)
 
 
-def test_unknown_methods_and_parameters_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedOption, match=r"'magic'.*autoregressive, .*dytc"):
-        Decoder(target_of(), method="magic")
-    with pytest.raises(UnsupportedOption, match="'prompt-lookup' has no parameter n_nodes"):
-        Decoder(target_of(), method="prompt-lookup", parameters={"n_nodes": 3})
+@pytest.mark.parametrize(
+    ("method", "parameters", "named"),
+    [
+        ("magic", None, r"'magic'.*autoregressive, .*dytc"),
+        ("prompt-lookup", {"n_nodes": 3}, "'prompt-lookup' has no parameter n_nodes"),
+        ("autoregressive", {"n_tokens": 3}, "has no parameter n_tokens"),
+        ("dytc", {"matrix": None}, "has no parameter matrix"),  # an ingredient, not a setting
+        ("layer-sparse", {"plan": None}, "has no parameter plan"),
+        ("dytc", {"max_nodes": 0}, "max_nodes=0"),
+        ("token-recycling", {"n_nodes": 500}, "n_nodes=500"),
+    ],
+)
+def test_unknown_methods_and_parameters_are_refused_by_name(
+    method: str, parameters: dict[str, Any] | None, named: str
+) -> None:
+    with pytest.raises(UnsupportedOption, match=named) as refusal:
+        Decoder(target_of(), method=method, parameters=parameters)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_largest_tree_fits_at_the_end_of_the_context() -> None:
+    prompt = repetitive_prompt(CONTEXT - 6)
+    for method, parameters in (("token-recycling", {"n_nodes": 127}), ("dytc", {"max_nodes": 127, "min_mass": 0.0})):
+        generation = Decoder(target_of(), None, method, parameters).generate(prompt, 50)
+        assert generation.token_ids == reference("llama", tuple(prompt), 6)

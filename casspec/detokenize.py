@@ -26,6 +26,8 @@ class TextStream:
 
     def __init__(self, tokenizer: Any, prompt: list[int]) -> None:
         self._tokenizer = tokenizer
+        self._tokens: list[int] = []
+        self._shown = 0
         self._start_over(prompt)
 
     def push(self, tokens: list[int]) -> str:

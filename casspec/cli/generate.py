@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -88,8 +88,8 @@ def command(
     target = casspec.load_target(model, device=device, dtype=dtype)
     prompt_ids = _encode(target, text)
     decoder = casspec.Decoder(target, _profile(profile, target, storage), method)
-    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
-    generation = _stream(decoder, prompt_ids, max_new_tokens=max_new_tokens, **sampling)
+    request: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    generation = _stream(decoder, prompt_ids, max_new_tokens=max_new_tokens, **request)
     if stats:
         _print_statistics(generation.statistics, method)
 
@@ -97,9 +97,12 @@ def command(
 def _prompt(prompt: str | None, file: IO[str] | None) -> str:
     if (prompt is None) == (file is None):
         raise click.UsageError("give either a PROMPT, - for standard input, or --file FILE")
-    source = file or (click.get_text_stream("stdin", encoding="utf-8") if prompt == "-" else None)
+    if prompt == "-":
+        file = click.get_text_stream("stdin", encoding="utf-8")
+    if file is None:
+        return prompt or ""
     try:
-        return prompt or "" if source is None else source.read()
+        return file.read()
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the prompt is no UTF-8 text ({error.reason} at byte {error.start})") from None
 
@@ -131,7 +134,7 @@ def _profile(selection: str, target: TargetModel, storage: str | None) -> Loaded
         return None
 
 
-def _stream(decoder: Decoder, prompt_ids: list[int], **request: float | int | None) -> Generation:
+def _stream(decoder: Decoder, prompt_ids: list[int], **request: Any) -> Generation:
     from casspec.detokenize import TextStream
 
     stream = TextStream(decoder.target.tokenizer, prompt_ids)

@@ -104,7 +104,7 @@ def build_policy(
     if entry is None:
         raise UnsupportedOption(f"unknown method '{method}'; methods: {', '.join(METHODS)}")
     if parameters is None:
-        parameters = profile.settings(method) if profile else {}
+        parameters = dict[str, Any](profile.settings(method)) if profile else {}
     # What a policy is built from has no plain default: plans, tables, matrices.
     signature = inspect.signature(entry.policy).parameters.values()
     known = {parameter.name for parameter in signature if isinstance(parameter.default, int | float | str)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -97,12 +98,10 @@ def command(
 def _prompt(prompt: str | None, file: IO[str] | None) -> str:
     if (prompt is None) == (file is None):
         raise click.UsageError("give either a PROMPT, - for standard input, or --file FILE")
-    if prompt == "-":
-        file = click.get_text_stream("stdin", encoding="utf-8")
-    if file is None:
-        return prompt or ""
     try:
-        return file.read()
+        if file is not None:
+            return file.read()
+        return sys.stdin.buffer.read().decode("utf-8") if prompt == "-" else str(prompt)
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the prompt is no UTF-8 text ({error.reason} at byte {error.start})") from None
 

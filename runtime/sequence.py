@@ -43,7 +43,7 @@ class Verified:
 
 def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
     """Ids and logits of the WIDTH largest entries of each row of logits [rows, vocab], largest first."""
-    values, ids = logits.float().topk(min(WIDTH, logits.shape[-1]), dim=-1)
+    values, ids = logits.topk(min(WIDTH, logits.shape[-1]), dim=-1)
     return ids.tolist(), values.tolist()
 
 
@@ -73,7 +73,8 @@ class Sequence:
         self._noise = noise
         self._clock = clock
         self._owner: dict[int, str] = {}
-        self._mask = torch.empty(_PREFILL_CHUNK, cache.capacity, dtype=target.dtype, device=target.device)
+        self._shown = torch.zeros((), dtype=target.dtype, device=target.device)
+        self._hidden = torch.full((), -torch.inf, dtype=target.dtype, device=target.device)
         self._prefill(prompt[:-1], keep_top)
 
     @property
@@ -94,9 +95,10 @@ class Sequence:
         logits = logits[:n]
         noise = None
         if self._noise is not None:
+            # The token after a node at position p is emitted position p + 1; the root stands at `committed`.
             noise = self._noise.rows(len(self.tokens), max(tree.depths) + 1)
             if n > 1:
-                noise = noise.index_select(0, torch.tensor(tree.depths, device=noise.device))
+                noise = noise.index_select(0, inputs.positions[0, :n] - self.committed)
         return Verified(self.sampling.tokens(logits, noise).tolist(), logits)
 
     def draft(self, plan: Plan, tree: CandidateTree, node: int) -> Tensor:
@@ -154,17 +156,16 @@ class Sequence:
     ) -> ForwardInput:
         """Padded tensors. `visibility` [queries, columns] says which slots from `first_slot` on each query sees; all before are seen."""
         n, columns = visibility.shape
-        size = bucket(n)
-        padding = [0] * (size - n)
-        device = self._target.device
-        packed = torch.tensor(
-            [tokens + padding, positions + padding, slots + [self._cache.scratch_slot] * (size - n)], device=device
-        )
+        size, device = bucket(n), self._target.device
         length = -(-(first_slot + columns) // CONTEXT_STEP) * CONTEXT_STEP
-        mask = self._mask[:size, :length]
-        mask[:, first_slot:] = -torch.inf
-        mask[:, : first_slot + 1] = (
-            0  # the first column is the root (or the chunk's first token): padding rows see it too
+        # Built with numpy: each small tensor operation costs several times as much.
+        scratch, padding = self._cache.scratch_slot, [0] * (size - n)
+        packed = np.array((tokens + padding, positions + padding, slots + [scratch] * (size - n)), np.int64)
+        seen = np.zeros((1, 1, size, length), bool)
+        seen[..., : first_slot + 1] = (
+            True  # the first column is the root (or the chunk's first token): padding rows see it too
         )
-        mask[:n, first_slot : first_slot + columns].masked_fill_(torch.from_numpy(visibility).to(device), 0)
-        return ForwardInput(packed[0:1], packed[1:2], packed[2], mask[None, None], length)
+        seen[0, 0, :n, first_slot : first_slot + columns] = visibility
+        token_ids, places, rows = torch.from_numpy(packed).to(device).split(1)
+        mask = torch.where(torch.from_numpy(seen).to(device), self._shown, self._hidden)
+        return ForwardInput(token_ids, places, rows[0], mask, length)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -22,18 +21,9 @@ class ForwardClock:
         self._total_ms: dict[str, float] = defaultdict(float)
         self._pending: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
 
-    @contextmanager
-    def measure(self, kind: str) -> Iterator[None]:
-        if self._cuda:
-            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            start.record()
-            yield
-            end.record()
-            self._pending.append((kind, start, end))
-        else:
-            begin = time.perf_counter()
-            yield
-            self._total_ms[kind] += (time.perf_counter() - begin) * 1e3
+    def measure(self, kind: str) -> AbstractContextManager[None]:
+        """Times the body of a `with` as a forward of this kind."""
+        return _DeviceSpan(self._pending, kind) if self._cuda else _HostSpan(self._total_ms, kind)
 
     def total_ms(self, kind: str) -> float:
         """Milliseconds spent in forwards of this kind so far; waits for the device on CUDA."""
@@ -43,3 +33,29 @@ class ForwardClock:
                 self._total_ms[name] += start.elapsed_time(end)
             self._pending.clear()
         return self._total_ms[kind]
+
+
+class _HostSpan(AbstractContextManager[None]):
+    __slots__ = ("_begin", "_kind", "_total_ms")
+
+    def __init__(self, total_ms: dict[str, float], kind: str) -> None:
+        self._total_ms, self._kind = total_ms, kind
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter()
+
+    def __exit__(self, *error: object) -> None:
+        self._total_ms[self._kind] += (time.perf_counter() - self._begin) * 1e3
+
+
+class _DeviceSpan(AbstractContextManager[None]):
+    def __init__(self, pending: list[tuple[str, torch.cuda.Event, torch.cuda.Event]], kind: str) -> None:
+        self._pending, self._kind = pending, kind
+        self._start, self._end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+
+    def __enter__(self) -> None:
+        self._start.record()
+
+    def __exit__(self, *error: object) -> None:
+        self._end.record()
+        self._pending.append((self._kind, self._start, self._end))

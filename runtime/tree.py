@@ -26,7 +26,7 @@ class CandidateTree:
         self.drafters = [""]
         self.probabilities = [1.0]
         self._children: list[dict[int, int]] = [{}]
-        self._ancestry = [1]
+        self._ancestry = [b"\1"]  # per node, one byte a column up to itself: 1 where an ancestor or itself stands
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -47,7 +47,7 @@ class CandidateTree:
         self.drafters.append(drafter)
         self.probabilities.append(probability)
         self._children.append({})
-        self._ancestry.append(self._ancestry[parent] | 1 << node)
+        self._ancestry.append(self._ancestry[parent].ljust(node, b"\0") + b"\1")
         return node
 
     def child(self, node: int, token: int) -> int | None:
@@ -71,11 +71,9 @@ class CandidateTree:
     def visibility(self, nodes: list[int] | None = None) -> np.ndarray:
         """Ancestor-or-self matrix: bool [queries, len(self)], row i for `nodes[i]` (all nodes by default)."""
         width = len(self.tokens)
-        n_bytes = (width + 7) // 8
         ancestry = self._ancestry if nodes is None else [self._ancestry[node] for node in nodes]
-        packed = b"".join([bits.to_bytes(n_bytes, "little") for bits in ancestry])
-        bits = np.frombuffer(packed, np.uint8).reshape(len(ancestry), n_bytes)
-        return np.unpackbits(bits, axis=1, count=width, bitorder="little").view(bool)
+        rows = b"".join([row.ljust(width, b"\0") for row in ancestry])
+        return np.frombuffer(rows, bool).reshape(len(ancestry), width)
 
     def truncate(self, n_nodes: int) -> None:
         """Drops all but the first `n_nodes` nodes; parents precede children, so what is left is a tree."""

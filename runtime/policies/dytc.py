@@ -28,7 +28,7 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.target import QUERY_BUCKETS
+from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 
@@ -143,6 +143,7 @@ class DyTC:
         self._optimism = optimism
         self._rate_decay = rate_decay
         self._start_speedup = start_speedup
+        self._verify_ms_at: tuple[int, list[float]] = (-1, [])
         self._offered: dict[int, list[tuple[int, int]]] = {}
         self._drafted: list[tuple[SelfDrafter, int, int, int]] = []
 
@@ -186,7 +187,7 @@ class DyTC:
         growth = Growth(
             tree=tree,
             max_depth=min(max_depth, self._max_depth),
-            costs=[rate * self._forward_ms(self._target_plan, size, context) for size in self._buckets],
+            costs=[rate * cost for cost in self._verify_ms(context)],
             noise=sequence.noise_rows(self._max_depth),
             inverse_temperature=1.0 / (sequence.sampling.temperature or 1.0),
             suffixes=[tuple(tokens[-self._retrieval.max_ngram :])],
@@ -220,6 +221,14 @@ class DyTC:
         self._rate_tokens = self._rate_tokens * decay + len(emitted)
         self._rate_ms = self._rate_ms * decay + cost
         self._usual_gain = self._usual_gain * decay + (len(emitted) - 1) * (1 - decay)
+
+    def _verify_ms(self, context: int) -> list[float]:
+        """C_verify of each bucket; looked up anew when the context enters another step."""
+        step = context // CONTEXT_STEP
+        if step != self._verify_ms_at[0]:
+            costs = [self._forward_ms(self._target_plan, size, context) for size in self._buckets]
+            self._verify_ms_at = step, costs
+        return self._verify_ms_at[1]
 
     # ---------------------------------------------------------------------------------------------------- retrieval
 

@@ -73,6 +73,9 @@ class Sequence:
         self._noise = noise
         self._clock = clock
         self._owner: dict[int, str] = {}
+        self._on_host = target.device.type == "cpu"
+        self._root_row = torch.full((1, 1, 1, cache.capacity), -torch.inf, dtype=target.dtype, device=target.device)
+        self._root_seen = 0
         self._shown = torch.zeros((), dtype=target.dtype, device=target.device)
         self._hidden = torch.full((), -torch.inf, dtype=target.dtype, device=target.device)
         self._prefill(prompt[:-1], keep_top)
@@ -156,16 +159,27 @@ class Sequence:
     ) -> ForwardInput:
         """Padded tensors. `visibility` [queries, columns] says which slots from `first_slot` on each query sees; all before are seen."""
         n, columns = visibility.shape
-        size, device = bucket(n), self._target.device
+        size = bucket(n)
         length = -(-(first_slot + columns) // CONTEXT_STEP) * CONTEXT_STEP
         # Built with numpy: each small tensor operation costs several times as much.
         scratch, padding = self._cache.scratch_slot, [0] * (size - n)
         packed = np.array((tokens + padding, positions + padding, slots + [scratch] * (size - n)), np.int64)
-        seen = np.zeros((1, 1, size, length), bool)
-        seen[..., : first_slot + 1] = (
-            True  # the first column is the root (or the chunk's first token): padding rows see it too
-        )
-        seen[0, 0, :n, first_slot : first_slot + columns] = visibility
-        token_ids, places, rows = torch.from_numpy(packed).to(device).split(1)
-        mask = torch.where(torch.from_numpy(seen).to(device), self._shown, self._hidden)
+        token_ids, places, rows = self._to_device(packed).split(1)
+        if columns == 1:
+            mask = self._root_mask(first_slot, length)
+        else:
+            seen = np.zeros((1, 1, size, length), bool)
+            seen[..., : first_slot + 1] = True  # the root, or the chunk's first token: padding rows see it too
+            seen[0, 0, :n, first_slot : first_slot + columns] = visibility
+            mask = torch.where(self._to_device(seen), self._shown, self._hidden)
         return ForwardInput(token_ids, places, rows[0], mask, length)
+
+    def _root_mask(self, root: int, length: int) -> Tensor:
+        """Mask of a lone root [1, 1, 1, length]: one row for the whole sequence, opened further as the text grows."""
+        self._root_row[..., self._root_seen : root + 1] = 0
+        self._root_seen = root + 1
+        return self._root_row[..., :length]
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        return tensor if self._on_host else tensor.to(self._target.device)

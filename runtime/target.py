@@ -128,11 +128,14 @@ class TargetModel:
     @torch.inference_mode()
     def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
         """Runs the sub-layers of `plan`, writes their cache rows, returns logits [batch * queries, vocab] in the model's dtype."""
-        return F.linear(self.hidden(inputs, cache, plan), self.head)
+        return F.linear(self._hidden(inputs, cache, plan), self.head)
 
     @torch.inference_mode()
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
         """As `forward`, without the head: final-norm hidden states [batch * queries, hidden]."""
+        return self._hidden(inputs, cache, plan)
+
+    def _hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
         batch, queries = inputs.token_ids.shape
         n_rows = batch * queries
         heads, kv_heads, head_dim = self.n_heads, self.n_kv_heads, self.head_dim
@@ -151,23 +154,23 @@ class TargetModel:
         for index, attend, feed in plan.steps:
             layer = self.layers[index]
             if attend:
-                qkv = F.linear(F.rms_norm(x, width, layer.attention_norm, epsilon), layer.qkv, layer.qkv_bias)
-                qkv = qkv.view(n_rows, rotated + kv_heads, head_dim)
-                qk = qkv[:, :rotated]
+                qkv = F.linear(torch.rms_norm(x, width, layer.attention_norm, epsilon), layer.qkv, layer.qkv_bias)
+                qk, value = qkv.view(n_rows, rotated + kv_heads, head_dim).split((rotated, kv_heads), 1)
                 if layer.q_norm is not None:
+                    query, key = qk.split((heads, kv_heads), 1)
                     qk = torch.cat(
                         (
-                            F.rms_norm(qk[:, :heads], (head_dim,), layer.q_norm, epsilon),
-                            F.rms_norm(qk[:, heads:], (head_dim,), layer.k_norm, epsilon),
+                            torch.rms_norm(query, (head_dim,), layer.q_norm, epsilon),
+                            torch.rms_norm(key, (head_dim,), layer.k_norm, epsilon),
                         ),
                         dim=1,
                     )
                 # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
-                qk = torch.addcmul(qk * cos, qk.roll(half, -1), sin)
+                query, key = (qk * cos).addcmul_(qk.roll(half, -1), sin).split((heads, kv_heads), 1)
                 keys, values = cache.rows(index)
-                keys.index_copy_(0, rows, qk[:, heads:])
-                values.index_copy_(0, rows, qkv[:, rotated:])
-                query = qk[:, :heads].view(batch, queries, heads, head_dim)
+                keys.index_copy_(0, rows, key)
+                values.index_copy_(0, rows, value)
+                query = query.view(batch, queries, heads, head_dim)
                 if groups > 1:
                     # Queries of a group become more query rows of one key head: keys and values are never repeated.
                     query = (
@@ -184,12 +187,12 @@ class TargetModel:
                     mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask).transpose(1, 2)
                     if lonely:
                         mixed = mixed[:, :1]
-                x = x + F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
+                x = F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias).add_(x)
             if feed:
-                gate_up = F.linear(F.rms_norm(x, width, layer.mlp_norm, epsilon), layer.gate_up, layer.gate_up_bias)
+                gate_up = F.linear(torch.rms_norm(x, width, layer.mlp_norm, epsilon), layer.gate_up, layer.gate_up_bias)
                 gate, up = gate_up.chunk(2, dim=-1)
-                x = x + F.linear(activation(gate) * up, layer.down, layer.down_bias)
-        return F.rms_norm(x, width, self.final_norm, epsilon)
+                x = F.linear(activation(gate).mul_(up), layer.down, layer.down_bias).add_(x)
+        return torch.rms_norm(x, width, self.final_norm, epsilon)
 
     def _rotary_tables(self, rotary: Any) -> tuple[Tensor, Tensor]:
         """cos and signed sin for every position, each [context, 1, head_dim] in the model's dtype, from the library's frequencies."""

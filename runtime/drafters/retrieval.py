@@ -83,15 +83,17 @@ class Retrieval:
                 length += 1
         return position, length
 
-    def child_match(self, parent: Match, token: int, suffix: tuple[int, ...]) -> tuple[Match, bool]:
-        """The match at a child whose path ends with `suffix`, and whether `token` is what followed at the parent's match."""
+    def continues(self, match: Match, token: int) -> bool:
+        """Whether `token` is what followed at the match."""
+        position, length = match
+        return length > 0 and self._lookup.text[position] == token
+
+    def child_match(self, parent: Match, token: int, suffix: tuple[int, ...]) -> Match:
+        """The match at the child `token` of a leaf that matched at `parent`; its path ends with `suffix`."""
         position, length = parent
-        text = self._lookup.text
-        if length and text[position] == token:
-            if position + 1 < len(text):
-                return (position + 1, length + 1), True
-            return self._lookup.match(suffix), True
-        return self._lookup.match(suffix), False
+        if self.continues(parent, token) and position + 1 < len(self._lookup.text):
+            return position + 1, length + 1
+        return self._lookup.match(suffix)
 
     def offer(
         self, token: int, match: Match, noise: np.ndarray | None, inverse_temperature: float

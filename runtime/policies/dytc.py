@@ -85,8 +85,9 @@ class Growth:
     noise: np.ndarray | None
     inverse_temperature: float
     suffixes: list[tuple[int, ...]]
-    """Per node, the last tokens of its path."""
+    """Per node, the last tokens of its path; () until it is expanded."""
     matches: list[Match]
+    """Per node, where its suffix occurred before; unknown until it is expanded."""
     masses: list[float] = field(default_factory=lambda: [1.0])
     heap: list[tuple[float, int, int]] = field(default_factory=list)
     """(-probability, parent, token): candidates offered and not yet taken."""
@@ -244,13 +245,12 @@ class DyTC:
                     break
                 place += 1
             negative, parent, token = heapq.heappop(heap)
-            suffix = (*growth.suffixes[parent], token)[-self._retrieval.max_ngram :]
-            match, literal = self._retrieval.child_match(growth.matches[parent], token, suffix)
+            literal = self._retrieval.continues(growth.matches[parent], token)
             node = tree.add(parent, token, PromptLookup.name if literal else TokenRecycling.name, -negative)
             if node < len(growth.suffixes):
                 continue  # a self-drafter proposed it first
-            growth.suffixes.append(suffix)
-            growth.matches.append(match)
+            growth.suffixes.append(())
+            growth.matches.append((0, 0))
             growth.masses.append(-negative)
             growth.gain -= negative
             self._expand(growth, node)
@@ -275,6 +275,7 @@ class DyTC:
         depth = growth.tree.depths[node]
         if depth >= growth.max_depth or growth.masses[node] < EXPAND_FACTOR * self._min_mass:
             return
+        self._locate(growth, node)
         noise = None if growth.noise is None else growth.noise[depth]
         offered = self._retrieval.offer(
             growth.suffixes[node][-1], growth.matches[node], noise, growth.inverse_temperature
@@ -285,6 +286,16 @@ class DyTC:
             probability = mass * estimate[cell]
             if probability > floor:
                 heapq.heappush(heap, (-probability, node, token))
+
+    def _locate(self, growth: Growth, node: int) -> None:
+        """Finds out what a node's path ends with and where that occurred before."""
+        if growth.suffixes[node]:
+            return
+        parent, token = growth.tree.parents[node], growth.tree.tokens[node]
+        self._locate(growth, parent)
+        suffix = (*growth.suffixes[parent], token)[-self._retrieval.max_ngram :]
+        growth.suffixes[node] = suffix
+        growth.matches[node] = self._retrieval.child_match(growth.matches[parent], token, suffix)
 
     # ------------------------------------------------------------------------------------------------- self-drafting
 
@@ -327,12 +338,10 @@ class DyTC:
             cell = confidence_bucket(best - second)
             self._drafted.append((drafter, node, token, cell))
             mass = growth.masses[node] * drafter.table.estimate[cell]
-            parent, node = node, tree.add(node, token, drafter.plan.name, mass)
+            node = tree.add(node, token, drafter.plan.name, mass)
             if node == len(growth.masses):
-                suffix = (*growth.suffixes[parent], token)[-self._retrieval.max_ngram :]
-                match, _ = self._retrieval.child_match(growth.matches[parent], token, suffix)
-                growth.suffixes.append(suffix)
-                growth.matches.append(match)
+                growth.suffixes.append(())
+                growth.matches.append((0, 0))
                 growth.masses.append(mass)
                 growth.gain += mass
                 self._expand(growth, node)

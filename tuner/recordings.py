@@ -30,8 +30,7 @@ text.
 
 
 def prompt_seed(seed: int, prompt_id: str) -> int:
-    """Seed of the noise for one prompt, 63 bits: prompts of one run are independent, repeats of one prompt are equal.
-    """
+    """Seed of the noise for one prompt, 63 bits: prompts of one run are independent, repeats of one prompt are equal."""
     digest = hashlib.sha256(f"{seed}:{prompt_id}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 

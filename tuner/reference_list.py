@@ -160,7 +160,8 @@ def _cut_text(cut: Cut) -> str:
 
 def _free_half(cut: Cut, placed: list[SuiteEntry], others: list[SuiteEntry], prompts_per_task: int) -> Half | None:
     """The emptier half that can take the cut, which shares text neither with the other half nor within its task."""
-    sizes = {half: sum(entry.half == half for entry in placed) for half in ("tuning", "reporting")}
+    halves: tuple[Half, ...] = ("tuning", "reporting")
+    sizes = {half: sum(entry.half == half for entry in placed) for half in halves}
     for half in sorted(sizes, key=lambda name: sizes[name]):
         if sizes[half] >= prompts_per_task // 2:
             continue

@@ -7,6 +7,7 @@ lost, goes on without evaluating a plan twice. Seeds are evaluated first and add
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
 
-REPEATS_BEFORE_STOP = 20
-"""Proposals in a row that were evaluated before: the sampler has settled."""
+LONGEST_WALK = 100
+"""Switches turned, one after the other, in search of a plan not yet evaluated."""
 
 SENSITIVITY = "sensitivity"
 
@@ -74,6 +75,7 @@ class DrafterSearch:
         self._watch = watch
         self._study = open_study(study_url, study_name, seed + len(self._candidates))
         self._distributions = _distributions(n_layers)
+        self._random = random.Random(seed + len(self._candidates))
         self._reconcile()
 
     def run(self) -> list[DrafterCandidate]:
@@ -98,21 +100,37 @@ class DrafterSearch:
     def _run_sampler(self) -> None:
         import optuna
 
-        idle = repeats = 0
-        while not self._spent() and idle < self._budget.patience and repeats < REPEATS_BEFORE_STOP:
+        idle = 0
+        while not self._spent() and idle < self._budget.patience:
             trial = self._study.ask(self._distributions)
             skip = skip_of(trial.params)
-            candidate = self._candidates.get(skip)
-            repeats = repeats + 1 if candidate else 0
-            if candidate is None:
-                front = pareto_front(self._candidates.values())
+            front = pareto_front(self._candidates.values())
+            if skip in self._candidates:
+                # Told again, one result would count twice. The sampler has settled there: look beside it.
+                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+                beside = self._beside(trial.params)
+                if beside is None:
+                    return
+                self._study.add_trial(_finished_trial(self._evaluate(beside, "beside"), self._n_layers))
+            else:
                 try:
                     candidate = self._evaluate(skip, "tpe")
                 except BaseException:
                     self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
                     raise
-                idle = idle + 1 if pareto_front(self._candidates.values()) == front else 0
-            self._study.tell(trial, [candidate.acceptance, candidate.cost])
+                self._study.tell(trial, [candidate.acceptance, candidate.cost])
+            idle = idle + 1 if pareto_front(self._candidates.values()) == front else 0
+
+    def _beside(self, proposed: dict[str, bool]) -> SkipSet | None:
+        """A plan not yet evaluated, by a random walk over single switches; None when there seems to be none left."""
+        walk = dict(proposed)
+        for _ in range(LONGEST_WALK):
+            name = self._random.choice(list(walk))
+            walk[name] = not walk[name]
+            skip = skip_of(walk)
+            if skip not in self._candidates:
+                return skip
+        return None
 
     def _evaluate(self, skip: SkipSet, source: str) -> DrafterCandidate:
         ranked = source == SENSITIVITY  # compared with each other: all over the same recordings
@@ -140,20 +158,21 @@ class DrafterSearch:
         return len(self._candidates) >= self._budget.trials or seconds >= share * self._budget.seconds
 
     def _reconcile(self) -> None:
-        """Ends trials that a killed run left open and adds the candidates the study was never told of."""
+        """Ends trials that a killed run left open, so that each candidate stands in the study exactly once."""
         import optuna
 
-        told = set()
-        for trial in self._study.get_trials(deepcopy=False):
-            candidate = self._candidates.get(skip_of(trial.params)) if trial.params else None
-            if trial.state == optuna.trial.TrialState.RUNNING:
-                if candidate is None or len(trial.params) < len(self._distributions):
-                    self._study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-                    continue
-                self._study.tell(trial.number, [candidate.acceptance, candidate.cost])
-            elif trial.state != optuna.trial.TrialState.COMPLETE:
+        state = optuna.trial.TrialState
+        trials = self._study.get_trials(deepcopy=False)
+        told = {skip_of(trial.params) for trial in trials if trial.state == state.COMPLETE}
+        for trial in trials:
+            if trial.state != state.RUNNING:
                 continue
-            if candidate is not None:
+            proposed = len(trial.params) == len(self._distributions)  # else it was killed while asking
+            candidate = self._candidates.get(skip_of(trial.params)) if proposed else None
+            if candidate is None or candidate.skip in told:
+                self._study.tell(trial.number, state=state.FAIL)
+            else:
+                self._study.tell(trial.number, [candidate.acceptance, candidate.cost])
                 told.add(candidate.skip)
         for skip, candidate in self._candidates.items():
             if skip not in told:

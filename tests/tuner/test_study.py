@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,14 @@ def search(tmp_path: Path) -> Search:
     return Search(tmp_path)
 
 
-def completed_plans(url: str, name: str) -> list[SkipSet]:
+def assert_told_once(url: str, name: str, plans: Iterable[SkipSet]) -> None:
+    """The study holds one finished trial a plan, no more, and none left open."""
     import optuna
 
     study = optuna.load_study(study_name=name, storage=url)
-    states = {trial.state.name for trial in study.trials}
-    assert states <= {"COMPLETE", "FAIL"}, "a trial was left open"
-    return [skip_of(trial.params) for trial in study.trials if trial.state.name == "COMPLETE"]
+    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "FAIL"}, "a trial was left open"
+    completed = [skip_of(trial.params) for trial in study.trials if trial.state.name == "COMPLETE"]
+    assert sorted(completed, key=repr) == sorted(plans, key=repr)
 
 
 # --------------------------------------------------------------------------------------------------------------- space
@@ -112,7 +114,7 @@ def test_seeds_come_in_order_of_their_worth(search) -> None:
     evaluator = SyntheticEvaluator()
     found = search.make(evaluator, imported=[("mine", SkipSet(attention=(4,), mlp=(4,)))]).run()
     sources = list(dict.fromkeys(candidate.source for candidate in found))
-    assert sources == ["uniform", "import:mine", "sensitivity", "prefix", "tpe"]
+    assert sources[:5] == ["uniform", "import:mine", "sensitivity", "prefix", "tpe"]
     first_prefix = next(candidate for candidate in found if candidate.source == "prefix")
     # loss over time saved: mlp 4 .10/.1, mlp 3 .12/.1, attention 1 .03/.05, attention 2 .06/.05 ...
     assert first_prefix.skip == SkipSet(attention=(1,), mlp=(4,))
@@ -137,7 +139,41 @@ def test_an_interrupted_search_resumes_without_evaluating_anything_twice(search,
     found = search.make(evaluator).run()
     assert len(found) == len(search.stored) == TRIALS
     assert len(evaluator.evaluated) == len(set(evaluator.evaluated)) == TRIALS
-    assert set(completed_plans(search.url, "s")) == set(search.stored)
+    assert_told_once(search.url, "s", search.stored)
+
+
+@pytest.mark.parametrize("dies_before", ["ask", "tell", "add_trial"])
+def test_a_search_that_dies_beside_its_study_counts_no_trial_twice(search, monkeypatch, dies_before) -> None:
+    import optuna
+
+    for after in (1, 3):
+        calls = []
+        original = getattr(optuna.Study, dies_before)
+
+        def dying(self, *arguments, calls=calls, after=after, original=original, **options):
+            calls.append(1)
+            if len(calls) == after:
+                raise KeyboardInterrupt
+            return original(self, *arguments, **options)
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(optuna.Study, dies_before, dying)
+            search.make(SyntheticEvaluator()).run()
+    assert len(search.make(SyntheticEvaluator()).run()) == TRIALS
+    assert_told_once(search.url, "s", search.stored)
+
+
+def test_a_plan_proposed_again_is_told_once(tmp_path) -> None:
+    known: dict[SkipSet, DrafterCandidate] = {}
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    budget = SearchBudget(trials=100, seconds=1e9, patience=10**6)
+    for _ in range(2):  # three layers have one inner layer: two switches, four plans
+        search = DrafterSearch(
+            SyntheticEvaluator(), 3, budget, known.values(), lambda c: known.setdefault(c.skip, c), url, "s"
+        )
+        search.run()
+    assert 3 <= len(known) <= 4
+    assert_told_once(url, "s", known)
 
 
 def test_a_lost_study_is_rebuilt_from_the_candidates(search, tmp_path) -> None:
@@ -146,7 +182,7 @@ def test_a_lost_study_is_rebuilt_from_the_candidates(search, tmp_path) -> None:
     evaluator = SyntheticEvaluator()
     search.make(evaluator, trials=TRIALS + 2).run()
     assert len(evaluator.evaluated) == 2
-    assert set(completed_plans(search.url, "s")) == set(search.stored)
+    assert_told_once(search.url, "s", search.stored)
 
 
 def test_a_killed_search_resumes_with_exact_rows(tmp_path) -> None:
@@ -169,7 +205,7 @@ def test_a_killed_search_resumes_with_exact_rows(tmp_path) -> None:
         after = repository.candidates(calibration.calibration_id)
     assert len(after) == len({candidate.skip for candidate in after}) == 40
     assert after[: len(before)] == before
-    assert set(completed_plans(url, calibration.calibration_id)) == {candidate.skip for candidate in after}
+    assert_told_once(url, calibration.calibration_id, [candidate.skip for candidate in after])
 
 
 def test_patience_and_time_end_a_search(search, tmp_path) -> None:

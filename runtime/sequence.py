@@ -1,8 +1,8 @@
 """One sequence being decoded: its text, its cache rows, its noise, and the two kinds of forward a step makes.
 
 Committed rows belong to the target, all layers. Draft node i owns tail slot committed + i and rotary position committed + depth.
-A slot remembers which plan wrote it last within the step; a plan that expands a node recomputes, in the same masked forward, every
-ancestor it does not own. Verification rewrites all layers of the tree's slots, then the accepted path is compacted.
+The tree remembers which plan wrote each slot last within the step; a plan that expands a node recomputes, in the same masked forward,
+every ancestor it did not write. Verification rewrites all layers of the tree's slots, then the accepted path is compacted.
 """
 
 from __future__ import annotations
@@ -72,7 +72,6 @@ class Sequence:
         self._cache = cache
         self._noise = noise
         self._clock = clock
-        self._owner: dict[int, str] = {}
         self._on_host = target.device.type == "cpu"
         self._root_row = torch.full((1, 1, 1, cache.capacity), -torch.inf, dtype=target.dtype, device=target.device)
         self._root_seen = 0
@@ -104,22 +103,42 @@ class Sequence:
                 noise = noise.index_select(0, inputs.positions[0, :n] - self.committed)
         return Verified(self.sampling.tokens(logits, noise).tolist(), logits)
 
-    def draft(self, plan: Plan, tree: CandidateTree, node: int) -> Tensor:
-        """Logits [vocab] of `plan` after `node`, over the target's committed rows and the plan's own rows on the path."""
-        path = tree.path(node)
-        stale = [ancestor for ancestor in path if self._owner.get(ancestor) != plan.name]
-        if not stale or stale[-1] != node:
-            stale.append(node)
-        inputs = self._tree_inputs(tree, stale, tree.visibility(stale))
-        with self._clock.measure("draft"):
-            logits = self._target.forward(inputs, self._cache, plan)
-        self._owner.update(dict.fromkeys(stale, plan.name))
-        return logits[len(stale) - 1]
+    def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
+        """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
 
-    def perturbed(self, logits: Tensor, depth: int) -> Tensor:
-        """log p~ + g (up to a constant) of the children of a node at `depth`, for logits [vocab]."""
-        scores = self.sampling.scores(logits[None])[0]
-        return scores if self._noise is None else scores + self._noise.rows(len(self.tokens) + depth, 1)[0]
+        It attends to the target's committed rows and to the plan's own rows on the paths; ancestors that another plan wrote last, or
+        none, are recomputed in the same forward.
+        """
+        writers, parents, name = tree.writers, tree.parents, plan.name
+        stale, walked = set(nodes), set()
+        for node in nodes:
+            node = parents[node]
+            while node >= 0 and node not in walked:
+                walked.add(node)
+                if writers[node] != name:
+                    stale.add(node)
+                node = parents[node]
+        queries = sorted(stale)
+        wanted = None
+        if len(queries) > len(nodes) or queries != nodes:
+            place = {node: i for i, node in enumerate(queries)}
+            wanted = torch.tensor([place[node] for node in nodes], device=self._target.device)
+        inputs = self._tree_inputs(tree, queries, tree.visibility(queries))
+        with self._clock.measure("draft"):
+            logits = self._target.forward(inputs, self._cache, plan, wanted)
+        for node in queries:
+            writers[node] = name
+        return logits[: len(nodes)]
+
+    def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
+        """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""
+        scores = self.sampling.scores(logits)
+        if self._noise is None:
+            return scores
+        if len(depths) == 1:
+            return scores + self._noise.rows(len(self.tokens) + depths[0], 1)
+        noise = self._noise.rows(len(self.tokens), max(depths) + 1)
+        return scores + noise.index_select(0, torch.tensor(depths, device=noise.device))
 
     def commit(self, path: list[int], emitted: list[int]) -> None:
         """Keeps the rows of the accepted nodes `path` (root first), appends the emitted tokens, forgets the rest of the tree."""
@@ -129,7 +148,6 @@ class Sequence:
             source, destination = torch.tensor(moves, device=self._target.device).t()
             self._cache.move(source, destination)
         self.tokens.extend(emitted)
-        self._owner.clear()
 
     def _prefill(self, prompt: list[int], keep_top: bool) -> None:
         target, cache = self._target, self._cache

@@ -69,6 +69,20 @@ class ForwardInput:
     length: int
 
 
+@dataclass(slots=True)
+class Frame:
+    """Shared by all attention sub-layers of one forward."""
+
+    batch: int
+    queries: int
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor
+    rows: Tensor
+    cache: KVCache
+    visible: list[tuple[Tensor, Tensor]]
+
+
 class TargetModel:
     """A causal language model with switchable sub-layers.
 
@@ -126,9 +140,16 @@ class TargetModel:
         return KVCache(self.n_layers, self.n_kv_heads, self.head_dim, capacity, batch, self.dtype, self.device)
 
     @torch.inference_mode()
-    def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
-        """Runs the sub-layers of `plan`, writes their cache rows, returns logits [batch * queries, vocab] in the model's dtype."""
-        return F.linear(self._hidden(inputs, cache, plan), self.head)
+    def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None = None) -> Tensor:
+        """Runs the sub-layers of `plan`, writes their cache rows, returns logits in the model's dtype.
+
+        Returns:
+            [batch * queries, vocab], or of the rows `wanted` (int64) alone.
+        """
+        hidden = self._hidden(inputs, cache, plan)
+        if wanted is not None:
+            hidden = hidden.index_select(0, wanted)
+        return F.linear(hidden, self.head)
 
     @torch.inference_mode()
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
@@ -136,63 +157,88 @@ class TargetModel:
         return self._hidden(inputs, cache, plan)
 
     def _hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
-        batch, queries = inputs.token_ids.shape
-        n_rows = batch * queries
-        heads, kv_heads, head_dim = self.n_heads, self.n_kv_heads, self.head_dim
-        rotated = heads + kv_heads
-        width, half, epsilon = (self.hidden_size,), head_dim // 2, self._epsilon
-        groups = heads // kv_heads
-        flat_positions = inputs.positions.view(-1)
-        cos, sin = self._cos[flat_positions], self._sin[flat_positions]
-        mask = inputs.mask.repeat(1, 1, groups, 1) if groups > 1 else inputs.mask
-        visible = cache.visible(inputs.length)
-        rows, activation = inputs.rows, self._activation
-        # The CPU kernel for one query row in reduced precision is four times slower than the one for two equal rows.
-        lonely = queries == groups == 1 and self._reduced_on_cpu
-
-        x = F.embedding(inputs.token_ids.view(-1), self.embedding)
+        frame = self.frame(inputs, cache)
+        x = self.embed(inputs)
         for index, attend, feed in plan.steps:
             layer = self.layers[index]
             if attend:
-                qkv = F.linear(torch.rms_norm(x, width, layer.attention_norm, epsilon), layer.qkv, layer.qkv_bias)
-                qk, value = qkv.view(n_rows, rotated + kv_heads, head_dim).split((rotated, kv_heads), 1)
-                if layer.q_norm is not None:
-                    query, key = qk.split((heads, kv_heads), 1)
-                    qk = torch.cat(
-                        (
-                            torch.rms_norm(query, (head_dim,), layer.q_norm, epsilon),
-                            torch.rms_norm(key, (head_dim,), layer.k_norm, epsilon),
-                        ),
-                        dim=1,
-                    )
-                # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
-                query, key = (qk * cos).addcmul_(qk.roll(half, -1), sin).split((heads, kv_heads), 1)
-                keys, values = cache.rows(index)
-                keys.index_copy_(0, rows, key)
-                values.index_copy_(0, rows, value)
-                query = query.view(batch, queries, heads, head_dim)
-                if groups > 1:
-                    # Queries of a group become more query rows of one key head: keys and values are never repeated.
-                    query = (
-                        query.unflatten(2, (kv_heads, groups))
-                        .permute(0, 2, 3, 1, 4)
-                        .reshape(batch, kv_heads, groups * queries, head_dim)
-                    )
-                    mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask)
-                    mixed = mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
-                else:
-                    query = query.transpose(1, 2)
-                    if lonely:
-                        query = query.expand(-1, -1, 2, -1)
-                    mixed = F.scaled_dot_product_attention(query, *visible[index], attn_mask=mask).transpose(1, 2)
-                    if lonely:
-                        mixed = mixed[:, :1]
-                x = F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias).add_(x)
+                x = self.attend(x, index, layer, frame)
             if feed:
-                gate_up = F.linear(torch.rms_norm(x, width, layer.mlp_norm, epsilon), layer.gate_up, layer.gate_up_bias)
-                gate, up = gate_up.chunk(2, dim=-1)
-                x = F.linear(activation(gate).mul_(up), layer.down, layer.down_bias).add_(x)
-        return torch.rms_norm(x, width, self.final_norm, epsilon)
+                x = self.feed(x, layer)
+        return self.normalised(x)
+
+    # ------------------------------------------------------------------------------- the parts of a forward, in order
+
+    def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
+        """What all attention sub-layers of one forward share."""
+        batch, queries = inputs.token_ids.shape
+        groups = self.n_heads // self.n_kv_heads
+        flat_positions = inputs.positions.view(-1)
+        return Frame(
+            batch,
+            queries,
+            self._cos[flat_positions],
+            self._sin[flat_positions],
+            inputs.mask.repeat(1, 1, groups, 1) if groups > 1 else inputs.mask,
+            inputs.rows,
+            cache,
+            cache.visible(inputs.length),
+        )
+
+    def embed(self, inputs: ForwardInput) -> Tensor:
+        """The residual stream before the first layer [batch * queries, hidden]."""
+        return F.embedding(inputs.token_ids.view(-1), self.embedding)
+
+    def attend(self, x: Tensor, index: int, layer: LayerWeights, frame: Frame) -> Tensor:
+        """The residual stream after the attention sub-layer of layer `index`; writes its cache rows."""
+        batch, queries, n_rows = frame.batch, frame.queries, x.shape[0]
+        heads, kv_heads, head_dim = self.n_heads, self.n_kv_heads, self.head_dim
+        rotated, groups, epsilon = heads + kv_heads, heads // kv_heads, self._epsilon
+        normed = torch.rms_norm(x, (self.hidden_size,), layer.attention_norm, epsilon)
+        qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
+        qk, value = qkv.view(n_rows, rotated + kv_heads, head_dim).split((rotated, kv_heads), 1)
+        if layer.q_norm is not None:
+            query, key = qk.split((heads, kv_heads), 1)
+            qk = torch.cat(
+                (
+                    torch.rms_norm(query, (head_dim,), layer.q_norm, epsilon),
+                    torch.rms_norm(key, (head_dim,), layer.k_norm, epsilon),
+                ),
+                dim=1,
+            )
+        # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
+        query, key = (qk * frame.cos).addcmul_(qk.roll(head_dim // 2, -1), frame.sin).split((heads, kv_heads), 1)
+        keys, values = frame.cache.rows(index)
+        keys.index_copy_(0, frame.rows, key)
+        values.index_copy_(0, frame.rows, value)
+        query, visible = query.view(batch, queries, heads, head_dim), frame.visible[index]
+        if groups > 1:
+            # Queries of a group become more query rows of one key head: keys and values are never repeated.
+            query = (
+                query.unflatten(2, (kv_heads, groups))
+                .permute(0, 2, 3, 1, 4)
+                .reshape(batch, kv_heads, groups * queries, head_dim)
+            )
+            mixed = F.scaled_dot_product_attention(query, *visible, attn_mask=frame.mask)
+            mixed = mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
+        elif queries == 1 and self._reduced_on_cpu:
+            # The CPU kernel for one query row in reduced precision is four times slower than the one for two equal rows.
+            query = query.transpose(1, 2).expand(-1, -1, 2, -1)
+            mixed = F.scaled_dot_product_attention(query, *visible, attn_mask=frame.mask).transpose(1, 2)[:, :1]
+        else:
+            mixed = F.scaled_dot_product_attention(query.transpose(1, 2), *visible, attn_mask=frame.mask)
+            mixed = mixed.transpose(1, 2)
+        return F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias).add_(x)
+
+    def feed(self, x: Tensor, layer: LayerWeights) -> Tensor:
+        """The residual stream after the MLP sub-layer of `layer`."""
+        normed = torch.rms_norm(x, (self.hidden_size,), layer.mlp_norm, self._epsilon)
+        gate, up = F.linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
+        return F.linear(self._activation(gate).mul_(up), layer.down, layer.down_bias).add_(x)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """The final norm."""
+        return torch.rms_norm(x, (self.hidden_size,), self.final_norm, self._epsilon)
 
     def _rotary_tables(self, rotary: Any) -> tuple[Tensor, Tensor]:
         """cos and signed sin for every position, each [context, 1, head_dim] in the model's dtype, from the library's frequencies."""

@@ -15,9 +15,10 @@ class CandidateTree:
     Attributes:
         tokens, parents, depths: list[int], one entry a node; parents[0] is -1 and a parent always precedes its children.
         drafters: list[str]; probabilities: list[float], of the whole path root..node being accepted.
+        writers: list[str], name of the plan that wrote the node's cache rows last in this step, "" for none.
     """
 
-    __slots__ = ("_ancestry", "_children", "depths", "drafters", "parents", "probabilities", "tokens")
+    __slots__ = ("_ancestry", "_children", "depths", "drafters", "parents", "probabilities", "tokens", "writers")
 
     def __init__(self, root_token: int) -> None:
         self.tokens = [root_token]
@@ -25,6 +26,7 @@ class CandidateTree:
         self.depths = [0]
         self.drafters = [""]
         self.probabilities = [1.0]
+        self.writers = [""]
         self._children: list[dict[int, int]] = [{}]
         self._ancestry = [b"\1"]  # per node, one byte a column up to itself: 1 where an ancestor or itself stands
 
@@ -46,6 +48,7 @@ class CandidateTree:
         self.depths.append(self.depths[parent] + 1)
         self.drafters.append(drafter)
         self.probabilities.append(probability)
+        self.writers.append("")
         self._children.append({})
         self._ancestry.append(self._ancestry[parent].ljust(node, b"\0") + b"\1")
         return node
@@ -86,7 +89,20 @@ class CandidateTree:
             self.depths,
             self.drafters,
             self.probabilities,
+            self.writers,
             self._children,
             self._ancestry,
         ):
             del column[n_nodes:]
+
+    def selected(self, nodes: list[int]) -> CandidateTree:
+        """A new tree of these nodes alone, ascending and closed under parents, the root among them.
+
+        Its nodes have other slots, so it is for verification, which rewrites them all: no plan has written any of it.
+        """
+        tree = CandidateTree(self.tokens[0])
+        place = {0: 0}
+        for node in nodes[1:]:
+            parent = place[self.parents[node]]
+            place[node] = tree.add(parent, self.tokens[node], self.drafters[node], self.probabilities[node])
+        return tree

@@ -69,7 +69,7 @@ def method_entries(
     for method in [AUTOREGRESSIVE, *(method for method in chosen if method != AUTOREGRESSIVE)]:
         tuned = document is not None and (method == CASCADE or bool(document.settings(method)))
         if method != CASCADE or not tuned:
-            published = Decoder(target, profile, method, parameters=dict(METHODS[method].published))
+            published = Decoder(target, profile, method, parameters={})
             entries.append(Entry(method, "published", published))
         if tuned:
             entries.append(Entry(method, "tuned", Decoder(target, profile, method)))

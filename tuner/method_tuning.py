@@ -13,8 +13,8 @@ from typing import Any
 
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.policies.base import Policy
-from casspec.runtime.policies.dytc import DyTC, ForwardMs
+from casspec.runtime.policies.base import ForwardMs, Policy
+from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.target import TargetModel

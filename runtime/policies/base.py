@@ -1,12 +1,22 @@
-"""What a policy is: it drafts a tree, and learns from what the target made of it."""
+"""What a policy is: it drafts a tree, and learns from what the target made of it. And what policies are built from."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Self
 
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.sequence import Sequence, Verified
+from casspec.runtime.target import TargetModel
 from casspec.runtime.tree import CandidateTree
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, SkipSet
+
+ForwardMs = Callable[[Plan, int, int], float]
+"""(plan, query tokens, context tokens) -> predicted milliseconds."""
 
 
 @dataclass(slots=True)
@@ -19,21 +29,81 @@ class Outcome:
     verified: Verified
 
 
-class Policy(Protocol):
-    """Decides what is drafted next. One instance serves one request at a time."""
+class Policy:
+    """Decides what is drafted next. One instance serves one request at a time.
 
-    needs_top: bool
+    Parameters a user may set are the constructor's arguments with an int, float or str default; the defaults are those published.
+    """
+
+    summary: ClassVar[str]
+    """One line of `casspec.methods()`."""
+
+    needs_top: bool = False
     """Whether it learns from the target's top successors (`Outcome.verified.rows`, `Sequence.prompt_top`)."""
 
-    keeps_learned: bool
+    keeps_learned: bool = False
     """Whether `begin` leaves what earlier requests taught it, instead of returning to the profile's state (the default)."""
+
+    @classmethod
+    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
+        """From a profile, or on built-in priors without one."""
+        return cls(**parameters)
 
     def begin(self, sequence: Sequence) -> None:
         """A new request whose prompt is in `sequence`."""
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         """The tree to verify next: its root is the sequence's last token and no node lies deeper than `max_depth`."""
-        ...
+        raise NotImplementedError
 
     def observe(self, sequence: Sequence, outcome: Outcome) -> None:
         """Called after each step, once the emitted tokens were appended to `sequence.tokens`."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """All a policy may be built from."""
+
+    target: TargetModel
+    profile: CascadeProfile | None
+    mode: Mode
+    matrix: RecyclingMatrix | None
+
+    def self_drafters(self) -> list[tuple[Plan, DrafterSpec]]:
+        """The profile's plans, in its order."""
+        drafters = self.profile.drafters if self.profile else ()
+        return [
+            (Plan.skipping(spec.skip, self.target.n_layers, spec.name, spec.quantization.precision), spec)
+            for spec in drafters
+            if spec.kind == "self"
+        ]
+
+    def plan(self, name: str = "", ratio: float = 0.5) -> Plan:
+        """The profile's plan of this name; "" is its first layer-sparse one, without any an evenly spread one.
+
+        Args:
+            ratio: share of the inner sub-layers the evenly spread plan leaves out.
+
+        Raises UnsupportedOption for a name the profile does not hold.
+        """
+        plans = [plan for plan, _ in self.self_drafters()]
+        if name:
+            for plan in plans:
+                if plan.name == name:
+                    return plan
+            held = ", ".join(plan.name for plan in plans) or "none"
+            raise UnsupportedOption(f"the profile has no drafter '{name}'; it has: {held}")
+        sparse = [plan for plan in plans if plan.n_attention + plan.n_mlp < 2 * plan.n_layers]
+        return sparse[0] if sparse else evenly_sparse(self.target.n_layers, ratio)
+
+    def forward_ms(self) -> ForwardMs:
+        """The profile's latency model, or the built-in one."""
+        return LatencyPredictor(self.profile.latency if self.profile else builtin_latency(self.target)).forward_ms
+
+
+def evenly_sparse(n_layers: int, ratio: float) -> Plan:
+    """A plan nobody searched for: `ratio` of the inner layers left out, evenly spread, both sub-layers of each."""
+    inner = range(1, n_layers - 1)
+    count = round(ratio * len(inner))
+    layers = tuple(inner[int((i + 0.5) * len(inner) / count)] for i in range(count))
+    return Plan.skipping(SkipSet(attention=layers, mlp=layers), n_layers, f"even-{ratio:g}")

@@ -14,9 +14,8 @@ u * (a + ... + a^k + a^k * G), G being what a tree usually gains, and cost R * (
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,18 +24,11 @@ from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.retrieval import Match, Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.dsia import Plan
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.policies.base import Outcome
+from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
-
-if TYPE_CHECKING:
-    from casspec.runtime.policies import Ingredients
-
-ForwardMs = Callable[[Plan, int, int], float]
-"""(plan, query tokens, context tokens) -> predicted milliseconds."""
 
 RETRIEVAL_TABLE = "retrieval"
 
@@ -95,7 +87,7 @@ class Growth:
     """Sum of the probabilities of all nodes but the root."""
 
 
-class DyTC:
+class DyTC(Policy):
     """Policy of the cascade.
 
     Args:
@@ -111,8 +103,8 @@ class DyTC:
         rate_decay: weight of the past in R. start_speedup: R starts at this many times the autoregressive rate.
     """
 
+    summary = "a dynamic tree cascade over all of them"
     needs_top = True
-    keeps_learned = False
 
     def __init__(
         self,
@@ -149,23 +141,22 @@ class DyTC:
         self._drafted: list[tuple[SelfDrafter, int, int, int]] = []
 
     @classmethod
-    def build(cls, ingredients: Ingredients, **parameters: Any) -> DyTC:
+    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
         """From a profile, or on built-in priors without one."""
         profile, target = ingredients.profile, ingredients.target
-        predictor = LatencyPredictor(profile.latency if profile else builtin_latency(target))
         prior = (
             next((entry for entry in profile.acceptance if entry.mode == ingredients.mode), None) if profile else None
         )
         drafters = []
         # A profile may keep a plan for the method `layer-sparse` although no cascade with it pays.
-        plans = ingredients.plans() if profile and profile.decision == "cascade" else []
+        plans = ingredients.self_drafters() if profile and profile.decision == "cascade" else []
         for plan, spec in plans:
             acceptance = float(spec.parameters.get("acceptance", 0.5))
             table = AcceptanceTable(spec.name, self_prior_means(acceptance), prior)
             drafters.append(SelfDrafter(plan, table, acceptance))
         if profile and ingredients.mode in profile.predicted_speedup:
             parameters = {"start_speedup": profile.predicted_speedup[ingredients.mode], **parameters}
-        return cls(target.full_plan, predictor.forward_ms, drafters, ingredients.matrix, prior, **parameters)
+        return cls(target.full_plan, ingredients.forward_ms(), drafters, ingredients.matrix, prior, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:
@@ -333,7 +324,7 @@ class DyTC:
         for _ in range(n_tokens):
             depth = tree.depths[node]
             self._draft_ms += self._forward_ms(drafter.plan, depth + 1 if node == leaf else 1, sequence.committed)
-            values, tokens = sequence.perturbed(sequence.draft(drafter.plan, tree, node), depth).topk(2)
+            values, tokens = sequence.perturbed(sequence.draft(drafter.plan, tree, [node]), [depth])[0].topk(2)
             (best, second), token = values.tolist(), int(tokens[0])
             cell = confidence_bucket(best - second)
             self._drafted.append((drafter, node, token, cell))

@@ -6,14 +6,13 @@ Published settings (Saxena 2023): n-grams of 3 down to 1, the first occurrence, 
 from __future__ import annotations
 
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.policies.base import Outcome
+from casspec.runtime.policies.base import Outcome, Policy
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree
 
 
-class PromptLookupPolicy:
-    needs_top = False
-    keeps_learned = False
+class PromptLookupPolicy(Policy):
+    summary = "a chain copied from the longest n-gram match"
 
     def __init__(self, max_ngram: int = 3, min_ngram: int = 1, n_tokens: int = 10, most_recent: bool = False) -> None:
         self._lookup = PromptLookup(max_ngram, min_ngram, most_recent)

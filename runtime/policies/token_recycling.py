@@ -8,9 +8,10 @@ reproduced; ours comes from the same principle, the most probable nodes when ran
 from __future__ import annotations
 
 import heapq
+from typing import Any, Self
 
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix, TokenRecycling
-from casspec.runtime.policies.base import Outcome
+from casspec.runtime.policies.base import Ingredients, Outcome, Policy
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree
 
@@ -32,9 +33,9 @@ def static_layout(n_nodes: int, max_depth: int) -> list[tuple[int, int]]:
     return layout
 
 
-class TokenRecyclingPolicy:
+class TokenRecyclingPolicy(Policy):
+    summary = "a static tree over the target's recycled successors"
     needs_top = True
-    keeps_learned = False
 
     def __init__(
         self, matrix: RecyclingMatrix | None = None, n_nodes: int = 80, max_depth: int = 6, coupled: bool = False
@@ -43,6 +44,10 @@ class TokenRecyclingPolicy:
         self._layout = static_layout(n_nodes, max_depth)
         self._max_depth = max_depth
         self._coupled = coupled
+
+    @classmethod
+    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
+        return cls(ingredients.matrix, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:

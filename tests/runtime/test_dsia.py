@@ -102,7 +102,7 @@ def test_interleaved_plans_and_branches_draft_as_each_alone(prompt: list[int], s
     sequence, tree = sequence_over(TARGET, prompt), CandidateTree(prompt[-1])
     for pick, plan, token in steps:
         node = pick % len(tree)
-        logits = sequence.draft(plan, tree, node)
+        logits = sequence.draft(plan, tree, [node])[0]
         torch.testing.assert_close(logits, fresh_logits(prompt, tree.path_tokens(node), plan), atol=1e-4, rtol=1e-4)
         tree.add(node, token)
     verified = sequence.verify(tree)
@@ -117,12 +117,12 @@ def test_drafts_after_a_commit_start_from_the_targets_rows() -> None:
     prompt = repetitive_prompt(9)
     sequence, tree = sequence_over(TARGET, prompt), CandidateTree(prompt[-1])
     for token in (3, 5):
-        sequence.draft(PLANS[0], tree, tree.add(0, token))
+        sequence.draft(PLANS[0], tree, [tree.add(0, token)])
     path = [0, 2]  # the second branch is accepted, then 7 follows as bonus
     sequence.verify(tree)
     sequence.commit(path, [5, 7])
     assert sequence.tokens == [*prompt, 5, 7]
     assert sequence.committed == len(prompt) + 1
     after = CandidateTree(7)
-    logits = sequence.draft(PLANS[0], after, after.add(0, 4))
+    logits = sequence.draft(PLANS[0], after, [after.add(0, 4)])[0]
     torch.testing.assert_close(logits, fresh_logits(sequence.tokens, [7, 4], PLANS[0]), atol=1e-4, rtol=1e-4)

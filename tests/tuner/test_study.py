@@ -156,9 +156,11 @@ def test_a_search_that_dies_beside_its_study_counts_no_trial_twice(search, monke
                 raise KeyboardInterrupt
             return original(self, *arguments, **options)
 
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-            patched.setattr(optuna.Study, dies_before, dying)
-            search.make(SyntheticEvaluator()).run()
+        interrupted = search.make(SyntheticEvaluator())
+        monkeypatch.setattr(optuna.Study, dies_before, dying)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted.run()
+        monkeypatch.undo()
     assert len(search.make(SyntheticEvaluator()).run()) == TRIALS
     assert_told_once(search.url, "s", search.stored)
 

@@ -121,9 +121,10 @@ class Repository(Measurements):
         with self._database.writing() as session:
             row = self._find(session, selection)
             profile, profile_hash = _profile(row), row.profile_hash
+            named = _named_artifacts(session)
             session.execute(delete(CalibrationRow).where(CalibrationRow.profile_hash == profile_hash))
             session.execute(delete(ProfileRow).where(ProfileRow.profile_hash == profile_hash))
-            unused = {artifact.sha256 for artifact in profile.artifacts} - _named_artifacts(session)
+            unused = named - _named_artifacts(session)
             session.execute(delete(ArtifactRow).where(ArtifactRow.sha256.in_(unused)))
             return profile
 

@@ -209,6 +209,18 @@ def test_an_artifact_of_a_running_calibration_outlives_a_deleted_profile(reposit
     assert repository.artifact(artifact.sha256) == b"bytes"
 
 
+def test_deleting_a_profile_takes_the_recordings_of_its_calibrations_alone(repository: Repository) -> None:
+    first, second = start(repository), start(repository, force=True)
+    own = repository.save_artifact("recording:own", b"own", first)
+    shared, _ = [repository.save_artifact("recording:shared", b"shared", key) for key in (first, second)]
+    loose = repository.save_artifact("loose", b"named by nobody")
+    profile = repository.save_profile(first, samples.profile())
+    repository.delete_profile(profile.profile_id)
+    assert repository.artifact(own.sha256) is None
+    assert repository.artifact(shared.sha256) == b"shared"
+    assert repository.artifact(loose.sha256) == b"named by nobody"
+
+
 def test_artifacts_are_kept_by_hash_and_once_a_calibration(repository: Repository) -> None:
     calibration_id = start(repository)
     content = bytes(range(256)) * 4096

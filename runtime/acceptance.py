@@ -85,17 +85,17 @@ class AcceptanceTable:
         self.estimate[cell] = hits / trials
 
     def _load(self, prior: AcceptancePrior) -> None:
-        prefix = f"{self.name}:"
+        """Adds the prior's counts; what is no cell of this table (another drafter's, another release's) is passed over."""
         for cell in prior.cells:
-            if not cell.key.startswith(prefix):
+            name, _, number = cell.key.rpartition(":")
+            if name != self.name or not number.isdecimal() or int(number) >= len(self._start_trials):
                 continue
-            index = int(cell.key[len(prefix) :])
-            if index < len(self._start_trials):
-                # The built-in curve fills in where few trials were counted; many are scaled down to stay movable.
-                trials = self._start_trials[index] + cell.trials
-                accepted = self._start_accepted[index] + cell.accepted
-                scale = min(1.0, PRIOR_STRENGTH / trials)
-                self._start_trials[index], self._start_accepted[index] = trials * scale, accepted * scale
+            # The built-in curve fills in where few trials were counted; many are scaled down to stay movable.
+            index = int(number)
+            trials = self._start_trials[index] + cell.trials
+            accepted = self._start_accepted[index] + cell.accepted
+            scale = min(1.0, PRIOR_STRENGTH / trials)
+            self._start_trials[index], self._start_accepted[index] = trials * scale, accepted * scale
 
 
 class CellCounter:

@@ -77,7 +77,8 @@ def test_reset_returns_to_the_prior() -> None:
 
 def test_priors_of_other_tables_and_unknown_cells_are_passed_over() -> None:
     means = [0.3, 0.6]
-    assert AcceptanceTable("t", means, prior(("other:0", 9, 10), ("t:7", 9, 10))).estimate == pytest.approx(means)
+    strange = (("other:0", 9, 10), ("t:7", 9, 10), ("t:-1", 9, 10), ("t:deep:1", 9, 10), ("t:x", 9, 10), ("t", 9, 10))
+    assert AcceptanceTable("t", means, prior(*strange)).estimate == pytest.approx(means)
 
 
 @pytest.mark.parametrize("trials", [1, 10, 10_000])

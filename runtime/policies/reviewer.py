@@ -1,0 +1,72 @@
+"""A self-drafter inside a cascade: what it says of a tree, and what is known of how often that is right."""
+
+from __future__ import annotations
+
+from casspec.runtime.acceptance import AcceptanceTable, confidence_bucket
+from casspec.runtime.drafters.self_draft import SelfDraft
+from casspec.runtime.dsia import Plan
+from casspec.runtime.sequence import Sequence
+from casspec.runtime.tree import CandidateTree
+
+WIDTH = 2
+"""Tokens it proposes after a node: the second is worth a sibling where the first is uncertain."""
+
+START_TRIALS = 10.0
+"""Trials the offline acceptance counts for when a request begins."""
+
+MEMORY = 0.98
+"""Weight older trials keep of the running acceptance when a new one arrives."""
+
+
+class Reviewer:
+    """A plan that reviews trees.
+
+    Args:
+        table: cells by confidence of a proposed token.
+        prior_acceptance: offline acceptance of its first token.
+    """
+
+    def __init__(self, plan: Plan, table: AcceptanceTable, prior_acceptance: float) -> None:
+        self.plan = plan
+        self.table = table
+        self.name = plan.name
+        self._prior_acceptance = prior_acceptance
+        self._drafter = SelfDraft(plan)
+        self._said: dict[int, list[tuple[int, int]]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to the offline acceptance."""
+        self.table.reset()
+        self._trials, self._accepted = START_TRIALS, START_TRIALS * self._prior_acceptance
+
+    def begin_step(self) -> None:
+        """A new tree: nothing said yet."""
+        self._said = {}
+
+    def acceptance(self, optimism: float) -> float:
+        """Mean acceptance of its best token, raised by `optimism` standard errors."""
+        mean = self._accepted / self._trials
+        return min(mean + optimism * (mean * (1 - mean) / self._trials) ** 0.5, 0.99)
+
+    def review(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, float]]]:
+        """One forward; (token, chance) of its best tokens after each of `nodes`."""
+        estimate, reviews = self.table.estimate, []
+        for node, proposal in zip(nodes, self._drafter.propose(sequence, tree, nodes, WIDTH), strict=True):
+            tokens, scores = proposal.tokens, proposal.scores
+            best = scores[0]
+            gaps = [best - scores[1], *[score - best for score in scores[1 : len(tokens)]]]
+            said = [(token, confidence_bucket(gap)) for token, gap in zip(tokens, gaps, strict=True)]
+            self._said[node] = said
+            reviews.append([(token, estimate[cell]) for token, cell in said])
+        return reviews
+
+    def observe(self, node: int, token: int) -> None:
+        """The target's token after a node that was visited."""
+        said = self._said.get(node)
+        if said is None:
+            return
+        for proposed, cell in said:
+            self.table.update(cell, proposed == token)
+        self._accepted = self._accepted * MEMORY + (said[0][0] == token)
+        self._trials = self._trials * MEMORY + 1

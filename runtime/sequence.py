@@ -53,6 +53,7 @@ class Sequence:
     Attributes:
         tokens: prompt and emitted tokens.
         prompt_top: top successors after every committed prompt token (ids, logits), when `keep_top`.
+        cache, clock: its rows, and where its forwards are timed.
     """
 
     def __init__(
@@ -69,9 +70,9 @@ class Sequence:
         self.sampling = sampling
         self.prompt_top: tuple[list[list[int]], list[list[float]]] = ([], [])
         self._target = target
-        self._cache = cache
+        self.cache = cache
         self._noise = noise
-        self._clock = clock
+        self.clock = clock
         self._on_host = target.device.type == "cpu"
         self._root_row = torch.full((1, 1, 1, cache.capacity), -torch.inf, dtype=target.dtype, device=target.device)
         self._root_seen = 0
@@ -92,8 +93,8 @@ class Sequence:
         """One target forward over the whole tree; y after every node."""
         n = len(tree)
         inputs = self._tree_inputs(tree, list(range(n)), tree.visibility())
-        with self._clock.measure("verify"):
-            logits = self._target.forward(inputs, self._cache, self._target.full_plan)
+        with self.clock.measure("verify"):
+            logits = self._target.forward(inputs, self.cache, self._target.full_plan)
         logits = logits[:n]
         noise = None
         if self._noise is not None:
@@ -124,11 +125,38 @@ class Sequence:
             place = {node: i for i, node in enumerate(queries)}
             wanted = torch.tensor([place[node] for node in nodes], device=self._target.device)
         inputs = self._tree_inputs(tree, queries, tree.visibility(queries))
-        with self._clock.measure("draft"):
-            logits = self._target.forward(inputs, self._cache, plan, wanted)
+        with self.clock.measure("draft"):
+            logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
             writers[node] = name
         return logits[: len(nodes)]
+
+    def replay(self, n_tokens: int, copies: int = 1) -> ForwardInput:
+        """Input of a forward over the last `n_tokens` committed tokens, before a step's tree is begun.
+
+        The queries own tail slots, so that committed rows stay the target's; they see the rows before these tokens and their own. `copies`
+        repeats the tokens, each copy blind to the others (`n_tokens * copies` at most MAX_TREE_NODES).
+        """
+        base, n_rows = self.committed, n_tokens * copies
+        self.cache.require(base + n_rows)
+        start = base - n_tokens
+        visibility = np.zeros((n_rows, n_tokens + n_rows), bool)
+        visibility[:, n_tokens:] = np.kron(np.eye(copies, dtype=bool), np.tri(n_tokens, dtype=bool))
+        tokens, positions = self.tokens[start:base], list(range(start, base))
+        return self._inputs(tokens * copies, positions * copies, list(range(base, base + n_rows)), visibility, start)
+
+    def matches(self, plan: Plan, n_tokens: int) -> int:
+        """How many of the last `n_tokens` tokens `plan` would have drafted, in one forward that sees the tokens before each.
+
+        Under sampling the plan's scores carry the noise of those positions, as its drafts do.
+        """
+        inputs = self.replay(n_tokens)
+        with self.clock.measure("draft"):
+            logits = self._target.forward(inputs, self.cache, plan)[:n_tokens]
+        first = len(self.tokens) - n_tokens
+        noise = None if self._noise is None else self._noise.rows(first, n_tokens)
+        drafted = self.sampling.tokens(logits, noise).tolist()
+        return sum(map(int.__eq__, drafted, self.tokens[first:]))
 
     def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
         """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""
@@ -146,17 +174,17 @@ class Sequence:
         moves = [(base + node, base + place) for place, node in enumerate(path) if node != place]
         if moves:
             source, destination = torch.tensor(moves, device=self._target.device).t()
-            self._cache.move(source, destination)
+            self.cache.move(source, destination)
         self.tokens.extend(emitted)
 
     def _prefill(self, prompt: list[int], keep_top: bool) -> None:
-        target, cache = self._target, self._cache
+        target, cache = self._target, self.cache
         cache.require(len(prompt) + 1)
         for start in range(0, len(prompt), _PREFILL_CHUNK):
             chunk = prompt[start : start + _PREFILL_CHUNK]
             places = list(range(start, start + len(chunk)))
             inputs = self._inputs(chunk, places, places, np.tri(len(chunk), dtype=bool), start)
-            with self._clock.measure("prefill"):
+            with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
                 logits = torch.nn.functional.linear(hidden, target.head) if keep_top else None
             if logits is not None:
@@ -166,7 +194,7 @@ class Sequence:
 
     def _tree_inputs(self, tree: CandidateTree, nodes: list[int], visibility: np.ndarray) -> ForwardInput:
         base = self.committed
-        self._cache.require(base + len(tree))
+        self.cache.require(base + len(tree))
         tokens, depths = tree.tokens, tree.depths
         return self._inputs(
             [tokens[i] for i in nodes], [base + depths[i] for i in nodes], [base + i for i in nodes], visibility, base
@@ -180,7 +208,7 @@ class Sequence:
         size = bucket(n)
         length = -(-(first_slot + columns) // CONTEXT_STEP) * CONTEXT_STEP
         # Built with numpy: each small tensor operation costs several times as much.
-        scratch, padding = self._cache.scratch_slot, [0] * (size - n)
+        scratch, padding = self.cache.scratch_slot, [0] * (size - n)
         packed = np.array((tokens + padding, positions + padding, slots + [scratch] * (size - n)), np.int64)
         token_ids, places, rows = self._to_device(packed).split(1)
         if columns == 1:

@@ -10,6 +10,7 @@ from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loader import load_model
 from casspec.runtime.policies import METHODS
 from casspec.runtime.target import TargetModel
+from casspec.testbed import cached_testbed, is_testbed, testbed_hidden
 from casspec.transformers_bridge import custom_generate
 
 __all__ = ["Decoder", "Generation", "custom_generate", "load_profile", "load_target", "methods"]
@@ -21,7 +22,8 @@ def load_target(name_or_path: str | Path, device: str = "cpu", dtype: str = "aut
     """Loads a causal language model; its `tokenizer` is None when the model brings none.
 
     Args:
-        name_or_path: a local directory, a name on the model hub, or "reference" for the bundled model.
+        name_or_path: a local directory, a name on the model hub, "reference" for the bundled model, or "testbed:N" for a
+            model N wide of the same function, which is made when it is missing.
         device: cpu, cuda or cuda:N.
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own.
 
@@ -29,10 +31,13 @@ def load_target(name_or_path: str | Path, device: str = "cpu", dtype: str = "aut
         UnknownModel: nothing there that can be loaded.
         UnsupportedModel: a family or feature the forward does not cover.
         UnsupportedOption: a device or dtype that is not available.
+        StorageError: a testbed that is missing cannot be written.
     """
     if str(name_or_path) == REFERENCE:
         check_reference()
         return load_model(reference_path(), device, dtype, name=REFERENCE)
+    if is_testbed(name_or_path):
+        return load_model(cached_testbed(testbed_hidden(str(name_or_path))), device, dtype, name=str(name_or_path))
     return load_model(name_or_path, device, dtype)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from casspec import __version__
 from casspec.reference import reference_path
 from casspec.storage.schema import ModelFingerprint
+from casspec.testbed import is_testbed, testbed_hidden, testbed_path
 from casspec.tuner.reference_suite import user_cache_directory
 
 CACHE_FILE = "fingerprints.json"
@@ -51,7 +52,7 @@ def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype
 
 def _key(model: str, dtype: str) -> str | None:
     """Hash of the directory's files by name, size and time, with what else decides a fingerprint."""
-    directory = reference_path() if model == "reference" else Path(model).expanduser()
+    directory = _directory(model)
     if not directory.is_dir():
         return None
     files = [
@@ -61,6 +62,12 @@ def _key(model: str, dtype: str) -> str | None:
     ]
     content = json.dumps([__version__, model, str(directory.resolve()), dtype, files])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _directory(model: str) -> Path:
+    if model == "reference":
+        return reference_path()
+    return testbed_path(testbed_hidden(model)) if is_testbed(model) else Path(model).expanduser()
 
 
 def _read() -> dict[str, Any]:

@@ -45,6 +45,7 @@ COMMANDS = {
     "db": Entry("casspec.cli.db", "Create, upgrade and check the database."),
     "ui": Entry("casspec.cli.ui", "Browse calibrations in the MLflow interface."),
     "reference": Entry("casspec.cli.reference", "Train the reference model and list its prompt suite."),
+    "testbed": Entry("casspec.cli.testbed", "Make a wider model of the reference's function, for real latencies."),
 }
 
 _EXTRA_OF_LIBRARY = {

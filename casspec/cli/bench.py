@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import (
-    apply_threads,
-    check_device,
-    device_option,
-    dtype_option,
-    format_option,
-    seed_option,
-    storage_option,
-    threads_option,
-)
+from casspec.cli.options import format_option, model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.runtime.loader import LoadedProfile
@@ -30,7 +21,7 @@ EXIT_NOT_LOSSLESS = 1
 
 
 @click.command(name="bench")
-@click.argument("model", default="reference")
+@model_argument
 @click.option(
     "--profile",
     "selection",
@@ -43,9 +34,7 @@ EXIT_NOT_LOSSLESS = 1
     "--suite", default="reference", show_default=True, metavar="NAME|PATH", help="Prompts: its reporting half is used."
 )
 @click.option("--mode", type=click.Choice(["sample", "greedy", "both"]), default="both", show_default=True)
-@device_option
-@dtype_option
-@threads_option
+@run_options
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
 @click.option("--prompts", "n_prompts", type=click.IntRange(min=1), metavar="N", help="Only N prompts of all tasks.")
 @click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
@@ -88,8 +77,7 @@ def command(
     MODEL is a local directory, a name on the model hub, or `reference` (the default). The report is stored, and the
     last line of stdout is one JSON document.
     """
-    check_device(device)
-    apply_threads(threads)
+    set_up(device, threads)
     if check_lossless and dtype not in ("auto", "float32"):
         raise click.UsageError("--check-lossless compares in float32: leave --dtype out")
 

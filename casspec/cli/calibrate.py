@@ -8,15 +8,7 @@ import click
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import progress, say
-from casspec.cli.options import (
-    apply_threads,
-    check_device,
-    device_option,
-    dtype_option,
-    seed_option,
-    storage_option,
-    threads_option,
-)
+from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
@@ -26,9 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(name="calibrate")
-@click.argument("model", default="reference")
-@device_option
-@dtype_option
+@model_argument
+@run_options
 @click.option(
     "--suite",
     "suite_name",
@@ -37,7 +28,6 @@ if TYPE_CHECKING:
     metavar="SUITE",
     help="`reference`, a JSONL file, a source file or a directory of source.",
 )
-@threads_option
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Most drafters to evaluate.  [default: 64]")
 @click.option(
     "--budget", type=click.FloatRange(min=1.0), metavar="SECONDS", help="Most time to search for.  [default: 30]"
@@ -64,8 +54,7 @@ def command(
     MODEL is a local directory, a name on the model hub, or `reference` (the default). Whatever is measured is stored at
     once: after an interruption the same command goes on from there, and once finished it answers from the store.
     """
-    check_device(device)
-    apply_threads(threads)
+    set_up(device, threads)
 
     from casspec.storage import open_repository
     from casspec.tuner.suites import load_suite

@@ -8,15 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from casspec.cli.console import say
-from casspec.cli.options import (
-    apply_threads,
-    check_device,
-    device_option,
-    dtype_option,
-    seed_option,
-    storage_option,
-    threads_option,
-)
+from casspec.cli.options import run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder, Generation, Statistics
@@ -54,9 +46,7 @@ NONE = "none"
     help="Sample from the likeliest tokens that hold this probability together.",
 )
 @seed_option
-@device_option
-@dtype_option
-@threads_option
+@run_options
 @click.option("--stats", is_flag=True, help="Say on stderr what decoding did and how long it took.")
 @storage_option
 def command(
@@ -81,8 +71,7 @@ def command(
     The text does not depend on method or profile: they change the speed only.
     """
     text = _prompt(prompt, file)
-    check_device(device)
-    apply_threads(threads)
+    set_up(device, threads)
 
     import casspec
 

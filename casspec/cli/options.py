@@ -56,6 +56,16 @@ seed_option = click.option(
 )
 
 
+def model_argument(function: Function) -> Function:
+    """MODEL, the one to work on: a local directory, a name on the model hub, or `reference`, the default."""
+    return click.argument("model", default="reference")(function)
+
+
+def run_options(function: Function) -> Function:
+    """`--device`, `--dtype` and `--threads`: where a model runs and in which precision."""
+    return device_option(dtype_option(threads_option(function)))
+
+
 def format_option(*choices: str) -> Callable[[Function], Function]:
     """`--format`, passed to the command as `output_format`; the first of `choices` is the default."""
     return click.option(
@@ -66,6 +76,12 @@ def format_option(*choices: str) -> Callable[[Function], Function]:
         show_default=True,
         help="How to print the result.",
     )
+
+
+def set_up(device: str, threads: int | None) -> None:
+    """What `--device` and `--threads` ask for, before any model is loaded. Imports torch."""
+    check_device(device)
+    apply_threads(threads)
 
 
 def check_device(device: str) -> None:

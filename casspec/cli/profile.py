@@ -8,15 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import (
-    apply_threads,
-    check_device,
-    device_option,
-    dtype_option,
-    seed_option,
-    storage_option,
-    threads_option,
-)
+from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.profiler.design import Design
@@ -26,10 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command(name="profile")
-@click.argument("model", default="reference")
-@device_option
-@dtype_option
-@threads_option
+@model_argument
+@run_options
 @click.option(
     "--budget",
     type=click.FloatRange(min=1.0),
@@ -56,8 +46,7 @@ def command(
     MODEL is a local directory, a name on the model hub, or `reference` (the default). Every measured point is stored at
     once, so an interrupted run goes on where it stopped.
     """
-    check_device(device)
-    apply_threads(threads)
+    set_up(device, threads)
 
     import casspec
     from casspec.profiler.design import design

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from casspec.cli.console import progress, say
-from casspec.cli.options import apply_threads, check_device, device_option, seed_option, threads_option
+from casspec.cli.options import apply_threads, device_option, seed_option, set_up, threads_option
 
 
 @click.group("reference")
@@ -85,8 +85,7 @@ def train_model(
     from casspec.reference.corpus import find_corpus
     from casspec.reference.train import Budget, Recipe, TrainingReport, train
 
-    check_device(device)
-    apply_threads(threads)
+    set_up(device, threads)
     with progress() as stages, stages.stage("train", total=100) as bar:
 
         def on_report(report: TrainingReport) -> None:

@@ -1,4 +1,7 @@
-"""`casspec tune`: searches on from a stored calibration, without measuring latencies or recording texts again."""
+"""`casspec tune`: goes on from a stored calibration, without measuring latencies or recording texts again.
+
+Either searches on for drafters, or tunes methods by real decodes.
+"""
 
 from __future__ import annotations
 
@@ -7,40 +10,63 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from casspec.cli.calibration_report import print_outcome
-from casspec.cli.console import progress
+from casspec.cli.console import output, progress, say
 from casspec.cli.options import apply_threads, check_device, device_option, storage_option, threads_option
 
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
+    from casspec.storage.schema import CascadeProfile
     from casspec.tuner.prompts import Suite
-    from casspec.tuner.settings import CalibrationSettings
+    from casspec.tuner.run_tuning import RunTuned
+    from casspec.tuner.settings import CalibrationSettings, RunTuningSettings
+
+TRIALS = 64
+BUDGET_SECONDS = 60.0
+SECONDS_PER_METHOD = 30.0
 
 
 @click.command(name="tune")
 @click.argument("profile", default="latest")
 @device_option
 @threads_option
-@click.option(
-    "--trials", type=click.IntRange(min=1), default=64, show_default=True, metavar="N", help="Most further drafters."
-)
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"Most further drafters.  [default: {TRIALS}]")
 @click.option(
     "--budget",
     type=click.FloatRange(min=1.0),
-    default=60.0,
-    show_default=True,
     metavar="SECONDS",
-    help="Most further time to search for.",
+    help=f"Most further time to search for.  [default: {BUDGET_SECONDS:g}]",
+)
+@click.option("--methods", metavar="all|A,B", help="Tune the parameters of these methods instead of searching.")
+@click.option(
+    "--seconds-per-method",
+    type=click.FloatRange(min=1.0),
+    metavar="S",
+    help=f"Decode time a method is tuned with, the same for all.  [default: {SECONDS_PER_METHOD:g}]",
 )
 @click.option("--bench/--no-bench", default=True, help="End with a benchmark of the new profile.")
 @storage_option
 def command(
-    profile: str, device: str, threads: int | None, trials: int, budget: float, bench: bool, storage: str | None
+    profile: str,
+    device: str,
+    threads: int | None,
+    trials: int | None,
+    budget: float | None,
+    methods: str | None,
+    seconds_per_method: float | None,
+    bench: bool,
+    storage: str | None,
 ) -> None:
-    """Search on for better drafters from the calibration of PROFILE (an ID, or `latest`) and store a new profile.
+    """Improve on the calibration of PROFILE (an ID, or `latest`) and store a new profile.
 
-    Latencies, recordings and the drafters evaluated so far are taken over. Interrupted, the same command with the ID
-    goes on from there.
+    Searches on for better drafters; latencies, recordings and the drafters evaluated so far are taken over. With
+    --methods the drafters stay, and every setting of a small grid a method is raced in real decodes on the tuning half,
+    all methods with the same budget; then `casspec bench` has a tuned row for each. Interrupted, the same command with
+    the ID goes on from there.
     """
+    if methods is None and seconds_per_method is not None:
+        raise click.UsageError("--seconds-per-method tunes methods: name them with --methods")
+    if methods is not None and (trials is not None or budget is not None):
+        raise click.UsageError("--trials and --budget are of the search for drafters: leave them out with --methods")
     check_device(device)
     apply_threads(threads)
 
@@ -49,39 +75,84 @@ def command(
     from casspec.storage import open_repository
     from casspec.tuner.calibrate import STAGES, Calibrator
     from casspec.tuner.companions import companions
+    from casspec.tuner.run_tuning import RUN_STAGES, tune_by_runs
+    from casspec.tuner.settings import RunTuningSettings
 
     with open_repository(storage) as repository:
         old = repository.profile(profile)
         source, stored = repository.calibration_of(old.content_hash())
-        suite, settings = _extended(repository, source, stored, trials, budget)
+        suite, calibrated = _calibrated_on(stored)
+        settings = (
+            _with_room(repository, source, calibrated, trials or TRIALS, budget or BUDGET_SECONDS)
+            if methods is None
+            else _run_settings(calibrated, old, methods, seconds_per_method or SECONDS_PER_METHOD)
+        )
         target = casspec.load_target(old.model.name, device=device, dtype=old.dtype)
         check_profile(old, target)
-        calibrator = Calibrator(repository, companions(storage))
+        places = companions(storage)
+        calibrator, outcomes = Calibrator(repository, places), []
+        names = STAGES if methods is None else RUN_STAGES
         try:
-            with progress((*STAGES, "bench") if bench else STAGES) as stages:
-                new = calibrator.run(target, suite, settings, stages, source=source)
+            with progress((*names, "bench") if bench else names) as stages:
+                if isinstance(settings, RunTuningSettings):
+                    new, outcomes = tune_by_runs(repository, places, target, suite, settings, old, stages)
+                else:
+                    new = calibrator.run(target, suite, settings, stages, source=source)
                 report = calibrator.bench(target, suite, settings, new, stages) if bench else None
         except KeyboardInterrupt:
             again = f"casspec tune {old.profile_id} with the same options"
             raise click.Abort(f"everything found is stored; {again} goes on from there") from None
+    _print_tuned(outcomes)
     print_outcome(new, report)
 
 
-def _extended(
-    repository: Repository, source: str, stored: dict[str, Any], trials: int, budget: float
-) -> tuple[Suite, CalibrationSettings]:
-    """The suite of a calibration, unchanged, and its settings with room for further trials."""
+def _calibrated_on(stored: dict[str, Any]) -> tuple[Suite, CalibrationSettings]:
+    """The suite of a calibration, unchanged, and its settings, whether it searched or tuned methods."""
     from casspec.storage.errors import SuiteError
     from casspec.tuner.settings import CalibrationSettings
     from casspec.tuner.suites import load_suite
 
-    settings = CalibrationSettings.model_validate(stored)
+    known = {name: value for name, value in stored.items() if name in CalibrationSettings.model_fields}
+    settings = CalibrationSettings.model_validate(known)
     suite = load_suite(settings.suite)
     if suite.content_hash() != settings.suite_sha256:
         raise SuiteError(
             f"suite '{settings.suite}' has changed since this calibration recorded it; run `casspec calibrate` again"
         )
+    return suite, settings
+
+
+def _with_room(
+    repository: Repository, source: str, settings: CalibrationSettings, trials: int, budget: float
+) -> CalibrationSettings:
+    """The settings with room for further trials."""
     known = repository.candidates(source)
     spent = sum(candidate.seconds for candidate in known)
     further = {"trials": len(known) + trials, "search_seconds": round(spent + budget, 3)}
-    return suite, settings.model_copy(update=further)
+    return settings.model_copy(update=further)
+
+
+def _run_settings(
+    settings: CalibrationSettings, old: CascadeProfile, methods: str, seconds: float
+) -> RunTuningSettings:
+    from casspec.tuner.run_tuning import tunable
+    from casspec.tuner.settings import RunTuningSettings
+
+    names = None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
+    return RunTuningSettings(
+        **settings.model_dump(),
+        tuned_from=old.content_hash(),
+        tuned_methods=tunable(names),
+        seconds_per_method=seconds,
+    )
+
+
+def _print_tuned(outcomes: list[RunTuned]) -> None:
+    """A table of what was found on stdout, and a line for each method that could not run on stderr."""
+    from casspec.tuner.report import run_tuned_table
+
+    for outcome in outcomes:
+        if outcome.skipped:
+            say(f"{outcome.method} is not tuned: {outcome.skipped}")
+    if any(not outcome.skipped for outcome in outcomes):
+        output.print(run_tuned_table(outcomes))

@@ -14,9 +14,7 @@ from casspec.storage.errors import UnsupportedOption
 
 @click.command()
 @options.storage_option
-@options.device_option
-@options.dtype_option
-@options.threads_option
+@options.run_options
 @options.seed_option
 @options.format_option("table", "json")
 def show(**values: object) -> None:

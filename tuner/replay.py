@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from casspec.runtime.acceptance import AcceptanceTable, confidence_bucket
+from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.policies.base import Outcome, Policy
+from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
+from casspec.runtime.policies.reviewer import WIDTH, Reviewer
 from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verify import accept, cut
+from casspec.tuner.acceptance import PlanTrace
 from casspec.tuner.recordings import Recording
 
 VerifyCost = Callable[[int, int], float]
@@ -53,12 +58,15 @@ class RecordedText:
     """Stands in for `runtime.sequence.Sequence` and `Verified`: same text, same noise, the recording as the target."""
 
     def __init__(self, recording: Recording, noise: GumbelNoise | None) -> None:
+        self.recording = recording
+        self.draft_ms = 0.0
         self.sampling = recording.sampling
         self.tokens: list[int] = recording.prompt_tokens.tolist()
         self._text: list[int] = recording.tokens.tolist()
         self._ids: list[list[int]] = recording.top_ids.tolist()
         self._logits: list[list[float]] = recording.top_logits.tolist()
         self._noise = noise
+        self.prompt_length = len(self.tokens)
         known = self.committed
         self.prompt_top = (self._ids[:known], self._logits[:known])
 
@@ -73,6 +81,15 @@ class RecordedText:
         """The recorded token after each node, by depth; only those on the recorded path are ever read."""
         end = len(self.tokens)
         return [self._text[min(end + depth, len(self._text) - 1)] for depth in tree.depths]
+
+    def on_path(self, tree: CandidateTree) -> list[bool]:
+        """Whether each node's whole path is the recorded text."""
+        text, end = self._text, len(self.tokens)
+        true = [True]
+        for parent, token, depth in zip(tree.parents[1:], tree.tokens[1:], tree.depths[1:], strict=True):
+            place = end + depth - 1
+            true.append(true[parent] and place < len(text) and text[place] == token)
+        return true
 
     def successors(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         """Recorded successors after the accepted `nodes`; asked before the emitted tokens were appended."""
@@ -95,6 +112,55 @@ class RecordedVerification:
         return self.text.successors(nodes)
 
 
+class ReplayedReviewer(Reviewer):
+    """Stands in for a plan: on the recorded path it says what the plan said there when it was traced.
+
+    Off the path, where nothing was traced, it says what it said at some other place where it was wrong: tokens that are not accepted
+    with a confidence it has when it errs. Its forwards are charged at predicted latency.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        table: AcceptanceTable,
+        prior_acceptance: float,
+        traces: dict[tuple[str, str], PlanTrace],
+        forward_ms: ForwardMs,
+        overhead_ms: float = 0.0,
+    ) -> None:
+        """`traces` by (prompt id, decoding mode); `overhead_ms` is what a review costs beside its forward."""
+        super().__init__(plan, table, prior_acceptance)
+        self._forward_ms = forward_ms
+        self._overhead_ms = overhead_ms
+        self._traced = {
+            key: [
+                [(token, confidence_bucket(gap)) for token, gap in zip(ids[:WIDTH], gaps[:WIDTH], strict=True)]
+                for ids, gaps in zip(trace.token_ids.tolist(), trace.gaps.tolist(), strict=True)
+            ]
+            for key, trace in traces.items()
+        }
+        self._wrong = [
+            said
+            for key, trace in traces.items()
+            for said, hit in zip(self._traced[key], trace.hits.tolist(), strict=True)
+            if not hit
+        ]
+
+    def propose(self, sequence: Any, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
+        text: RecordedText = sequence
+        text.draft_ms += self._forward_ms(self.plan, len(nodes), text.committed) + self._overhead_ms
+        traced = self._traced[text.recording.prompt_id, text.recording.mode]
+        on_path, first = text.on_path(tree), text.committed + 1 - text.prompt_length
+        said = []
+        for node in nodes:
+            place = first + tree.depths[node]
+            if on_path[node] and place < len(traced):
+                said.append(traced[place])
+            else:
+                said.append(self._wrong[(place * 31 + node) % len(self._wrong)] if self._wrong else traced[-1])
+        return said
+
+
 def replay(policy: Policy, recordings: Iterable[Recording], vocab_size: int, verify_cost: VerifyCost) -> Replayed:
     """Replays each recording from a cold start, as a benchmark would run it."""
     total = Replayed()
@@ -109,7 +175,7 @@ def replay_one(policy: Policy, text: RecordedText, n_tokens: int, verify_cost: V
     policy.begin(text)  # type: ignore[arg-type]
     remaining = n_tokens
     while remaining > 0:
-        context = text.committed
+        context, text.draft_ms = text.committed, 0.0
         tree = policy.draft(text, remaining - 1)  # type: ignore[arg-type]
         verified = RecordedVerification(text, text.targets(tree))
         path, emitted, _ = cut(*accept(tree, verified.tokens), remaining, ())
@@ -119,5 +185,5 @@ def replay_one(policy: Policy, text: RecordedText, n_tokens: int, verify_cost: V
         total.verify_steps += 1
         total.emitted_tokens += len(emitted)
         total.tree_nodes += len(tree)
-        total.method_ms += verify_cost(len(tree), context)
+        total.method_ms += verify_cost(len(tree), context) + text.draft_ms
         total.autoregressive_ms += sum(verify_cost(1, context + place) for place in range(len(emitted)))

@@ -51,15 +51,21 @@ class Reviewer:
 
     def review(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, float]]]:
         """One forward; (token, chance) of its best tokens after each of `nodes`."""
-        estimate, reviews = self.table.estimate, []
-        for node, proposal in zip(nodes, self._drafter.propose(sequence, tree, nodes, WIDTH), strict=True):
-            tokens, scores = proposal.tokens, proposal.scores
-            best = scores[0]
-            gaps = [best - scores[1], *[score - best for score in scores[1 : len(tokens)]]]
-            said = [(token, confidence_bucket(gap)) for token, gap in zip(tokens, gaps, strict=True)]
-            self._said[node] = said
-            reviews.append([(token, estimate[cell]) for token, cell in said])
-        return reviews
+        estimate, said = self.table.estimate, self.propose(sequence, tree, nodes)
+        self._said.update(zip(nodes, said, strict=True))
+        return [[(token, estimate[cell]) for token, cell in proposals] for proposals in said]
+
+    def propose(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
+        """(token, confidence cell) of its best tokens after each of `nodes`."""
+        said = []
+        for proposal in self._drafter.propose(sequence, tree, nodes, WIDTH):
+            best, scores = proposal.scores[0], proposal.scores
+            cells = [
+                confidence_bucket(proposal.gap),
+                *[confidence_bucket(score - best) for score in scores[1:WIDTH]],
+            ]
+            said.append(list(zip(proposal.tokens, cells, strict=True)))
+        return said
 
     def observe(self, node: int, token: int) -> None:
         """The target's token after a node that was visited."""

@@ -98,15 +98,8 @@ class Scripted:
         self._decode_ms = decode_ms
         self._log = log
 
-    def generate(
-        self,
-        input_ids: list[int],
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-        stop_token_ids: list[int] | None = None,
-    ) -> Generation:
-        assert stop_token_ids == []
+    def generate(self, input_ids: list[int], max_new_tokens: int, **options: Any) -> Generation:
+        assert options["stop_token_ids"] == []
         self._log.append((self._name, tuple(input_ids), max_new_tokens))
         return Generation([1] * max_new_tokens, statistics(max_new_tokens, max_new_tokens, self._decode_ms))
 

@@ -11,6 +11,7 @@ from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
+from casspec.runtime.policies.suffix import SuffixDecoding
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.runtime.target import TargetModel
@@ -22,6 +23,7 @@ METHODS: dict[str, type[Policy]] = {
     "prompt-lookup": PromptLookupPolicy,
     "token-recycling": TokenRecyclingPolicy,
     "layer-sparse": LayerSparse,
+    "suffix": SuffixDecoding,
     "dytc": DyTC,
 }
 

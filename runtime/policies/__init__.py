@@ -10,6 +10,7 @@ from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.layer_sparse import LayerSparse
+from casspec.runtime.policies.lookahead import Lookahead
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.suffix import SuffixDecoding
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Policy]] = {
     "token-recycling": TokenRecyclingPolicy,
     "layer-sparse": LayerSparse,
     "suffix": SuffixDecoding,
+    "lookahead": Lookahead,
     "dytc": DyTC,
 }
 

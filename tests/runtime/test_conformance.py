@@ -26,6 +26,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("token-recycling", {"n_nodes": 12, "max_depth": 3, "coupled": True}),
     ("layer-sparse", {"n_tokens": 7, "min_gap": 0.5}),
     ("suffix", {"factor": 4.0, "max_match": 3, "max_nodes": 100, "min_probability": 0.1}),
+    ("lookahead", {"window": 3, "level": 3, "guesses": 2, "from_prompt": True}),
     ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )

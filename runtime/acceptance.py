@@ -9,6 +9,7 @@ that were never verified too, because the target's token there is known: retriev
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from math import exp
 from typing import Literal
 
@@ -85,29 +86,65 @@ class AcceptanceTable:
         self.estimate[cell] = hits / trials
 
     def _load(self, prior: AcceptancePrior) -> None:
-        """Adds the prior's counts; what is no cell of this table (another drafter's, another release's) is passed over."""
-        for cell in prior.cells:
-            name, _, number = cell.key.rpartition(":")
-            if name != self.name or not number.isdecimal() or int(number) >= len(self._start_trials):
-                continue
+        for index, cell in cells_of(self.name, prior, len(self._start_trials)):
             # The built-in curve fills in where few trials were counted; many are scaled down to stay movable.
-            index = int(number)
             trials = self._start_trials[index] + cell.trials
             accepted = self._start_accepted[index] + cell.accepted
             scale = min(1.0, PRIOR_STRENGTH / trials)
             self._start_trials[index], self._start_accepted[index] = trials * scale, accepted * scale
 
 
+class MergedTable(AcceptanceTable):
+    """A table that tells cells apart by a group alone, one estimate for all cells of a group: for ablations.
+
+    Args:
+        groups: by cell, an index from 0 on.
+    """
+
+    def __init__(self, name: str, prior_means: list[float], prior: AcceptancePrior | None, groups: list[int]) -> None:
+        self._groups = groups
+        self._members: list[list[int]] = [[] for _ in range(max(groups) + 1)]
+        for cell, group in enumerate(groups):
+            self._members[group].append(cell)
+        means = [sum(prior_means[cell] for cell in cells) / len(cells) for cells in self._members]
+        merged = None
+        if prior is not None:
+            counter = CellCounter()
+            for index, counted in cells_of(name, prior, len(groups)):
+                counter.add(name, groups[index], counted.accepted, counted.trials)
+            merged = AcceptancePrior(mode=prior.mode, cells=counter.cells())
+        self._merged = AcceptanceTable(name, means, merged)
+        super().__init__(name, prior_means)
+
+    def reset(self) -> None:
+        self._merged.reset()
+        self.estimate = [self._merged.estimate[group] for group in self._groups]
+
+    def update(self, cell: int, accepted: bool) -> None:
+        group = self._groups[cell]
+        self._merged.update(group, accepted)
+        for member in self._members[group]:
+            self.estimate[member] = self._merged.estimate[group]
+
+
+def cells_of(name: str, prior: AcceptancePrior, size: int) -> Iterator[tuple[int, AcceptanceCell]]:
+    """(index, counts) of the cells of one table; what is no cell of it (another drafter's, another release's) is passed over."""
+    for cell in prior.cells:
+        table, _, number = cell.key.rpartition(":")
+        if table == name and number.isdecimal() and int(number) < size:
+            yield int(number), cell
+
+
 class CellCounter:
     """Undecayed counts by cell: how priors are made on the tuning half."""
 
     def __init__(self) -> None:
-        self._counts: dict[str, list[int]] = {}
+        self._counts: dict[str, list[float]] = {}
 
-    def add(self, table: str, cell: int, accepted: bool) -> None:
+    def add(self, table: str, cell: int, accepted: float, trials: float = 1) -> None:
         counts = self._counts.setdefault(f"{table}:{cell}", [0, 0])
         counts[0] += accepted
-        counts[1] += 1
+        counts[1] += trials
 
     def cells(self) -> tuple[AcceptanceCell, ...]:
         """What was counted, ordered by key."""

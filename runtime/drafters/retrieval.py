@@ -44,9 +44,13 @@ class Retrieval:
         recycling: rows for tokens that match nothing.
         max_ngram: longest n-gram in the index; longer matches are measured by comparison.
         branch: candidates offered under one leaf.
+        at_leaves: look a leaf's own suffix up; otherwise only the text that follows the root's match is offered below it.
     """
 
-    def __init__(self, table: AcceptanceTable, recycling: TokenRecycling, max_ngram: int, branch: int) -> None:
+    def __init__(
+        self, table: AcceptanceTable, recycling: TokenRecycling, max_ngram: int, branch: int, at_leaves: bool = True
+    ) -> None:
+        self._at_leaves = at_leaves
         self.table = table
         self.max_ngram = max_ngram
         self._recycling = recycling
@@ -93,7 +97,7 @@ class Retrieval:
         position, length = parent
         if self.continues(parent, token) and position + 1 < len(self._lookup.text):
             return position + 1, length + 1
-        return self._lookup.match(suffix)
+        return self._lookup.match(suffix) if self._at_leaves else (0, 0)
 
     def offer(
         self, token: int, match: Match, noise: np.ndarray | None, inverse_temperature: float

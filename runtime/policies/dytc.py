@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from casspec.runtime.acceptance import AcceptanceTable, retrieval_prior_means, self_prior_means
+from casspec.runtime.acceptance import AcceptanceTable
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.dsia import Plan
+from casspec.runtime.policies.ablation import Ablation
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
 from casspec.runtime.policies.growth import CostCurve, Growth
 from casspec.runtime.policies.reviewer import Reviewer
@@ -27,8 +28,6 @@ from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
-
-RETRIEVAL_TABLE = "retrieval"
 
 START_STEPS = 10.0
 """Autoregressive steps the belief in the start rate counts for."""
@@ -48,6 +47,7 @@ class DyTC(Policy):
         min_mass: probability below which a candidate is not worth handling.
         optimism: standard errors added to a self-drafter's acceptance before it is compared; 0 turns exploration off.
         rate_decay: weight of the past in R. start_speedup: R starts at this many times the autoregressive rate.
+        without: answers switched off, see `runtime/policies/ablation.py`.
     """
 
     summary = "a dynamic tree cascade over all of them"
@@ -71,9 +71,12 @@ class DyTC(Policy):
         optimism: float = 1.0,
         rate_decay: float = 0.98,
         start_speedup: float = 1.8,
+        without: str = "",
     ) -> None:
-        table = table or AcceptanceTable(RETRIEVAL_TABLE, retrieval_prior_means(), prior)
-        self._retrieval = Retrieval(table, TokenRecycling(matrix), max_ngram, branch)
+        ablation = Ablation.of(without)
+        table = table or ablation.retrieval_table(prior)
+        self._retrieval = Retrieval(table, TokenRecycling(matrix), max_ngram, branch, ablation.leaf)
+        self._counts_verification = ablation.cost
         self._target_plan = target_plan
         self._forward_ms = forward_ms
         self._reviewers = reviewers or []
@@ -82,7 +85,7 @@ class DyTC(Policy):
         self._max_depth = max_depth
         self._max_rounds = max_rounds
         self._min_mass = min_mass
-        self._optimism = optimism
+        self._optimism = optimism if ablation.exploration else 0.0
         self._rate_decay = rate_decay
         self._start_speedup = start_speedup
         self._latencies: dict[str, list[float]] = {}  # by plan, of each bucket, at the present context
@@ -100,7 +103,7 @@ class DyTC(Policy):
         for plan, spec in ingredients.self_drafters() if profile and profile.decision == "cascade" else []:
             if spec.parameters.get("cascade", True):
                 acceptance = float(spec.parameters.get("acceptance", 0.5))
-                table = AcceptanceTable(spec.name, self_prior_means(acceptance), prior)
+                table = Ablation.of(parameters.get("without", "")).reviewer_table(spec.name, acceptance, prior)
                 reviewers.append(Reviewer(plan, table, acceptance))
         if profile and ingredients.mode in profile.predicted_speedup:
             parameters = {"start_speedup": profile.predicted_speedup[ingredients.mode], **parameters}
@@ -120,7 +123,7 @@ class DyTC(Policy):
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         self._draft_ms = 0.0
         tokens, context = sequence.tokens, sequence.committed
-        rate = self._rate_tokens / self._rate_ms
+        rate = self._rate(context)
         growth = Growth(
             tokens[-1],
             tuple(tokens[-self._retrieval.max_ngram :]),
@@ -131,7 +134,9 @@ class DyTC(Policy):
             1.0 / (sequence.sampling.temperature or 1.0),
         )
         self._growth = growth
-        verification = self._curve(self._target_plan, self._max_nodes, rate, context)
+        verification = self._curve(
+            self._target_plan, self._max_nodes, rate if self._counts_verification else 0.0, context
+        )
         if not self._reviewers or growth.max_depth == 0:
             growth.grow(verification, 1)
             self._verified = list(range(len(growth.tree)))
@@ -199,6 +204,12 @@ class DyTC(Policy):
             if value > best_value:
                 best, best_value = reviewer, value
         return best
+
+    def _rate(self, context: int) -> float:
+        """R in tokens/ms."""
+        if self._counts_verification:
+            return self._rate_tokens / self._rate_ms
+        return 1.0 / self._forward_ms(self._target_plan, 1, context)  # drafting compared with autoregressive steps
 
     def _curve(self, plan: Plan, most_rows: int, rate: float, context: int) -> CostCurve:
         """R times the cost of a forward of `plan` at each bucket up to `most_rows`; latencies are looked up anew when the context

@@ -10,6 +10,7 @@ from casspec.runtime.acceptance import (
     AcceptanceTable,
     CellCounter,
     CountingTable,
+    MergedTable,
     confidence_bucket,
     match_bucket,
     retrieval_prior_means,
@@ -17,12 +18,14 @@ from casspec.runtime.acceptance import (
 )
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.policies.ablation import Ablation
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.verify import accept
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior
 from tests.runtime.tiny import cold_matrix, repetitive_prompt, tiny_target
 
@@ -147,3 +150,25 @@ def test_only_candidates_under_visited_nodes_are_trials_and_all_of_those_are() -
             shadowed += trials > drafted_under_path
     assert censored > 0
     assert shadowed > 0
+
+
+def test_a_merged_table_shares_one_estimate_a_group() -> None:
+    counter = CellCounter()
+    for cell, accepted, trials in ((0, 9, 10), (1, 1, 90), (2, 50, 100)):
+        counter.add("t", cell, accepted, trials)
+    prior = AcceptancePrior(mode="sample", cells=counter.cells())
+    merged = MergedTable("t", [0.5, 0.5, 0.5], prior, [0, 0, 1])
+    alone = AcceptanceTable("t", [0.5, 0.5, 0.5], prior)
+    assert merged.estimate[0] == merged.estimate[1] == pytest.approx(10 / 100, abs=0.03)  # by trials, not by cells
+    assert merged.estimate[2] == pytest.approx(alone.estimate[2])
+    before = merged.estimate[2]
+    merged.update(0, True)
+    assert merged.estimate[0] == merged.estimate[1] > 0.1
+    assert merged.estimate[2] == before
+    merged.reset()
+    assert merged.estimate[0] == pytest.approx(10 / 100, abs=0.03)
+
+
+def test_an_unknown_answer_to_do_without_is_refused() -> None:
+    with pytest.raises(UnsupportedOption, match="no answer 'luck'"):
+        Ablation.of("leaf, luck")

@@ -8,11 +8,16 @@ from typing import Any
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import Ingredients, Policy
+from casspec.runtime.policies.cast import Cast
+from casspec.runtime.policies.draft_verify import DraftVerify
 from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.early_exit import EarlyExit
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.lookahead import Lookahead
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.suffix import SuffixDecoding
+from casspec.runtime.policies.sequoia import Sequoia
+from casspec.runtime.policies.static_tree import StaticTree
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.runtime.target import TargetModel
@@ -26,6 +31,11 @@ METHODS: dict[str, type[Policy]] = {
     "layer-sparse": LayerSparse,
     "suffix": SuffixDecoding,
     "lookahead": Lookahead,
+    "draft-verify": DraftVerify,
+    "early-exit": EarlyExit,
+    "static-tree": StaticTree,
+    "sequoia": Sequoia,
+    "cast": Cast,
     "dytc": DyTC,
 }
 

@@ -7,30 +7,15 @@ reproduced; ours comes from the same principle, the most probable nodes when ran
 
 from __future__ import annotations
 
-import heapq
 from typing import Any, Self
 
-from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix, TokenRecycling
+from casspec.runtime.drafters.layouts import static_layout
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.policies.base import Ingredients, Outcome, Policy
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree
 
 RANK_ACCEPTANCE = (0.5, 0.14, 0.07, 0.05, 0.035, 0.025, 0.02, 0.015)
-
-
-def static_layout(n_nodes: int, max_depth: int) -> list[tuple[int, int]]:
-    """(parent, rank) of `n_nodes` nodes in order of falling path probability; the root is node 0 and not listed."""
-    layout: list[tuple[int, int]] = []
-    heap = [(-RANK_ACCEPTANCE[0], 0, 0, 1)]
-    while heap and len(layout) < n_nodes:
-        mass, parent, rank, depth = heapq.heappop(heap)
-        layout.append((parent, rank))
-        node = len(layout)
-        if rank + 1 < WIDTH:
-            heapq.heappush(heap, (mass / RANK_ACCEPTANCE[rank] * RANK_ACCEPTANCE[rank + 1], parent, rank + 1, depth))
-        if depth < max_depth:
-            heapq.heappush(heap, (mass * RANK_ACCEPTANCE[0], node, 0, depth + 1))
-    return layout
 
 
 class TokenRecyclingPolicy(Policy):
@@ -41,7 +26,7 @@ class TokenRecyclingPolicy(Policy):
         self, matrix: RecyclingMatrix | None = None, n_nodes: int = 80, max_depth: int = 6, coupled: bool = False
     ) -> None:
         self._recycling = TokenRecycling(matrix)
-        self._layout = static_layout(n_nodes, max_depth)
+        self._layout = static_layout(n_nodes, max_depth, RANK_ACCEPTANCE)
         self._max_depth = max_depth
         self._coupled = coupled
 

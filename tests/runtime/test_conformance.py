@@ -27,6 +27,11 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("layer-sparse", {"n_tokens": 7, "min_gap": 0.5}),
     ("suffix", {"factor": 4.0, "max_match": 3, "max_nodes": 100, "min_probability": 0.1}),
     ("lookahead", {"window": 3, "level": 3, "guesses": 2, "from_prompt": True}),
+    ("draft-verify", {"n_tokens": 5, "threshold": 0.3, "step": 0.2}),
+    ("early-exit", {"exit_share": 0.75, "n_tokens": 4, "min_gap": 0.2}),
+    ("static-tree", {"drafter": "", "n_nodes": 12, "max_depth": 3, "width": 2}),
+    ("sequoia", {"acceptance": 0.5, "max_nodes": 24, "max_depth": 5, "width": 4, "refresh_steps": 2}),
+    ("cast", {"width": 3, "max_nodes": 12, "depth_threshold": 0.1, "coupled": True}),
     ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )

@@ -18,6 +18,7 @@ from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.suffix import SuffixDecoding
 from casspec.runtime.policies.sequoia import Sequoia
 from casspec.runtime.policies.static_tree import StaticTree
+from casspec.runtime.policies.swift import Swift
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.runtime.target import TargetModel
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Policy]] = {
     "static-tree": StaticTree,
     "sequoia": Sequoia,
     "cast": Cast,
+    "swift": Swift,
     "dytc": DyTC,
 }
 

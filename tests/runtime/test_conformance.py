@@ -32,6 +32,8 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("static-tree", {"drafter": "", "n_nodes": 12, "max_depth": 3, "width": 2}),
     ("sequoia", {"acceptance": 0.5, "max_nodes": 24, "max_depth": 5, "width": 4, "refresh_steps": 2}),
     ("cast", {"width": 3, "max_nodes": 12, "depth_threshold": 0.1, "coupled": True}),
+    ("swift", {"skip_ratio": 0.7, "window": 5, "gaussian_every": 3, "n_tokens": 4}),
+    ("swift", {"search": False, "threshold": 0.0}),
     ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,7 @@ from casspec.runtime.policies import METHODS
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from casspec.tuner.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer
+from casspec.tuner.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer, early_exit
 
 AUTOREGRESSIVE = "autoregressive"
 CASCADE = "dytc"
@@ -76,9 +76,20 @@ def method_entries(
     return entries
 
 
-def peer_entries(target: TargetModel) -> list[Entry]:
-    """transformers' greedy `generate()`, plain and with its prompt lookup as published, on the target's own weights."""
-    return [
-        Entry("transformers", PEER_VARIANT, TransformersPeer(target), ("greedy",)),
-        Entry("transformers-prompt-lookup", PEER_VARIANT, TransformersPeer(target, **PROMPT_LOOKUP), ("greedy",)),
-    ]
+def peer_entries(target: TargetModel, tell: Callable[[str], None] = lambda line: None) -> list[Entry]:
+    """transformers' greedy `generate()` on the target's own weights: plain, with its prompt lookup as published, and
+    with its early-exit assistance. One that the library refuses for this model is left out and told in one line.
+    """
+    peers = {
+        "transformers": TransformersPeer(target),
+        "transformers-prompt-lookup": TransformersPeer(target, **PROMPT_LOOKUP),
+        "transformers-early-exit": TransformersPeer(target, **early_exit(target)),
+    }
+    entries = []
+    for method, peer in peers.items():
+        refusal = peer.refusal()
+        if refusal is None:
+            entries.append(Entry(method, PEER_VARIANT, peer, ("greedy",)))
+        else:
+            tell(f"{method} is left out, transformers refuses it: {refusal}")
+    return entries

@@ -22,9 +22,18 @@ PEER_VARIANT = "peer"
 PROMPT_LOOKUP = {"prompt_lookup_num_tokens": 10, "max_matching_ngram_size": 3}
 """The settings under which prompt lookup was published (Saxena 2023)."""
 
+EARLY_EXIT_SHARE = 4
+"""LayerSkip (Elhoushi et al. 2024) leaves a 7B model after a quarter of its layers."""
+TRIAL_TOKENS = 4
+
+
+def early_exit(target: TargetModel) -> dict[str, Any]:
+    """The library's early-exit assistance: the first quarter of the layers drafts, all else as the library has it."""
+    return {"assistant_early_exit": max(1, target.n_layers // EARLY_EXIT_SHARE)}
+
 
 class TransformersPeer:
-    """Greedy `generate()` of the library, plain or with its prompt lookup.
+    """Greedy `generate()` of the library: plain, with its prompt lookup, or with its early-exit assistance.
 
     Its first forward takes the prompt and emits the first tokens at once, where ours takes the prompt and emits none.
     To compare like with like, the time after that first step is scaled from the tokens it emitted to all of them, and
@@ -34,6 +43,14 @@ class TransformersPeer:
     def __init__(self, target: TargetModel, **generation_options: Any) -> None:
         self._target = target
         self._options = generation_options
+
+    def refusal(self) -> str | None:
+        """Why the library will not decode this model with these options, in its own words; None when it does."""
+        try:
+            self.generate([0] * TRIAL_TOKENS, TRIAL_TOKENS)
+        except Exception as error:  # whatever its code raises on a model it was not written for
+            return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return None
 
     def generate(
         self,
@@ -55,7 +72,7 @@ class TransformersPeer:
         prompt = torch.tensor([input_ids], device=device)
         config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0, **self._options)
         observer = _Observer(self._target, len(input_ids))
-        with _own_defaults_out_of_the_way(model), observer.watching(model), torch.inference_mode():
+        with _own_settings_kept(model), observer.watching(model), torch.inference_mode():
             begin = time.perf_counter()
             ids = model.generate(
                 prompt,
@@ -69,7 +86,7 @@ class TransformersPeer:
 
 
 class _Observer:
-    """Watches one call of `generate()` step by step."""
+    """Watches one call of `generate()` step by step. A forward over fewer layers than the model has is a draft's."""
 
     def __init__(self, target: TargetModel, n_prompt: int) -> None:
         self._target = target
@@ -104,11 +121,10 @@ class _Observer:
 
     def statistics(self, n_tokens: int, total_ms: float, begin: float) -> Statistics:
         later_tokens = n_tokens - self._first_step_tokens
-        decode_ms, verify_ms = total_ms, self._clock.total_ms("verify")
+        decode_ms, scale = total_ms, 1.0
         if later_tokens > 0:
             scale = n_tokens / later_tokens
             decode_ms = (total_ms - (self._first_step_end - begin) * 1e3) * scale
-            verify_ms *= scale
         return Statistics(
             verify_steps=self._steps,
             emitted_tokens=n_tokens,
@@ -116,27 +132,35 @@ class _Observer:
             accepted_tokens=n_tokens - self._steps,
             prefill_ms=total_ms - decode_ms,
             decode_ms=decode_ms,
-            verify_ms=verify_ms,
+            draft_ms=self._clock.total_ms("draft") * scale,
+            verify_ms=self._clock.total_ms("verify") * scale,
         )
 
-    def _before_forward(self, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._queries += kwargs["input_ids"].shape[1]
-        self._running = self._clock.measure("verify" if self._steps else "prefill")
+    def _before_forward(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._verifies(model):
+            self._queries += kwargs["input_ids"].shape[1]
+        part = "verify" if self._verifies(model) else "draft"
+        self._running = self._clock.measure(part if self._steps else "prefill")
         self._running.__enter__()
 
-    def _after_forward(self, *_: Any) -> None:
+    def _after_forward(self, model: Any, *_: Any) -> None:
         assert self._running is not None
         self._running.__exit__(None, None, None)
-        self._steps += 1
+        self._steps += self._verifies(model)
+
+    def _verifies(self, model: Any) -> bool:
+        return bool(model.config.num_hidden_layers == self._target.n_layers)
 
 
 @contextmanager
-def _own_defaults_out_of_the_way(model: Any) -> Iterator[None]:
-    """Without the checkpoint's generation defaults: a repetition penalty or an end token would change text and cost."""
+def _own_settings_kept(model: Any) -> Iterator[None]:
+    """Without the checkpoint's generation defaults, a repetition penalty or an end token would change text and cost.
+    An early exit that is interrupted leaves the model with fewer layers: it gets them back."""
     from transformers import GenerationConfig
 
-    own, model.generation_config = model.generation_config, GenerationConfig()
+    own, n_layers = model.generation_config, model.config.num_hidden_layers
+    model.generation_config = GenerationConfig()
     try:
         yield
     finally:
-        model.generation_config = own
+        model.generation_config, model.config.num_hidden_layers = own, n_layers

@@ -11,15 +11,20 @@ from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.cast import Cast
 from casspec.runtime.policies.draft_verify import DraftVerify
 from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.dytc_paper import DyTCPaper
 from casspec.runtime.policies.early_exit import EarlyExit
+from casspec.runtime.policies.horizontal import Horizontal
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.lookahead import Lookahead
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
-from casspec.runtime.policies.suffix import SuffixDecoding
 from casspec.runtime.policies.sequoia import Sequoia
 from casspec.runtime.policies.static_tree import StaticTree
+from casspec.runtime.policies.suffix import SuffixDecoding
 from casspec.runtime.policies.swift import Swift
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
+from casspec.runtime.policies.tree_vertical import TreeVertical
+from casspec.runtime.policies.vc_hc import VerticalHorizontal
+from casspec.runtime.policies.vertical import Vertical
 from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
@@ -38,6 +43,11 @@ METHODS: dict[str, type[Policy]] = {
     "sequoia": Sequoia,
     "cast": Cast,
     "swift": Swift,
+    "vertical": Vertical,
+    "horizontal": Horizontal,
+    "vc-hc": VerticalHorizontal,
+    "tree-vertical": TreeVertical,
+    "dytc-paper": DyTCPaper,
     "dytc": DyTC,
 }
 

@@ -34,6 +34,13 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("cast", {"width": 3, "max_nodes": 12, "depth_threshold": 0.1, "coupled": True}),
     ("swift", {"skip_ratio": 0.7, "window": 5, "gaussian_every": 3, "n_tokens": 4}),
     ("swift", {"search": False, "threshold": 0.0}),
+    ("vertical", {"n_tokens": 9, "n_drafted": 4, "lenience": 6.0}),
+    ("horizontal", {"n_strong": 1, "n_cheap": 40}),
+    ("vc-hc", {"k11": 1, "k12": 3, "k22": 1, "n_children": 8}),
+    ("vc-hc", {"k11": 3, "k12": 200, "n_children": 3, "lenience": 3.0}),
+    ("tree-vertical", {"n_tokens": 7, "n_drafted": 3, "width": 4, "top_p": 1.0, "max_nodes": 24}),
+    ("dytc-paper", {"max_nodes": 127, "width": 5, "top_p": 1.0, "t_min": 0.01}),
+    ("dytc-paper", {"max_nodes": 9, "n_drafted": 3, "max_block": 2}),
     ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )

@@ -1,0 +1,30 @@
+"""What the fixed cascades of CS-Drafting share: a plan of the target above, max-gram below."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from casspec.runtime.drafters.max_gram import MaxGram
+from casspec.runtime.drafters.self_draft import SelfDraft
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.dsia import Plan
+from casspec.runtime.policies.base import Ingredients, Outcome, Policy
+from casspec.runtime.sequence import Sequence
+
+
+class MaxGramCascade(Policy):
+    """Keeps the bottom drafter's text up to date; subclasses draft."""
+
+    def __init__(self, plan: Plan, matrix: RecyclingMatrix | None = None) -> None:
+        self._drafter = SelfDraft(plan)
+        self._bottom = MaxGram(matrix)
+
+    @classmethod
+    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
+        return cls(ingredients.plan(drafter), ingredients.matrix, **parameters)
+
+    def begin(self, sequence: Sequence) -> None:
+        self._bottom.begin(sequence.tokens)
+
+    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
+        self._bottom.extend(outcome.emitted)

@@ -17,6 +17,7 @@ from casspec.runtime.acceptance import AcceptanceTable, confidence_bucket
 from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
+from casspec.runtime.policies.dytc import REVIEW_OVERHEAD_MS
 from casspec.runtime.policies.reviewer import WIDTH, Reviewer
 from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verify import accept, cut
@@ -126,12 +127,10 @@ class ReplayedReviewer(Reviewer):
         prior_acceptance: float,
         traces: dict[tuple[str, str], PlanTrace],
         forward_ms: ForwardMs,
-        overhead_ms: float = 0.0,
     ) -> None:
-        """`traces` by (prompt id, decoding mode); `overhead_ms` is what a review costs beside its forward."""
+        """`traces` by (prompt id, decoding mode)."""
         super().__init__(plan, table, prior_acceptance)
         self._forward_ms = forward_ms
-        self._overhead_ms = overhead_ms
         self._traced = {
             key: [
                 [(token, confidence_bucket(gap)) for token, gap in zip(ids[:WIDTH], gaps[:WIDTH], strict=True)]
@@ -148,7 +147,7 @@ class ReplayedReviewer(Reviewer):
 
     def propose(self, sequence: Any, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
         text: RecordedText = sequence
-        text.draft_ms += self._forward_ms(self.plan, len(nodes), text.committed) + self._overhead_ms
+        text.draft_ms += self._forward_ms(self.plan, len(nodes), text.committed) + REVIEW_OVERHEAD_MS
         traced = self._traced[text.recording.prompt_id, text.recording.mode]
         on_path, first = text.on_path(tree), text.committed + 1 - text.prompt_length
         said = []

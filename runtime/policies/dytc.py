@@ -29,6 +29,9 @@ from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 
+REVIEW_OVERHEAD_MS = 0.25
+"""What a review costs beside its forward: masks, noise, candidates. Of this code on one processor; small where forwards are long."""
+
 START_STEPS = 10.0
 """Autoregressive steps the belief in the start rate counts for."""
 
@@ -185,7 +188,7 @@ class DyTC(Policy):
             ]
             if not nodes:
                 return
-            self._draft_ms += self._forward_ms(reviewer.plan, len(nodes), sequence.committed)
+            self._draft_ms += self._review_ms(reviewer, len(nodes), sequence.committed)
             growth.review(nodes, reviewer.review(sequence, tree, nodes), reviewer.name)
             retrieved = sum([growth.masses[node] for node in nodes[1:]])
             self._usual_retrieved += 0.05 * (retrieved - self._usual_retrieved)
@@ -200,10 +203,13 @@ class DyTC(Policy):
         best, best_value = None, 0.0
         for reviewer in self._reviewers:
             gain = growth.open_mass * reviewer.acceptance(self._optimism) * usual
-            value = gain - rate * self._forward_ms(reviewer.plan, round(self._usual_rows), context) - growing
+            value = gain - rate * self._review_ms(reviewer, round(self._usual_rows), context) - growing
             if value > best_value:
                 best, best_value = reviewer, value
         return best
+
+    def _review_ms(self, reviewer: Reviewer, rows: int, context: int) -> float:
+        return self._forward_ms(reviewer.plan, rows, context) + REVIEW_OVERHEAD_MS
 
     def _rate(self, context: int) -> float:
         """R in tokens/ms."""

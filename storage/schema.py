@@ -133,11 +133,18 @@ class SkipSet(Document):
 
 
 class Precision(StrEnum):
-    """How the linears of a plan are computed. Only the target's own precision runs today; the others are reserved."""
+    """How the linears of a plan are computed."""
 
     TARGET = "target"
     INT8_DYNAMIC = "int8-dynamic"
+    """8-bit weights, activations quantised row by row as they come."""
     INT4_WEIGHT = "int4-weight"
+    """4-bit weights in groups, activations as they are."""
+
+    @property
+    def short(self) -> str:
+        """int8 of int8-dynamic."""
+        return self.value.partition("-")[0]
 
 
 class Quantization(Document):
@@ -308,6 +315,12 @@ class CascadeProfile(Document):
     def profile_id(self) -> str:
         """First twelve digits of the content hash: what the command line calls the profile's ID."""
         return self.content_hash()[:12]
+
+    @property
+    def extra_bytes(self) -> int:
+        """Memory of all its plans beside the target's own weights: those of one precision share theirs."""
+        plans = [drafter.quantization for drafter in self.drafters]
+        return sum({plan.precision: plan.extra_bytes for plan in plans}.values())
 
     def settings(self, method: str, variant: str = "tuned") -> dict[str, int | float | str | bool]:
         """Parameters stored for a method, {} when none are."""

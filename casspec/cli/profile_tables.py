@@ -53,6 +53,9 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
         "latency model": f"median error {latency.cv_median_error:.1%} (test-retest {latency.test_retest:.1%}) "
         f"over {latency.n_points} points, contexts {latency.fitted_context_tokens[0]} to "
         f"{latency.fitted_context_tokens[1]} tokens",
+        "extra memory": f"{profile.extra_bytes / 2**20:.1f} MiB of quantised weights beside the model's own"
+        if profile.extra_bytes
+        else "none",
         "artifacts": ", ".join(f"{entry.name} ({entry.n_bytes / 2**20:.1f} MiB)" for entry in profile.artifacts)
         or "none",
     }

@@ -6,18 +6,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from casspec.storage.errors import MalformedFile, UnsupportedOption
 from casspec.storage.export.exported import Exported
-from casspec.storage.schema import CascadeProfile, SkipSet
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, SkipSet
 
 
 def export(profile: CascadeProfile) -> Exported:
-    """Partial: skip sets only. Raises UnsupportedOption when the profile has no self-drafter."""
-    plans = [drafter for drafter in profile.drafters if drafter.kind == "self"]
+    """Partial: skip sets only. Raises UnsupportedOption when no self-drafter of the profile has one."""
+    plans = [drafter for drafter in profile.drafters if drafter.kind == "self" and len(drafter.skip)]
     if not plans:
         raise UnsupportedOption(
             f"the cascade of profile {profile.profile_id} skips no layers: export it with --to json"
@@ -29,10 +30,16 @@ def export(profile: CascadeProfile) -> Exported:
         for name, plan in zip(names, plans, strict=True)
     )
     note = (
-        "skip_layers.json as SWIFT and Draft & Verify (2024) read it. Lost: precision, acceptance, latency, "
-        "the other drafters and how they stack."
+        f"skip_layers.json as SWIFT and Draft & Verify (2024) read it. Lost: {_lost_precisions(plans)}acceptance, "
+        "latency, the other drafters and how they stack."
     )
     return Exported("{\n" + ",\n".join(entries) + "\n}\n", "partial", note)
+
+
+def _lost_precisions(plans: Sequence[DrafterSpec]) -> str:
+    """The plans that run in the target's precision there, unlike here, as words for a note."""
+    quantised = [plan for plan in plans if plan.quantization.precision is not Precision.TARGET]
+    return "".join(f"precision {plan.quantization.precision} of {plan.name}, " for plan in quantised)
 
 
 def is_skip_layers(content: Any) -> bool:

@@ -12,7 +12,7 @@ WRITTEN_FOR = "0.33"
 
 
 def export(profile: CascadeProfile) -> Exported:
-    """Partial: vLLM has no layer-skipping drafter. Raises UnsupportedOption as LookupSettings does."""
+    """Partial: vLLM has neither layer-skipping nor quantised plans of the model. Raises UnsupportedOption as LookupSettings does."""
     lookup = LookupSettings.of(profile, "vLLM")
     config = {
         "method": "ngram",

@@ -10,7 +10,7 @@ import pytest
 
 from casspec.cli.main import main
 from casspec.storage import open_repository
-from casspec.storage.schema import CascadeProfile, SkipSet
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization, SkipSet
 from tests.storage import samples
 
 Run = Callable[..., tuple[int, str, str]]
@@ -70,6 +70,16 @@ def test_show_prints_the_profile_and_its_benchmark(run: Run, stored) -> None:
     table = run("profiles", "show", first.profile_id)[1]
     assert all(word in table for word in ("sparse-40", "3/8: 2 3 5", "recycling-matrix", "1.60x", "max_nodes=16"))
     assert second.profile_id in run("profiles", "show")[1]
+
+
+def test_show_counts_the_memory_of_a_precision_once(run: Run, storage: str) -> None:
+    int8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=3 * 2**20)
+    specs = [DrafterSpec(name=f"int8-{i}", kind="self", skip=SkipSet(mlp=(i,)), quantization=int8) for i in (1, 2)]
+    with open_repository(storage) as repository:
+        repository.save_profile(None, samples.profile(drafters=tuple(specs)))
+    table = run("profiles", "show")[1]
+    assert "3.0 MiB of quantised weights" in table
+    assert "int8-dynamic" in table
 
 
 def test_compare_puts_profiles_side_by_side(run: Run, stored) -> None:

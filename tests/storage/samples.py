@@ -22,6 +22,8 @@ from casspec.storage.schema import (
     Measurement,
     MethodSettings,
     ModelFingerprint,
+    Precision,
+    Quantization,
     SkipSet,
 )
 
@@ -79,9 +81,15 @@ def latency_model(noise: float = 0.02) -> LatencyModel:
     )
 
 
-def candidate(layers: tuple[int, ...] = (2, 3), acceptance: float = 0.6, source: str = "uniform") -> DrafterCandidate:
+def candidate(
+    layers: tuple[int, ...] = (2, 3),
+    acceptance: float = 0.6,
+    source: str = "uniform",
+    quantization: Quantization | None = None,
+) -> DrafterCandidate:
     return DrafterCandidate(
         skip=SkipSet(attention=layers, mlp=layers[:1]),
+        quantization=quantization or Quantization(),
         source=source,
         acceptance=acceptance,
         cost=0.5,
@@ -139,11 +147,13 @@ skip_sets = st.builds(SkipSet, attention=layer_tuples, mlp=layer_tuples)
 finite = st.floats(allow_nan=False, allow_infinity=False)
 parameter_values = st.one_of(st.booleans(), st.integers(), finite, st.text(max_size=8))
 parameter_maps = st.dictionaries(st.text(max_size=8), parameter_values, max_size=4)
+quantizations = st.builds(Quantization, precision=st.sampled_from(Precision), extra_bytes=st.integers(0, 2**40))
 drafter_specs = st.builds(
     DrafterSpec,
     name=st.text(max_size=8),
     kind=st.sampled_from(["prompt-lookup", "token-recycling", "self"]),
     skip=skip_sets,
+    quantization=quantizations,
     parameters=parameter_maps,
 )
 profiles = st.builds(

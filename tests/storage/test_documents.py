@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.storage.schema import CascadeProfile, Measurement, SkipSet
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Measurement, Precision, Quantization, SkipSet
 from tests.storage import samples
 
 
@@ -71,6 +71,17 @@ def test_equal_skip_sets_are_equal_however_written(layers: list[int], random) ->
     random.shuffle(mixed)
     assert SkipSet(attention=tuple(mixed)) == SkipSet(attention=tuple(layers))
     assert SkipSet(attention=tuple(mixed)).attention == tuple(sorted(set(layers)))
+
+
+def test_plans_of_one_precision_share_their_weights() -> None:
+    int8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=1000)
+    int4 = Quantization(precision=Precision.INT4_WEIGHT, extra_bytes=30)
+    drafters = [
+        DrafterSpec(name=str(i), kind="self", skip=SkipSet(mlp=(i,)), quantization=quantization)
+        for i, quantization in enumerate((int8, Quantization(), int4, int8))
+    ]
+    assert samples.profile(drafters=tuple(drafters)).extra_bytes == 1030
+    assert samples.profile().extra_bytes == 0
 
 
 def test_skip_set_names_the_layers_a_model_lacks() -> None:

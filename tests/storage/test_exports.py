@@ -10,10 +10,19 @@ from hypothesis import given
 
 from casspec.storage.errors import CasspecError, MalformedFile, ProfileNotFound, UnsupportedOption
 from casspec.storage.export import MODULES, exporter, json_profile, skip_layers
-from casspec.storage.schema import Artifact, CascadeProfile, DrafterSpec, MethodSettings, SkipSet
+from casspec.storage.schema import (
+    Artifact,
+    CascadeProfile,
+    DrafterSpec,
+    MethodSettings,
+    Precision,
+    Quantization,
+    SkipSet,
+)
 from tests.storage import samples
 
 SELF = DrafterSpec(name="sparse-40", kind="self", skip=SkipSet(attention=(2, 3, 5), mlp=(3,)))
+INT8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=1000)
 LOOKUP = DrafterSpec(name="prompt-lookup", kind="prompt-lookup", parameters={"max_ngram": 5, "n_tokens": 7})
 
 
@@ -60,9 +69,23 @@ def test_a_profile_of_which_nothing_would_be_left_is_refused(target: str, change
         exporter(target)(samples.profile(**changes))
 
 
-def test_a_cascade_that_skips_nothing_has_no_skip_layers() -> None:
+@pytest.mark.parametrize("drafter", [LOOKUP, DrafterSpec(name="int8", kind="self", quantization=INT8)])
+def test_a_cascade_that_skips_nothing_has_no_skip_layers(drafter: DrafterSpec) -> None:
     with pytest.raises(UnsupportedOption, match="skips no layers"):
-        exporter("skip-layers")(samples.profile(drafters=(LOOKUP,)))
+        exporter("skip-layers")(samples.profile(drafters=(drafter,)))
+
+
+def test_exports_name_the_precision_they_lose() -> None:
+    whole = DrafterSpec(name="int8", kind="self", quantization=INT8)
+    light = SELF.model_copy(update={"name": "int8-3a1m", "quantization": INT8})
+    profile = samples.profile(drafters=(whole, light, LOOKUP))
+    exported = exporter("skip-layers")(profile)
+    assert json.loads(exported.text) == {"tiny": {"attention": [2, 3, 5], "mlp": [3]}}
+    assert "Lost: precision int8-dynamic of int8-3a1m" in exported.note
+    assert "precision" not in exporter("skip-layers")(samples.profile(drafters=(SELF,))).note
+    for engine in ("huggingface", "vllm"):
+        assert "Lost: drafters int8, int8-3a1m" in exporter(engine)(profile).note
+    assert CascadeProfile.model_validate_json(exporter("json")(profile).text) == profile
 
 
 @given(samples.profiles)

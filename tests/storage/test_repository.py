@@ -9,7 +9,7 @@ import pytest
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileNotFound, StorageError
 from casspec.storage.repository import Repository, Seed
-from casspec.storage.schema import Artifact, DrafterCandidate, SkipSet
+from casspec.storage.schema import Artifact, DrafterCandidate, Precision, Quantization, SkipSet
 from tests.storage import samples
 
 
@@ -103,6 +103,22 @@ def test_saving_twice_keeps_one_row_and_the_first_value(repository: Repository) 
     profile = repository.save_profile(calibration_id, samples.profile())
     assert repository.save_profile(calibration_id, samples.profile(seed=7)) == profile
     assert repository.profiles() == [profile]
+
+
+def test_candidates_are_told_apart_by_skip_set_and_precision(repository: Repository) -> None:
+    calibration_id = start(repository)
+    found = [
+        samples.candidate(layers, quantization=Quantization(precision=precision))
+        for precision in Precision
+        for layers in ((), (1, 2))
+    ]
+    for candidate in (*found, *found):
+        assert repository.save_candidate(calibration_id, candidate) == candidate
+    assert repository.candidates(calibration_id) == found
+    dearer = samples.candidate(quantization=Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=7))
+    first = repository.save_candidate(calibration_id, dearer)
+    again = dearer.model_copy(update={"quantization": Quantization(precision=Precision.INT8_DYNAMIC)})
+    assert repository.save_candidate(calibration_id, again) == first
 
 
 def test_measurements_come_back_in_the_order_they_were_taken(repository: Repository) -> None:

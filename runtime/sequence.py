@@ -153,10 +153,14 @@ class Sequence:
         inputs = self.replay(n_tokens)
         with self.clock.measure("draft"):
             logits = self._target.forward(inputs, self.cache, plan)[:n_tokens]
-        first = len(self.tokens) - n_tokens
-        noise = None if self._noise is None else self._noise.rows(first, n_tokens)
-        drafted = self.sampling.tokens(logits, noise).tolist()
-        return sum(map(int.__eq__, drafted, self.tokens[first:]))
+        drafted = self.replayed_tokens(logits).tolist()
+        return sum(map(int.__eq__, drafted, self.tokens[-n_tokens:]))
+
+    def replayed_tokens(self, logits: Tensor) -> Tensor:
+        """y int64 [n] of replayed logits [n, vocab], with the noise of the positions after the last n committed tokens."""
+        n_tokens = len(logits)
+        noise = None if self._noise is None else self._noise.rows(len(self.tokens) - n_tokens, n_tokens)
+        return self.sampling.tokens(logits, noise)
 
     def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
         """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""

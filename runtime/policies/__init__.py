@@ -14,6 +14,7 @@ from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc_paper import DyTCPaper
 from casspec.runtime.policies.early_exit import EarlyExit
 from casspec.runtime.policies.horizontal import Horizontal
+from casspec.runtime.policies.knapspec import KnapSpec
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.lookahead import Lookahead
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
@@ -48,6 +49,7 @@ METHODS: dict[str, type[Policy]] = {
     "vc-hc": VerticalHorizontal,
     "tree-vertical": TreeVertical,
     "dytc-paper": DyTCPaper,
+    "knapspec": KnapSpec,
     "dytc": DyTC,
 }
 

@@ -41,6 +41,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("tree-vertical", {"n_tokens": 7, "n_drafted": 3, "width": 4, "top_p": 1.0, "max_nodes": 24}),
     ("dytc-paper", {"max_nodes": 127, "width": 5, "top_p": 1.0, "t_min": 0.01}),
     ("dytc-paper", {"max_nodes": 9, "n_drafted": 3, "max_block": 2}),
+    ("knapspec", {"refresh_steps": 2, "window": 3, "n_tokens": 4, "threshold": 0.0, "min_similarity": -1.0}),
     ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )

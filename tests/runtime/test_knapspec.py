@@ -1,0 +1,155 @@
+"""The dynamic programme against trying everything, and the policy that runs it on the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
+from casspec.runtime.drafters.self_draft import SelfDraft
+from casspec.runtime.dsia import Plan
+from casspec.runtime.policies.knapspec import KnapSpec, full_trajectory, replaying
+from casspec.runtime.sampling import Sampling
+from casspec.runtime.sequence import Sequence
+from casspec.runtime.target import TargetModel
+from casspec.runtime.timing import ForwardClock
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import SkipSet
+from tests.runtime.tiny import repetitive_prompt, tiny_target
+
+TARGET = tiny_target(seed=7, num_hidden_layers=6)
+
+
+def orthogonal(steps: list[float]) -> tuple[list[Tensor], Callable[[int, Tensor], Tensor]]:
+    """Sub-layers that each add along an axis of their own: squared similarities add up, so the programme is exact."""
+    axes = torch.eye(len(steps) + 1)[1:] * torch.tensor(steps)[:, None]
+    states = [torch.eye(len(steps) + 1)[:1]]
+    for axis in axes:
+        states.append(states[-1] + axis)
+    return states, lambda place, states: states + axes[place]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.1, 2.0), st.integers(1, 4)), min_size=1, max_size=7),
+    st.integers(0, 12),
+    st.booleans(),
+)
+def test_every_saving_gets_its_most_similar_skip_set(
+    sub_layers: list[tuple[float, int]], budget: int, ends_must_run: bool
+) -> None:
+    steps, weights = [step for step, _ in sub_layers], [weight for _, weight in sub_layers]
+    if ends_must_run:
+        weights[0] = weights[-1] = 0
+    trajectory, run = orthogonal(steps)
+    ways = most_similar_ways(trajectory, run, weights, budget, min_similarity=-1.0)
+
+    kept: dict[int, float] = {}
+    free = [place for place, weight in enumerate(weights) if weight]
+    for size in range(len(free) + 1):
+        for skipped in combinations(free, size):
+            saved = sum(weights[place] for place in skipped)
+            value = sum(step**2 for place, step in enumerate(steps) if place not in skipped)
+            if saved <= budget:
+                kept[saved] = max(value, kept.get(saved, 0.0))
+    assert [way.saved for way in ways] == sorted(kept)
+    for way in ways:
+        assert way.saved == sum(weights[place] for place in way.skipped)
+        assert sum(step**2 for place, step in enumerate(steps) if place not in way.skipped) == pytest.approx(
+            kept[way.saved], abs=1e-4
+        )
+        expected = trajectory[0].clone()
+        for place in range(len(steps)):
+            if place not in way.skipped:
+                expected = run(place, expected)
+        torch.testing.assert_close(way.hidden, expected)
+        if not ends_must_run:
+            similarity = torch.cosine_similarity(way.hidden, trajectory[-1]).item()
+            assert way.similarity == pytest.approx(similarity, abs=1e-5)
+
+
+def test_ways_that_turn_away_are_given_up() -> None:
+    trajectory, run = orthogonal([3.0, 0.1])
+    assert [way.skipped for way in most_similar_ways(trajectory, run, [1, 1], 2, 0.9)] == [(), (1,)]
+    assert most_similar_ways(trajectory, run, [1, 1], 2, 1.1) == []
+
+
+@pytest.mark.parametrize(
+    ("times", "weights"), [((1.0, 1.0), (1, 1)), ((1.0, 2.6), (1, 3)), ((2.4, 1.0), (2, 1)), ((1.0, 99.0), (1, 5))]
+)
+def test_the_cheaper_sub_layer_weighs_one(times: tuple[float, float], weights: tuple[int, int]) -> None:
+    assert integer_weights(*times) == weights
+
+
+@torch.inference_mode()
+def sequence_of(tokens: list[int], target: TargetModel = TARGET) -> Sequence:
+    return Sequence(target, target.new_cache(256), tokens, Sampling(), None, ForwardClock(target.device))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("n_tokens", [1, 5, 30])
+def test_every_way_computes_what_its_plan_computes(n_tokens: int) -> None:
+    sequence = sequence_of(repetitive_prompt(40))
+    committed = sequence.cache.keys[:, :39].clone()
+    trajectory = full_trajectory(TARGET, sequence, n_tokens)
+    weights = [0, 0, *[1, 2] * 4, 0, 0]
+    ways = most_similar_ways(trajectory, replaying(TARGET, sequence, n_tokens), weights, 8, -1.0)
+    assert torch.equal(sequence.cache.keys[:, :39], committed)
+    assert len(ways) == 9
+    for way in ways:
+        skip = SkipSet(
+            attention=tuple(place // 2 for place in way.skipped if place % 2 == 0),
+            mlp=tuple(place // 2 for place in way.skipped if place % 2),
+        )
+        plan = Plan.skipping(skip, TARGET.n_layers)
+        expected = TARGET.hidden(sequence.replay(n_tokens), sequence.cache, plan)[:n_tokens]
+        torch.testing.assert_close(TARGET.normalised(way.hidden), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_what_costs_more_at_this_context_is_skipped_first() -> None:
+    target = tiny_target(seed=7, num_hidden_layers=6)
+    for layer in target.layers[1:-1]:  # hardly missed, so that cost alone decides
+        layer.output.mul_(0.01)
+        layer.down.mul_(0.01)
+
+    def forward_ms(plan: Plan, n_tokens: int, context: int) -> float:
+        return 1.0 + plan.n_attention * (10.0 if context > 30 else 0.1) + plan.n_mlp
+
+    def chosen(prompt_length: int) -> Plan:
+        policy = KnapSpec(target, forward_ms, budget=0.3)
+        sequence = sequence_of(repetitive_prompt(prompt_length), target)
+        policy.begin(sequence)
+        policy.draft(sequence, 4)
+        assert policy._drafter is not None
+        return policy._drafter.plan
+
+    long, short = chosen(60), chosen(20)
+    assert (long.n_attention, long.n_mlp) == (4, 6)
+    assert (short.n_attention, short.n_mlp) == (6, 4)
+
+
+def test_the_skip_set_is_chosen_anew_after_so_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[int] = []
+    choose = KnapSpec._choose
+
+    def counted(self: KnapSpec, sequence: Sequence) -> SelfDraft | None:
+        chosen.append(sequence.committed)
+        return choose(self, sequence)
+
+    monkeypatch.setattr(KnapSpec, "_choose", counted)
+    steps = Decoder(TARGET, None, "knapspec", {"refresh_steps": 5}).generate([3], 60).statistics.verify_steps
+    # With one token in the prompt nothing is committed at first; the last step has nothing left to draft.
+    assert len(chosen) in (-(-(steps - 1) // 5), -(-(steps - 2) // 5))
+    assert chosen[0] == 1
+
+
+def test_a_window_that_cannot_be_replayed_is_refused() -> None:
+    with pytest.raises(UnsupportedOption, match="window=0"):
+        KnapSpec(TARGET, lambda plan, n_tokens, context: 1.0, window=0)

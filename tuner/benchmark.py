@@ -8,11 +8,12 @@ twice: what it differs by from itself is the noise of all other figures.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from casspec.runtime.decode import Decoder
+from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import BenchReport, BenchRow, Mode
@@ -21,13 +22,29 @@ from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.environment import environment
 from casspec.tuner.prompts import Prompt
 from casspec.tuner.repetition import repetition
-from casspec.tuner.requests import Request, TokenPrompt, decoded, generate, request, token_prompts
+from casspec.tuner.requests import (
+    SAMPLING_TEMPERATURE,
+    Request,
+    TokenPrompt,
+    decoded,
+    generate,
+    request,
+    token_prompts,
+)
 from casspec.tuner.text_check import TextCheck
 
 WARM_UP_TOKENS = 8
 
 Progress = Callable[[int, int, str], None]
-"""(done, total, note)."""
+"""(texts decoded, of how many, note)."""
+
+
+class BenchInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a benchmark; `report` holds the rows of the prompts that every method had finished."""
+
+    def __init__(self, report: BenchReport) -> None:
+        super().__init__("interrupted")
+        self.report = report
 
 
 def run_benchmark(
@@ -56,6 +73,7 @@ def run_benchmark(
         settings: what else the report's environment should say (suite, profile).
 
     Raises:
+        BenchInterrupted: on Ctrl-C, once every method has decoded one prompt at least.
         ContextOverflow: no prompt leaves room for `max_new_tokens`.
         UnsupportedOption: the model has no tokenizer.
     """
@@ -68,23 +86,37 @@ def run_benchmark(
             f"no prompt leaves room for {max_new_tokens} new tokens in the model's context of {target.max_context}; "
             "take fewer tokens or shorter prompts"
         )
+    has_template = bool(getattr(target.tokenizer, "chat_template", None))
     race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress)
-    race.run()
+    interrupted = False
+    try:
+        race.run()
+    except KeyboardInterrupt:
+        race.summarise()
+        if not race.rows:
+            raise
+        interrupted = True
     report_environment = environment(target) | {
         "seed": seed,
+        "temperature": SAMPLING_TEMPERATURE,
         "max_new_tokens": max_new_tokens,
         "repeats": repeats,
         "warm": warm,
+        "chat_template": has_template and any(prompt.kind == "chat" for prompt in prompts),
         "noise_by_mode": race.noise,
         "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting],
         "divergences": race.divergences,
+        "interrupted": interrupted,
     }
-    return BenchReport(
+    report = BenchReport(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=tuple(race.rows),
         noise=max(race.noise.values()),
         environment=report_environment | (settings or {}),
     )
+    if interrupted:
+        raise BenchInterrupted(report)
+    return report
 
 
 class _Race:
@@ -111,48 +143,42 @@ class _Race:
         self._repeats = repeats
         self._seed = seed
         self._warm = warm
-        self._progress = progress
         self._order = random.Random(seed)
         self._check = TextCheck(target)
         self._dtype = str(target.dtype).removeprefix("torch.")
+        self._finished: list[dict[int, Run]] = []
+        """Of the mode under way: the runs of one prompt in one repeat, by entry."""
+        self._under_way: Mode | None = None
+        self._countdown = _Countdown(progress, repeats * len(prompts) * sum(map(len, map(self._takes_part, modes))))
 
     @property
     def divergences(self) -> list[dict[str, Any]]:
         return [found.listed() for found in self._check.divergences]
 
     def run(self) -> None:
-        total, done = len(self._modes) * self._repeats * len(self._prompts), 0
         for mode in self._modes:
-            takes_part = [index for index, entry in enumerate(self._entries) if mode in entry.modes]
-            runs: dict[int, list[Run]] = {index: [] for index in takes_part}
+            self._under_way = mode
+            takes_part = self._takes_part(mode)
             for repeat in range(self._repeats):
                 contestants = [self._contestant(entry) for entry in self._entries]
                 for place, prompt in enumerate(self._prompts):
                     asked = request(prompt, mode, self._seed)
                     self._order.shuffle(takes_part)
                     self._warm_up(takes_part, asked, at_full_length=place == 0 and repeat == 0)
-                    texts = {
-                        index: generate(contestants[index], asked, asked.prompt, self._n_tokens) for index in takes_part
-                    }
-                    for index, generation in texts.items():
-                        statistics, text = generation.statistics, generation.token_ids
-                        self._check.compare(self._entries[index], prompt.task, asked, texts[0].token_ids, text)
-                        runs[index].append(Run(prompt.id, prompt.task, repeat, statistics, repetition(text)))
-                    done += 1
-                    if self._progress is not None:
-                        self._progress(done, total, f"{mode}, {prompt.task}")
-            self._summarise(mode, runs)
+                    texts = {}
+                    for index in takes_part:
+                        texts[index] = generate(contestants[index], asked, asked.prompt, self._n_tokens)
+                        self._countdown.advance(f"{mode}, {prompt.task}")
+                    self._finished.append(self._compared(prompt, asked, repeat, texts))
+            self.summarise()
 
-    def _contestant(self, entry: Entry) -> Contestant:
-        return entry.decoder.learning() if self._warm and isinstance(entry.decoder, Decoder) else entry.decoder
-
-    def _warm_up(self, takes_part: Sequence[int], asked: Request, at_full_length: bool) -> None:
-        """Uncounted, by decoders that learn nothing: the kernels and caches that this prompt's shapes need."""
-        n_tokens = self._n_tokens if at_full_length else min(WARM_UP_TOKENS, self._n_tokens)
-        for index in takes_part:
-            decoded(self._entries[index].decoder, asked, asked.prompt, n_tokens)
-
-    def _summarise(self, mode: Mode, runs: dict[int, list[Run]]) -> None:
+    def summarise(self) -> None:
+        """Rows of what was finished in the mode under way, which ends with that."""
+        mode, finished = self._under_way, self._finished
+        self._under_way, self._finished = None, []
+        if mode is None or not finished:
+            return
+        runs = {index: [of_prompt[index] for of_prompt in finished] for index in sorted(finished[0])}
         again = len(self._entries) - 1
         self.noise[mode] = relative_noise(runs[0], runs[again])
         baseline = [*runs[0], *runs[again]]
@@ -168,5 +194,51 @@ class _Race:
             for index, entry in enumerate(self._entries[:again])
             if index in runs
         ]
-        for task in [*dict.fromkeys(prompt.task for prompt in self._prompts), OVERALL]:
+        for task in [*dict.fromkeys(run.task for run in runs[0]), OVERALL]:
             self.rows += rows_of_task(series, baseline, task, self._dtype)
+
+    def _takes_part(self, mode: Mode) -> list[int]:
+        return [index for index, entry in enumerate(self._entries) if mode in entry.modes]
+
+    def _contestant(self, entry: Entry) -> Contestant:
+        return entry.decoder.learning() if self._warm and isinstance(entry.decoder, Decoder) else entry.decoder
+
+    def _warm_up(self, takes_part: Sequence[int], asked: Request, at_full_length: bool) -> None:
+        """Uncounted, by decoders that learn nothing: the kernels and caches that this prompt's shapes need."""
+        n_tokens = self._n_tokens if at_full_length else min(WARM_UP_TOKENS, self._n_tokens)
+        for index in takes_part:
+            decoded(self._entries[index].decoder, asked, asked.prompt, n_tokens)
+
+    def _compared(
+        self, prompt: TokenPrompt, asked: Request, repeat: int, texts: dict[int, Generation]
+    ) -> dict[int, Run]:
+        """The runs of one prompt, every text compared with the reference's."""
+        runs = {}
+        for index, generation in texts.items():
+            text = generation.token_ids
+            self._check.compare(self._entries[index], prompt.task, asked, texts[0].token_ids, text)
+            runs[index] = Run(prompt.id, prompt.task, repeat, generation.statistics, repetition(text))
+        return runs
+
+
+class _Countdown:
+    """Tells progress with the time that is left, at the pace until now."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+        self._started = time.monotonic()
+
+    def advance(self, note: str) -> None:
+        self._done += 1
+        if self._progress is not None:
+            left_s = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+            self._progress(self._done, self._total, f"{note}, {duration(left_s)} left")
+
+
+def duration(seconds: float) -> str:
+    """About how long, as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import BenchReport, BenchRow
+from casspec.tuner.reference_list import MAX_REPETITION
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from casspec.tuner.lossless_check import LosslessRow
 
@@ -22,33 +25,87 @@ JSON_SCHEMA = 1
 NOISE_LIMIT = 0.03
 """Relative noise above which figures should be measured again."""
 
-FIGURES = ("speedup", "accepted", "tokens/s", "overhead", "µs/step", "lossless")
-"""Columns of a table; "accepted" is the mean acceptance length, "overhead" and "µs/step" the step time outside
-forwards.
+FIGURES: dict[str, Callable[[BenchRow], str]] = {
+    "speedup": lambda row: f"{row.speedup:.2f}x",
+    "+prefill": lambda row: f"{row.speedup_with_prefill:.2f}x",
+    "specbench": lambda row: f"{row.speedup_specbench:.2f}x",
+    "spread": lambda row: f"{row.spread:.1%}",
+    "accepted": lambda row: f"{row.mean_acceptance_length:.2f}",
+    "rate": lambda row: f"{row.acceptance_rate:.2f}",
+    "nodes": lambda row: f"{row.tree_nodes:.1f}",
+    "tokens/s": lambda row: f"{row.tokens_per_second:.1f}",
+    "overhead": lambda row: f"{row.overhead_percent:.1f} %",
+    "µs/step": lambda row: f"{row.overhead_us_per_step:.0f}",
+    "lossless": lambda row: _verdict_on(row),
+}
+"""Columns of a table. "+prefill" and "specbench" are speedups with the prefill and as Spec-Bench counts; "accepted" is
+the mean acceptance length, "rate" the draft acceptance rate, "nodes" those of the mean tree; "overhead" and "µs/step"
+are the step time outside forwards.
 """
 
+NARROW_FIGURES = ("speedup", "accepted", "tokens/s", "overhead", "µs/step", "lossless")
+WIDE_COLUMNS = 120
 
-def bench_table(report: BenchReport) -> Table:
-    """Every method under every mode and task, "overall" last; narrow enough for 80 columns.
+
+def bench_table(report: BenchReport, columns: int = WIDE_COLUMNS) -> Group:
+    """Every method under every mode and task, "overall" last.
 
     Column "lossless" is a verdict in float32 (yes, NO); below it texts are compared, not judged (equal, N differ).
+
+    Args:
+        columns: width of the terminal: every figure from 120 on, the most important ones below.
     """
-    table = _table(
-        ("method", *FIGURES), title="speedup over autoregressive decoding; methods as published unless tuned"
-    )
-    for (mode, task), rows in groupby(report.rows, key=lambda row: (row.mode, row.task)):
-        table.add_row(f"[bold]{mode}, {task}[/bold]")
-        for row in rows:
-            table.add_row(_label(row), *_cells(row))
-        table.add_section()
-    return table
+    from rich.console import Group
+    from rich.text import Text
+
+    names = tuple(FIGURES) if columns >= WIDE_COLUMNS else NARROW_FIGURES
+    cells = [[label(row), *(FIGURES[name](row) for name in names)] for row in report.rows]
+    widths = [max(map(len, column)) for column in zip(("method", *names), *cells, strict=True)]
+    parts: list[Text | Table] = [Text(caption(report), style="italic")]
+    pairs = zip(report.rows, cells, strict=True)
+    for (mode, task), of_task in groupby(pairs, key=lambda pair: (pair[0].mode, pair[0].task)):
+        rows = list(of_task)
+        first, _ = rows[0]
+        title = (
+            f"\n{mode}, {task}: {first.n_prompts} prompts, {first.n_tokens} tokens, repetition {first.repetition:.1%}"
+        )
+        table = _table(("method", *names), widths=widths)
+        for _, row in rows:
+            table.add_row(*row)
+        parts += [Text(title, style="bold"), table]
+    return Group(*parts)
+
+
+def caption(report: BenchReport) -> str:
+    """What the figures hold for: model, device, threads, precision, temperature."""
+    about = report.environment
+    device = about.get("device", {})
+    words = [
+        about.get("model", {}).get("name"),
+        device.get("name"),
+        f"{about['threads']} threads" if device.get("kind") == "cpu" and "threads" in about else None,
+        about.get("dtype"),
+        f"sampling at temperature {about['temperature']}" if "temperature" in about else None,
+        "warm drafters" if about.get("warm") else None,
+    ]
+    return ", ".join(("speedup over autoregressive decoding", *(word for word in words if word)))
+
+
+def repetition_line(report: BenchReport) -> str:
+    """The rule by which loops are told, and by which the reference suite goes without them."""
+    line = "repetition is the share of generated 8-grams that repeat the output itself; loops flatter copying"
+    if report.environment.get("suite") != "reference":
+        return line
+    return f"{line}, so that the reference suite has no prompt whose greedy text repeats more than {MAX_REPETITION:.0%}"
 
 
 def bench_markdown(report: BenchReport) -> str:
-    """The table as GitHub renders it."""
-    columns = ("mode", "task", "method", "variant", *FIGURES)
-    lines = [_markdown_line(columns), _markdown_line(["---"] * 4 + ["---:"] * len(FIGURES))]
-    lines += [_markdown_line([row.mode, row.task, row.method, row.variant, *_cells(row)]) for row in report.rows]
+    """The table as GitHub renders it, with every figure and the repetition of the text."""
+    columns = ("mode", "task", "method", "variant", *FIGURES, "repetition")
+    lines = [_markdown_line(columns), _markdown_line(["---"] * 4 + ["---:"] * (len(FIGURES) + 1))]
+    for row in report.rows:
+        figures = [figure(row) for figure in FIGURES.values()]
+        lines.append(_markdown_line([row.mode, row.task, row.method, row.variant, *figures, f"{row.repetition:.1%}"]))
     return "\n".join(lines)
 
 
@@ -83,12 +140,17 @@ def divergence_line(report: BenchReport) -> str | None:
     return f"{len(found)} texts leave the autoregressive one{widest}; the JSON lists them"
 
 
+def label(row: BenchRow | LosslessRow) -> str:
+    """How tables and charts name a method: as published unless it says "tuned"."""
+    return f"{row.method} (tuned)" if row.variant == "tuned" else row.method
+
+
 def lossless_table(rows: Sequence[LosslessRow]) -> Table:
     """The verdict on every method."""
     table = _table(("method", "mode", "tokens", "ties", "lossless"), title="equality with autoregressive decoding")
     for row in rows:
         verdict = "yes" if row.lossless else "NO"
-        table.add_row(_label(row), row.mode, str(row.n_tokens), str(row.ties), verdict)
+        table.add_row(label(row), row.mode, str(row.n_tokens), str(row.ties), verdict)
     return table
 
 
@@ -115,26 +177,11 @@ def lossless_json(rows: Sequence[LosslessRow], environment: dict[str, Any]) -> s
     return _json_line(listed, environment)
 
 
-def _cells(row: BenchRow) -> list[str]:
-    return [
-        f"{row.speedup:.2f}x",
-        f"{row.mean_acceptance_length:.2f}",
-        f"{row.tokens_per_second:.1f}",
-        f"{row.overhead_percent:.1f} %",
-        f"{row.overhead_us_per_step:.0f}",
-        _verdict_on(row),
-    ]
-
-
 def _verdict_on(row: BenchRow) -> str:
     """Below float32 nothing is judged: texts were equal, or so many differ."""
     if row.lossless is None:
         return f"{row.divergences} differ" if row.divergences else "equal"
     return "yes" if row.lossless else "NO"
-
-
-def _label(row: BenchRow | LosslessRow) -> str:
-    return f"{row.method} (tuned)" if row.variant == "tuned" else row.method
 
 
 def _verdict(row: LosslessRow) -> dict[str, Any]:
@@ -148,13 +195,16 @@ def _verdict(row: LosslessRow) -> dict[str, Any]:
     }
 
 
-def _table(columns: Sequence[str], title: str) -> Table:
+def _table(columns: Sequence[str], title: str | None = None, widths: Sequence[int] | None = None) -> Table:
     """A plain table in which the first column gives way on a narrow terminal and figures line up at the right."""
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=place > 0, overflow="fold")
+        width = widths[place] if widths and place else None
+        table.add_column(
+            column, justify="right" if place else "left", no_wrap=place > 0, overflow="fold", min_width=width
+        )
     return table
 
 

@@ -11,7 +11,7 @@ import torch
 from casspec.runtime.decode import Decoder
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
-from casspec.tuner.benchmark import WARM_UP_TOKENS, run_benchmark
+from casspec.tuner.benchmark import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
 from casspec.tuner.entries import method_entries, peer_entries
 from tests.tuner.contestants import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
 
@@ -165,3 +165,43 @@ def test_a_model_without_a_tokenizer_is_refused_in_one_line() -> None:
     target.tokenizer = None
     with pytest.raises(UnsupportedOption, match="has no tokenizer"):
         run_benchmark(target, prompts(), [entry("autoregressive", Scripted("a", 1.0, []))])
+
+
+def interrupting_at(call: int) -> Any:
+    def progress(done: int, total: int, note: str) -> None:
+        if done == call:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_ctrl_c_keeps_the_rows_of_prompts_that_every_method_finished(target: TargetModel) -> None:
+    texts_a_prompt = {"sample": 3, "greedy": 4}  # autoregressive twice, fast, and slow in greedy mode only
+    whole_mode = len(prompts()) * texts_a_prompt["sample"]
+    with pytest.raises(BenchInterrupted) as caught:
+        scripted_report(target, [], progress=interrupting_at(whole_mode + texts_a_prompt["greedy"] + 2))
+    report = caught.value.report
+    overall = {(row.mode, row.method): row.n_prompts for row in report.rows if row.task == "overall"}
+    assert overall == {
+        ("sample", "autoregressive"): 4,
+        ("sample", "fast"): 4,
+        ("greedy", "autoregressive"): 1,
+        ("greedy", "fast"): 1,
+        ("greedy", "slow"): 1,
+    }
+    assert report.environment["interrupted"]
+    assert {row.task for row in report.rows if row.mode == "greedy"} == {"copy", "overall"}
+
+
+def test_ctrl_c_before_anything_was_finished_is_a_plain_one(target: TargetModel) -> None:
+    with pytest.raises(KeyboardInterrupt) as caught:
+        scripted_report(target, [], progress=interrupting_at(2))
+    assert not isinstance(caught.value, BenchInterrupted)
+
+
+def test_progress_counts_every_text_and_says_what_is_left(target: TargetModel) -> None:
+    told: list[tuple[int, int, str]] = []
+    scripted_report(target, [], progress=lambda *words: told.append(words), modes=("greedy",), repeats=2)
+    assert [(done, total) for done, total, _ in told] == [(done, 32) for done in range(1, 33)]
+    assert all(note.startswith("greedy, ") and note.endswith(" left") for *_, note in told)
+    assert [duration(seconds) for seconds in (0, 89, 120, 7200)] == ["0 s", "89 s", "2 min", "2.0 h"]

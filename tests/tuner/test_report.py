@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from casspec.storage.schema import BenchReport, BenchRow
-from casspec.tuner.bench_figures import speedup_figure, time_figure
+from casspec.tuner.bench_figures import bench_figures, speedup_figure, time_figure, write_figures
 from casspec.tuner.environment import source_commit
 from casspec.tuner.exactness import Difference
 from casspec.tuner.lossless_check import LosslessRow
@@ -26,6 +26,7 @@ from casspec.tuner.report import (
     lossless_markdown,
     lossless_table,
     noise_line,
+    repetition_line,
 )
 from tests.storage.samples import bench_report, bench_row
 
@@ -50,8 +51,8 @@ def report(**changes: object) -> BenchReport:
     return bench_report(rows=rows, **changes)
 
 
-def rendered(table: object) -> str:
-    console = Console(width=80, file=io.StringIO())
+def rendered(table: object, width: int = 80) -> str:
+    console = Console(width=width, file=io.StringIO())
     console.print(table)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -68,13 +69,46 @@ def test_json_is_one_line_of_the_protocols_schema() -> None:
 
 
 def test_table_fits_80_columns_with_every_figure_whole() -> None:
-    text = rendered(bench_table(report()))
+    text = rendered(bench_table(report(), columns=80))
     assert "…" not in text
     lines = [line.split() for line in text.splitlines()]
     assert ["prompt-lookup", "(tuned)", "1.38x", "1.00", "1.0", "1.0", "%", "1", "3", "differ"] in lines
     assert any(line[:2] == ["dytc", "(tuned)"] and line[-1] == "NO" for line in lines)
     assert any(line[:1] == ["autoregressive"] and line[-1] == "yes" for line in lines)
     assert text.index("greedy, completion") < text.index("greedy, overall")
+
+
+def test_every_figure_of_many_methods_fits_120_columns() -> None:
+    rows = tuple(
+        bench_row(f"a-known-method-{place}", task, variant=variant, overhead_us_per_step=12345.0, repetition=0.081)
+        for task in ("summarization", "overall")
+        for place in range(19)
+        for variant in ("published", "tuned")
+    )
+    text = rendered(bench_table(bench_report(rows=rows)), width=120)
+    lines = text.splitlines()
+    assert "…" not in text
+    assert len(lines) == 1 + 2 * (3 + len(rows) // 2)
+    assert max(map(len, lines)) <= 120
+    assert {"+prefill", "specbench", "spread", "rate", "nodes"} <= set(lines[3].split())
+    assert "greedy, summarization: 4 prompts, 512 tokens, repetition 8.1%" in lines
+
+
+def test_the_caption_says_what_the_figures_hold_for() -> None:
+    environment = {
+        "model": {"name": "testbed:1536"},
+        "device": {"kind": "cpu", "name": "a processor"},
+        "threads": 8,
+        "dtype": "bfloat16",
+        "temperature": 0.7,
+    }
+    words = "testbed:1536, a processor, 8 threads, bfloat16, sampling at temperature 0.7"
+    assert words in rendered(bench_table(report(environment=environment)), width=200)
+
+
+def test_the_rule_against_loops_is_told_for_the_suite_that_follows_it() -> None:
+    assert "more than 20%" in repetition_line(report(environment={"suite": "reference"}))
+    assert "more than" not in repetition_line(report(environment={"suite": "questions"}))
 
 
 def test_csv_and_markdown_hold_every_row() -> None:
@@ -86,7 +120,7 @@ def test_csv_and_markdown_hold_every_row() -> None:
     ]
     header, rule, *body = bench_markdown(report()).splitlines()
     assert len(body) == len(report().rows)
-    assert {line.count("|") for line in (header, rule, *body)} == {11}
+    assert {line.count("|") for line in (header, rule, *body)} == {17}
 
 
 def test_noise_above_three_percent_asks_for_a_repeat() -> None:
@@ -118,16 +152,20 @@ def test_verdicts_in_every_format() -> None:
 
 def test_figures_draw_every_method(tmp_path: Path) -> None:
     speedups = speedup_figure(report(), "greedy")
-    (axes,) = speedups.axes
-    assert [bar.get_height() for group in axes.containers for bar in group] == [
-        1.0, 1.0, 1.375, 1.375, 1.625, 1.625, 0.875, 0.875,
-    ]  # fmt: skip
+    assert [axes.get_title() for axes in speedups.axes] == ["completion", "overall"]
+    for axes in speedups.axes:
+        assert [bar.get_width() for bar in axes.patches] == [1.0, 1.375, 1.625, 0.875]
     times = time_figure(report(), "greedy")
     (axes,) = times.axes
     assert [group.get_label() for group in axes.containers] == ["draft", "verify", "overhead"]
     assert [label.get_text() for label in axes.get_yticklabels()][1:3] == ["prompt-lookup (tuned)", "dytc (tuned)"]
-    speedups.savefig(tmp_path / "speedups.png")
-    times.savefig(tmp_path / "times.png")
+    files = write_figures(report(), tmp_path / "made")
+    assert (
+        [file.name for file in files]
+        == list(bench_figures(report()))
+        == ["bench-speedup-greedy.png", "bench-time-greedy.png"]
+    )
+    assert all(file.stat().st_size > 0 for file in files)
 
 
 def test_the_commit_is_that_of_the_checkout_the_code_is_tracked_in(tmp_path: Path) -> None:

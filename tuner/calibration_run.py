@@ -18,7 +18,7 @@ from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import Repository
-from casspec.storage.schema import AcceptancePrior, CascadeProfile, DrafterCandidate, LatencyModel
+from casspec.storage.schema import AcceptancePrior, CascadeProfile, DrafterCandidate, LatencyModel, Quantization
 from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.cascade import (
     Cascade,
@@ -26,13 +26,13 @@ from casspec.tuner.cascade import (
     Costs,
     choose_cascade,
     contenders,
-    drafter_name,
     lookup_survival,
     measure_contender,
 )
 from casspec.tuner.companions import Companions
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.method_tuning import TunedMethods
+from casspec.tuner.plans import PlanSpec
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.settings import CalibrationSettings
@@ -76,14 +76,22 @@ class CalibrationRun:
     suite: Suite
     settings: CalibrationSettings
 
-    def search(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> list[DrafterCandidate]:
+    def search(
+        self,
+        recordings: Sequence[Recording],
+        latency: LatencyModel,
+        bar: Bar,
+        offered: Sequence[Quantization] = (),
+    ) -> list[DrafterCandidate]:
+        """`offered`: precisions besides the target's own that are worth searching, and their memory."""
         if self.repository.get_document(self.key, SEARCH_KIND, "ended") is not None:
             return self.repository.candidates(self.key)
         self.places.make_room()
         settings = self.settings
         searched = [recording for recording in recordings if recording.mode == settings.modes[0]]
         meter = AcceptanceMeter(self.target, searched[: settings.searched_prompts], settings.seed)
-        evaluator = CandidateEvaluator(self.target, meter, LatencyPredictor(latency), typical_context(recordings))
+        context_tokens = typical_context(recordings)
+        evaluator = CandidateEvaluator(self.target, meter, LatencyPredictor(latency), context_tokens, offered)
         search = DrafterSearch(
             evaluator,
             self.target.n_layers,
@@ -153,7 +161,7 @@ class CalibrationRun:
         meter = AcceptanceMeter(self.target, recordings, self.settings.seed)
         measured = []
         for done, candidate in enumerate(chosen):
-            name = drafter_name(candidate.skip)
+            name = PlanSpec.of(candidate).name
             bar.update(done, len(chosen) + 1, name)
             document = self.repository.get_document(self.key, CONTENDER_KIND, name)
             if document is None:

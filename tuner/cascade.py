@@ -14,7 +14,6 @@ from typing import Literal
 
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import (
@@ -24,11 +23,11 @@ from casspec.storage.schema import (
     DrafterSpec,
     MethodSettings,
     Mode,
-    SkipSet,
 )
 from casspec.tuner import walltime
 from casspec.tuner.acceptance import AcceptanceMeter, count_confidence, survival_by_depth
 from casspec.tuner.pareto import pareto_front
+from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings import Recording
 
 LOOKUP_COST = 0.01
@@ -61,7 +60,7 @@ class Contender(Document):
 
     @property
     def name(self) -> str:
-        return drafter_name(self.candidate.skip)
+        return PlanSpec.of(self.candidate).name
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,9 @@ class Costs:
     def verify(self, n_tokens: int) -> float:
         return self._latency.forward_ms(self._target.full_plan, n_tokens, self._context_tokens) / self._step_ms
 
-    def draft(self, skip: SkipSet, n_tokens: int = 1) -> float:
-        plan = Plan.skipping(skip, self._target.n_layers)
+    def draft(self, spec: PlanSpec, n_tokens: int = 1) -> float:
+        plan = spec.plan(self._target.n_layers)
         return self._latency.forward_ms(plan, n_tokens, self._context_tokens) / self._step_ms
-
-
-def drafter_name(skip: SkipSet) -> str:
-    """For instance sparse-6a4m-1f3c: six attention and four MLP sub-layers left out."""
-    return f"sparse-{len(skip.attention)}a{len(skip.mlp)}m-{skip.content_hash()[:4]}"
 
 
 def contenders(candidates: Sequence[DrafterCandidate], costs: Costs, depth: int) -> list[DrafterCandidate]:
@@ -105,19 +99,19 @@ def contenders(candidates: Sequence[DrafterCandidate], costs: Costs, depth: int)
         alive = [candidate.acceptance**i for i in range(1, depth + 1)]
         return walltime.best_chain(alive, candidate.cost, costs.verify)[1]
 
-    front = [candidate for candidate in pareto_front(candidates) if len(candidate.skip)]
+    front = [candidate for candidate in pareto_front(candidates) if not PlanSpec.of(candidate).is_target]
     return sorted(front, key=predicted, reverse=True)[:MOST_CONTENDERS]
 
 
 def measure_contender(meter: AcceptanceMeter, candidate: DrafterCandidate, n_layers: int) -> Contender:
     """Depth profiles of a candidate on every recording of `meter`, by decoding mode."""
-    plan = Plan.skipping(candidate.skip, n_layers)
+    plan = PlanSpec.of(candidate).plan(n_layers)
     survival, cells = {}, {}
     for mode in dict.fromkeys(recording.mode for recording in meter.recordings):
         indices = [i for i, recording in enumerate(meter.recordings) if recording.mode == mode]
         traces = [meter.depth_profile(plan, index) for index in indices]
         counter = CellCounter()
-        count_confidence(traces, drafter_name(candidate.skip), counter)
+        count_confidence(traces, plan.name, counter)
         survival[mode] = survival_by_depth(traces, meter.block)
         cells[mode] = tuple(counter.cells())
     return Contender(candidate=candidate, survival=survival, cells=cells)
@@ -191,29 +185,34 @@ def choose_cascade(
 
 def _drafter(contender: Contender) -> DrafterSpec:
     """`acceptance` is where the runtime's estimate of the drafter starts."""
-    acceptance = round(contender.candidate.acceptance, 4)
-    skip = contender.candidate.skip
-    return DrafterSpec(name=contender.name, kind="self", skip=skip, parameters={"acceptance": acceptance})
+    candidate = contender.candidate
+    return DrafterSpec(
+        name=contender.name,
+        kind="self",
+        skip=candidate.skip,
+        quantization=candidate.quantization,
+        parameters={"acceptance": round(candidate.acceptance, 4)},
+    )
 
 
 def _chain(contender: Contender, mode: Mode, costs: Costs) -> tuple[int, float]:
-    return walltime.best_chain(contender.survival[mode], costs.draft(contender.candidate.skip), costs.verify)
+    return walltime.best_chain(contender.survival[mode], costs.draft(PlanSpec.of(contender.candidate)), costs.verify)
 
 
 def _best_use(contender: Contender, mode: Mode, lookup: Sequence[float], costs: Costs) -> float:
     """The effective-cascade gate: the best of a chain, a vertical and a horizontal cascade over prompt lookup."""
-    skip, survival = contender.candidate.skip, contender.survival[mode]
+    spec, survival = PlanSpec.of(contender.candidate), contender.survival[mode]
     a, a_lookup = min(survival[0], LARGEST_ALPHA), min(lookup[0], LARGEST_ALPHA)
     uses = [_chain(contender, mode, costs)[1]]
     for k in range(1, LOOKUP_TOKENS + 1):
         a_round = 1 + walltime.expected_accepted(a_lookup, k)  # tokens a reviewed round adds
-        review = costs.draft(skip, k + 1)
+        review = costs.draft(spec, k + 1)
         for n in range(1, MOST_ROUNDS + 1):
             verify = costs.verify(1 + ceil(n * a_round))
             uses.append(walltime.vertical(a, review, n, a_lookup, LOOKUP_COST, k, verify))
     for k1 in range(1, len(survival) + 1):
         for k2 in range(1, LOOKUP_TOKENS + 1):
             tail = survival[k1 - 1] * walltime.expected_accepted(a_lookup, k2)
-            time = costs.verify(1 + k1 + k2) + k1 * costs.draft(skip) + k2 * LOOKUP_COST
+            time = costs.verify(1 + k1 + k2) + k1 * costs.draft(spec) + k2 * LOOKUP_COST
             uses.append((1 + sum(survival[:k1]) + tail) / time)
     return max(uses)

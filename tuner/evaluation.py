@@ -7,14 +7,15 @@ after a few of them, and what was measured until then is its result.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from math import sqrt
 from statistics import stdev
 
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
-from casspec.storage.schema import DrafterCandidate, SkipSet
+from casspec.storage.schema import DrafterCandidate, Quantization
 from casspec.tuner.acceptance import AcceptanceMeter, acceptance_by_depth
+from casspec.tuner.plans import PlanSpec
 
 FEWEST_RACED = 4
 RACE_ERRORS = 2.0
@@ -25,37 +26,48 @@ MOST_PROFILED = 4
 
 
 class CandidateEvaluator:
-    """Evaluates skip sets on the recordings of `meter`; recordings should come in an order that mixes tasks."""
+    """Evaluates plans on the recordings of `meter`; recordings should come in an order that mixes tasks.
+
+    Args:
+        offered: precisions besides the target's own that are worth searching on this device.
+
+    Attributes:
+        precisions: those a plan may have, the target's own first.
+    """
 
     def __init__(
-        self, target: TargetModel, meter: AcceptanceMeter, latency: LatencyPredictor, context_tokens: int
+        self,
+        target: TargetModel,
+        meter: AcceptanceMeter,
+        latency: LatencyPredictor,
+        context_tokens: int,
+        offered: Sequence[Quantization] = (),
     ) -> None:
         self._target = target
         self._meter = meter
         self._latency = latency
         self._context_tokens = context_tokens
+        self._quantizations = {quantization.precision: quantization for quantization in (Quantization(), *offered)}
         self._step_ms = latency.forward_ms(target.full_plan, 1, context_tokens)
+        self.precisions = tuple(self._quantizations)
 
-    def plan(self, skip: SkipSet) -> Plan:
-        return Plan.skipping(skip, self._target.n_layers)
-
-    def step_ms(self, skip: SkipSet) -> float:
+    def step_ms(self, spec: PlanSpec) -> float:
         """Predicted time of one drafter step."""
-        return self._latency.forward_ms(self.plan(skip), 1, self._context_tokens)
+        return self._latency.forward_ms(spec.plan(self._target.n_layers), 1, self._context_tokens)
 
-    def cost(self, skip: SkipSet) -> float:
+    def cost(self, spec: PlanSpec) -> float:
         """Cost coefficient c: drafter step over target step."""
-        return self.step_ms(skip) / self._step_ms
+        return self.step_ms(spec) / self._step_ms
 
     def evaluate(
-        self, skip: SkipSet, source: str, to_beat: float = 0.0, profile_depths: bool = True
+        self, spec: PlanSpec, source: str, to_beat: float = 0.0, profile_depths: bool = True
     ) -> DrafterCandidate:
         """Scores recordings until done or until the plan's acceptance is clearly below `to_beat`.
 
         `profile_depths`: measure the depth profile too of a plan that came through the race.
         """
         started = time.perf_counter()
-        plan, shares, n_tokens = self.plan(skip), [], 0
+        plan, shares, n_tokens = spec.plan(self._target.n_layers), [], 0
         for index in range(len(self._meter.recordings)):
             hits = self._meter.first_token(plan, index).hits
             shares.append(float(hits.mean()))
@@ -69,13 +81,14 @@ class CandidateEvaluator:
             traces = [self._meter.depth_profile(plan, index) for index in profiled]
             depths = acceptance_by_depth(traces, self._meter.block)
         return DrafterCandidate(
-            skip=skip,
+            skip=spec.skip,
+            quantization=self._quantizations[spec.precision],
             source=source,
             acceptance=mean,
             acceptance_by_depth=depths,
             acceptance_spread=error,
-            cost=self.cost(skip),
-            step_ms=self.step_ms(skip),
+            cost=self.cost(spec),
+            step_ms=self.step_ms(spec),
             n_tokens=n_tokens,
             seconds=time.perf_counter() - started,
         )

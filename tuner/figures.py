@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from casspec.runtime.latency import LatencyPredictor
-from casspec.storage.schema import DrafterCandidate, LatencyModel, LatencySample
+from casspec.storage.schema import DrafterCandidate, LatencyModel, LatencySample, Precision
 from casspec.tuner.pareto import pareto_front
+from casspec.tuner.plans import PlanSpec
 from casspec.tuner.space import leave_one_out
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ SIZE_INCHES = (7.0, 4.5)
 
 
 def pareto_figure(candidates: Sequence[DrafterCandidate]) -> Figure:
-    """Acceptance over cost of every candidate, by where it came from, and the front."""
+    """Acceptance over cost of every candidate, by where it came from and its precision, and the front."""
     figure, axes = _figure()
     for source in dict.fromkeys(_kind(candidate) for candidate in candidates):
         some = [candidate for candidate in candidates if _kind(candidate) == source]
@@ -47,10 +48,10 @@ def latency_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Fig
 
 
 def sensitivity_figure(candidates: Sequence[DrafterCandidate], n_layers: int) -> Figure:
-    """Acceptance that remains when one sub-layer is left out."""
+    """Acceptance that remains when one sub-layer is left out, at the target's precision."""
     figure, axes = _figure()
-    known = {candidate.skip: candidate.acceptance for candidate in candidates}
-    singles = [(skip, known[skip]) for skip in leave_one_out(n_layers) if skip in known]
+    known = {PlanSpec.of(candidate): candidate.acceptance for candidate in candidates}
+    singles = [(skip, known[PlanSpec(skip)]) for skip in leave_one_out(n_layers) if PlanSpec(skip) in known]
     for kind, offset in (("attention", -0.2), ("mlp", 0.2)):
         bars = [(layer, acceptance) for skip, acceptance in singles for layer in getattr(skip, kind)]
         axes.bar([layer + offset for layer, _ in bars], [a for _, a in bars], width=0.4, label=kind)
@@ -60,7 +61,8 @@ def sensitivity_figure(candidates: Sequence[DrafterCandidate], n_layers: int) ->
 
 
 def _kind(candidate: DrafterCandidate) -> str:
-    return candidate.source.partition(":")[0]
+    source, precision = candidate.source.partition(":")[0], candidate.quantization.precision
+    return source if precision is Precision.TARGET else f"{source} {precision.short}"
 
 
 def _figure() -> tuple[Figure, Axes]:

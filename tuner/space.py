@@ -1,15 +1,19 @@
-"""The search space of skip sets and the sets a search starts from.
+"""The search space of plans and the skip sets a search starts from.
 
-A plan is a choice of which attention and MLP sub-layers to leave out; the first and last layer always stay. Where a
-search starts matters more than its sampler: sub-layers ranked by what leaving each one out costs, and the prefixes of
-that ranking, are the best seeds known.
+A plan is a choice of which attention and MLP sub-layers to leave out, where the first and last layer always stay, and of
+a precision. Where a search starts matters more than its sampler: sub-layers ranked by what leaving each one out costs,
+and the prefixes of that ranking, are the best seeds known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from casspec.storage.schema import SkipSet
+from casspec.storage.schema import Precision, SkipSet
+from casspec.tuner.plans import PlanSpec
+
+PRECISION = "precision"
+"""Name of the parameter beside the switches, where there is more than one precision to choose from."""
 
 UNIFORM_RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6)
 PREFIXES = 14
@@ -36,6 +40,24 @@ def switches_of(skip: SkipSet, n_layers: int) -> dict[str, bool]:
     """Every switch of the space with its value; layers outside the space (first and last) are left running."""
     skipped = {f"attention.{layer}" for layer in skip.attention} | {f"mlp.{layer}" for layer in skip.mlp}
     return {name: name in skipped for name in switches(n_layers)}
+
+
+def choices(n_layers: int, precisions: Sequence[Precision]) -> dict[str, tuple[bool | str, ...]]:
+    """The values each parameter of the space can take: every switch, and the precision where there are several."""
+    space: dict[str, tuple[bool | str, ...]] = dict.fromkeys(switches(n_layers), (False, True))
+    return space | ({PRECISION: tuple(map(str, precisions))} if len(precisions) > 1 else {})
+
+
+def spec_of(parameters: Mapping[str, bool | str]) -> PlanSpec:
+    """The plan that these values of the space's parameters stand for; the target's precision where none is given."""
+    switched = {name: bool(value) for name, value in parameters.items() if name != PRECISION}
+    return PlanSpec(skip_of(switched), Precision(str(parameters.get(PRECISION, Precision.TARGET))))
+
+
+def parameters_of(spec: PlanSpec, n_layers: int, precisions: Sequence[Precision]) -> dict[str, bool | str]:
+    """The values of the space's parameters at a plan: `spec_of` the other way."""
+    parameters: dict[str, bool | str] = dict(switches_of(spec.skip, n_layers))
+    return parameters | ({PRECISION: str(spec.precision)} if len(precisions) > 1 else {})
 
 
 def leave_one_out(n_layers: int) -> list[SkipSet]:

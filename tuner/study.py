@@ -1,5 +1,7 @@
 """The drafter search: an Optuna study with two objectives, acceptance up and predicted step cost down.
 
+A plan is told by its skip set and its precision; the target itself is never evaluated, for it drafts nothing cheaper.
+
 The database of candidates is the truth and the study follows it: a candidate is saved before the study is told of it,
 and on start the study is told whatever it missed. So a search that was interrupted anywhere, or whose study file was
 lost, goes on without evaluating a plan twice. Seeds are evaluated first and added to the study as finished trials.
@@ -12,10 +14,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from casspec.storage.schema import DrafterCandidate, SkipSet
+from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
+from casspec.tuner import walltime
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
-from casspec.tuner.space import leave_one_out, prefix_sweep, skip_of, switches, switches_of, uniform
+from casspec.tuner.plans import PlanSpec
+from casspec.tuner.space import (
+    choices,
+    leave_one_out,
+    parameters_of,
+    prefix_sweep,
+    skip_of,
+    spec_of,
+    switches_of,
+    uniform,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -23,8 +36,14 @@ if TYPE_CHECKING:
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
 
+QUANTISED_PREFIXES = 4
+"""Prefix sets tried at each further precision."""
+
+LONGEST_CHAIN = 8
+"""Draft lengths by which prefix sets are compared."""
+
 LONGEST_WALK = 100
-"""Switches turned, one after the other, in search of a plan not yet evaluated."""
+"""Parameters changed, one after the other, in search of a plan not yet evaluated."""
 
 SENSITIVITY = "sensitivity"
 
@@ -69,33 +88,43 @@ class DrafterSearch:
         self._evaluator = evaluator
         self._n_layers = n_layers
         self._budget = budget
-        self._candidates = {candidate.skip: candidate for candidate in known}
+        # One of a precision that an earlier run was offered and this one isn't can't be told to this study.
+        usable = (candidate for candidate in known if candidate.quantization.precision in evaluator.precisions)
+        self._candidates = {PlanSpec.of(candidate): candidate for candidate in usable}
         self._save = save
         self._imported = imported
         self._watch = watch
         self._study = open_study(study_url, study_name, seed + len(self._candidates))
-        self._distributions = _distributions(n_layers)
+        self._distributions = _distributions(n_layers, evaluator.precisions)
         self._random = random.Random(seed + len(self._candidates))
         self._reconcile()
 
     def run(self) -> list[DrafterCandidate]:
         """Evaluates seeds, then what the sampler proposes, until the budget is spent. All candidates, in order."""
         if self._distributions:
-            self._run_seeds(uniform(self._n_layers), "uniform")
+            further = self._evaluator.precisions[1:]
+            self._run_seeds([PlanSpec(precision=precision) for precision in further], "precision")
+            self._run_seeds(map(PlanSpec, uniform(self._n_layers)), "uniform")
             for name, skip in self._imported:
-                self._run_seeds([skip_of(switches_of(skip, self._n_layers))], f"import:{name}")
-            self._run_seeds(self._leave_one_out(), SENSITIVITY, SENSITIVITY_SHARE)
-            self._run_seeds(prefix_sweep(self._sensitivity_ranking()), "prefix")
+                inner = skip_of(switches_of(skip, self._n_layers))
+                self._run_seeds([PlanSpec(inner)], f"import:{name}")
+            self._run_seeds(map(PlanSpec, self._leave_one_out()), SENSITIVITY, SENSITIVITY_SHARE)
+            prefixes = prefix_sweep(self._sensitivity_ranking())
+            self._run_seeds(map(PlanSpec, prefixes), "prefix")
+            for precision in further:
+                self._run_seeds(self._quantised(prefixes, precision), "prefix")
             self._run_sampler()
         return list(self._candidates.values())
 
-    def _run_seeds(self, skips: Iterable[SkipSet], source: str, share: float = 1.0) -> None:
-        for skip in skips:
+    def _run_seeds(self, specs: Iterable[PlanSpec], source: str, share: float = 1.0) -> None:
+        for spec in specs:
             if self._spent(share):
                 return
-            if skip not in self._candidates:
-                candidate = self._evaluate(skip, source)
-                self._study.add_trial(_finished_trial(candidate, self._n_layers))
+            if self._is_new(spec):
+                self._tell(self._evaluate(spec, source))
+
+    def _is_new(self, spec: PlanSpec) -> bool:
+        return spec not in self._candidates and not spec.is_target
 
     def _run_sampler(self) -> None:
         import optuna
@@ -103,42 +132,55 @@ class DrafterSearch:
         idle = 0
         while not self._spent() and idle < self._budget.patience:
             trial = self._study.ask(self._distributions)
-            skip = skip_of(trial.params)
+            spec = spec_of(trial.params)
             front = pareto_front(self._candidates.values())
-            if skip in self._candidates:
+            if not self._is_new(spec):
                 # Told again, one result would count twice. The sampler has settled there: look beside it.
                 self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
                 beside = self._beside(trial.params)
                 if beside is None:
                     return
-                self._study.add_trial(_finished_trial(self._evaluate(beside, "beside"), self._n_layers))
+                self._tell(self._evaluate(beside, "beside"))
             else:
                 try:
-                    candidate = self._evaluate(skip, "tpe")
+                    candidate = self._evaluate(spec, "tpe")
                 except BaseException:
                     self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
                     raise
                 self._study.tell(trial, [candidate.acceptance, candidate.cost])
             idle = idle + 1 if pareto_front(self._candidates.values()) == front else 0
 
-    def _beside(self, proposed: dict[str, bool]) -> SkipSet | None:
-        """A plan not yet evaluated, by a random walk over single switches; None when there seems to be none left."""
+    def _beside(self, proposed: dict[str, Any]) -> PlanSpec | None:
+        """A plan not yet evaluated, by a random walk over single parameters; None when there seems to be none left."""
         walk = dict(proposed)
         for _ in range(LONGEST_WALK):
             name = self._random.choice(list(walk))
-            walk[name] = not walk[name]
-            skip = skip_of(walk)
-            if skip not in self._candidates:
-                return skip
+            others = [value for value in self._distributions[name].choices if value != walk[name]]
+            walk[name] = self._random.choice(others)
+            if self._is_new(spec_of(walk)):
+                return spec_of(walk)
         return None
 
-    def _evaluate(self, skip: SkipSet, source: str) -> DrafterCandidate:
+    def _evaluate(self, spec: PlanSpec, source: str) -> DrafterCandidate:
         ranked = source == SENSITIVITY  # compared with each other: all over the same recordings
-        to_beat = 0.0 if ranked else acceptance_to_beat(self._candidates.values(), self._evaluator.cost(skip))
-        candidate = self._save(self._evaluator.evaluate(skip, source, to_beat, profile_depths=not ranked))
-        self._candidates[skip] = candidate
+        to_beat = 0.0 if ranked else acceptance_to_beat(self._candidates.values(), self._evaluator.cost(spec))
+        candidate = self._save(self._evaluator.evaluate(spec, source, to_beat, profile_depths=not ranked))
+        self._candidates[spec] = candidate
         self._watch(len(self._candidates), f"{source}, {len(pareto_front(self._candidates.values()))} on the front")
         return candidate
+
+    def _tell(self, candidate: DrafterCandidate) -> None:
+        """Adds a candidate to the study that no trial of it proposed."""
+        import optuna
+
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                params=parameters_of(PlanSpec.of(candidate), self._n_layers, self._evaluator.precisions),
+                distributions=self._distributions,
+                values=[candidate.acceptance, candidate.cost],
+                user_attrs={"source": candidate.source},
+            )
+        )
 
     def _leave_one_out(self) -> list[SkipSet]:
         singles = leave_one_out(self._n_layers)
@@ -149,9 +191,24 @@ class DrafterSearch:
 
     def _sensitivity_ranking(self) -> list[SkipSet]:
         """Single sub-layers, those first whose loss of acceptance buys the most time."""
-        singles = [self._candidates[skip] for skip in leave_one_out(self._n_layers) if skip in self._candidates]
+        singles = self._evaluated(leave_one_out(self._n_layers))
         ranked = sorted(singles, key=lambda c: (1 - c.acceptance) / max(1 - c.cost, 1e-6))
         return [candidate.skip for candidate in ranked]
+
+    def _quantised(self, prefixes: Sequence[SkipSet], precision: Precision) -> list[PlanSpec]:
+        """The few prefix sets that would draft fastest at a precision if it lost no acceptance; its cost is known."""
+
+        def promise(candidate: DrafterCandidate) -> float:
+            alive = [candidate.acceptance**i for i in range(1, LONGEST_CHAIN + 1)]
+            cost = self._evaluator.cost(PlanSpec(candidate.skip, precision))
+            return walltime.best_chain(alive, cost, lambda n_tokens: 1.0)[1]
+
+        best = sorted(self._evaluated(prefixes), key=promise, reverse=True)[:QUANTISED_PREFIXES]
+        return [PlanSpec(candidate.skip, precision) for candidate in best]
+
+    def _evaluated(self, skips: Iterable[SkipSet]) -> list[DrafterCandidate]:
+        """Those of these skip sets that were evaluated at the target's precision."""
+        return [self._candidates[PlanSpec(skip)] for skip in skips if PlanSpec(skip) in self._candidates]
 
     def _spent(self, share: float = 1.0) -> bool:
         seconds = sum(candidate.seconds for candidate in self._candidates.values())
@@ -163,20 +220,20 @@ class DrafterSearch:
 
         state = optuna.trial.TrialState
         trials = self._study.get_trials(deepcopy=False)
-        told = {skip_of(trial.params) for trial in trials if trial.state == state.COMPLETE}
+        told = {spec_of(trial.params) for trial in trials if trial.state == state.COMPLETE}
         for trial in trials:
             if trial.state != state.RUNNING:
                 continue
             proposed = len(trial.params) == len(self._distributions)  # else it was killed while asking
-            candidate = self._candidates.get(skip_of(trial.params)) if proposed else None
-            if candidate is None or candidate.skip in told:
+            candidate = self._candidates.get(spec_of(trial.params)) if proposed else None
+            if candidate is None or PlanSpec.of(candidate) in told:
                 self._study.tell(trial.number, state=state.FAIL)
             else:
                 self._study.tell(trial.number, [candidate.acceptance, candidate.cost])
-                told.add(candidate.skip)
-        for skip, candidate in self._candidates.items():
-            if skip not in told:
-                self._study.add_trial(_finished_trial(candidate, self._n_layers))
+                told.add(PlanSpec.of(candidate))
+        for spec, candidate in self._candidates.items():
+            if spec not in told:
+                self._tell(candidate)
 
 
 def open_study(url: str, name: str, sampler_seed: int) -> optuna.Study:
@@ -203,18 +260,7 @@ def open_study(url: str, name: str, sampler_seed: int) -> optuna.Study:
     )
 
 
-def _distributions(n_layers: int) -> dict[str, Any]:
+def _distributions(n_layers: int, precisions: Sequence[Precision]) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution
 
-    return {name: CategoricalDistribution((False, True)) for name in switches(n_layers)}
-
-
-def _finished_trial(candidate: DrafterCandidate, n_layers: int) -> optuna.trial.FrozenTrial:
-    import optuna
-
-    return optuna.trial.create_trial(
-        params=switches_of(candidate.skip, n_layers),
-        distributions=_distributions(n_layers),
-        values=[candidate.acceptance, candidate.cost],
-        user_attrs={"source": candidate.source},
-    )
+    return {name: CategoricalDistribution(values) for name, values in choices(n_layers, precisions).items()}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencyModel, LatencySample
 from casspec.tuner.companions import Companions
+from casspec.tuner.plans import PlanSpec
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -110,7 +111,7 @@ class Tracker:
                 "skip.attention": ",".join(map(str, skip.attention)),
                 "skip.mlp": ",".join(map(str, skip.mlp)),
             }
-            name = f"{candidate.source} {len(skip.attention)}a{len(skip.mlp)}m"
+            name = f"{candidate.source} {PlanSpec.of(candidate).name}"
             run = self._client.create_run(self._experiment_id, tags=tags, run_name=name)
         metrics = {
             "acceptance": candidate.acceptance,
@@ -204,9 +205,17 @@ def _latency_metrics(model: LatencyModel) -> dict[str, float]:
 
 
 def _candidate_table(candidates: Sequence[DrafterCandidate]) -> str:
-    columns = ("source", "attention", "mlp", "acceptance", "acceptance_by_depth", "cost", "step_ms", "n_tokens")
-    rows = [
-        (c.source, c.skip.attention, c.skip.mlp, c.acceptance, c.acceptance_by_depth, c.cost, c.step_ms, c.n_tokens)
-        for c in candidates
-    ]
-    return json.dumps({"columns": columns, "data": rows})
+    columns = (
+        "source",
+        "precision",
+        "attention",
+        "mlp",
+        "acceptance",
+        "acceptance_by_depth",
+        "cost",
+        "step_ms",
+        "n_tokens",
+    )
+    plans = [(c.source, c.quantization.precision, c.skip.attention, c.skip.mlp) for c in candidates]
+    scores = [(c.acceptance, c.acceptance_by_depth, c.cost, c.step_ms, c.n_tokens) for c in candidates]
+    return json.dumps({"columns": columns, "data": [(*a, *b) for a, b in zip(plans, scores, strict=True)]})

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.storage.schema import DrafterCandidate, SkipSet
+from casspec.storage.schema import DrafterCandidate, Precision, Quantization
 from casspec.tuner import walltime
 from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.cascade import (
@@ -11,10 +11,10 @@ from casspec.tuner.cascade import (
     Contender,
     choose_cascade,
     contenders,
-    drafter_name,
     lookup_survival,
     measure_contender,
 )
+from casspec.tuner.plans import PlanSpec
 from tests.storage import samples
 from tests.tuner.tiny import LAYERS, tiny_recordings, tiny_target
 
@@ -28,15 +28,14 @@ class FlatCosts:
     def verify(self, n_tokens: int) -> float:
         return 1.0
 
-    def draft(self, skip: SkipSet, n_tokens: int = 1) -> float:
+    def draft(self, spec: PlanSpec, n_tokens: int = 1) -> float:
         return self.c
 
 
-def contender(a: float, layers: tuple[int, ...] = (2, 3)) -> Contender:
+def contender(a: float, layers: tuple[int, ...] = (2, 3), quantization: Quantization | None = None) -> Contender:
     alive = tuple(a**i for i in range(1, 9))
-    return Contender(
-        candidate=samples.candidate(layers, acceptance=a), survival={"sample": alive}, cells={"sample": ()}
-    )
+    candidate = samples.candidate(layers, acceptance=a, quantization=quantization)
+    return Contender(candidate=candidate, survival={"sample": alive}, cells={"sample": ()})
 
 
 def geometric(a: float) -> dict:
@@ -83,13 +82,24 @@ def test_nothing_is_recommended_when_nothing_is_predicted_to_pay() -> None:
     assert all(spec.kind == "self" for spec in cascade.drafters)
 
 
-def test_contenders_come_from_the_front_and_skip_something() -> None:
-    def make(acceptance: float, cost: float, layers: tuple[int, ...]) -> DrafterCandidate:
-        skip = SkipSet(attention=layers)
-        return samples.candidate(acceptance=acceptance).model_copy(update={"cost": cost, "skip": skip})
+def test_contenders_come_from_the_front_and_are_not_the_target() -> None:
+    def make(acceptance: float, cost: float, layers: tuple[int, ...], precision: Precision) -> DrafterCandidate:
+        quantization = Quantization(precision=precision)
+        candidate = samples.candidate(layers, acceptance=acceptance, quantization=quantization)
+        return candidate.model_copy(update={"cost": cost})
 
-    nothing, good, dominated = make(1.0, 1.0, ()), make(0.9, 0.3, (1,)), make(0.8, 0.4, (2,))
-    assert contenders([nothing, good, dominated], FlatCosts(0.3), depth=8) == [good]
+    target, int8 = make(1.0, 1.0, (), Precision.TARGET), make(0.95, 0.5, (), Precision.INT8_DYNAMIC)
+    good, dominated = make(0.9, 0.3, (1,), Precision.TARGET), make(0.8, 0.4, (2,), Precision.TARGET)
+    assert contenders([target, int8, good, dominated], FlatCosts(0.3), depth=8) == [good, int8]
+
+
+def test_a_quantised_drafter_carries_its_precision_and_its_memory() -> None:
+    int8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=1000)
+    cascade = choose_cascade([contender(0.9, (), int8), contender(0.8, (1, 2), int8)], geometric(0.1), FlatCosts(0.2))
+    kept = [spec for spec in cascade.drafters if spec.kind == "self"]
+    assert [spec.name for spec in kept] == ["int8", f"int8-2a1m-{kept[1].skip.content_hash()[:4]}"]
+    assert [spec.quantization for spec in kept] == [int8, int8]
+    assert set(cascade.predicted) == {"prompt-lookup", *(spec.name for spec in kept)}
 
 
 def test_contenders_are_measured_in_both_modes_under_their_own_name() -> None:
@@ -101,7 +111,7 @@ def test_contenders_are_measured_in_both_modes_under_their_own_name() -> None:
     for mode, alive in measured.survival.items():
         assert list(alive) == sorted(alive, reverse=True)
         assert sum(cell.trials for cell in measured.cells[mode]) == 2 * 24 * 4
-        assert all(cell.key.startswith(f"{drafter_name(candidate.skip)}:") for cell in measured.cells[mode])
+        assert all(cell.key.startswith(f"{PlanSpec.of(candidate).name}:") for cell in measured.cells[mode])
     assert Contender.model_validate_json(measured.canonical_json()) == measured
     assert LatencyPredictor(builtin_latency(target)).forward_ms(target.full_plan, 1, 64) > 0
 

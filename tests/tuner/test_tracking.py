@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from casspec.storage.schema import DrafterCandidate
+from casspec.storage.schema import DrafterCandidate, Precision, Quantization
 from casspec.tuner.companions import Companions, companions
-from casspec.tuner.tracking import CALIBRATION_TAG, CANDIDATE_TAG, PARENT_TAG, Calibrated, Tracker, _key
+from casspec.tuner.tracking import BENCH_TAG, CALIBRATION_TAG, CANDIDATE_TAG, PARENT_TAG, Calibrated, Tracker, _key
 from tests.storage import samples
 
 
@@ -24,7 +24,17 @@ def tracker(places: Companions) -> Tracker:
 
 
 def candidates(n: int) -> list[DrafterCandidate]:
-    return [samples.candidate((i,), acceptance=0.5 + i / 20, source="sensitivity") for i in range(1, n + 1)]
+    """Every second one is the skip set of the one before, in 8 bits."""
+    precisions = (Precision.INT8_DYNAMIC, Precision.TARGET)
+    return [
+        samples.candidate(
+            ((i + 1) // 2,),
+            acceptance=0.5 + i / 20,
+            source="sensitivity",
+            quantization=Quantization(precision=precisions[i % 2]),
+        )
+        for i in range(1, n + 1)
+    ]
 
 
 def calibrated(calibration_id: str, n: int) -> Calibrated:
@@ -54,7 +64,9 @@ def test_a_calibration_is_one_parent_with_a_child_a_candidate_and_its_figures(tr
     tracker.mirror(calibrated("whole", 3))
     runs = children(tracker, "whole")
     assert sorted(run.data.metrics["acceptance"] for run in runs) == [c.acceptance for c in candidates(3)]
-    assert {run.data.tags["skip.attention"] for run in runs} == {"1", "2", "3"}
+    told = {(run.data.tags["skip.attention"], run.data.params["precision"]) for run in runs}
+    assert told == {("1", "target"), ("1", "int8-dynamic"), ("2", "target")}
+    assert sum(run.info.run_name.startswith("sensitivity int8-1a1m-") for run in runs) == 1
     (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'whole'")
     artifacts = {file.path for file in tracker._client.list_artifacts(parent.info.run_id)}
     assert artifacts == {"profile.json", "candidates.json", "pareto.png", "sensitivity.png", "latency.png"}
@@ -96,3 +108,16 @@ def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:
     assert server.study_url.startswith("sqlite:///")
     assert server.study_url != other.study_url
     assert "secret" not in str(server)
+
+
+def test_a_benchmark_of_no_calibration_is_one_run_with_its_table_and_charts(tracker) -> None:
+    report = samples.bench_report(noise=0.02, environment={"model": {"name": "tiny"}, "threads": 2, "suite": "mine"})
+    for _ in range(2):
+        tracker.mirror_bench(None, report)
+    (run,) = tracker._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"threads": "2", "suite": "mine"}
+    assert run.data.metrics["noise"] == 0.02
+    assert run.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
+    artifacts = {file.path for file in tracker._client.list_artifacts(run.info.run_id)}
+    assert artifacts == {"bench.json", "bench.md", "bench-speedup-greedy.png", "bench-time-greedy.png"}

@@ -1,13 +1,14 @@
-"""Parameters of every method, tuned by replay on the tuning half: the same recordings, the same predicted latencies for all.
+"""Parameters of the retrieval methods, tuned by replay on the tuning half: the same recordings, the same predicted latencies.
 
-A method whose drafts need forwards (layer-sparse) is tuned from its measured depth profile in `tuner/cascade.py` instead.
+Layer-sparse is tuned from its measured depth profile in `tuner/cascade.py`; `tuner/run_tuning.py` tunes every method by
+real decodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice
 from math import prod
 from typing import Any
 
@@ -19,22 +20,16 @@ from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
+from casspec.tuner.grids import settings_of
 from casspec.tuner.priors import retrieval_cells
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.replay import Replayed, replay
 
-GRIDS: dict[str, dict[str, Sequence[Any]]] = {
-    "prompt-lookup": {
-        "most_recent": (False, True),
-        "max_ngram": (3, 4, 6),
-        "min_ngram": (1, 2),
-        "n_tokens": (3, 5, 7, 10),
-    },
-    "token-recycling": {"coupled": (False, True), "max_depth": (3, 6), "n_nodes": (5, 7, 11, 15, 23)},
-    "dytc": {"max_nodes": (12, 16, 32), "min_mass": (0.03, 0.05, 0.08)},
-}
-"""Settings tried for each method; about as many for a baseline as for dytc."""
+REPLAYED = ("prompt-lookup", "token-recycling", "dytc")
+"""Methods tuned by replay."""
 
+MOST_SETTINGS = 24
+"""Settings of a method's grid that are replayed, the same number for all."""
 
 MOST_RECORDINGS = 16
 """Recordings of each decoding mode a setting is replayed on."""
@@ -108,11 +103,12 @@ def tune_methods(
     }
     judged = [recording for chosen in by_mode.values() for recording in chosen[:MOST_RECORDINGS]]
     tuning = Tuning(judged, target.vocab_size, target.full_plan, predictor.forward_ms, priors)
-    total = sum(len(list(grid(method))) for method in GRIDS)
+    tried = {method: list(islice(settings_of(method), MOST_SETTINGS)) for method in REPLAYED}
+    total = sum(map(len, tried.values()))
     settings, predicted, done = [], {}, 0
-    for method in GRIDS:
+    for method in REPLAYED:
         best_score, best_parameters = 0.0, {}
-        for parameters in grid(method):
+        for parameters in tried[method]:
             progress(done, total, method)
             results = replayed(method, parameters, tuning)
             done += 1
@@ -122,13 +118,6 @@ def tune_methods(
                 predicted[method] = {str(mode): float(result.speedup) for mode, result in results.items()}
         settings.append(MethodSettings(method=method, variant="tuned", parameters=best_parameters))
     return TunedMethods(tuple(settings), tuple(priors.values()), predicted["dytc"])
-
-
-def grid(method: str) -> Iterator[dict[str, Any]]:
-    """Every setting of a method's grid."""
-    axes = GRIDS[method]
-    for values in product(*axes.values()):
-        yield dict(zip(axes, values, strict=True))
 
 
 def replayed(method: str, parameters: dict[str, Any], tuning: Tuning) -> dict[Mode, Replayed]:

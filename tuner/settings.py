@@ -30,3 +30,13 @@ class CalibrationSettings(Document):
     bench_prompts: int = 5
     """Prompts of the reporting half in the closing benchmark."""
     bench_tokens: int = 128
+
+
+class RunTuningSettings(CalibrationSettings):
+    """Of a calibration that takes an earlier one's profile over and tunes methods by real decodes."""
+
+    tuned_from: str
+    """Content hash of that profile."""
+    tuned_methods: tuple[str, ...]
+    seconds_per_method: float = 30.0
+    settings_per_method: int = 16

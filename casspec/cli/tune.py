@@ -14,6 +14,8 @@ from casspec.cli.console import output, progress, say
 from casspec.cli.options import apply_threads, check_device, device_option, storage_option, threads_option
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
     from casspec.tuner.prompts import Suite
@@ -149,10 +151,25 @@ def _run_settings(
 
 def _print_tuned(outcomes: list[RunTuned]) -> None:
     """A table of what was found on stdout, and a line for each method that could not run on stderr."""
-    from casspec.tuner.report import run_tuned_table
-
     for outcome in outcomes:
         if outcome.skipped:
             say(f"{outcome.method} is not tuned: {outcome.skipped}")
-    if any(not outcome.skipped for outcome in outcomes):
-        output.print(run_tuned_table(outcomes))
+    tuned = [outcome for outcome in outcomes if not outcome.skipped]
+    if tuned:
+        output.print(_tuned_table(tuned))
+
+
+def _tuned_table(tuned: list[RunTuned]) -> Table:
+    from rich.table import Table
+
+    modes = list(tuned[0].speedup)
+    table = Table(title="speedup on the tuning half: tuned (as published)", title_justify="left", box=None)
+    table.add_column("method")
+    for mode in modes:
+        table.add_column(mode, justify="right", no_wrap=True)
+    table.add_column("setting", overflow="fold")
+    for one in tuned:
+        speedups = [f"{one.speedup[mode]:.2f}x ({one.published_speedup[mode]:.2f}x)" for mode in modes]
+        changed = " ".join(f"{axis}={value}" for axis, value in one.changes.items())
+        table.add_row(one.method, *speedups, changed or "as published")
+    return table

@@ -1,0 +1,104 @@
+"""`casspec tune --methods` as a user runs it, on a tiny calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+import casspec
+from casspec.cli.main import main
+from casspec.cli.tune import _calibrated_on
+from casspec.storage import open_repository
+from casspec.storage.schema import CascadeProfile
+from casspec.tuner import run_tuning, suites
+from casspec.tuner.calibration_run import CalibrationRun
+from tests.tuner.small_calibration import SETTINGS, SUITE, small_target
+from tests.tuner.stored import stored_calibration
+
+Run = Callable[..., tuple[int, str, str]]
+
+METHODS = ["prompt-lookup", "layer-sparse"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, CascadeProfile]:
+    database = str(tmp_path_factory.mktemp("tune") / "casspec.db")
+    return database, stored_calibration(database)
+
+
+@pytest.fixture
+def run(finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `casspec tune` on the profile of the tiny calibration: (exit code, stdout, stderr)."""
+    database, old = finished
+    monkeypatch.setattr(casspec, "load_target", lambda *names, **options: small_target())
+    monkeypatch.setattr(suites, "load_suite", lambda name: SUITE)
+    monkeypatch.setattr(CalibrationRun, "track", lambda *arguments: None)  # MLflow has tests of its own
+
+    def command(*words: str) -> tuple[int, str, str]:
+        code = main(["tune", old.profile_id, "--storage", database, "--threads", "1", "--no-bench", *words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+def test_an_interruption_keeps_what_is_done_and_the_same_command_ends_in_a_table(
+    run: Run, finished, monkeypatch
+) -> None:
+    words = ("--methods", ",".join(METHODS), "--seconds-per-method", "1")
+    race, raced = run_tuning.Halving.run, []
+
+    def first_only(halving: run_tuning.Halving):
+        if raced:
+            raise KeyboardInterrupt
+        raced.append(halving)
+        return race(halving)
+
+    monkeypatch.setattr(run_tuning.Halving, "run", first_only)
+    code, out, err = run(*words)
+    assert (code, out) == (130, "")
+    assert "the same options goes on from there" in err
+    monkeypatch.setattr(run_tuning.Halving, "run", lambda halving: raced.append(halving) or race(halving))
+    code, out, err = run(*words)
+    assert code == 0
+    assert len(raced) == 2
+    rows = [line.split() for line in out.splitlines()]
+    assert [row[0] for row in rows if row[0] in METHODS] == METHODS
+
+    database, old = finished
+    with open_repository(database) as repository:
+        new = repository.profile("latest")
+        _, stored = repository.calibration_of(new.content_hash())
+    assert new.profile_id != old.profile_id
+    assert f"profile   {new.profile_id}" in err
+    assert {entry.method for entry in new.methods} == {"dytc", *METHODS}
+
+    assert _calibrated_on(stored) == (SUITE, SETTINGS)  # so it can be searched on from like any other
+
+
+def test_a_method_that_cannot_run_is_one_line(run: Run, monkeypatch) -> None:
+    from casspec.storage.errors import UnsupportedOption
+
+    def refuse(halving: run_tuning.Halving):
+        raise UnsupportedOption("no kernel here")
+
+    monkeypatch.setattr(run_tuning.Halving, "run", refuse)
+    code, out, err = run("--methods", "token-recycling", "--seconds-per-method", "1")
+    assert (code, out) == (0, "")
+    assert "token-recycling is not tuned: no kernel here" in err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--methods", "autoregressive"), "'autoregressive' has nothing to tune"),
+        (("--methods", "all", "--trials", "3"), "leave them out with --methods"),
+        (("--seconds-per-method", "3"), "name them with --methods"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(run: Run, words: tuple[str, ...], message: str) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1

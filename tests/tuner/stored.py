@@ -1,0 +1,45 @@
+"""A finished calibration put straight into a store: recordings and a profile of a tiny model, nothing measured."""
+
+from __future__ import annotations
+
+from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.latency import builtin_latency
+from casspec.storage import open_repository
+from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, SkipSet
+from casspec.tuner.calibration_run import MATRIX_NAME
+from casspec.tuner.recorder import record_suite
+from casspec.tuner.recordings import recycling_matrix
+from tests.storage import samples
+from tests.tuner.small_calibration import SETTINGS, SUITE, small_target
+
+DRAFTER = DrafterSpec(
+    name="sparse", kind="self", skip=SkipSet(attention=(1, 3), mlp=(2,)), parameters={"acceptance": 0.6}
+)
+
+
+def stored_calibration(database: str) -> CascadeProfile:
+    """The profile of a calibration with `SETTINGS`; prompt lookup and the cascade were tuned by replay."""
+    target = small_target()
+    with open_repository(database) as repository:
+        fingerprints = model_fingerprint(target), device_fingerprint("cpu"), "float32"
+        key = repository.calibration(*fingerprints, SETTINGS.model_dump(mode="json")).calibration_id
+        recordings = record_suite(repository, key, target, SUITE, SETTINGS, lambda done, total, note: None)
+        latency = repository.save_latency_model(key, builtin_latency(target))
+        matrix = repository.save_artifact(MATRIX_NAME, recycling_matrix(recordings, target.vocab_size).to_bytes(), key)
+        profile = samples.profile(
+            model=fingerprints[0],
+            device=fingerprints[1],
+            dtype="float32",
+            drafters=(DRAFTER,),
+            latency=latency,
+            acceptance=(),
+            methods=(
+                MethodSettings(method="prompt-lookup", variant="tuned", parameters={"n_tokens": 4}),
+                MethodSettings(method="dytc", variant="tuned", parameters={"max_nodes": 12}),
+            ),
+            artifacts=(matrix,),
+            suite=SUITE.name,
+        )
+        repository.save_profile(key, profile)
+        repository.finish(key)
+        return profile

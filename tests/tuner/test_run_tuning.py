@@ -1,0 +1,175 @@
+"""Methods tuned by real decodes: what becomes of the profile, and that an interruption loses no method."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.loader import LoadedProfile
+from casspec.storage import open_repository
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import CascadeProfile
+from casspec.tuner import run_tuning
+from casspec.tuner.companions import companions
+from casspec.tuner.entries import Contestant
+from casspec.tuner.grids import GRIDS, axes_of, published_setting
+from casspec.tuner.recorder import stored_recordings
+from casspec.tuner.recordings import recycling_matrix
+from casspec.tuner.run_tuning import Folds, RunTuned, tunable, tune_by_runs
+from casspec.tuner.settings import RunTuningSettings
+from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, small_target
+from tests.tuner.stored import DRAFTER, stored_calibration
+from tests.tuner.timed import Machine, Refusing, Timed
+
+METHODS = ("prompt-lookup", "layer-sparse")
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory, with_mirror) -> tuple[str, CascadeProfile]:
+    """A database with one finished calibration, and its profile; every test tunes with settings of its own."""
+    database = str(with_mirror(tmp_path_factory.mktemp("calibrated") / "casspec.db"))
+    return database, stored_calibration(database)
+
+
+def run_settings(old: CascadeProfile, *methods: str, seconds: float = 2.0) -> RunTuningSettings:
+    return RunTuningSettings(
+        **SETTINGS.model_dump(), tuned_from=old.content_hash(), tuned_methods=methods, seconds_per_method=seconds
+    )
+
+
+def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_tuning.Contestants:
+    """Decoders that are the faster the more of a method's favourite values they have; of other methods they refuse."""
+
+    def contestants(method: str, parameters: dict[str, Any]) -> list[Contestant]:
+        if method == "autoregressive":
+            return [Timed(machine, method)] * run_tuning.N_FOLDS
+        if method not in favourites:
+            return [Refusing()] * run_tuning.N_FOLDS
+        hits = sum(parameters[axis] == value for axis, value in favourites[method].items())
+        return [Timed(machine, method, 1.0 + hits / 10)] * run_tuning.N_FOLDS
+
+    return contestants
+
+
+def tune(
+    database: str, old: CascadeProfile, settings: RunTuningSettings, contestants: run_tuning.Contestants | None
+) -> tuple[CascadeProfile, list[RunTuned]]:
+    with open_repository(database) as repository:
+        places = companions(database)
+        return tune_by_runs(repository, places, small_target(), SUITE, settings, old, StageLog(), contestants)
+
+
+def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated) -> None:
+    database, old = calibrated
+    favourites = {"prompt-lookup": {"most_recent": True}, "layer-sparse": {"drafter": DRAFTER.name}}
+    settings = run_settings(old, *METHODS, "token-recycling")
+    new, outcomes = tune(database, old, settings, preferring(Machine(), favourites))
+
+    assert new.profile_id != old.profile_id
+    assert new.settings("prompt-lookup")["most_recent"] is True
+    assert new.settings("layer-sparse")["drafter"] == DRAFTER.name
+    assert set(new.settings("layer-sparse")) == set(GRIDS["layer-sparse"])
+    assert Counter(entry.method for entry in new.methods) == dict.fromkeys(("dytc", *METHODS), 1)
+    assert new.settings("dytc") == old.settings("dytc")
+    circumstances = {"methods", "created_at", "casspec_version"}
+    assert new.model_dump(exclude=circumstances) == old.model_dump(exclude=circumstances)
+
+    lookup, sparse, recycling = outcomes
+    assert lookup.speedup == pytest.approx({"sample": 1.1, "greedy": 1.1})
+    assert lookup.published_speedup == pytest.approx({"sample": 1.0, "greedy": 1.0})
+    assert lookup.changes["most_recent"] is True
+    assert sparse.n_settings == settings.settings_per_method
+    assert recycling.skipped == "no kernel here"
+
+    with open_repository(database) as repository:
+        source, _ = repository.calibration_of(old.content_hash())
+        key, stored = repository.calibration_of(new.content_hash())
+        assert key != source
+        assert RunTuningSettings.model_validate(stored) == settings
+        assert stored_recordings(repository, key).keys() == stored_recordings(repository, source).keys()
+
+
+def test_an_interrupted_tuning_goes_on_with_the_method_it_was_at(calibrated) -> None:
+    database, old = calibrated
+    favourites: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
+    settings = run_settings(old, *METHODS)
+    before, after = Machine(), Machine()
+
+    def interrupted(method: str, parameters: dict[str, Any]) -> list[Contestant]:
+        if method == "layer-sparse":
+            raise KeyboardInterrupt
+        return list(preferring(before, favourites)(method, parameters))
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(database, old, settings, interrupted)
+    assert {name for name, _, _ in before.calls} == {"autoregressive", "prompt-lookup"}
+    new, _ = tune(database, old, settings, preferring(after, favourites))
+    assert {name for name, _, _ in after.calls} == {"autoregressive", "layer-sparse"}
+    again = Machine()
+    assert tune(database, old, settings, preferring(again, favourites))[0] == new
+    assert not again.calls
+
+
+def test_methods_are_tuned_on_what_the_same_seconds_allow(calibrated) -> None:
+    database, old = calibrated
+    favourites: dict[str, dict[str, Any]] = {method: {} for method in METHODS}
+    settings = run_settings(old, *METHODS, seconds=20.0)
+    _, outcomes = tune(database, old, settings, preferring(Machine(), favourites))
+    for outcome in outcomes:
+        assert 20.0 <= outcome.decode_seconds < 21.0
+        assert outcome.n_settings == 16
+        assert outcome.parameters == published_setting(outcome.method)  # nothing is faster
+
+
+def test_real_decoders_start_from_a_matrix_that_has_not_seen_their_prompts(calibrated, monkeypatch) -> None:
+    database, old = calibrated
+    target, settings = small_target(), run_settings(old, *METHODS, seconds=0.3)
+    made: list[LoadedProfile] = []
+
+    class Watched(Decoder):
+        def __init__(self, target, profile, method, parameters) -> None:
+            super().__init__(target, profile, method, parameters)
+            made.append(profile)
+
+    monkeypatch.setattr(run_tuning, "Decoder", Watched)
+    new, outcomes = tune(database, old, settings, None)
+    for outcome in outcomes:
+        axes = axes_of(outcome.method, [DRAFTER.name])
+        published = published_setting(outcome.method)
+        assert all(value in (*axes[axis], published[axis]) for axis, value in new.settings(outcome.method).items())
+        assert set(outcome.speedup) == {"sample", "greedy"}
+
+    folds = Folds.of(SUITE, target, settings)
+    assert set(folds.fold_of.values()) == {0, 1}
+    with open_repository(database) as repository:
+        key, _ = repository.calibration_of(new.content_hash())
+        recordings = stored_recordings(repository, key).values()
+    for place, profile in enumerate(made[: run_tuning.N_FOLDS]):
+        others = [recording for recording in recordings if folds.fold_of[recording.prompt_id] != place]
+        assert 0 < len(others) < len(recordings)
+        assert profile.recycling_matrix == recycling_matrix(others, target.vocab_size).to_bytes()
+
+
+def test_rounds_take_the_tasks_in_turn_and_never_the_noise_of_the_recordings(calibrated) -> None:
+    database, old = calibrated
+    folds = Folds.of(SUITE, small_target(), run_settings(old, *METHODS))
+    rounds = [folds.round_at(index) for index in range(2 * len(folds.prompts))]
+    tasks = {prompt.id: prompt.task for prompt in folds.prompts}
+    assert [tasks[played.requests[0].prompt_id] for played in rounds[:3]] == ["count", "skip", "count"]
+    assert [played.fold for played in rounds[:3]] == [0, 0, 1]
+    sampled = [asked for played in rounds for asked in played.requests if asked.mode == "sample"]
+    with open_repository(database) as repository:
+        source, _ = repository.calibration_of(old.content_hash())
+        recorded = {recording.seed for recording in stored_recordings(repository, source).values()}
+    assert len({asked.seed for asked in sampled}) == len(sampled)
+    assert not {asked.seed for asked in sampled} & recorded
+
+
+def test_only_methods_with_a_grid_can_be_tuned() -> None:
+    assert tunable(None) == tuple(GRIDS)
+    assert tunable(["dytc", "dytc", "prompt-lookup"]) == ("dytc", "prompt-lookup")
+    with pytest.raises(UnsupportedOption, match="'autoregressive' has nothing to tune"):
+        tunable(["autoregressive"])

@@ -1,0 +1,250 @@
+"""Methods tuned by real decodes on the tuning half, every method with the same budget: seconds and number of settings.
+
+Replay (`tuner/method_tuning.py`) costs nothing but knows only methods whose drafts need no forward. Here every setting
+decodes, whatever it drafts with. The outcome is a new profile: the old one with a tuned setting a method.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import islice
+from typing import Any
+
+from pydantic import Field
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import CasspecError, UnsupportedOption
+from casspec.storage.repository import Repository
+from casspec.storage.schema import CascadeProfile, Document, MethodSettings, Mode
+from casspec.tuner.calibrate import take_over
+from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
+from casspec.tuner.companions import Companions
+from casspec.tuner.entries import AUTOREGRESSIVE, Contestant
+from casspec.tuner.grids import GRIDS, published_setting, settings_of
+from casspec.tuner.halving import Halving, Racer, Round
+from casspec.tuner.method_tuning import tune_methods
+from casspec.tuner.prompts import Suite
+from casspec.tuner.recorder import chosen_prompts, stored_recordings
+from casspec.tuner.recordings import recycling_matrix
+from casspec.tuner.requests import TokenPrompt, request
+from casspec.tuner.settings import RunTuningSettings
+
+RUN_TUNED_KIND = "run-tuned"
+RUN_STAGES = ("tune", "track")
+N_FOLDS = 2
+
+Progress = Callable[[int, int, str], None]
+"""(seconds spent, of how many, note)."""
+
+Contestants = Callable[[str, dict[str, Any]], Sequence[Contestant]]
+"""(method, parameters) -> what decodes with them, by fold."""
+
+
+class RunTuned(Document):
+    """What tuning a method found, or why it could not run."""
+
+    method: str
+    parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
+    """The fastest setting: a value on every axis of the method's grid."""
+    speedup: dict[str, float] = Field(default_factory=dict)
+    """By decoding mode, over autoregressive decoding in the same rounds of the tuning half."""
+    published_speedup: dict[str, float] = Field(default_factory=dict)
+    """Of the published setting, in the same rounds."""
+    n_settings: int = 0
+    decode_seconds: float = 0.0
+    skipped: str = ""
+
+    @property
+    def changes(self) -> dict[str, int | float | str | bool]:
+        """What differs from the published setting."""
+        published = published_setting(self.method)
+        return {axis: value for axis, value in self.parameters.items() if value != published.get(axis)}
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The tuning half in two: what is decoded in one starts from a recycling matrix of the other's recordings.
+
+    The profile's own matrix remembers these very texts, which would flatter methods that recycle.
+    """
+
+    prompts: tuple[TokenPrompt, ...]
+    fold_of: dict[str, int]
+    modes: tuple[Mode, ...]
+    seed: int
+
+    @classmethod
+    def of(cls, suite: Suite, target: TargetModel, settings: RunTuningSettings) -> Folds:
+        """The recorded prompts, tasks in turn; the prompts of a task go to the folds in turn."""
+        chosen = chosen_prompts(suite, target, settings)
+        seen: Counter[str] = Counter()
+        fold_of = {}
+        for prompt, _ in chosen:
+            fold_of[prompt.id] = seen[prompt.task] % N_FOLDS
+            seen[prompt.task] += 1
+        prompts = tuple(TokenPrompt(prompt.id, prompt.task, tuple(tokens)) for prompt, tokens in chosen)
+        return cls(prompts, fold_of, settings.modes, settings.seed)
+
+    def round_at(self, index: int) -> Round:
+        """Every prompt in turn, and over again under other noise; never the noise of the recordings."""
+        turn, place = divmod(index, len(self.prompts))
+        prompt = self.prompts[place]
+        requests = tuple(request(prompt, mode, self.seed, turn + 1) for mode in self.modes)
+        return Round(self.fold_of[prompt.id], requests)
+
+
+@dataclass(frozen=True)
+class RunTuner:
+    """Tunes methods one after the other; every outcome is kept in the store as it is found, and looked up there first.
+
+    Attributes:
+        key: ID of the calibration it belongs to.
+        drafters: names of the profile's self-drafters.
+    """
+
+    repository: Repository
+    key: str
+    settings: RunTuningSettings
+    folds: Folds
+    drafters: tuple[str, ...]
+    contestants: Contestants
+
+    def run(self, progress: Progress) -> list[RunTuned]:
+        """One outcome a method, in the settings' order."""
+        methods, seconds = self.settings.tuned_methods, self.settings.seconds_per_method
+        total, outcomes = round(len(methods) * seconds), []
+        for done, method in enumerate(methods):
+
+            def watch(spent_ms: float, alive: int, method: str = method, before: float = done * seconds) -> None:
+                progress(round(before + min(spent_ms / 1e3, seconds)), total, f"{method}, {alive} settings")
+
+            document = self.repository.get_document(self.key, RUN_TUNED_KIND, method)
+            if document is None:
+                found = self._tuned(method, watch).model_dump(mode="json")
+                document = self.repository.put_document(self.key, RUN_TUNED_KIND, method, found)
+            outcomes.append(RunTuned.model_validate(document))
+        progress(total, total, "")
+        return outcomes
+
+    def _tuned(self, method: str, watch: Callable[[float, int], None]) -> RunTuned:
+        settings = self.settings
+        try:
+            halved = Halving(
+                self._racers(method),
+                self.contestants(AUTOREGRESSIVE, {}),
+                self.folds.round_at,
+                settings.seconds_per_method * 1e3,
+                settings.recorded_tokens,
+                settings.seed,
+                watch,
+            ).run()
+        except CasspecError as error:
+            return RunTuned(method=method, skipped=str(error))
+        return RunTuned(
+            method=method,
+            parameters=halved.best.parameters,
+            speedup=dict(halved.best.speedups),
+            published_speedup=dict(halved.published.speedups),
+            n_settings=halved.n_settings,
+            decode_seconds=halved.spent_ms / 1e3,
+        )
+
+    def _racers(self, method: str) -> list[Racer]:
+        """The published setting, which must be there, and whichever others can be built here."""
+        published, *others = islice(
+            settings_of(method, self.drafters, self.settings.seed), self.settings.settings_per_method
+        )
+        racers = [Racer(published, self.contestants(method, published))]
+        for parameters in others:
+            with suppress(CasspecError):
+                racers.append(Racer(parameters, self.contestants(method, parameters)))
+        return racers
+
+
+def tune_by_runs(
+    repository: Repository,
+    places: Companions,
+    target: TargetModel,
+    suite: Suite,
+    settings: RunTuningSettings,
+    old: CascadeProfile,
+    stages: Stages,
+    contestants: Contestants | None = None,
+) -> tuple[CascadeProfile, list[RunTuned]]:
+    """Tunes the settings' methods and stores the old profile with what was found as a new one.
+
+    What the old profile's calibration measured is taken over. Interrupted, the same call goes on with the method it was
+    at.
+
+    Args:
+        contestants: by default real decoders of `target` on `old`.
+
+    Raises ProfileNotFound where `old` was imported, so that no recordings of it are stored.
+    """
+    calibration = repository.calibration(
+        model_fingerprint(target),
+        device_fingerprint(target.device),
+        dtype_name(target),
+        settings.model_dump(mode="json"),
+    )
+    key = calibration.calibration_id
+    take_over(repository, repository.calibration_of(old.content_hash())[0], key)
+    folds = Folds.of(suite, target, settings)
+    drafters = tuple(drafter.name for drafter in old.drafters if drafter.kind == "self")
+    with stages.stage("tune") as bar:
+        decoders = contestants or _decoders(repository, key, target, old, folds)
+        outcomes = RunTuner(repository, key, settings, folds, drafters, decoders).run(bar.update)
+    new = repository.save_profile(key, tuned_profile(old, outcomes))
+    if calibration.status == "running":
+        with stages.stage("track") as bar:
+            run = CalibrationRun(repository, places, tune_methods, key, target, suite, settings)
+            run.track(new, repository.candidates(key), bar)
+        repository.finish(key)
+    return new, outcomes
+
+
+def tunable(methods: Sequence[str] | None) -> tuple[str, ...]:
+    """The methods to tune, each once; None is all that have a grid. Raises UnsupportedOption for one without."""
+    chosen = tuple(GRIDS) if methods is None else tuple(dict.fromkeys(methods))
+    for method in chosen:
+        if method not in GRIDS:
+            raise UnsupportedOption(f"method '{method}' has nothing to tune; methods that have: {', '.join(GRIDS)}")
+    return chosen
+
+
+def tuned_profile(old: CascadeProfile, outcomes: Sequence[RunTuned]) -> CascadeProfile:
+    """The old profile with the outcomes in place of what it said of these methods' tuned variants."""
+    found = {
+        outcome.method: MethodSettings(method=outcome.method, variant="tuned", parameters=outcome.parameters)
+        for outcome in outcomes
+        if not outcome.skipped
+    }
+    kept = [entry for entry in old.methods if entry.variant != "tuned" or entry.method not in found]
+    return old.model_copy(
+        update={
+            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "casspec_version": version("casspec"),
+            "methods": (*kept, *found.values()),
+        }
+    )
+
+
+def _decoders(
+    repository: Repository, key: str, target: TargetModel, profile: CascadeProfile, folds: Folds
+) -> Contestants:
+    """Decoders of a method, each with a matrix that has not seen the prompts of its fold."""
+    recordings = stored_recordings(repository, key).values()
+    matrices = []
+    for fold in range(N_FOLDS):
+        others = [recording for recording in recordings if folds.fold_of.get(recording.prompt_id) != fold]
+        matrices.append(recycling_matrix(others, target.vocab_size).to_bytes())
+    loaded = [LoadedProfile(profile, matrix) for matrix in matrices]
+    return lambda method, parameters: [Decoder(target, each, method, parameters) for each in loaded]

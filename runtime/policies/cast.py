@@ -18,10 +18,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import exp
 from typing import Any, Self
 
-from casspec.runtime.drafters.self_draft import Proposal, SelfDraft
+from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.dsia import Plan
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
 from casspec.runtime.sequence import Sequence
@@ -73,7 +72,6 @@ class Cast(Policy):
     Args:
         width: best tokens drafted a node. max_nodes: bound of the verified tree and of the expanded nodes, root included.
         breadth_threshold, depth_threshold, rerank_threshold: C1, C2, C3. recent: R.
-        coupled: confidence from the perturbed scores, which foretell the target's sample, not from the probabilities.
     """
 
     summary = "a tree over a plan that grows while its confidence is worth its cost"
@@ -90,7 +88,6 @@ class Cast(Policy):
         depth_threshold: float = 1.0,
         rerank_threshold: float = 1.0,
         recent: int = 8,
-        coupled: bool = False,
     ) -> None:
         self._drafter = SelfDraft(plan)
         self._target_plan = target_plan
@@ -99,7 +96,6 @@ class Cast(Policy):
         self._breadth_threshold, self._depth_threshold = breadth_threshold, depth_threshold
         self._rerank_threshold = rerank_threshold
         self._ratios: deque[float] = deque(maxlen=recent)
-        self._coupled = coupled
 
     @classmethod
     def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
@@ -132,9 +128,9 @@ class Cast(Policy):
         for depth in range(1, max_depth + 1):
             first = len(drafted.tokens)
             nodes = [node_of[i] for i in layer]
-            proposals = self._drafter.propose(sequence, tree, nodes, self._width, probabilities=not self._coupled)
+            proposals = self._drafter.propose(sequence, tree, nodes, self._width, probabilities=True)
             for i, proposal in zip(layer, proposals, strict=True):
-                drafted.add(i, proposal.tokens, self._chances(proposal))
+                drafted.add(i, proposal.tokens, proposal.probabilities)
             if depth == max_depth:
                 break
             layer, masses = drafted.best(first, self._max_nodes - len(tree))
@@ -150,14 +146,6 @@ class Cast(Policy):
             for i in layer:
                 node_of[i] = tree.add(node_of[drafted.parents[i]], drafted.tokens[i], self._drafter.name)
         return drafted
-
-    def _chances(self, proposal: Proposal) -> list[float]:
-        """Probability of each proposed token given its parent."""
-        if not self._coupled:
-            return proposal.probabilities
-        weights = [exp(score - proposal.scores[0]) for score in proposal.scores]
-        total = sum(weights)
-        return [weight / total for weight in weights[:-1]]
 
     def _rerank(self, drafted: Candidates) -> CandidateTree:
         """The tree of the candidates worth verifying; no child is more confident than its parent, so it is one."""

@@ -31,7 +31,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("early-exit", {"exit_share": 0.75, "n_tokens": 4, "min_gap": 0.2}),
     ("static-tree", {"drafter": "", "n_nodes": 12, "max_depth": 3, "width": 2}),
     ("sequoia", {"acceptance": 0.5, "max_nodes": 24, "max_depth": 5, "width": 4, "refresh_steps": 2}),
-    ("cast", {"width": 3, "max_nodes": 12, "depth_threshold": 0.1, "coupled": True}),
+    ("cast", {"width": 3, "max_nodes": 12, "depth_threshold": 0.1}),
     ("swift", {"skip_ratio": 0.7, "window": 5, "gaussian_every": 3, "n_tokens": 4}),
     ("swift", {"search": False, "threshold": 0.0}),
     ("vertical", {"n_tokens": 9, "n_drafted": 4, "lenience": 6.0}),

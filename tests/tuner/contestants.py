@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from casspec.runtime.decode import Generation, Statistics
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.entries import Contestant, Entry
 from casspec.tuner.prompts import Prompt
+from tests.runtime import tiny
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "
 CONTEXT = 256
@@ -27,21 +28,8 @@ TEXTS = (
 
 
 def library_model(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(ALPHABET),
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=CONTEXT,
-        initializer_range=0.15,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    return LlamaForCausalLM(config).to(dtype).eval()
+    sizes = {"vocab_size": len(ALPHABET), "num_hidden_layers": 3, "max_position_embeddings": CONTEXT}
+    return tiny.library_model(initializer_range=0.15, **sizes).to(dtype)
 
 
 def tokenizer() -> PreTrainedTokenizerFast:

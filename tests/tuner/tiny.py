@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import builtin_latency
@@ -15,6 +14,7 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.schema import LatencyModel
 from casspec.tuner.recordings import Recording, record
 from casspec.tuner.teacher import masked_input
+from tests.runtime.tiny import library_model
 
 VOCAB = 53
 LAYERS = 5
@@ -22,19 +22,8 @@ LAYERS = 5
 
 def tiny_target(seed: int = 0, n_layers: int = LAYERS) -> TargetModel:
     """Llama with large random weights, so that its continuations and the effect of each sub-layer are not trivial."""
-    torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=n_layers,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=1024,
-        initializer_range=0.15,
-        tie_word_embeddings=False,
-    )
-    return TargetModel(LlamaForCausalLM(config).eval(), name="tiny")
+    sizes = {"vocab_size": VOCAB, "num_hidden_layers": n_layers, "max_position_embeddings": 1024}
+    return TargetModel(library_model(seed=seed, initializer_range=0.15, **sizes), name="tiny")
 
 
 def step_logits(target: TargetModel, rows: list[tuple[Plan, int]], tokens: list[int]) -> torch.Tensor:

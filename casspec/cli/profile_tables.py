@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec
+from casspec.tuner.report import bench_table
 
 
 def profile_list(rows: Sequence[dict[str, Any]]) -> Table:
@@ -67,7 +68,8 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
     if profile.methods:
         yield _methods(profile)
     if reports:
-        yield _bench(reports[0])
+        yield Text(f"benchmark of {reports[0].created_at[:16].replace('T', ' ')}")
+        yield bench_table(reports[0])
 
 
 def _cascade(drafters: Sequence[DrafterSpec], n_layers: int) -> Table:
@@ -86,24 +88,6 @@ def _methods(profile: CascadeProfile) -> Table:
     table = _table("method", "variant", "parameters", wrapped={"parameters"}, title="settings")
     for entry in profile.methods:
         table.add_row(entry.method, entry.variant, _settings(entry.parameters))
-    return table
-
-
-def _bench(report: BenchReport) -> Table:
-    columns = ("method", "task", "mode", "speedup", "accepted", "tokens/s", "overhead", "lossless")
-    title = f"benchmark of {report.created_at[:16].replace('T', ' ')}, accepted: mean acceptance length"
-    table = _table(*columns, wrapped={"method", "task"}, title=title)
-    for row in report.rows:
-        table.add_row(
-            f"{row.method} ({row.variant})",
-            row.task,
-            row.mode,
-            f"{row.speedup:.2f}x",
-            f"{row.mean_acceptance_length:.2f}",
-            f"{row.tokens_per_second:.1f}",
-            f"{row.overhead_percent:.1f} %",
-            {True: "yes", False: f"no ({row.divergences})", None: "unchecked"}[row.lossless],
-        )
     return table
 
 

@@ -44,7 +44,7 @@ def most_similar_ways(
         min_similarity: ways less similar are given up (published: .5).
     """
     first = next((place for place, weight in enumerate(weights) if weight), len(weights))
-    saved, skipped, similarities = [0], [()], [1.0]
+    saved, skipped, similarities = [0], [tuple[int, ...]()], [1.0]
     states = trajectory[first][None]
     for place in range(first, len(weights)):
         weight, ran = weights[place], run(place, states)
@@ -60,8 +60,8 @@ def most_similar_ways(
         if not best:
             return []
         chosen = [best[value] for value in sorted(best)]
-        states = pool[chosen]
-        saved, skipped, similarities = ([column[i] for i in chosen] for column in (saved, skipped, similarities))
+        saved, skipped = [saved[i] for i in chosen], [skipped[i] for i in chosen]
+        states, similarities = pool[chosen], [similarities[i] for i in chosen]
     return list(map(Way, saved, skipped, similarities, states))
 
 

@@ -125,10 +125,12 @@ def upper_bounds(tried: np.ndarray, scores: np.ndarray, candidates: np.ndarray, 
     cross = np.linalg.solve(factor, _kernel(tried, candidates))
     mean = cross.T @ np.linalg.solve(factor, targets)
     variance = 1.0 - np.square(cross).sum(0)
-    return mean + optimism * np.sqrt(np.maximum(variance, 0.0))
+    bounds: np.ndarray = mean + optimism * np.sqrt(np.maximum(variance, 0.0))
+    return bounds
 
 
 def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = a.astype(float), b.astype(float)
     differing = a.sum(1)[:, None] + b.sum(1)[None] - 2 * a @ b.T
-    return np.exp(-2.0 * differing / a.shape[1])
+    kernel: np.ndarray = np.exp(-2.0 * differing / a.shape[1])
+    return kernel

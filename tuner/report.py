@@ -124,6 +124,28 @@ def bench_json(report: BenchReport) -> str:
     return _json_line(rows, report.environment | {"noise": report.noise, "created_at": report.created_at})
 
 
+def remarks(report: BenchReport) -> list[str]:
+    """What to know about the figures, a line each."""
+    about = report.environment
+    lines = []
+    if about.get("interrupted"):
+        lines.append("interrupted: the rows hold the prompts that every method had finished")
+    if left_out := about.get("prompts_left_out"):
+        lines.append(
+            f"{len(left_out)} prompts leave no room for {about['max_new_tokens']} new tokens in the model's context and "
+            "are left out; the JSON names them"
+        )
+    lines += [noise_line(report), repetition_line(report)]
+    if line := divergence_line(report):
+        lines.append(line)
+    if all(row.lossless is None for row in report.rows):
+        lines.append(
+            f"in {about.get('dtype', 'this precision')} texts are compared, not judged: near ties fall either way; "
+            "casspec bench --check-lossless judges them in float32"
+        )
+    return lines
+
+
 def noise_line(report: BenchReport) -> str:
     """What autoregressive decoding differed by from itself, and what to do about it."""
     line = f"noise {report.noise:.1%} (autoregressive measured twice)"

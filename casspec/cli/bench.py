@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from casspec.cli.console import output, progress, say
 from casspec.cli.options import format_option, model_argument, run_options, seed_option, set_up, storage_option
@@ -18,10 +20,12 @@ if TYPE_CHECKING:
     from casspec.tuner.prompts import Prompt
 
 EXIT_NOT_LOSSLESS = 1
+EXIT_INTERRUPTED = 130
 
 
 @click.command(name="bench")
 @model_argument
+@click.option("--target", metavar="reference|testbed:N|MODEL", help="The model by an option instead of the argument.")
 @click.option(
     "--profile",
     "selection",
@@ -29,9 +33,13 @@ EXIT_NOT_LOSSLESS = 1
     help="Stored profile or its JSON file; by default the latest made for this model, dtype and device, else built-in "
     "priors.",
 )
-@click.option("--methods", default="all", show_default=True, metavar="A,B", help="Methods to compare.")
+@click.option("--methods", default="all", show_default=True, metavar="all|A,B", help="Methods to compare.")
 @click.option(
-    "--suite", default="reference", show_default=True, metavar="NAME|PATH", help="Prompts: its reporting half is used."
+    "--suite",
+    default="reference",
+    show_default=True,
+    metavar="NAME|PATH",
+    help="Prompts, for instance Spec-Bench's question.jsonl: the reporting half is used.",
 )
 @click.option("--mode", type=click.Choice(["sample", "greedy", "both"]), default="both", show_default=True)
 @run_options
@@ -49,11 +57,21 @@ EXIT_NOT_LOSSLESS = 1
     metavar="N",
     help="Tokens a method and mode to compare with --check-lossless.",
 )
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Also draw charts there: speedup by task, and where the time of a token goes.",
+)
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the JSON."
+)
 @format_option("table", "json", "csv", "markdown")
 @seed_option
 @storage_option
 def command(
     model: str,
+    target: str | None,
     selection: str | None,
     methods: str,
     suite: str,
@@ -68,18 +86,27 @@ def command(
     peers: bool,
     check_lossless: bool,
     tokens: int,
+    figures: Path | None,
+    json_file: Path | None,
     output_format: str,
     seed: int,
     storage: str | None,
 ) -> int:
     """Compare decoding methods on MODEL side by side: speed, or with --check-lossless equality of texts.
 
-    MODEL is a local directory, a name on the model hub, or `reference` (the default). The report is stored, and the
-    last line of stdout is one JSON document.
+    MODEL is a local directory, a name on the model hub, `reference` (the default) or `testbed:N`. The report is stored
+    and mirrored to MLflow, and the last line of stdout is one JSON document. Ctrl-C keeps the prompts that every
+    method has finished.
     """
-    set_up(device, threads)
+    name = _model_name(model, target)
     if check_lossless and dtype not in ("auto", "float32"):
         raise click.UsageError("--check-lossless compares in float32: leave --dtype out")
+    if check_lossless and figures:
+        raise click.UsageError("--figures draws times, --check-lossless takes none: leave one out")
+    set_up(device, threads)
+    for directory in (figures, json_file.parent if json_file else None):
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
 
     import casspec
     from casspec.tuner.entries import method_entries, peer_entries
@@ -87,10 +114,12 @@ def command(
     from casspec.tuner.suites import load_suite
 
     loaded_suite = load_suite(suite)
+    for note in loaded_suite.notes:
+        say(note)
     prompts = spread_over_tasks(loaded_suite.half("reporting"), n_prompts)
-    target = casspec.load_target(model, device=device, dtype="float32" if check_lossless else dtype)
-    profile = _profile(target, selection, storage, any_dtype=check_lossless)
-    entries = method_entries(target, profile, None if methods == "all" else _names(methods))
+    loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
+    profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
+    entries = method_entries(loaded, profile, None if methods == "all" else _names(methods))
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]
     settings = {
         "suite": loaded_suite.name,
@@ -98,18 +127,31 @@ def command(
         "profile": profile.document.profile_id if profile and profile.document else None,
     }
     if check_lossless:
-        return _check(target, prompts, entries, tokens, modes, seed, settings, output_format)
+        return _check(loaded, prompts, entries, tokens, modes, seed, settings, output_format, json_file)
 
-    from casspec.tuner.benchmark import run_benchmark
+    from casspec.tuner.benchmark import BenchInterrupted, run_benchmark
 
-    contestants = [*entries, *(peer_entries(target) if peers and "greedy" in modes else ())]
-    with progress() as run, run.stage("bench") as bar:
-        report = run_benchmark(
-            target, prompts, contestants, modes, max_new_tokens, repeats, seed, warm, bar.update, settings
-        )
+    contestants = [*entries, *(peer_entries(loaded, say) if peers and "greedy" in modes else ())]
+    exit_code = 0
+    try:
+        with progress() as run, run.stage("bench") as bar:
+            report = run_benchmark(
+                loaded, prompts, contestants, modes, max_new_tokens, repeats, seed, warm, bar.update, settings
+            )
+    except BenchInterrupted as interruption:
+        report, exit_code = interruption.report, EXIT_INTERRUPTED
     _print_report(report, output_format)
-    _save(report, settings["profile"], storage)
-    return 0
+    _keep(report, settings["profile"], storage, figures, json_file)
+    return exit_code
+
+
+def _model_name(model: str, target: str | None) -> str:
+    """The model of the argument or of `--target`; both at once are a mistake."""
+    if target is None:
+        return model
+    if click.get_current_context().get_parameter_source("model") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"MODEL is given twice, as '{model}' and by --target as '{target}': leave one out")
+    return target
 
 
 def _names(methods: str) -> list[str]:
@@ -151,30 +193,42 @@ def _profile(target: TargetModel, selection: str | None, storage: str | None, an
 
 
 def _print_report(report: BenchReport, output_format: str) -> None:
-    from casspec.tuner.report import bench_csv, bench_json, bench_markdown, bench_table, divergence_line, noise_line
+    """The report, then what to know about it; the JSON comes last."""
+    from casspec.tuner.report import WIDE_COLUMNS, bench_csv, bench_json, bench_markdown, bench_table, remarks
 
     if output_format == "table":
-        output.print(bench_table(report))
+        columns = output.width if output.is_terminal else WIDE_COLUMNS
+        output.print(bench_table(report, columns), width=columns)
     elif output_format == "csv":
         click.echo(bench_csv(report))
     elif output_format == "markdown":
         click.echo(bench_markdown(report))
-    say(noise_line(report))
-    if line := divergence_line(report):
+    for line in remarks(report):
         say(line)
     click.echo(bench_json(report))
 
 
-def _save(report: BenchReport, profile_id: str | None, storage: str | None) -> None:
-    """Stores the report beside its profile, alone when the profile came from a file."""
+def _keep(
+    report: BenchReport, profile_id: str | None, storage: str | None, figures: Path | None, json_file: Path | None
+) -> None:
+    """Stores the report beside its profile, alone when the profile came from a file; then files, then the mirror."""
     from casspec.storage import open_repository
     from casspec.storage.errors import ProfileNotFound
+    from casspec.tuner.bench_figures import write_figures
+    from casspec.tuner.companions import companions
+    from casspec.tuner.report import bench_json
+    from casspec.tuner.tracking import Tracker
 
     with open_repository(storage) as repository:
         try:
             repository.save_bench(profile_id, report)
         except ProfileNotFound:
             repository.save_bench(None, report)
+    if json_file:
+        json_file.write_text(bench_json(report) + "\n", encoding="utf-8")
+    if figures:
+        write_figures(report, figures)
+    Tracker(companions(storage)).mirror_bench(None, report)
 
 
 def _check(
@@ -186,6 +240,7 @@ def _check(
     seed: int,
     settings: dict[str, Any],
     output_format: str,
+    json_file: Path | None,
 ) -> int:
     from casspec.tuner.environment import environment
     from casspec.tuner.lossless_check import check_lossless
@@ -193,11 +248,14 @@ def _check(
 
     with progress() as run, run.stage("lossless") as bar:
         rows = check_lossless(target, token_prompts(target, prompts), entries, n_tokens, modes, seed, bar.update)
-    _print_verdicts(rows, environment(target) | settings | {"seed": seed, "tokens": n_tokens}, output_format)
+    about = environment(target) | settings | {"seed": seed, "tokens": n_tokens}
+    _print_verdicts(rows, about, output_format, json_file)
     return 0 if all(row.lossless for row in rows) else EXIT_NOT_LOSSLESS
 
 
-def _print_verdicts(rows: list[LosslessRow], environment: dict[str, Any], output_format: str) -> None:
+def _print_verdicts(
+    rows: list[LosslessRow], environment: dict[str, Any], output_format: str, json_file: Path | None
+) -> None:
     from casspec.tuner.report import lossless_csv, lossless_json, lossless_markdown, lossless_table
 
     if output_format == "table":
@@ -206,4 +264,7 @@ def _print_verdicts(rows: list[LosslessRow], environment: dict[str, Any], output
         click.echo(lossless_csv(rows))
     elif output_format == "markdown":
         click.echo(lossless_markdown(rows))
-    click.echo(lossless_json(rows, environment))
+    document = lossless_json(rows, environment)
+    if json_file:
+        json_file.write_text(document + "\n", encoding="utf-8")
+    click.echo(document)

@@ -13,6 +13,7 @@ from casspec.cli.main import main
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.loader import load_model
+from casspec.runtime.policies import METHODS
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile, MethodSettings
 from tests.storage import samples
@@ -40,17 +41,17 @@ def suite(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> str:
-    return str(tmp_path / "store.db")
+def storage(tmp_path: Path, with_mirror: Callable[[Path], Path]) -> str:
+    return str(with_mirror(tmp_path / "store.db"))
 
 
 @pytest.fixture
 def run(model: str, suite: str, storage: str, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs `casspec bench` on the tiny model: (exit code, stdout, stderr)."""
 
-    def command(*words: str, model: str = model) -> tuple[int, str, str]:
+    def command(*words: str, model: tuple[str, ...] = (model,)) -> tuple[int, str, str]:
         common = ("--suite", suite, "--storage", storage, "--threads", "1", "--max-new-tokens", "8")
-        code = main(["bench", model, *common, *words])
+        code = main(["bench", *model, *common, *words])
         out, err = capsys.readouterr()
         return code, out, err
 
@@ -81,16 +82,14 @@ def test_the_table_ends_in_a_line_of_json_and_the_report_is_stored(run: Run, sto
     assert code == 0
     assert "built-in priors" in err
     assert "noise" in err
-    assert "greedy, overall" in out
+    assert "repetition is the share" in err
+    assert "greedy, overall: 4 prompts" in out
     rows = document(out)["rows"]
     assert [row["method"] for row in rows if (row["mode"], row["task"]) == ("greedy", "overall")] == [
-        "autoregressive",
-        "prompt-lookup",
-        "token-recycling",
-        "layer-sparse",
-        "dytc",
+        *METHODS,
         "transformers",
         "transformers-prompt-lookup",
+        "transformers-early-exit",
     ]
     with open_repository(storage) as repository:
         (report,) = repository.bench_reports()
@@ -114,7 +113,8 @@ def test_formats(run: Run) -> None:
 
 def test_a_stored_profile_adds_the_tuned_variants_and_keeps_the_report(run: Run, model: str, storage: str) -> None:
     profile = stored_profile(model, storage)
-    code, out, err = run("--mode", "greedy", "--no-peers", "--prompts", "2")
+    chosen = ("--methods", "prompt-lookup,token-recycling,dytc", "--mode", "greedy", "--no-peers", "--prompts", "2")
+    code, out, err = run(*chosen)
     assert code == 0
     assert "built-in priors" not in err
     overall = [(row["method"], row["variant"]) for row in document(out)["rows"] if row["task"] == "overall"]
@@ -123,7 +123,6 @@ def test_a_stored_profile_adds_the_tuned_variants_and_keeps_the_report(run: Run,
         ("prompt-lookup", "published"),
         ("prompt-lookup", "tuned"),
         ("token-recycling", "published"),
-        ("layer-sparse", "published"),
         ("dytc", "tuned"),
     ]
     assert {row["n_prompts"] for row in document(out)["rows"]} == {1, 2}
@@ -131,15 +130,19 @@ def test_a_stored_profile_adds_the_tuned_variants_and_keeps_the_report(run: Run,
         assert len(repository.bench_reports(profile.profile_id)) == 1
 
 
-def test_check_lossless_judges_in_float32_with_a_profile_of_any_precision(run: Run, model: str, storage: str) -> None:
+def test_check_lossless_judges_in_float32_with_a_profile_of_any_precision(
+    run: Run, model: str, storage: str, tmp_path: Path
+) -> None:
     stored_profile(model, storage, dtype="bfloat16")
-    code, out, _ = run("--check-lossless", "--tokens", "120")
+    chosen = ("--methods", "prompt-lookup,layer-sparse,dytc", "--tokens", "120")
+    code, out, _ = run("--check-lossless", *chosen, "--json", str(tmp_path / "verdicts.json"))
     assert code == 0
     rows = document(out)["rows"]
     assert all(row["lossless"] and row["n_tokens"] == 120 for row in rows)
     assert ("prompt-lookup", "tuned", "sample") in [(row["method"], row["variant"], row["mode"]) for row in rows]
     assert document(out)["environment"]["dtype"] == "float32"
     assert len(out.splitlines()) == len(rows) + 3
+    assert json.loads((tmp_path / "verdicts.json").read_text()) == document(out)
 
 
 def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +154,69 @@ def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.Monkey
     assert "NO" in out
 
 
+FEW = ("--methods", "prompt-lookup", "--mode", "greedy", "--no-peers")
+
+
+def test_a_report_goes_to_a_file_to_charts_and_to_the_mirror(
+    run: Run, model: str, storage: str, tmp_path: Path
+) -> None:
+    file, charts = tmp_path / "made" / "bench.json", tmp_path / "charts"
+    code, out, _ = run("--target", model, *FEW, "--json", str(file), "--figures", str(charts), model=())
+    assert code == 0
+    assert json.loads(file.read_text()) == document(out)
+    assert {chart.name for chart in charts.iterdir()} == {"bench-speedup-greedy.png", "bench-time-greedy.png"}
+    mirrored = list(Path(storage).with_suffix(".mlflow").rglob("bench.md"))
+    assert len(mirrored) == 1
+
+
+def test_ctrl_c_prints_and_stores_what_was_finished(run: Run, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from casspec.tuner import benchmark
+
+    texts = 0
+
+    def generate(*words: Any) -> Any:
+        nonlocal texts
+        texts += 1
+        if texts == 5:
+            raise KeyboardInterrupt
+        return real(*words)
+
+    real = benchmark.generate
+    monkeypatch.setattr(benchmark, "generate", generate)
+    code, out, err = run(*FEW)
+    assert code == 130
+    assert "interrupted: the rows hold the prompts that every method had finished" in err
+    assert {row["n_prompts"] for row in document(out)["rows"]} == {1}
+    with open_repository(storage) as repository:
+        assert len(repository.bench_reports()) == 1
+
+
+def test_spec_bench_questions_run_under_the_tokenizers_chat_template(
+    model: str, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = [
+        {"question_id": 81 + place, "category": category, "turns": [f"Tell of {category} now", "And again"]}
+        for place, category in enumerate(("writing", "math", "coding", "stem"))
+    ] + [
+        {"question_id": 161 + place, "category": "qa", "turns": [f"Why {'so ' * repeats}blue"], "reference": ["no"]}
+        for place, repeats in enumerate((1, 2, 300, 300))
+    ]
+    file = tmp_path / "question.jsonl"
+    file.write_text("\n".join(map(json.dumps, questions)))
+    templated = tmp_path / "chatty"
+    library_model().save_pretrained(templated)
+    chatty = tokenizer()
+    chatty.chat_template = "{% for message in messages %}user {{ message['content'] }} {% endfor %}"
+    chatty.save_pretrained(templated)
+    for name, has_template in ((model, False), (str(templated), True)):
+        code, out, err = run(*FEW, "--suite", str(file), model=(name,))
+        assert code == 0
+        assert {row["task"] for row in document(out)["rows"]} == {"mt_bench", "qa", "overall"}
+        assert document(out)["environment"]["chat_template"] is has_template
+        assert len(document(out)["environment"]["prompts_left_out"]) == 1
+        assert "leave no room for 8 new tokens" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -160,6 +226,8 @@ def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.Monkey
         (("--profile", "0123"), "no profile '0123'"),
         (("--suite", "missing.jsonl"), "no suite at 'missing.jsonl'"),
         (("--device", "tpu"), "is not a device"),
+        (("--target", "reference"), "given twice"),
+        (("--check-lossless", "--figures", "charts"), "leave one out"),
     ],
 )
 def test_mistakes_are_told_in_one_line(run: Run, words: tuple[str, ...], message: str) -> None:

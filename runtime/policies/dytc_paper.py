@@ -78,6 +78,10 @@ def walltime_gain(acceptance: float, cost: float, n_tokens: int, bottom_acceptan
     return (expected + acceptance**n_tokens * bottom_acceptance) / (cost * n_tokens + bottom_cost)
 
 
+def sublayers(plan: Plan) -> int:
+    return plan.n_attention + plan.n_mlp
+
+
 class DyTCPaper(Policy):
     """The published policy.
 
@@ -126,11 +130,11 @@ class DyTCPaper(Policy):
 
     @classmethod
     def build(cls, ingredients: Ingredients, drafter: str = "", second: str = "", **parameters: Any) -> Self:
-        """`drafter` and `second` name Md1 and Md2 among the profile's plans."""
-        target = ingredients.target
-        plans = [ingredients.plan(name, ratio) for name, ratio in zip((drafter, second), SPARSITIES, strict=True)]
-        if plans[0] == plans[1]:  # the profile's first layer-sparse plan came for both
-            plans[1] = evenly_sparse(target.n_layers, SPARSITIES[1])
+        """`drafter` and `second` name Md1 and Md2 among the profile's plans; Md2 is its first that leaves out more than Md1."""
+        target, first = ingredients.target, ingredients.plan(drafter, SPARSITIES[0])
+        sparser = (plan for plan, _ in ingredients.self_drafters() if sublayers(plan) < sublayers(first))
+        even = evenly_sparse(target.n_layers, SPARSITIES[1])
+        plans = [first, ingredients.plan(second) if second else next(sparser, even)]
         known = {
             plan.name: float(spec.parameters.get("acceptance", PRIOR_ACCEPTANCE))
             for plan, spec in ingredients.self_drafters()

@@ -15,7 +15,7 @@ from casspec.runtime.drafters.self_draft import Proposal, SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.policies.base import Policy
+from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.dytc_paper import LOOKUP_COST, Acceptance, DyTCPaper, walltime_gain
 from casspec.runtime.policies.horizontal import Horizontal
 from casspec.runtime.policies.tree_vertical import TreeVertical
@@ -26,7 +26,7 @@ from casspec.runtime.sequence import Sequence
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet
-from tests.runtime.tiny import VOCAB, cold_matrix, repetitive_prompt, tiny_target
+from tests.runtime.tiny import VOCAB, cold_matrix, repetitive_prompt, tiny_profile, tiny_target
 
 TARGET = tiny_target(seed=7)
 PLAN = Plan.skipping(SkipSet(attention=(1,), mlp=(2,)), TARGET.n_layers, "light")
@@ -288,6 +288,24 @@ def paper(costs: dict[str, float], acceptance: float = 0.7, **parameters: Any) -
 UNREPEATED = [3, 1, 4, 15, 9, 2, 6, 5, 30]
 
 
+@pytest.mark.parametrize(
+    ("named", "profiled", "plans"),
+    [
+        ({}, True, ["light", "lighter"]),
+        ({"drafter": "lighter"}, True, ["lighter", "even-0.6"]),
+        ({"drafter": "lighter", "second": "light"}, True, ["lighter", "light"]),
+        ({}, False, ["even-0.4", "even-0.6"]),
+    ],
+)
+def test_the_published_tree_drafts_with_two_plans(named: dict[str, str], profiled: bool, plans: list[str]) -> None:
+    profile = tiny_profile(TARGET).document if profiled else None
+    policy = DyTCPaper.build(Ingredients(TARGET, profile, "greedy", None), **named)
+    drafters = [entry.drafter.name for entry in policy._configurations if entry.drafter and not entry.reviews]
+    assert drafters == plans
+    reviewing = [entry.drafter.name for entry in policy._configurations if entry.drafter and entry.reviews]
+    assert reviewing == plans
+
+
 def test_where_prompt_lookup_has_nothing_the_next_configuration_drafts() -> None:
     """A review of nothing costs as much as the plan's own token here, and leaves more when there is something."""
     tree = drafted(paper({"light": 0.5, "lighter": 0.6}), UNREPEATED)
@@ -330,3 +348,25 @@ def test_siblings_are_drafted_in_one_forward_each_under_its_own_parent(monkeypat
     for lane in (1, 2, 3):
         assert len(tree.children(lane)) == 3
         assert tree.tokens[tree.children(lane)[0]] == own_tokens(sequence_of(UNREPEATED), [tree.tokens[lane]], 1)[0]
+
+
+@pytest.mark.parametrize("n_right", [0, 1, 2])
+def test_a_plan_reviews_prompt_lookup_under_every_lane(monkeypatch: pytest.MonkeyPatch, n_right: int) -> None:
+    """Each lane is handed tokens of which the first are right: those stand, and every node's first child is the plan's own."""
+    policy = paper({}, top_p=1.0, t_min=0.0)
+    reviewing = policy._configurations[2]
+    assert reviewing.reviews
+
+    def partly_right(growth: Any, node: int, n_tokens: int) -> list[int]:
+        own = own_tokens(sequence_of(UNREPEATED), growth.tree.path_tokens(node)[1:], 4)
+        return [*own[:n_right], (own[n_right] + 1) % VOCAB, *own[n_right + 1 :]][:n_tokens]
+
+    monkeypatch.setattr(policy, "_ranked_blocks", lambda context: [(reviewing, 4)])
+    monkeypatch.setattr(policy, "_continuation", partly_right)
+    tree = drafted(policy, UNREPEATED)
+    assert len(tree) == 1 + 64
+    assert ("prompt-lookup" in tree.drafters) == (n_right > 0)
+    for node in range(len(tree)):
+        if tree.children(node):
+            own = own_tokens(sequence_of(UNREPEATED), tree.path_tokens(node)[1:], 1)[0]
+            assert tree.tokens[tree.children(node)[0]] == own

@@ -1,14 +1,13 @@
 """Plans: which attention and MLP sub-layers of the target run in a forward (DSIA, CAS-Spec section 4).
 
-A plan is a small immutable value handed to each forward. Nothing is switched globally and no weight is copied, so any number of
-plans live over one set of weights.
+A plan is a small immutable value handed to each forward. Nothing is switched globally: any number of plans live over one set of
+weights, and those of one precision share its packed copy (`runtime/quantization.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
 
 
@@ -31,17 +30,16 @@ class Plan:
     def skipping(cls, skip: SkipSet, n_layers: int, name: str = "", precision: Precision = Precision.TARGET) -> Plan:
         """The target without the sub-layers in `skip`.
 
-        Raises ValueError for layers that do not exist, UnsupportedOption for a precision no kernel serves yet.
+        Whether a precision is available is the target's to say, see `TargetModel.prepare`. Without a `name` it is for instance int8,
+        skip-1a2b3c4d or int8-skip-1a2b3c4d. Raises ValueError for layers that do not exist.
         """
         skip.check(n_layers)
-        if precision is not Precision.TARGET:
-            raise UnsupportedOption(f"precision '{precision}' is not available in this build; use '{Precision.TARGET}'")
         steps = []
         for layer in range(n_layers):
             attention, mlp = layer not in skip.attention, layer not in skip.mlp
             if attention or mlp:
                 steps.append((layer, attention, mlp))
-        return cls(name or f"skip-{skip.content_hash()[:8]}", n_layers, tuple(steps), precision)
+        return cls(name or _name(skip, precision), n_layers, tuple(steps), precision)
 
     @property
     def n_attention(self) -> int:
@@ -50,3 +48,10 @@ class Plan:
     @property
     def n_mlp(self) -> int:
         return sum(mlp for _, _, mlp in self.steps)
+
+
+def _name(skip: SkipSet, precision: Precision) -> str:
+    """By content: plans are told apart by name."""
+    if precision is Precision.TARGET:
+        return f"skip-{skip.content_hash()[:8]}"
+    return f"{precision.short}-skip-{skip.content_hash()[:8]}" if len(skip) else precision.short

@@ -14,12 +14,15 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from casspec.runtime.dsia import Plan
 from casspec.runtime.families import family_of
 from casspec.runtime.kv_cache import KVCache
-from casspec.storage.errors import UnsupportedModel
+from casspec.runtime.quantization import available, quantised
+from casspec.runtime.weights import DecoderWeights, LayerWeights, fuse
+from casspec.storage.errors import UnsupportedModel, UnsupportedOption
+from casspec.storage.schema import Precision
 
 QUERY_BUCKETS = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 48, 64, 96, 128, 256, 512)
 """Query lengths a forward runs at; anything between is padded up, so that shapes stay few and static."""
@@ -34,24 +37,6 @@ def bucket(n_tokens: int) -> int:
         if n_tokens <= size:
             return size
     raise ValueError(f"{n_tokens} query tokens exceed the largest bucket of {QUERY_BUCKETS[-1]}")
-
-
-@dataclass(slots=True)
-class LayerWeights:
-    """Weights of one decoder layer; queries, keys and values share a tensor, gate and up another."""
-
-    attention_norm: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
-    q_norm: Tensor | None
-    k_norm: Tensor | None
-    output: Tensor
-    output_bias: Tensor | None
-    mlp_norm: Tensor
-    gate_up: Tensor
-    gate_up_bias: Tensor | None
-    down: Tensor
-    down_bias: Tensor | None
 
 
 @dataclass(slots=True)
@@ -120,8 +105,9 @@ class TargetModel:
         self._epsilon: float = config.rms_norm_eps
         self._activation = _activation(config)
         with torch.no_grad():
-            self.layers = [_fuse(layer, self.family.qk_norm) for layer in decoder.layers]
+            self.layers = [fuse(layer, self.family.qk_norm) for layer in decoder.layers]
             self._cos, self._sin = self._rotary_tables(decoder.rotary_emb)
+        self._weights = {Precision.TARGET: DecoderWeights(self.layers, self.head)}
         self.library_model = model
 
     @property
@@ -146,21 +132,46 @@ class TargetModel:
         Returns:
             [batch * queries, vocab], or of the rows `wanted` (int64) alone.
         """
-        hidden = self._hidden(inputs, cache, plan)
+        weights = self._weights_of(plan)
+        hidden = self._hidden(inputs, cache, plan, weights)
         if wanted is not None:
             hidden = hidden.index_select(0, wanted)
-        return F.linear(hidden, self.head)
+        return weights.head_linear(hidden, weights.head, None)
 
     @torch.inference_mode()
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
         """As `forward`, without the head: final-norm hidden states [batch * queries, hidden]."""
-        return self._hidden(inputs, cache, plan)
+        return self._hidden(inputs, cache, plan, self._weights_of(plan))
 
-    def _hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
+    def prepare(self, precision: Precision) -> None:
+        """Packs the weights of a precision, unless that is done; the first forward of a plan would otherwise wait for it.
+
+        Raises UnsupportedOption where the precision is not available.
+        """
+        if self.is_prepared(precision):
+            return
+        reason = available(self, precision)
+        if reason:
+            raise UnsupportedOption(
+                f"plans in {precision} cannot run here: {reason}; use precision '{Precision.TARGET}'"
+            )
+        self._weights[precision] = quantised(self, precision)
+
+    def is_prepared(self, precision: Precision) -> bool:
+        """Whether forwards of this precision can run without packing weights first."""
+        return precision in self._weights
+
+    def _weights_of(self, plan: Plan) -> DecoderWeights:
+        if plan.precision not in self._weights:
+            self.prepare(plan.precision)
+        return self._weights[plan.precision]
+
+    def _hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan, weights: DecoderWeights) -> Tensor:
         frame = self.frame(inputs, cache)
         x = self.embed(inputs)
+        layers = weights.layers
         for index, attend, feed in plan.steps:
-            layer = self.layers[index]
+            layer = layers[index]
             if attend:
                 x = self.attend(x, index, layer, frame)
             if feed:
@@ -195,7 +206,7 @@ class TargetModel:
         heads, kv_heads, head_dim = self.n_heads, self.n_kv_heads, self.head_dim
         rotated, groups, epsilon = heads + kv_heads, heads // kv_heads, self._epsilon
         normed = torch.rms_norm(x, (self.hidden_size,), layer.attention_norm, epsilon)
-        qkv = F.linear(normed, layer.qkv, layer.qkv_bias)
+        qkv = layer.linear(normed, layer.qkv, layer.qkv_bias)
         qk, value = qkv.view(n_rows, rotated + kv_heads, head_dim).split((rotated, kv_heads), 1)
         if layer.q_norm is not None:
             query, key = qk.split((heads, kv_heads), 1)
@@ -228,13 +239,13 @@ class TargetModel:
         else:
             mixed = F.scaled_dot_product_attention(query.transpose(1, 2), *visible, attn_mask=frame.mask)
             mixed = mixed.transpose(1, 2)
-        return F.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias).add_(x)
+        return layer.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias).add_(x)
 
     def feed(self, x: Tensor, layer: LayerWeights) -> Tensor:
         """The residual stream after the MLP sub-layer of `layer`."""
         normed = torch.rms_norm(x, (self.hidden_size,), layer.mlp_norm, self._epsilon)
-        gate, up = F.linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
-        return F.linear(self._activation(gate).mul_(up), layer.down, layer.down_bias).add_(x)
+        gate, up = layer.linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
+        return layer.linear(self._activation(gate).mul_(up), layer.down, layer.down_bias).add_(x)
 
     def normalised(self, x: Tensor) -> Tensor:
         """The final norm."""
@@ -264,63 +275,3 @@ def _refuse_mixed_weights(model: Any) -> None:
     if len(places) > 1:
         found = ", ".join(f"{dtype} on {device}" for dtype, device in sorted(places))
         raise UnsupportedModel(f"the weights are spread over {found}; load the model in one dtype on one device")
-
-
-def _refuse_special_linears(layer: Any) -> None:
-    """The forward reads plain weights: an adapter or a quantised linear would be passed over in silence."""
-    for name, module in (*layer.self_attn.named_children(), *layer.mlp.named_children()):
-        if not name.endswith("_proj"):
-            continue
-        if type(module) is not nn.Linear or type(module.weight) is not nn.Parameter:
-            raise UnsupportedModel(
-                f"{name} is a {type(module).__name__} over {type(module.weight).__name__}, only plain linears are supported; "
-                "merge adapters into the weights, load without quantisation"
-            )
-
-
-def _fuse(layer: Any, qk_norm: bool) -> LayerWeights:
-    _refuse_special_linears(layer)
-    attention, mlp = layer.self_attn, layer.mlp
-    qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj])
-    gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj])
-    return LayerWeights(
-        attention_norm=layer.input_layernorm.weight.detach(),
-        qkv=qkv,
-        qkv_bias=qkv_bias,
-        q_norm=attention.q_norm.weight.detach() if qk_norm else None,
-        k_norm=attention.k_norm.weight.detach() if qk_norm else None,
-        output=attention.o_proj.weight.detach(),
-        output_bias=_bias(attention.o_proj),
-        mlp_norm=layer.post_attention_layernorm.weight.detach(),
-        gate_up=gate_up,
-        gate_up_bias=gate_up_bias,
-        down=mlp.down_proj.weight.detach(),
-        down_bias=_bias(mlp.down_proj),
-    )
-
-
-def _bias(linear: nn.Linear) -> Tensor | None:
-    return None if linear.bias is None else linear.bias.detach()
-
-
-def _share(linears: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
-    """One tensor holding the weights of several linears; the linears keep views of it."""
-    weight = _stack([linear.weight for linear in linears])
-    if linears[0].bias is None:
-        return weight, None
-    return weight, _stack([linear.bias for linear in linears])
-
-
-def _stack(parameters: list[Tensor]) -> Tensor:
-    first = parameters[0].detach()
-    sizes = [parameter.shape[0] for parameter in parameters]
-    shape = (sum(sizes), *first.shape[1:])
-    ends = [parameter.data_ptr() + parameter.numel() * parameter.element_size() for parameter in parameters]
-    starts = [parameter.data_ptr() for parameter in parameters]
-    storages = {parameter.untyped_storage().data_ptr() for parameter in parameters}
-    if len(storages) == 1 and starts[1:] == ends[:-1] and first.is_contiguous():
-        return first.as_strided(shape, first.stride())  # fused by an earlier TargetModel over the same library model
-    fused = torch.cat([parameter.detach() for parameter in parameters])
-    for parameter, part in zip(parameters, fused.split(sizes), strict=True):
-        parameter.data = part
-    return fused

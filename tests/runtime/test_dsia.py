@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.runtime.dsia import Plan
+from casspec.runtime.quantization import available
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
-from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, run, tiny_target
 
@@ -26,6 +26,11 @@ PLANS = [
     Plan.skipping(SkipSet(attention=(1, 2), mlp=(1, 2)), LAYERS, "lighter"),
     Plan.skipping(SkipSet(attention=(2,)), LAYERS, "attentive"),
 ]
+if available(TARGET, Precision.INT8_DYNAMIC) is None:
+    PLANS += [
+        Plan.skipping(SkipSet(), LAYERS, precision=Precision.INT8_DYNAMIC),
+        Plan.skipping(SkipSet(mlp=(1,)), LAYERS, precision=Precision.INT8_DYNAMIC),
+    ]
 
 
 def remove_sublayers(model: Any, skip: SkipSet) -> None:
@@ -70,11 +75,17 @@ def test_a_plan_counts_what_runs_and_names_itself_by_content() -> None:
     assert Plan.full(LAYERS).n_attention == Plan.full(LAYERS).n_mlp == LAYERS
 
 
-def test_layers_and_precisions_that_do_not_exist_are_refused() -> None:
+def test_a_plan_says_its_precision_in_its_name() -> None:
+    skip = SkipSet(attention=(0, 2), mlp=(2,))
+    sparse = Plan.skipping(skip, LAYERS)
+    assert Plan.skipping(SkipSet(), LAYERS, precision=Precision.INT8_DYNAMIC).name == "int8"
+    assert Plan.skipping(skip, LAYERS, precision=Precision.INT4_WEIGHT).name == f"int4-{sparse.name}"
+    assert Plan.skipping(skip, LAYERS, "mine", Precision.INT8_DYNAMIC).name == "mine"
+
+
+def test_layers_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ValueError, match=r"mlp layers \[4\]"):
         Plan.skipping(SkipSet(mlp=(4,)), LAYERS)
-    with pytest.raises(UnsupportedOption, match="int8-dynamic"):
-        Plan.skipping(SkipSet(), LAYERS, precision=Precision.INT8_DYNAMIC)
 
 
 # ------------------------------------------------------------------------------------------------- drafting in a tree

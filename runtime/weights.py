@@ -1,0 +1,111 @@
+"""The weights of a model as its forward reads them: a tensor a linear, those that share an input fused into one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from casspec.storage.errors import UnsupportedModel
+
+Weight = Any
+"""A tensor [out, in], or what the linear function beside it takes in its place."""
+
+Linear = Callable[[Tensor, Weight, Tensor | None], Tensor]
+"""(rows [rows, in], weight, bias [out] or None) -> [rows, out], as `torch.nn.functional.linear`."""
+
+
+@dataclass(slots=True)
+class LayerWeights:
+    """Weights of one decoder layer; queries, keys and values share a tensor, gate and up another."""
+
+    attention_norm: Tensor
+    qkv: Weight
+    qkv_bias: Tensor | None
+    q_norm: Tensor | None
+    k_norm: Tensor | None
+    output: Weight
+    output_bias: Tensor | None
+    mlp_norm: Tensor
+    gate_up: Weight
+    gate_up_bias: Tensor | None
+    down: Weight
+    down_bias: Tensor | None
+    linear: Linear = F.linear
+    """What multiplies by the four weights."""
+
+
+@dataclass(slots=True)
+class DecoderWeights:
+    """All layers and the head in one precision; embedding and norms stay the target's."""
+
+    layers: list[LayerWeights]
+    head: Weight
+    head_linear: Linear = F.linear
+
+
+def fuse(layer: Any, qk_norm: bool) -> LayerWeights:
+    """The weights of a library layer, whose parameters become views of the fused tensors.
+
+    Raises UnsupportedModel for an adapter or a quantised linear: the forward reads plain weights and would pass them over in silence.
+    """
+    _refuse_special_linears(layer)
+    attention, mlp = layer.self_attn, layer.mlp
+    qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj])
+    gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj])
+    return LayerWeights(
+        attention_norm=layer.input_layernorm.weight.detach(),
+        qkv=qkv,
+        qkv_bias=qkv_bias,
+        q_norm=attention.q_norm.weight.detach() if qk_norm else None,
+        k_norm=attention.k_norm.weight.detach() if qk_norm else None,
+        output=attention.o_proj.weight.detach(),
+        output_bias=_bias(attention.o_proj),
+        mlp_norm=layer.post_attention_layernorm.weight.detach(),
+        gate_up=gate_up,
+        gate_up_bias=gate_up_bias,
+        down=mlp.down_proj.weight.detach(),
+        down_bias=_bias(mlp.down_proj),
+    )
+
+
+def _refuse_special_linears(layer: Any) -> None:
+    for name, module in (*layer.self_attn.named_children(), *layer.mlp.named_children()):
+        if not name.endswith("_proj"):
+            continue
+        if type(module) is not nn.Linear or type(module.weight) is not nn.Parameter:
+            raise UnsupportedModel(
+                f"{name} is a {type(module).__name__} over {type(module.weight).__name__}, only plain linears are supported; "
+                "merge adapters into the weights, load without quantisation"
+            )
+
+
+def _bias(linear: nn.Linear) -> Tensor | None:
+    return None if linear.bias is None else linear.bias.detach()
+
+
+def _share(linears: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
+    """One tensor holding the weights of several linears; the linears keep views of it."""
+    weight = _stack([linear.weight for linear in linears])
+    if linears[0].bias is None:
+        return weight, None
+    return weight, _stack([linear.bias for linear in linears])
+
+
+def _stack(parameters: list[Tensor]) -> Tensor:
+    first = parameters[0].detach()
+    sizes = [parameter.shape[0] for parameter in parameters]
+    shape = (sum(sizes), *first.shape[1:])
+    ends = [parameter.data_ptr() + parameter.numel() * parameter.element_size() for parameter in parameters]
+    starts = [parameter.data_ptr() for parameter in parameters]
+    storages = {parameter.untyped_storage().data_ptr() for parameter in parameters}
+    if len(storages) == 1 and starts[1:] == ends[:-1] and first.is_contiguous():
+        return first.as_strided(shape, first.stride())  # fused by an earlier TargetModel over the same library model
+    fused = torch.cat([parameter.detach() for parameter in parameters])
+    for parameter, part in zip(parameters, fused.split(sizes), strict=True):
+        parameter.data = part
+    return fused

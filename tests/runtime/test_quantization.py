@@ -1,0 +1,162 @@
+"""Quantised plans: near the target, row by row, in known memory, over weights that other precisions keep using."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from casspec.runtime import quantization
+from casspec.runtime.dsia import Plan
+from casspec.runtime.quantization import KERNELS, LINEARS, Packed, available, extra_bytes
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import Precision, SkipSet
+from tests.runtime.tiny import FAMILIES, library_model, repetitive_prompt, run, tiny_target
+
+INT8, INT4 = Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT
+WIDE: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "head_dim": 32,
+    "vocab_size": 128,
+    "initializer_range": 0.05,
+}
+"""Sizes that the 4-bit kernel takes, and the tiles of the 8-bit one."""
+LARGEST_ERROR = {INT8: 0.02, INT4: 0.15}
+"""Of the norm of what a linear gives, for Gaussian weights and rows."""
+
+needs_int8 = pytest.mark.skipif(
+    available(tiny_target(), INT8) is not None, reason="this processor has no 8-bit dot product"
+)
+PRECISIONS = [pytest.param(INT8, marks=needs_int8), INT4]
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found.float() - expected.float()).norm() / expected.float().norm())
+
+
+def wide_target(family: str = "llama", dtype: torch.dtype = torch.float32) -> TargetModel:
+    return TargetModel(library_model(family, **WIDE).to(dtype))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
+def test_a_quantised_linear_is_near_the_float_one(precision: Precision, dtype: torch.dtype, bias: bool) -> None:
+    kernel, generator = KERNELS["cpu", precision], torch.Generator().manual_seed(0)
+    weight = torch.randn(96, 256, generator=generator).to(dtype)
+    rows = (torch.randn(7, 256, generator=generator) * torch.logspace(-2, 2, 7)[:, None]).to(dtype)
+    shift = torch.randn(96, generator=generator).to(dtype) if bias else None
+    found = kernel.linear(rows, kernel.pack(weight), shift)
+    expected = torch.nn.functional.linear(rows.float(), weight.float(), None if shift is None else shift.float())
+    assert found.dtype == dtype
+    for row in range(len(rows)):  # each by itself: a scale shared by all rows would lose the small ones
+        assert relative_error(found[row], expected[row]) < LARGEST_ERROR[precision]
+
+
+@torch.inference_mode()
+@needs_int8
+@settings(max_examples=30)
+@given(st.integers(1, 12), st.integers(0, 2**31), st.floats(1e-3, 1e3))
+def test_other_rows_never_change_an_8_bit_row(count: int, seed: int, factor: float) -> None:
+    kernel, generator = KERNELS["cpu", INT8], torch.Generator().manual_seed(seed)
+    weight = kernel.pack(torch.randn(64, 64, generator=generator))
+    row, others = torch.randn(1, 64, generator=generator), torch.randn(count, 64, generator=generator) * factor
+    together = kernel.linear(torch.cat((others, row)), weight, None)
+    assert torch.equal(together[-1:], kernel.linear(row, weight, None))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_rows_and_weights_of_zeros_give_zeros(precision: Precision) -> None:
+    kernel = KERNELS["cpu", precision]
+    weight = torch.randn(64, 64)
+    weight[3] = 0
+    rows = torch.randn(3, 64)
+    rows[1] = 0
+    found = kernel.linear(rows, kernel.pack(weight), None)
+    assert torch.isfinite(found).all()
+    assert (found[1] == 0).all()
+    assert found[:, 3].abs().max() < 1e-5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_quantised_plan_says_nearly_what_the_plan_says(family: str, precision: Precision) -> None:
+    target, tokens = wide_target(family), repetitive_prompt(30)
+    for skip in (SkipSet(), SkipSet(attention=(1,), mlp=(0, 2))):
+        plan = Plan.skipping(skip, target.n_layers)
+        quantised = Plan.skipping(skip, target.n_layers, precision=precision)
+        expected, found = (run(target, target.new_cache(64), tokens, plan=each) for each in (plan, quantised))
+        error = relative_error(found, expected)
+        assert 0 < error < 4 * LARGEST_ERROR[precision]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_target_is_untouched_by_quantised_plans(precision: Precision) -> None:
+    target, tokens = wide_target(), repetitive_prompt(20)
+    before = run(target, target.new_cache(64), tokens)
+    cache = target.new_cache(64)
+    run(target, cache, tokens, plan=Plan.skipping(SkipSet(), target.n_layers, precision=precision))
+    assert cache.keys.dtype == target.dtype
+    assert torch.equal(run(target, cache, tokens), before)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_memory_is_what_was_said_before(precision: Precision, dtype: torch.dtype) -> None:
+    target = wide_target(dtype=dtype)
+    packed: list[Packed] = []
+    expected = extra_bytes(target, precision)
+    assert not target.is_prepared(precision)
+    target.prepare(precision)
+    weights = target._weights_of(Plan.skipping(SkipSet(mlp=(1,)), target.n_layers, precision=precision))
+    packed = [getattr(layer, name) for layer, name in product(weights.layers, LINEARS)]
+    packed += [weights.head] if isinstance(weights.head, Packed) else []
+    assert sum(n_bytes(tensor) for weight in packed for tensor in weight) == expected
+
+
+def n_bytes(tensor: torch.Tensor) -> int:
+    return torch.ops.mkldnn._nbytes(tensor) if tensor.layout == torch._mkldnn else tensor.nbytes
+
+
+def test_plans_of_one_precision_share_its_weights() -> None:
+    target = wide_target()
+    plans = [Plan.skipping(skip, target.n_layers, precision=INT4) for skip in (SkipSet(), SkipSet(mlp=(1,)))]
+    assert target._weights_of(plans[0]) is target._weights_of(plans[1])
+    assert target._weights_of(plans[0]).layers[0].attention_norm is target.layers[0].attention_norm
+
+
+def test_shapes_that_no_kernel_takes_are_refused_by_their_sizes() -> None:
+    target = tiny_target()
+    assert "48 inputs" in (available(target, INT4) or "")
+    with pytest.raises(UnsupportedOption, match=r"int4-weight cannot run here: .* 48 inputs"):
+        target.prepare(INT4)
+
+
+def test_processors_without_8_bit_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_vnni_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    target = wide_target()
+    assert "dot product" in (available(target, INT8) or "")
+    assert available(target, INT4) is None
+    target.prepare(INT4)
+    assert target._weights_of(Plan.skipping(SkipSet(), target.n_layers, precision=INT4)).head is target.head
+
+
+def test_weights_that_do_not_fit_are_refused_until_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = wide_target()
+    with monkeypatch.context() as patch:
+        patch.setattr(quantization, "free_bytes", lambda device: 1000)
+        assert "MiB are free" in (available(target, INT4) or "")
+    target.prepare(INT4)
+    monkeypatch.setattr(quantization, "free_bytes", lambda device: 1000)
+    assert available(target, INT4) is None

@@ -21,9 +21,10 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
+from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
-from casspec.storage.schema import CascadeProfile, Document, MethodSettings, Mode
+from casspec.storage.schema import CascadeProfile, MethodSettings, Mode
 from casspec.tuner.calibrate import take_over
 from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
 from casspec.tuner.companions import Companions
@@ -54,9 +55,9 @@ class RunTuned(Document):
     method: str
     parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
     """The fastest setting: a value on every axis of the method's grid."""
-    speedup: dict[str, float] = Field(default_factory=dict)
+    speedup: dict[Mode, float] = Field(default_factory=dict)
     """By decoding mode, over autoregressive decoding in the same rounds of the tuning half."""
-    published_speedup: dict[str, float] = Field(default_factory=dict)
+    published_speedup: dict[Mode, float] = Field(default_factory=dict)
     """Of the published setting, in the same rounds."""
     n_settings: int = 0
     decode_seconds: float = 0.0
@@ -151,8 +152,8 @@ class RunTuner:
         return RunTuned(
             method=method,
             parameters=halved.best.parameters,
-            speedup=dict(halved.best.speedups),
-            published_speedup=dict(halved.published.speedups),
+            speedup=halved.best.speedups,
+            published_speedup=halved.published.speedups,
             n_settings=halved.n_settings,
             decode_seconds=halved.spent_ms / 1e3,
         )

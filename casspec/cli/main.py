@@ -38,7 +38,7 @@ COMMANDS = {
     "generate": Entry("casspec.cli.generate", "Decode a prompt with a stored cascade and stream the text."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
     "profile": Entry("casspec.cli.profile", "Measure latency on this device and fit the latency model."),
-    "tune": Entry("casspec.cli.tune", "Search drafters and pick the cascade from measured latencies."),
+    "tune": Entry("casspec.cli.tune", "Search on for drafters, or tune the methods by real decodes."),
     "profiles": Entry("casspec.cli.profiles", "List, show, compare and delete stored cascade profiles."),
     "export": Entry("casspec.cli.export", "Write a profile for another engine, or as JSON."),
     "import": Entry("casspec.cli.import_", "Read a profile, or skip sets to start a search from."),

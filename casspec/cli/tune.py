@@ -11,7 +11,7 @@ import click
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import apply_threads, check_device, device_option, storage_option, threads_option
+from casspec.cli.options import device_option, set_up, storage_option, threads_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,8 +69,7 @@ def command(
         raise click.UsageError("--seconds-per-method tunes methods: name them with --methods")
     if methods is not None and (trials is not None or budget is not None):
         raise click.UsageError("--trials and --budget are of the search for drafters: leave them out with --methods")
-    check_device(device)
-    apply_threads(threads)
+    set_up(device, threads)
 
     import casspec
     from casspec.runtime.loader import check_profile
@@ -92,7 +91,8 @@ def command(
         target = casspec.load_target(old.model.name, device=device, dtype=old.dtype)
         check_profile(old, target)
         places = companions(storage)
-        calibrator, outcomes = Calibrator(repository, places), []
+        calibrator = Calibrator(repository, places)
+        outcomes: list[RunTuned] = []
         names = STAGES if methods is None else RUN_STAGES
         try:
             with progress((*names, "bench") if bench else names) as stages:

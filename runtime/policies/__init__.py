@@ -18,6 +18,7 @@ from casspec.runtime.policies.knapspec import KnapSpec
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.lookahead import Lookahead
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
+from casspec.runtime.policies.quantised import Quantised
 from casspec.runtime.policies.sequoia import Sequoia
 from casspec.runtime.policies.static_tree import StaticTree
 from casspec.runtime.policies.suffix import SuffixDecoding
@@ -40,6 +41,7 @@ METHODS: dict[str, type[Policy]] = {
     "lookahead": Lookahead,
     "draft-verify": DraftVerify,
     "early-exit": EarlyExit,
+    "quantised": Quantised,
     "static-tree": StaticTree,
     "sequoia": Sequoia,
     "cast": Cast,

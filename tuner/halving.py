@@ -20,6 +20,7 @@ from casspec.storage.schema import Mode
 from casspec.tuner.entries import Contestant
 from casspec.tuner.requests import Request, generate
 
+WARM_UP_TOKENS = 8
 FEWEST_TOKENS = 16
 """Decoded at once: shorter texts say nothing about a drafter that learns from the text."""
 FEWEST_ROUNDS = 3
@@ -103,14 +104,14 @@ class Halving:
         self._progress = progress
         self._spent_ms = 0.0
         self._rounds_played = 0
-        self._token_ms = 0.0
+        self._token_ms = 0.0  # of autoregressive decoding, once it was measured
 
     def run(self) -> Halved:
         """Races until two challengers of the published setting are left, and takes the fastest of the three.
 
         Raises CasspecError where the published setting cannot decode here.
         """
-        # 1. Uncounted decodes: what comes first pays for kernels and caches, and shows which settings can run here.
+        # 1. Decodes that judge nobody: what comes first pays for kernels and caches, and shows which settings can run here.
         alive = self._warmed_up()
         published, n_settings = alive[0], len(alive)
         # 2. As many rungs as halvings lead to two challengers, each with an equal share of what is left of the budget.
@@ -125,8 +126,8 @@ class Halving:
 
     def _warmed_up(self) -> list[Racer]:
         first = self._round_at(0)
-        times = [self._token_time(self._baseline[first.fold], asked, FEWEST_TOKENS) for asked in first.requests]
-        self._token_ms = fmean(times)
+        for asked in first.requests:
+            self._token_ms = self._token_time(self._baseline[first.fold], asked, WARM_UP_TOKENS)
         published, *challengers = self._racers
         self._try_out(published, first)
         running = [published]
@@ -139,7 +140,7 @@ class Halving:
     def _try_out(self, racer: Racer, first: Round) -> None:
         self._progress(self._spent_ms, len(self._racers))
         for asked in first.requests:
-            self._token_time(racer.contestants[first.fold], asked, FEWEST_TOKENS)
+            self._token_time(racer.contestants[first.fold], asked, WARM_UP_TOKENS)
 
     def _rung(self, alive: Sequence[Racer], share_ms: float) -> None:
         end_ms, n_tokens = self._spent_ms + share_ms, self._tokens_for(len(alive), share_ms)
@@ -161,6 +162,7 @@ class Halving:
             turns = list(range(len(contestants)))
             self._order.shuffle(turns)
             times = {turn: self._token_time(contestants[turn], asked, n_tokens) for turn in turns}
+            self._token_ms = min(self._token_ms, times[0])
             for turn, racer in enumerate(alive, start=1):
                 racer.relative_times.setdefault(asked.mode, []).append(times[turn] / times[0])
             self._progress(self._spent_ms, len(alive))

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencyModel, LatencySample
+from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.companions import Companions
 from casspec.tuner.plans import PlanSpec
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "casspec"
 CALIBRATION_TAG = "casspec.calibration"
 CANDIDATE_TAG = "casspec.candidate"
+BENCH_TAG = "casspec.bench"
 PARENT_TAG = "mlflow.parentRunId"
 RUNS_A_PAGE = 1000
 LONGEST_VALUE = 500
@@ -72,19 +74,44 @@ class Tracker:
         if parent.info.status != FINISHED:
             self._client.set_terminated(run_id)
 
-    def mirror_bench(self, calibration_id: str, report: BenchReport) -> None:
-        """Adds a benchmark to the run of a calibration that was mirrored before."""
-        run_id = self._parent(calibration_id, calibration_id).info.run_id
+    def mirror_bench(self, calibration_id: str | None, report: BenchReport) -> None:
+        """Adds a benchmark to the run of a calibration that was mirrored before; None gives it a run of its own.
+
+        Figures of every method over all tasks as metrics; the report, its table and its charts as artifacts.
+        """
+        from casspec.tuner.bench_figures import bench_figures
+        from casspec.tuner.report import bench_markdown
+
+        run_id = (
+            self._bench_run(report)
+            if calibration_id is None
+            else self._parent(calibration_id, calibration_id).info.run_id
+        )
         metrics = {}
         for row in report.rows:
-            if row.task == "overall":
+            if row.task == OVERALL:
                 name = f"bench/{row.mode}/{row.method}-{row.variant}"
                 metrics[f"{name}/speedup"] = row.speedup
                 metrics[f"{name}/mean_acceptance_length"] = row.mean_acceptance_length
                 metrics[f"{name}/tokens_per_second"] = row.tokens_per_second
         self._log(run_id, metrics, {}, datetime.fromisoformat(report.created_at))
         self._client.log_text(run_id, report.canonical_json(), "bench.json")
+        self._client.log_text(run_id, bench_markdown(report), "bench.md")
+        for file, figure in bench_figures(report).items():
+            self._client.log_figure(run_id, figure, file)
         self._client.set_terminated(run_id)
+
+    def _bench_run(self, report: BenchReport) -> str:
+        """ID of the run of a benchmark that belongs to no calibration, known by the report's content."""
+        report_hash, about = report.content_hash(), report.environment
+        for run in self._search(f"tags.`{BENCH_TAG}` = '{report_hash}'"):
+            return str(run.info.run_id)
+        name = f"bench {about.get('model', {}).get('name', '')} {report.created_at[:10]}"
+        run = self._client.create_run(self._experiment_id, tags={BENCH_TAG: report_hash}, run_name=name)
+        told = ("suite", "profile", "dtype", "threads", "seed", "max_new_tokens", "repeats", "warm", "command_line")
+        params = {key: str(about[key]) for key in told if about.get(key) is not None}
+        self._log(run.info.run_id, {"noise": report.noise}, params, datetime.fromisoformat(report.created_at))
+        return str(run.info.run_id)
 
     def _parent(self, calibration_id: str, name: str) -> Run:
         for run in self._search(f"tags.`{CALIBRATION_TAG}` = '{calibration_id}'"):

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec
-from casspec.tuner.report import bench_table
 
 
 def profile_list(rows: Sequence[dict[str, Any]]) -> Table:
@@ -68,6 +67,8 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
     if profile.methods:
         yield _methods(profile)
     if reports:
+        from casspec.tuner.report import bench_table
+
         yield Text(f"benchmark of {reports[0].created_at[:16].replace('T', ' ')}")
         yield bench_table(reports[0])
 

@@ -16,9 +16,17 @@ from typing import Protocol
 from casspec.profiler.stored import with_ceilings
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.quantization import extra_bytes
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import Repository
-from casspec.storage.schema import AcceptancePrior, CascadeProfile, DrafterCandidate, LatencyModel, Quantization
+from casspec.storage.schema import (
+    AcceptancePrior,
+    CascadeProfile,
+    DrafterCandidate,
+    LatencyModel,
+    Precision,
+    Quantization,
+)
 from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.cascade import (
     Cascade,
@@ -81,9 +89,9 @@ class CalibrationRun:
         recordings: Sequence[Recording],
         latency: LatencyModel,
         bar: Bar,
-        offered: Sequence[Quantization] = (),
+        offered: Sequence[Precision] = (),
     ) -> list[DrafterCandidate]:
-        """`offered`: precisions besides the target's own that are worth searching, and their memory."""
+        """`offered`: precisions besides the target's own that are worth searching."""
         if self.repository.get_document(self.key, SEARCH_KIND, "ended") is not None:
             return self.repository.candidates(self.key)
         self.places.make_room()
@@ -91,7 +99,8 @@ class CalibrationRun:
         searched = [recording for recording in recordings if recording.mode == settings.modes[0]]
         meter = AcceptanceMeter(self.target, searched[: settings.searched_prompts], settings.seed)
         context_tokens = typical_context(recordings)
-        evaluator = CandidateEvaluator(self.target, meter, LatencyPredictor(latency), context_tokens, offered)
+        quantizations = [self._quantization(precision) for precision in offered]
+        evaluator = CandidateEvaluator(self.target, meter, LatencyPredictor(latency), context_tokens, quantizations)
         search = DrafterSearch(
             evaluator,
             self.target.n_layers,
@@ -108,6 +117,11 @@ class CalibrationRun:
         candidates = self.repository.candidates(self.key)
         self.repository.put_document(self.key, SEARCH_KIND, "ended", {"candidates": len(candidates)})
         return candidates
+
+    def _quantization(self, precision: Precision) -> Quantization:
+        """A precision with its memory, its weights packed: no trial is to be charged for that."""
+        self.target.prepare(precision)
+        return Quantization(precision=precision, extra_bytes=extra_bytes(self.target, precision))
 
     def profile(
         self,

@@ -12,16 +12,24 @@ from typing import Any
 import pytest
 
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.quantization import extra_bytes
 from casspec.runtime.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
-from casspec.storage.schema import CascadeProfile
+from casspec.storage.schema import CascadeProfile, Precision
+from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.calibrate import MATRIX_NAME, STAGES, Calibrator
+from casspec.tuner.calibration_run import CalibrationRun
+from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender
 from casspec.tuner.companions import companions
+from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorder import chosen_prompts
 from casspec.tuner.tracking import CALIBRATION_TAG, PARENT_TAG, Tracker
+from tests.runtime.tiny import library_model
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, calibrate, small_target, tuned_by_nobody
+from tests.tuner.tiny import VOCAB, tiny_recordings
 
 N_RECORDINGS = 2 * SETTINGS.recorded_prompts
 
@@ -128,6 +136,29 @@ def test_searching_on_takes_over_what_was_measured(finished) -> None:
         assert len(repository.candidates(key)) == SETTINGS.trials + 3
     assert [done for stage, done in measured if stage == "search"] == [13, 14, 15]
     assert not [done for stage, done in measured if stage == "profile"]
+
+
+def test_offered_precisions_are_searched_and_carry_their_memory(tmp_path) -> None:
+    target = TargetModel(library_model(vocab_size=VOCAB, intermediate_size=64, num_hidden_layers=4), name="tiny")
+    settings = SETTINGS.model_copy(update={"trials": 20})
+    with open_repository(str(tmp_path / "casspec.db")) as repository:
+        key = repository.calibration(model_fingerprint(target), device_fingerprint("cpu"), "float32", {}).calibration_id
+        places = companions(str(tmp_path / "casspec.db"))
+        run = CalibrationRun(repository, places, tuned_by_nobody, key, target, SUITE, settings)
+        recordings, log = tiny_recordings(target, n_tokens=12), StageLog()
+        with log.stage("search"):
+            found = run.search(recordings, builtin_latency(target), log, offered=[Precision.INT4_WEIGHT])
+        assert run.search(recordings, builtin_latency(target), log, offered=[Precision.INT4_WEIGHT]) == found
+    quantised = [candidate for candidate in found if candidate.quantization.precision is Precision.INT4_WEIGHT]
+    needed = extra_bytes(target, Precision.INT4_WEIGHT)
+    assert PlanSpec.of(found[0]) == PlanSpec(precision=Precision.INT4_WEIGHT)
+    assert 0 < len(quantised) < len(found) == settings.trials
+    assert {candidate.quantization.extra_bytes for candidate in quantised} == {needed}
+
+    contender = measure_contender(AcceptanceMeter(target, recordings), found[0], target.n_layers)
+    costs = Costs(target, LatencyPredictor(builtin_latency(target)), context_tokens=64)
+    (drafter, *_) = choose_cascade([contender], lookup_survival(recordings), costs).drafters
+    assert (drafter.name, drafter.quantization.extra_bytes) == ("int4", needed)
 
 
 def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> None:

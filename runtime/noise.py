@@ -65,6 +65,8 @@ class GumbelNoise:
 
     def rows(self, position: int, count: int) -> Tensor:
         """g at emitted positions position .. position + count - 1: [count, vocab] float32."""
+        if position < self._start:
+            return self._generate(position, count)  # a look back leaves the window where the next step needs it
         offset = self._place(position, count)
         return self._window[offset : offset + count]
 

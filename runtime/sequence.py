@@ -153,14 +153,12 @@ class Sequence:
         inputs = self.replay(n_tokens)
         with self.clock.measure("draft"):
             logits = self._target.forward(inputs, self.cache, plan)[:n_tokens]
-        drafted = self.replayed_tokens(logits).tolist()
+        drafted = self.sampling.tokens(logits, self.replayed_noise(n_tokens)).tolist()
         return sum(map(int.__eq__, drafted, self.tokens[-n_tokens:]))
 
-    def replayed_tokens(self, logits: Tensor) -> Tensor:
-        """y int64 [n] of replayed logits [n, vocab], with the noise of the positions after the last n committed tokens."""
-        n_tokens = len(logits)
-        noise = None if self._noise is None else self._noise.rows(len(self.tokens) - n_tokens, n_tokens)
-        return self.sampling.tokens(logits, noise)
+    def replayed_noise(self, n_tokens: int) -> Tensor | None:
+        """The noise the tokens after the last `n_tokens` committed ones are sampled with [n_tokens, vocab]; None when greedy."""
+        return None if self._noise is None else self._noise.rows(len(self.tokens) - n_tokens, n_tokens)
 
     def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
         """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""

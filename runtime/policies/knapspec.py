@@ -102,10 +102,11 @@ class KnapSpec(Policy):
         with sequence.clock.measure("draft"):
             trajectory = full_trajectory(target, sequence, n_tokens)
             run = replaying(target, sequence, n_tokens)
-            emitted = self._tokens(sequence, trajectory[-1])
+            noise = sequence.replayed_noise(n_tokens)
+            emitted = self._tokens(sequence, trajectory[-1], noise)
             for way in most_similar_ways(trajectory, run, weights, budget, self._min_similarity):
                 if way.skipped:
-                    agreement = (self._tokens(sequence, way.hidden) == emitted).float().mean().item()
+                    agreement = (self._tokens(sequence, way.hidden, noise) == emitted).float().mean().item()
                     plan = self._plan(way)
                     rate = self._rate(plan, agreement, context)
                     if rate > best_rate:
@@ -127,8 +128,8 @@ class KnapSpec(Policy):
         attention, mlp = (tuple(place // 2 for place in way.skipped if place % 2 == part) for part in (0, 1))
         return Plan.skipping(SkipSet(attention=attention, mlp=mlp), self._target.n_layers)
 
-    def _tokens(self, sequence: Sequence, hidden: Tensor) -> Tensor:
-        return sequence.replayed_tokens(F.linear(self._target.normalised(hidden), self._target.head))
+    def _tokens(self, sequence: Sequence, hidden: Tensor, noise: Tensor | None) -> Tensor:
+        return sequence.sampling.tokens(F.linear(self._target.normalised(hidden), self._target.head), noise)
 
     def _rate(self, plan: Plan, acceptance: float, context: int) -> float:
         """Tokens per millisecond at the best draft length."""

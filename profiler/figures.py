@@ -34,6 +34,8 @@ def fit_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
     ends = (min(medians), max(medians))
     axes.plot(ends, ends, color="black", lw=0.8)
     axes.set(xscale="log", yscale="log", xlabel="measured, ms", ylabel="predicted, ms")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
     axes.set_title(
         f"cross-validated median error {model.cv_median_error:.1%}, test-retest {model.test_retest:.1%}", fontsize=10
     )

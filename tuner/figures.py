@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from casspec.runtime.latency import LatencyPredictor
-from casspec.storage.schema import DrafterCandidate, LatencyModel, LatencySample, Precision
+from casspec.storage.schema import DrafterCandidate, Precision
 from casspec.tuner.pareto import pareto_front
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.space import leave_one_out
@@ -31,31 +30,17 @@ def pareto_figure(candidates: Sequence[DrafterCandidate]) -> Figure:
     return figure
 
 
-def latency_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
-    """Predicted over measured time of every profiled point."""
-    figure, axes = _figure()
-    predictor = LatencyPredictor(model)
-    for subject in dict.fromkeys(sample.point.subject for sample in samples):
-        some = [sample for sample in samples if sample.point.subject == subject]
-        measured = [sample.measurement.median_ms for sample in some]
-        axes.scatter(measured, [predictor.predict_ms(sample.point) for sample in some], s=14, label=subject, alpha=0.7)
-    limits = [sample.measurement.median_ms for sample in samples]
-    axes.plot([min(limits), max(limits)], [min(limits), max(limits)], color="black", linewidth=1)
-    axes.set(xscale="log", yscale="log", xlabel="measured, ms", ylabel="predicted, ms")
-    axes.set_title(f"median error on held-out points {model.cv_median_error:.1%}", fontsize="medium")
-    axes.legend(fontsize="small")
-    return figure
-
-
 def sensitivity_figure(candidates: Sequence[DrafterCandidate], n_layers: int) -> Figure:
     """Acceptance that remains when one sub-layer is left out, at the target's precision."""
     figure, axes = _figure()
     known = {PlanSpec.of(candidate): candidate.acceptance for candidate in candidates}
     singles = [(skip, known[PlanSpec(skip)]) for skip in leave_one_out(n_layers) if PlanSpec(skip) in known]
-    for kind, offset in (("attention", -0.2), ("mlp", 0.2)):
-        bars = [(layer, acceptance) for skip, acceptance in singles for layer in getattr(skip, kind)]
-        axes.bar([layer + offset for layer, _ in bars], [a for _, a in bars], width=0.4, label=kind)
-    axes.set(xlabel="layer left out", ylabel="offline acceptance", ylim=(0, 1))
+    for kind, marker in (("attention", "o"), ("mlp", "s")):
+        points = [(layer, acceptance) for skip, acceptance in singles for layer in getattr(skip, kind)]
+        axes.plot([layer for layer, _ in points], [a for _, a in points], marker=marker, label=kind)
+    axes.set(xlabel="layer left out", ylabel="offline acceptance of a drafted token")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure
 

@@ -59,6 +59,11 @@ class Tracker:
             else self._client.create_experiment(EXPERIMENT, artifact_location=places.artifact_root.as_uri())
         )
 
+    @property
+    def page(self) -> str:
+        """Where MLflow's interface shows the runs: by itself it opens a page about traces of language models."""
+        return f"#/experiments/{self._experiment_id}?workflowType=machine_learning"
+
     def mirror(self, calibrated: Calibrated, watch: Any = lambda done, total: None) -> None:
         """Brings parent, children and artifacts of a calibration up to date. `watch`: called with (children, of all)."""
         parent = self._parent(calibrated.calibration_id, calibrated.name)
@@ -156,7 +161,8 @@ class Tracker:
         self._client.set_terminated(run.info.run_id)
 
     def _log_artifacts(self, run_id: str, calibrated: Calibrated) -> None:
-        from casspec.tuner.figures import latency_figure, pareto_figure, sensitivity_figure
+        from casspec.profiler.figures import fit_figure
+        from casspec.tuner.figures import pareto_figure, sensitivity_figure
 
         profile, candidates = calibrated.profile, calibrated.candidates
         self._client.log_text(run_id, profile.canonical_json(), "profile.json")
@@ -165,7 +171,7 @@ class Tracker:
             self._client.log_figure(run_id, pareto_figure(candidates), "pareto.png")
             self._client.log_figure(run_id, sensitivity_figure(candidates, profile.model.n_layers), "sensitivity.png")
         if calibrated.samples:
-            self._client.log_figure(run_id, latency_figure(calibrated.samples, profile.latency), "latency.png")
+            self._client.log_figure(run_id, fit_figure(calibrated.samples, profile.latency), "latency.png")
 
     def _log(
         self, run_id: str, metrics: Mapping[str, float], params: Mapping[str, str], measured_at: datetime = EPOCH

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -30,19 +31,37 @@ def command(port: int, host: str, storage: str | None) -> int:
 
     from casspec.storage.errors import StorageError
     from casspec.tuner.companions import companions
+    from casspec.tuner.tracking import Tracker
 
     places = companions(storage)
     if not os.path.exists(str(make_url(places.tracking_uri).database)):
         raise StorageError(f"nothing to browse yet beside this database ({places.tracking_uri}): run casspec calibrate")
-    say(f"serving http://{host}:{port} (Ctrl-C ends it)")
+    _check_free(host, port)
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", places.tracking_uri]
     server += ["--default-artifact-root", places.artifact_root.as_uri(), "--host", host, "--port", str(port)]
-    # In a session of its own: Ctrl-C reaches this process only, which then ends the server in an orderly way.
+    # In a session of its own: Ctrl-C and SIGTERM reach this process only, which then ends the server in an orderly way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen([*server, "--workers", "1"], env=os.environ | QUIET, start_new_session=True)
     try:
+        say(f"serving http://{host}:{port}/{Tracker(places).page} (Ctrl-C ends it)")
         return process.wait()
     finally:
         _stop(process)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raises UnsupportedOption where the server could not listen: it would say so in its own words and end with 0."""
+    from casspec.storage.errors import UnsupportedOption
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UnsupportedOption(
+            f"cannot serve on {host}:{port} ({error.strerror or error}); name another --port or --host"
+        ) from None
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,72 @@
+"""`casspec ui` as a process: it says where to look, and nothing of it stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from casspec.cli.main import main
+from casspec.tuner.companions import companions
+from casspec.tuner.tracking import Tracker
+
+PATIENCE_S = 120
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
+    database = str(tmp_path_factory.mktemp("mirror") / "casspec.db")
+    Tracker(companions(database))
+    return database
+
+
+@pytest.fixture
+def taken() -> Iterator[socket.socket]:
+    """A port another program listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+            return answer.status == 200
+    except (URLError, OSError):
+        return False
+
+
+def test_a_port_in_use_is_refused_in_one_line(storage: str, taken: socket.socket, capsys) -> None:
+    port = taken.getsockname()[1]
+    assert main(["ui", "--port", str(port), "--storage", storage]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert f"127.0.0.1:{port}" in line
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="ends a process by a POSIX signal")
+def test_it_serves_the_runs_and_takes_the_server_along_when_it_is_ended(storage: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "casspec", "ui", "--port", str(port), "--storage", storage]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not answers(port) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert answers(port), (tmp_path / "log").read_text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(PATIENCE_S)
+    assert code == 128 + signal.SIGTERM
+    assert not answers(port)
+    assert f"http://127.0.0.1:{port}/#/experiments/" in (tmp_path / "log").read_text()

@@ -11,25 +11,39 @@ from collections.abc import Callable, Mapping
 from math import sqrt
 
 from casspec.runtime.dsia import Plan
+from casspec.runtime.quantization import sub_layer_bytes
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
-from casspec.storage.schema import LatencyModel, LatencyPoint
+from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 
 Shape = Mapping[str, float]
 """Numbers the features need: see `shape_of`."""
+
+Feature = Callable[[LatencyPoint, Shape], float]
+
+QUANTISED = tuple(precision for precision in Precision if precision is not Precision.TARGET)
+
+KNOTS = (2, 4, 8, 16)
+"""Query rows past which the operations of a quantised kernel may cost more than before."""
 
 
 def shape_of(target: TargetModel, bandwidth_gb_per_s: float, tflops: float, launch_us: float) -> dict[str, float]:
     """What roofline features need of a model and a device.
 
     Bytes are those of one sub-layer's weights (or the head's) and of one cached row; operations are multiply-adds times
-    two for one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings.
+    two for one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings. Packed weights have
+    their own bytes, `int8-dynamic:mlp_bytes` for instance.
     """
     element = target.embedding.element_size()
     heads, kv_heads, head_dim, hidden = target.n_heads, target.n_kv_heads, target.head_dim, target.hidden_size
     attention = hidden * (heads + 2 * kv_heads) * head_dim + heads * head_dim * hidden
     mlp = 3 * hidden * target.intermediate_size
     head = hidden * target.vocab_size
-    return {
+    packed = {
+        f"{precision}:{part}_bytes": float(n_bytes)
+        for precision in QUANTISED
+        for part, n_bytes in sub_layer_bytes(target, precision).items()
+    }
+    return packed | {
         "attention_bytes": attention * element,
         "mlp_bytes": mlp * element,
         "head_bytes": head * element,
@@ -91,8 +105,7 @@ def _scores_ms(point: LatencyPoint, shape: Shape) -> float:
     return pairs * shape["score_operations"] * shape["ms_per_operation"]
 
 
-FEATURES: dict[str, Callable[[LatencyPoint, Shape], float]] = {
-    "constant": lambda point, shape: shape["launch_ms"],
+_TARGET_WEIGHTS: dict[str, Feature] = {
     "attention_launches": lambda point, shape: point.n_attention * shape["launch_ms"],
     "mlp_launches": lambda point, shape: point.n_mlp * shape["launch_ms"],
     "weight_bytes": _weight_bytes_ms,
@@ -102,15 +115,67 @@ FEATURES: dict[str, Callable[[LatencyPoint, Shape], float]] = {
     "attention_roofline": lambda point, shape: _roofline_ms(point.n_attention, "attention", point, shape),
     "mlp_roofline": lambda point, shape: _roofline_ms(point.n_mlp, "mlp", point, shape),
     "head_roofline": lambda point, shape: _roofline_ms(_has_head(point), "head", point, shape),
+    "weights_several_queries": lambda point, shape: _weight_bytes_ms(point, shape) * (not _is_single_query(point)),
+}
+
+_CONTEXT: dict[str, Feature] = {
+    "constant": lambda point, shape: shape["launch_ms"],
     "context_bytes": _context_bytes_ms,
     "context_x_tokens": _scores_ms,
     "context_roofline": lambda point, shape: max(_context_bytes_ms(point, shape), _scores_ms(point, shape)),
     "context_single_query": lambda point, shape: _context_bytes_ms(point, shape) * _is_single_query(point),
     "context_several_queries": lambda point, shape: _context_bytes_ms(point, shape) * (not _is_single_query(point)),
-    "weights_several_queries": lambda point, shape: _weight_bytes_ms(point, shape) * (not _is_single_query(point)),
 }
+"""The same whatever precision the linears have."""
+
+
+def _quantised_weights(precision: Precision) -> dict[str, Feature]:
+    """What linears of a precision add: launches, bytes, and operations whose price may rise with the rows.
+
+    Kernels of few bits leave the memory-bound regime at a few rows, each at its own, and no ceiling of theirs is measured. A sum of hinges
+    with coefficients >= 0 is any convex function of the rows, a roofline among them.
+    """
+
+    def packed(shape: Shape, part: str) -> float:
+        return shape[f"{precision}:{part}_bytes"] * shape["ms_per_byte"]
+
+    def weight_bytes(point: LatencyPoint, shape: Shape) -> float:
+        body = point.n_attention * packed(shape, "attention") + point.n_mlp * packed(shape, "mlp")
+        return body + _has_head(point) * packed(shape, "head")
+
+    def operations_beyond(knot: int) -> Feature:
+        def milliseconds(point: LatencyPoint, shape: Shape) -> float:
+            body = point.n_attention * shape["attention_operations"] + point.n_mlp * shape["mlp_operations"]
+            operations = body + _has_head(point) * shape["head_operations"]
+            return max(padded_tokens(point) - knot, 0) * operations * shape["ms_per_operation"]
+
+        return milliseconds
+
+    return {
+        "attention_launches": lambda point, shape: point.n_attention * shape["launch_ms"],
+        "mlp_launches": lambda point, shape: point.n_mlp * shape["launch_ms"],
+        "weight_bytes": weight_bytes,
+        "weights_several_queries": lambda point, shape: weight_bytes(point, shape) * (not _is_single_query(point)),
+        "operations": operations_beyond(0),
+    } | {f"operations_beyond_{knot}": operations_beyond(knot) for knot in KNOTS}
+
+
+def _only_at(precision: Precision, feature: Feature) -> Feature:
+    return lambda point, shape: feature(point, shape) if point.precision is precision else 0.0
+
+
+FEATURES: dict[str, Feature] = (
+    _CONTEXT
+    | {name: _only_at(Precision.TARGET, feature) for name, feature in _TARGET_WEIGHTS.items()}
+    | {
+        f"{precision}:{name}": _only_at(precision, feature)
+        for precision in QUANTISED
+        for name, feature in _quantised_weights(precision).items()
+    }
+)
 """Feature functions by the names a stored `LatencyModel` lists; each returns milliseconds.
 
+Weights count at their own precision only: one without a prefix at the target's, `int4-weight:weight_bytes` in 4 bits.
 Kernels for a single query differ from those for several, in either direction: on one CPU they read the context slower
 in bfloat16 and the weights faster in float32. Hence the terms that count for one of the two only."""
 
@@ -119,7 +184,7 @@ class LatencyPredictor:
     """Milliseconds of forwards on the calibrated device, from a stored model.
 
     `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, tokens, context step).
-    Plans are told apart by name.
+    Plans are told apart by name. A precision that the model was not fitted on is predicted as the target's own.
     """
 
     def __init__(self, model: LatencyModel) -> None:
@@ -130,13 +195,18 @@ class LatencyPredictor:
         self._terms = [
             (FEATURES[name], weight) for name, weight in zip(model.features, model.coefficients, strict=True)
         ]
+        self._fitted = {Precision.TARGET} | {
+            precision for precision in QUANTISED if any(name.startswith(f"{precision}:") for name in model.features)
+        }
         self._table: dict[tuple[str, int, int], float] = {}
 
     def predict_ms(self, point: LatencyPoint) -> float:
+        point = self._as_fitted(point)
         return max(sum(weight * feature(point, self.model.shape) for feature, weight in self._terms), 1e-6)
 
     def uncertainty(self, point: LatencyPoint) -> float:
         """Relative standard deviation of `predict_ms`: posterior of the coefficients plus residual noise."""
+        point = self._as_fitted(point)
         predicted = self.predict_ms(point)
         x = [feature(point, self.model.shape) / predicted for feature, _ in self._terms]
         spread = sum(
@@ -144,6 +214,11 @@ class LatencyPredictor:
             for xi, row in zip(x, self.model.covariance, strict=True)
         )
         return sqrt(spread + self.model.noise**2)
+
+    def _as_fitted(self, point: LatencyPoint) -> LatencyPoint:
+        if point.precision in self._fitted:
+            return point
+        return point.model_copy(update={"precision": Precision.TARGET})
 
     def provenance(self, point: LatencyPoint) -> str:
         """ "interpolated" inside the fitted contexts and buckets, "extrapolated" outside."""
@@ -170,19 +245,27 @@ class LatencyPredictor:
 
 def builtin_latency(target: TargetModel) -> LatencyModel:
     """Coefficients for use without a profile: only the ratios between its predictions matter to a policy."""
-    features = (
-        "attention_launches",
-        "mlp_launches",
-        "weight_bytes",
-        "attention_operations",
-        "mlp_operations",
-        "head_operations",
-        "context_bytes",
-    )
+    weights = {
+        "attention_launches": 10.0,
+        "mlp_launches": 7.0,
+        "weight_bytes": 1.0,
+        "attention_operations": 1.0,
+        "mlp_operations": 1.0,
+        "head_operations": 1.0,
+        "context_bytes": 1.0,
+        "int8-dynamic:attention_launches": 14.0,
+        "int8-dynamic:mlp_launches": 11.0,
+        "int8-dynamic:weight_bytes": 1.0,
+        "int8-dynamic:operations": 0.5,
+        "int4-weight:attention_launches": 10.0,
+        "int4-weight:mlp_launches": 7.0,
+        "int4-weight:weight_bytes": 1.5,
+        "int4-weight:operations": 3.0,
+    }
     ceilings = (30.0, 1.0, 5.0) if target.device.type == "cpu" else (1500.0, 150.0, 5.0)
     return LatencyModel(
-        features=features,
-        coefficients=(10.0, 7.0, 1.0, 1.0, 1.0, 1.0, 1.0),
+        features=tuple(weights),
+        coefficients=tuple(weights.values()),
         noise=0.3,
         shape=shape_of(target, *ceilings),
         buckets=QUERY_BUCKETS,

@@ -10,7 +10,6 @@ No kernel here is ours: the processor's are torch's oneDNN and packed 4-bit oper
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
@@ -254,7 +253,8 @@ def available(target: TargetModel, precision: Precision) -> str | None:
         return None
     kernel = KERNELS[target.device.type, precision]
     reasons = [kernel.refuses(target.dtype)]
-    reasons += [kernel.refuses_shape(*shape) for shape in dict.fromkeys(_layer_shapes(target))]
+    weights = [getattr(target.layers[0], name) for name in LINEARS]
+    reasons += [kernel.refuses_shape(*weight.shape) for weight in weights]
     for reason in reasons:
         if reason:
             return reason
@@ -268,11 +268,23 @@ def extra_bytes(target: TargetModel, precision: Precision) -> int:
     """Memory that the packed weights of a precision take beside the target's own; for shapes its kernel serves."""
     if precision is Precision.TARGET:
         return 0
-    kernel = KERNELS[target.device.type, precision]
-    total = sum(kernel.n_bytes(*shape, target.dtype) for shape in _layer_shapes(target))
-    head = head_kernel(target)
-    n_out, n_in = target.head.shape
-    return total + (head.n_bytes(n_out, n_in, target.dtype) if head else 0)
+    parts = sub_layer_bytes(target, precision)
+    head = parts["head"] if head_kernel(target) else 0
+    return target.n_layers * (parts["attention"] + parts["mlp"]) + head
+
+
+def sub_layer_bytes(target: TargetModel, precision: Precision) -> dict[str, int]:
+    """Bytes of the weights that an attention sub-layer, an MLP sub-layer and the head read in a quantised precision."""
+    kernel, head, layer = KERNELS[target.device.type, precision], head_kernel(target), target.layers[0]
+
+    def packed(weight: Tensor) -> int:
+        return kernel.n_bytes(weight.shape[0], weight.shape[1], target.dtype)
+
+    return {
+        "attention": packed(layer.qkv) + packed(layer.output),
+        "mlp": packed(layer.gate_up) + packed(layer.down),
+        "head": head.n_bytes(*target.head.shape, target.dtype) if head else target.head.nbytes,
+    }
 
 
 def quantised(target: TargetModel, precision: Precision) -> DecoderWeights:
@@ -305,13 +317,6 @@ def free_bytes(device: torch.device) -> int | None:
 def _packed_layer(layer: LayerWeights, kernel: Kernel) -> LayerWeights:
     packed: dict[str, Weight] = {name: kernel.pack(getattr(layer, name)) for name in LINEARS}
     return replace(layer, linear=kernel.linear, **packed)
-
-
-def _layer_shapes(target: TargetModel) -> Iterator[tuple[int, int]]:
-    for layer in target.layers:
-        for name in LINEARS:
-            n_out, n_in = getattr(layer, name).shape
-            yield n_out, n_in
 
 
 def _padded(size: int, multiple: int) -> int:

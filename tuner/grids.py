@@ -64,7 +64,6 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     },
     "cast": {
         "drafter": EVERY_DRAFTER,
-        "coupled": (False, True),
         "width": (3, 10),
         "breadth_threshold": (0.5, 1.0, 2.0),
         "depth_threshold": (0.5, 1.0, 2.0),

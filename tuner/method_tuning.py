@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from math import prod
 from typing import Any
 
@@ -20,13 +19,17 @@ from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
-from casspec.tuner.grids import settings_of
+from casspec.tuner.grids import GRIDS, settings_of
 from casspec.tuner.priors import retrieval_cells
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.replay import Replayed, replay
 
-REPLAYED = ("prompt-lookup", "token-recycling", "dytc")
-"""Methods tuned by replay."""
+REPLAYED: dict[str, Sequence[str]] = {
+    "prompt-lookup": tuple(GRIDS["prompt-lookup"]),
+    "token-recycling": tuple(GRIDS["token-recycling"]),
+    "dytc": ("max_nodes", "min_mass"),
+}
+"""Methods tuned by replay, and the axes that make a difference to it: no self-drafter drafts here."""
 
 MOST_SETTINGS = 24
 """Settings of a method's grid that are replayed, the same number for all."""
@@ -103,7 +106,7 @@ def tune_methods(
     }
     judged = [recording for chosen in by_mode.values() for recording in chosen[:MOST_RECORDINGS]]
     tuning = Tuning(judged, target.vocab_size, target.full_plan, predictor.forward_ms, priors)
-    tried = {method: list(islice(settings_of(method), MOST_SETTINGS)) for method in REPLAYED}
+    tried = {method: replayable_settings(method)[:MOST_SETTINGS] for method in REPLAYED}
     total = sum(map(len, tried.values()))
     settings, predicted, done = [], {}, 0
     for method in REPLAYED:
@@ -118,6 +121,16 @@ def tune_methods(
                 predicted[method] = {str(mode): float(result.speedup) for mode, result in results.items()}
         settings.append(MethodSettings(method=method, variant="tuned", parameters=best_parameters))
     return TunedMethods(tuple(settings), tuple(priors.values()), predicted["dytc"])
+
+
+def replayable_settings(method: str) -> list[dict[str, Any]]:
+    """The settings of a method's grid that differ on the axes replay can judge, the published one first."""
+    settings: list[dict[str, Any]] = []
+    for setting in settings_of(method):
+        judged = {axis: setting[axis] for axis in REPLAYED[method]}
+        if judged not in settings:
+            settings.append(judged)
+    return settings
 
 
 def replayed(method: str, parameters: dict[str, Any], tuning: Tuning) -> dict[Mode, Replayed]:

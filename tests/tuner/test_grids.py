@@ -12,6 +12,7 @@ from casspec.runtime.policies import METHODS, settable
 from casspec.runtime.quantization import available
 from casspec.storage.schema import Precision
 from casspec.tuner.grids import GRIDS, axes_of, published_setting, settings_of
+from casspec.tuner.method_tuning import REPLAYED, replayable_settings
 from tests.tuner.tiny import tiny_target
 
 
@@ -62,3 +63,14 @@ def test_every_setting_can_be_built_and_decodes_what_the_target_says(method: str
             continue
         decoder = Decoder(target, method=method, parameters=parameters)
         assert decoder.generate(prompt, 12, temperature=0.7, seed=1).token_ids == expected
+
+
+@pytest.mark.parametrize("method", REPLAYED)
+def test_replay_tries_each_setting_of_the_axes_it_can_judge_once(method: str) -> None:
+    settings = replayable_settings(method)
+    published = published_setting(method)
+    assert settings[0] == {axis: published[axis] for axis in REPLAYED[method]}
+    assert all(set(setting) == set(REPLAYED[method]) for setting in settings)
+    assert len({tuple(setting.items()) for setting in settings}) == len(settings)
+    for axis in REPLAYED[method]:
+        assert {setting[axis] for setting in settings} >= set(GRIDS[method][axis])

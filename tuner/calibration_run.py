@@ -24,6 +24,7 @@ from casspec.storage.schema import (
     CascadeProfile,
     DrafterCandidate,
     LatencyModel,
+    MethodSettings,
     Precision,
     Quantization,
 )
@@ -38,17 +39,20 @@ from casspec.tuner.cascade import (
     measure_contender,
 )
 from casspec.tuner.companions import Companions
+from casspec.tuner.entries import CASCADE
 from casspec.tuner.evaluation import CandidateEvaluator
-from casspec.tuner.method_tuning import TunedMethods
+from casspec.tuner.method_tuning import TunedMethods, Tuning
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.selection import Selection, select_cascade
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.study import DrafterSearch, SearchBudget
 
 MATRIX_NAME = "recycling-matrix"
 CONTENDER_KIND = "contender"
 TUNED_KIND = "tuned-methods"
+SELECTION_KIND = "selection"
 SEARCH_KIND = "search"
 
 
@@ -132,9 +136,12 @@ class CalibrationRun:
     ) -> CascadeProfile:
         """The profile, put together from measured contenders and replayed methods, and saved."""
         costs = Costs(self.target, LatencyPredictor(latency), typical_context(recordings))
-        measured = self._contenders(recordings, contenders(candidates, costs, BLOCK), bar)
+        lookup = lookup_survival(recordings)
+        meter = AcceptanceMeter(self.target, recordings, self.settings.seed)
+        measured = self._contenders(meter, contenders(candidates, lookup, costs, BLOCK), bar)
         tuned = self._tuned(recordings, latency, bar)
-        cascade = choose_cascade(measured, lookup_survival(recordings), costs, tuned.predicted_speedup)
+        selection = self._selection(meter, latency, tuned, measured, bar)
+        cascade = choose_cascade(measured, selection.drafters, selection.predicted_speedup, lookup, costs)
         matrix = recycling_matrix(recordings, self.target.vocab_size)
         artifact = self.repository.save_artifact(MATRIX_NAME, matrix.to_bytes(), self.key)
         device = with_ceilings(self.repository, device_fingerprint(self.target.device), self.target)
@@ -147,9 +154,9 @@ class CalibrationRun:
             drafters=cascade.drafters,
             latency=latency,
             acceptance=_priors(tuned, cascade),
-            methods=tuned.methods + cascade.methods,
+            methods=_methods(tuned, selection) + cascade.methods,
             artifacts=(artifact,),
-            predicted_speedup=tuned.predicted_speedup,
+            predicted_speedup={str(mode): value for mode, value in selection.predicted_speedup.items()},
             decision=cascade.decision,
             suite=self.suite.name,
             seed=self.settings.seed,
@@ -169,10 +176,7 @@ class CalibrationRun:
         )
         Tracker(self.places).mirror(calibrated, bar.update)
 
-    def _contenders(
-        self, recordings: Sequence[Recording], chosen: Sequence[DrafterCandidate], bar: Bar
-    ) -> list[Contender]:
-        meter = AcceptanceMeter(self.target, recordings, self.settings.seed)
+    def _contenders(self, meter: AcceptanceMeter, chosen: Sequence[DrafterCandidate], bar: Bar) -> list[Contender]:
         measured = []
         for done, candidate in enumerate(chosen):
             name = PlanSpec.of(candidate).name
@@ -193,10 +197,39 @@ class CalibrationRun:
             document = self.repository.put_document(self.key, TUNED_KIND, "all", tuned.to_json())
         return TunedMethods.from_json(document)
 
+    def _selection(
+        self,
+        meter: AcceptanceMeter,
+        latency: LatencyModel,
+        tuned: TunedMethods,
+        measured: Sequence[Contender],
+        bar: Bar,
+    ) -> Selection:
+        document = self.repository.get_document(self.key, SELECTION_KIND, "all")
+        if document is None:
+            selection = select_cascade(
+                Tuning.of(self.target, meter.recordings, latency, tuned.priors),
+                measured,
+                meter,
+                tuned.settings(CASCADE),
+                self.target.n_layers,
+                lambda note: bar.update(len(measured), len(measured) + 1, note),
+            )
+            document = self.repository.put_document(self.key, SELECTION_KIND, "all", selection.model_dump(mode="json"))
+        return Selection.model_validate(document)
+
 
 def typical_context(recordings: Sequence[Recording]) -> int:
     """Committed rows halfway through a recording, on average: where costs are compared."""
     return round(mean(len(r.prompt_tokens) + len(r.continuation_tokens) / 2 for r in recordings))
+
+
+def _methods(tuned: TunedMethods, selection: Selection) -> tuple[MethodSettings, ...]:
+    """As replayed, dytc as it replays with the chosen drafters."""
+    return tuple(
+        entry.model_copy(update={"parameters": selection.parameters}) if entry.method == CASCADE else entry
+        for entry in tuned.methods
+    )
 
 
 def _priors(tuned: TunedMethods, cascade: Cascade) -> tuple[AcceptancePrior, ...]:

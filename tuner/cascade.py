@@ -1,8 +1,8 @@
-"""From the Pareto front to the cascade: which self-drafters are worth keeping over retrieval alone.
+"""From the Pareto front to the drafters of a profile.
 
-A self-drafter pays only when some way of using it (alone, reviewing retrieved tokens, or before them) is predicted to
-beat prompt lookup on its own: with the acceptance and cost that layer skipping has on many models it does not, and then
-the honest answer is "retrieval-only".
+The closed forms of the literature say which few candidates of the front could be worth most (alone, reviewing retrieved tokens, or
+before them); those are measured in depth, and replay decides which join the cascade (`tuner/selection.py`). With the acceptance and
+cost that layer skipping has on many models none does, and then the honest answer is "retrieval-only".
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from casspec.storage.schema import (
     DrafterSpec,
     MethodSettings,
     Mode,
+    Precision,
 )
 from casspec.tuner import walltime
 from casspec.tuner.acceptance import AcceptanceMeter, count_confidence, survival_by_depth
@@ -39,7 +40,6 @@ LARGEST_ALPHA = 0.999
 """Keeps closed forms away from their pole at 1."""
 
 MOST_CONTENDERS = 4
-MOST_SELF_DRAFTERS = 2
 
 RETRIEVAL = (
     DrafterSpec(name="token-recycling", kind="token-recycling"),
@@ -65,14 +65,12 @@ class Contender(Document):
 
 @dataclass(frozen=True)
 class Cascade:
-    """What the runtime is to run. The first self-drafter of `drafters` is the one of the method `layer-sparse`."""
+    """What the runtime is to run. The first layer-sparse plan of `drafters` serves the methods that run on one."""
 
     drafters: tuple[DrafterSpec, ...]
     decision: Literal["cascade", "retrieval-only", "off"]
     methods: tuple[MethodSettings, ...]
     cells: dict[Mode, tuple[AcceptanceCell, ...]]
-    predicted: dict[str, dict[Mode, float]]
-    """Walltime improvement by drafter: the best use of a self-drafter, and prompt lookup alone."""
 
 
 class Costs:
@@ -92,15 +90,29 @@ class Costs:
         return self._latency.forward_ms(plan, n_tokens, self._context_tokens) / self._step_ms
 
 
-def contenders(candidates: Sequence[DrafterCandidate], costs: Costs, depth: int) -> list[DrafterCandidate]:
-    """The few candidates of the front whose best chain is predicted fastest, were acceptances independent."""
+def contenders(
+    candidates: Sequence[DrafterCandidate], lookup: Survival, costs: Costs, depth: int
+) -> list[DrafterCandidate]:
+    """The few candidates of the front whose best use is predicted fastest, were acceptances independent.
+
+    The best layer-sparse one is among them, though quantised ones may dominate it: some methods run on nothing else.
+
+    Args:
+        lookup: survival of prompt lookup's drafts.
+        depth: longest chain considered.
+    """
+    retrieved = max(lookup.values(), key=sum)
 
     def predicted(candidate: DrafterCandidate) -> float:
         alive = [candidate.acceptance**i for i in range(1, depth + 1)]
-        return walltime.best_chain(alive, candidate.cost, costs.verify)[1]
+        return best_use(alive, PlanSpec.of(candidate), retrieved, costs)
 
-    front = [candidate for candidate in pareto_front(candidates) if not PlanSpec.of(candidate).is_target]
-    return sorted(front, key=predicted, reverse=True)[:MOST_CONTENDERS]
+    drafting = [candidate for candidate in candidates if not PlanSpec.of(candidate).is_target]
+    ranked = sorted(pareto_front(drafting), key=predicted, reverse=True)[:MOST_CONTENDERS]
+    sparse = [one for one in drafting if PlanSpec.of(one).precision is Precision.TARGET]
+    if sparse and not any(one in sparse for one in ranked):
+        ranked = [*ranked[: MOST_CONTENDERS - 1], max(pareto_front(sparse), key=predicted)]
+    return ranked
 
 
 def measure_contender(meter: AcceptanceMeter, candidate: DrafterCandidate, n_layers: int) -> Contender:
@@ -147,51 +159,53 @@ def _survival(recordings: Sequence[Recording], most_recent: bool) -> tuple[float
 
 
 def choose_cascade(
-    measured: Sequence[Contender], lookup: Survival, costs: Costs, replayed: Mapping[str, float] | None = None
+    measured: Sequence[Contender],
+    drafters: Sequence[str],
+    predicted: Mapping[Mode, float],
+    lookup: Survival,
+    costs: Costs,
 ) -> Cascade:
-    """Self-drafters that pay in some mode, two at most; else the best one, for the method `layer-sparse` alone.
+    """The profile's drafters: those of the cascade, and the fastest layer-sparse one for the methods that run on one.
 
     Args:
-        lookup: survival of prompt lookup's drafts.
-        replayed: improvement by mode that replaying retrieval methods predicts; with it "off" means that neither prompt
-            lookup nor any of them pays.
+        drafters: contenders that join the cascade (`tuner/selection.py`).
+        predicted: speedup of dytc with them, by decoding mode.
+        lookup: survival of prompt lookup's drafts; "off" means that neither it nor dytc is predicted to pay.
     """
-    baseline = {mode: walltime.best_chain(alive, LOOKUP_COST, costs.verify)[1] for mode, alive in lookup.items()}
-    predicted: dict[str, dict[Mode, float]] = {"prompt-lookup": baseline}
-    for one in measured:
-        predicted[one.name] = {mode: _best_use(one, mode, lookup[mode], costs) for mode in lookup}
-    by_chain = sorted(measured, key=lambda one: max(_chain(one, mode, costs)[1] for mode in lookup), reverse=True)
-    paying = [one for one in by_chain if any(predicted[one.name][mode] > max(baseline[mode], 1.0) for mode in lookup)]
-    kept = paying[:MOST_SELF_DRAFTERS] or by_chain[:1]
-
-    if paying:
-        decision: Literal["cascade", "retrieval-only", "off"] = "cascade"
-    else:
-        retrieval_pays = max(*baseline.values(), *(replayed or {}).values(), 0.0) > 1.0
-        decision = "retrieval-only" if retrieval_pays else "off"
+    by_name = {one.name: one for one in measured}
+    kept = [by_name[name] for name in drafters]
+    sparse = [one for one in measured if one.candidate.quantization.precision is Precision.TARGET]
     main: Mode = "sample" if "sample" in lookup else "greedy"
-    methods = [
-        MethodSettings(method="layer-sparse", variant="tuned", parameters={"n_tokens": _chain(one, main, costs)[0]})
-        for one in kept[:1]
-    ]
+    fastest = max(sparse, key=lambda one: _chain(one, main, costs)[1], default=None)
+    spare = [] if fastest is None or fastest in kept else [fastest]
+    baseline = [walltime.best_chain(alive, LOOKUP_COST, costs.verify)[1] for alive in lookup.values()]
+    pays = max(*baseline, *predicted.values(), 0.0) > 1.0
+    decision: Literal["cascade", "retrieval-only", "off"] = "cascade" if kept else "retrieval-only" if pays else "off"
+    methods = ()
+    if fastest is not None:
+        n_tokens = _chain(fastest, main, costs)[0]
+        methods = (MethodSettings(method="layer-sparse", variant="tuned", parameters={"n_tokens": n_tokens}),)
     return Cascade(
-        drafters=tuple(_drafter(one) for one in kept) + (RETRIEVAL if decision != "off" else ()),
+        drafters=(
+            *[_drafter(one, in_cascade=True) for one in kept],
+            *[_drafter(one, in_cascade=False) for one in spare],
+            *(RETRIEVAL if decision != "off" else ()),
+        ),
         decision=decision,
-        methods=tuple(methods),
-        cells={mode: tuple(cell for one in kept for cell in one.cells[mode]) for mode in lookup},
-        predicted=predicted,
+        methods=methods,
+        cells={mode: tuple(cell for one in kept + spare for cell in one.cells.get(mode, ())) for mode in lookup},
     )
 
 
-def _drafter(contender: Contender) -> DrafterSpec:
-    """`acceptance` is where the runtime's estimate of the drafter starts."""
+def _drafter(contender: Contender, in_cascade: bool) -> DrafterSpec:
+    """`acceptance` is where the runtime's estimate of the drafter starts; `cascade` whether dytc drafts with it."""
     candidate = contender.candidate
     return DrafterSpec(
         name=contender.name,
         kind="self",
         skip=candidate.skip,
         quantization=candidate.quantization,
-        parameters={"acceptance": round(candidate.acceptance, 4)},
+        parameters={"acceptance": round(candidate.acceptance, 4), "cascade": in_cascade},
     )
 
 
@@ -199,11 +213,11 @@ def _chain(contender: Contender, mode: Mode, costs: Costs) -> tuple[int, float]:
     return walltime.best_chain(contender.survival[mode], costs.draft(PlanSpec.of(contender.candidate)), costs.verify)
 
 
-def _best_use(contender: Contender, mode: Mode, lookup: Sequence[float], costs: Costs) -> float:
-    """The effective-cascade gate: the best of a chain, a vertical and a horizontal cascade over prompt lookup."""
-    spec, survival = PlanSpec.of(contender.candidate), contender.survival[mode]
+def best_use(survival: Sequence[float], spec: PlanSpec, lookup: Sequence[float], costs: Costs) -> float:
+    """The best of a chain, a vertical and a horizontal cascade over prompt lookup."""
     a, a_lookup = min(survival[0], LARGEST_ALPHA), min(lookup[0], LARGEST_ALPHA)
-    uses = [_chain(contender, mode, costs)[1]]
+    step = costs.draft(spec)
+    uses = [walltime.best_chain(survival, step, costs.verify)[1]]
     for k in range(1, LOOKUP_TOKENS + 1):
         a_round = 1 + walltime.expected_accepted(a_lookup, k)  # tokens a reviewed round adds
         review = costs.draft(spec, k + 1)
@@ -213,6 +227,6 @@ def _best_use(contender: Contender, mode: Mode, lookup: Sequence[float], costs: 
     for k1 in range(1, len(survival) + 1):
         for k2 in range(1, LOOKUP_TOKENS + 1):
             tail = survival[k1 - 1] * walltime.expected_accepted(a_lookup, k2)
-            time = costs.verify(1 + k1 + k2) + k1 * costs.draft(spec) + k2 * LOOKUP_COST
+            time = costs.verify(1 + k1 + k2) + k1 * step + k2 * LOOKUP_COST
             uses.append((1 + sum(survival[:k1]) + tail) / time)
     return max(uses)

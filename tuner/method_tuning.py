@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Self
 
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.policies.base import ForwardMs, Policy
@@ -52,6 +53,10 @@ class TunedMethods:
     priors: tuple[AcceptancePrior, ...]
     predicted_speedup: dict[str, float]
 
+    def settings(self, method: str) -> dict[str, Any]:
+        """The parameters found for a method, {} when it was not tuned."""
+        return next((dict(entry.parameters) for entry in self.methods if entry.method == method), {})
+
     def to_json(self) -> dict[str, Any]:
         return {
             "methods": [method.model_dump(mode="json") for method in self.methods],
@@ -78,6 +83,24 @@ class Tuning:
     forward_ms: ForwardMs
     priors: Mapping[Mode, AcceptancePrior]
 
+    @classmethod
+    def of(
+        cls,
+        target: TargetModel,
+        recordings: Sequence[Recording],
+        latency: LatencyModel,
+        priors: Sequence[AcceptancePrior],
+    ) -> Self:
+        """The first MOST_RECORDINGS of each decoding mode."""
+        modes = dict.fromkeys(recording.mode for recording in recordings)
+        judged = [
+            recording
+            for mode in modes
+            for recording in [one for one in recordings if one.mode == mode][:MOST_RECORDINGS]
+        ]
+        forward_ms = LatencyPredictor(latency).forward_ms
+        return cls(judged, target.vocab_size, target.full_plan, forward_ms, {prior.mode: prior for prior in priors})
+
     def verify_ms(self, n_tokens: int, context_tokens: int) -> float:
         return self.forward_ms(self.target_plan, n_tokens, context_tokens)
 
@@ -98,14 +121,13 @@ def tune_methods(
     by_mode: dict[Mode, list[Recording]] = {}
     for recording in recordings:
         by_mode.setdefault(recording.mode, []).append(recording)
-    priors = {
-        mode: AcceptancePrior(
+    priors = [
+        AcceptancePrior(
             mode=mode, cells=retrieval_cells(chosen, target.vocab_size, target.full_plan, predictor.forward_ms)
         )
         for mode, chosen in by_mode.items()
-    }
-    judged = [recording for chosen in by_mode.values() for recording in chosen[:MOST_RECORDINGS]]
-    tuning = Tuning(judged, target.vocab_size, target.full_plan, predictor.forward_ms, priors)
+    ]
+    tuning = Tuning.of(target, recordings, latency, priors)
     tried = {method: replayable_settings(method)[:MOST_SETTINGS] for method in REPLAYED}
     total = sum(map(len, tried.values()))
     settings, predicted, done = [], {}, 0
@@ -113,14 +135,14 @@ def tune_methods(
         best_score, best_parameters = 0.0, {}
         for parameters in tried[method]:
             progress(done, total, method)
-            results = replayed(method, parameters, tuning)
+            results = replayed(_build(method, parameters, tuning), tuning)
             done += 1
-            score = prod(result.speedup for result in results.values())
+            score = geometric_speedup(results)
             if score > best_score:
                 best_score, best_parameters = score, parameters
                 predicted[method] = {str(mode): float(result.speedup) for mode, result in results.items()}
         settings.append(MethodSettings(method=method, variant="tuned", parameters=best_parameters))
-    return TunedMethods(tuple(settings), tuple(priors.values()), predicted["dytc"])
+    return TunedMethods(tuple(settings), tuple(priors), predicted["dytc"])
 
 
 def replayable_settings(method: str) -> list[dict[str, Any]]:
@@ -133,8 +155,12 @@ def replayable_settings(method: str) -> list[dict[str, Any]]:
     return settings
 
 
-def replayed(method: str, parameters: dict[str, Any], tuning: Tuning) -> dict[Mode, Replayed]:
-    """Replays one setting over all recordings, by decoding mode.
+Build = Callable[[RecyclingMatrix, Mode], Policy]
+"""A policy from the recycling matrix it may use and the decoding mode."""
+
+
+def replayed(build: Build, tuning: Tuning) -> dict[Mode, Replayed]:
+    """Replays a policy over all recordings, by decoding mode.
 
     The recycling matrix used on a recording is made from the others' half, as in `tuner/priors.py`.
     """
@@ -143,16 +169,23 @@ def replayed(method: str, parameters: dict[str, Any], tuning: Tuning) -> dict[Mo
     for judged, other in (halves, halves[::-1]):
         matrix = recycling_matrix(other, tuning.vocab_size)
         for mode in dict.fromkeys(recording.mode for recording in judged):
-            policy = _build(method, parameters, matrix, tuning, mode)
             chosen = [recording for recording in judged if recording.mode == mode]
-            result = replay(policy, chosen, tuning.vocab_size, tuning.verify_ms)
+            result = replay(build(matrix, mode), chosen, tuning.vocab_size, tuning.verify_ms)
             totals.setdefault(mode, Replayed()).add(result)
     return totals
 
 
-def _build(method: str, parameters: dict[str, Any], matrix: Any, tuning: Tuning, mode: Mode) -> Policy:
-    if method == "prompt-lookup":
-        return PromptLookupPolicy(**parameters)
-    if method == "token-recycling":
-        return TokenRecyclingPolicy(matrix, **parameters)
-    return DyTC(tuning.target_plan, tuning.forward_ms, matrix=matrix, prior=tuning.priors.get(mode), **parameters)
+def geometric_speedup(results: Mapping[Mode, Replayed]) -> float:
+    """Over the decoding modes, so that neither rules."""
+    return float(prod(result.speedup for result in results.values()) ** (1 / max(len(results), 1)))
+
+
+def _build(method: str, parameters: dict[str, Any], tuning: Tuning) -> Build:
+    def build(matrix: RecyclingMatrix, mode: Mode) -> Policy:
+        if method == "prompt-lookup":
+            return PromptLookupPolicy(**parameters)
+        if method == "token-recycling":
+            return TokenRecyclingPolicy(matrix, **parameters)
+        return DyTC(tuning.target_plan, tuning.forward_ms, matrix=matrix, prior=tuning.priors.get(mode), **parameters)
+
+    return build

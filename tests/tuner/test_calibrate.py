@@ -157,7 +157,7 @@ def test_offered_precisions_are_searched_and_carry_their_memory(tmp_path) -> Non
 
     contender = measure_contender(AcceptanceMeter(target, recordings), found[0], target.n_layers)
     costs = Costs(target, LatencyPredictor(builtin_latency(target)), context_tokens=64)
-    (drafter, *_) = choose_cascade([contender], lookup_survival(recordings), costs).drafters
+    (drafter, *_) = choose_cascade([contender], [contender.name], {}, lookup_survival(recordings), costs).drafters
     assert (drafter.name, drafter.quantization.extra_bytes) == ("int4", needed)
 
 

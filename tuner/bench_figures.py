@@ -60,7 +60,7 @@ def speedup_figure(report: BenchReport, mode: Mode) -> Figure:
         axes.set_title(task, fontsize="medium")
     panels[0].invert_yaxis()
     panels[0].margins(x=0.15)
-    figure.suptitle(f"{mode}: {caption(report)}", fontsize="small")
+    figure.suptitle(f"speedup over autoregressive decoding, {mode}: {caption(report, mode)}", fontsize="small")
     return figure
 
 
@@ -77,6 +77,7 @@ def time_figure(report: BenchReport, mode: Mode) -> Figure:
         axes.barh(labels, times_ms, left=left, label=part)
         left = [start + time_ms for start, time_ms in zip(left, times_ms, strict=True)]
     axes.invert_yaxis()
-    axes.set(xlabel="milliseconds a token", title=mode)
+    axes.set(xlabel="milliseconds a token")
+    figure.suptitle(f"{mode}: {caption(report, mode)}", fontsize="small")
     axes.legend(fontsize="small")
     return figure

@@ -155,12 +155,16 @@ class _Observer:
 @contextmanager
 def _own_settings_kept(model: Any) -> Iterator[None]:
     """Without the checkpoint's generation defaults, a repetition penalty or an end token would change text and cost.
-    An early exit that is interrupted leaves the model with fewer layers: it gets them back."""
+    An early exit that is interrupted leaves the model with fewer layers: it gets them back. What the library warns of
+    in its own calls is kept from the user."""
     from transformers import GenerationConfig
+    from transformers.utils import logging
 
-    own, n_layers = model.generation_config, model.config.num_hidden_layers
+    own, n_layers, verbosity = model.generation_config, model.config.num_hidden_layers, logging.get_verbosity()
     model.generation_config = GenerationConfig()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
         model.generation_config, model.config.num_hidden_layers = own, n_layers
+        logging.set_verbosity(verbosity)

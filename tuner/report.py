@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from casspec.storage.schema import BenchReport, BenchRow
+from casspec.storage.schema import BenchReport, BenchRow, Mode
 from casspec.tuner.reference_list import MAX_REPETITION
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions
     from rich.table import Table
     from rich.text import Text
 
@@ -45,50 +45,57 @@ are the step time outside forwards.
 
 NARROW_FIGURES = ("speedup", "accepted", "tokens/s", "overhead", "µs/step", "lossless")
 WIDE_COLUMNS = 120
+SHORTEST_NAME = 12
+"""Columns that a method's name is folded into at worst."""
 
 
-def bench_table(report: BenchReport, columns: int = WIDE_COLUMNS) -> Group:
-    """Every method under every mode and task, "overall" last.
+def bench_table(report: BenchReport) -> BenchTable:
+    """Every method under every mode and task, "overall" last, for `rich` to print.
 
     Column "lossless" is a verdict in float32 (yes, NO); below it texts are compared, not judged (equal, N differ).
-
-    Args:
-        columns: width of the terminal: every figure from 120 on, the most important ones below.
     """
-    from rich.console import Group
-    from rich.text import Text
-
-    names = tuple(FIGURES) if columns >= WIDE_COLUMNS else NARROW_FIGURES
-    cells = [[label(row), *(FIGURES[name](row) for name in names)] for row in report.rows]
-    widths = [max(map(len, column)) for column in zip(("method", *names), *cells, strict=True)]
-    parts: list[Text | Table] = [Text(caption(report), style="italic")]
-    pairs = zip(report.rows, cells, strict=True)
-    for (mode, task), of_task in groupby(pairs, key=lambda pair: (pair[0].mode, pair[0].task)):
-        rows = list(of_task)
-        first, _ = rows[0]
-        title = (
-            f"\n{mode}, {task}: {first.n_prompts} prompts, {first.n_tokens} tokens, repetition {first.repetition:.1%}"
-        )
-        table = _table(("method", *names), widths=widths)
-        for _, row in rows:
-            table.add_row(*row)
-        parts += [Text(title, style="bold"), table]
-    return Group(*parts)
+    return BenchTable(report)
 
 
-def caption(report: BenchReport) -> str:
-    """What the figures hold for: model, device, threads, precision, temperature."""
+@dataclass(frozen=True)
+class BenchTable:
+    """Shows every figure where 120 columns are free, the most important ones elsewhere."""
+
+    report: BenchReport
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text | Table]:
+        from rich.text import Text
+
+        names = tuple(FIGURES) if options.max_width >= WIDE_COLUMNS else NARROW_FIGURES
+        rows = self.report.rows
+        cells = [[label(row), *(FIGURES[name](row) for name in names)] for row in rows]
+        widths = [max(map(len, column)) for column in zip(("method", *names), *cells, strict=True)]
+        yield Text(f"speedup over autoregressive decoding: {caption(self.report)}", style="italic")
+        pairs = zip(rows, cells, strict=True)
+        for (mode, task), of_task in groupby(pairs, key=lambda pair: (pair[0].mode, pair[0].task)):
+            first, _ = pair = next(of_task)
+            counts = f"{first.n_prompts} prompts, {first.n_tokens} tokens, repetition {first.repetition:.1%}"
+            yield Text(f"\n{mode}, {task}: {counts}", style="bold")
+            table = _table(("method", *names), widths=widths)
+            for _, row in (pair, *of_task):
+                table.add_row(*row)
+            yield table
+
+
+def caption(report: BenchReport, mode: Mode = "sample") -> str:
+    """What the figures hold for: model, device, threads, precision, and the temperature unless `mode` is greedy."""
     about = report.environment
-    device = about.get("device", {})
+    device, threads = about.get("device", {}), about.get("threads")
+    sampled = mode == "sample" and "temperature" in about
     words = [
         about.get("model", {}).get("name"),
         device.get("name"),
-        f"{about['threads']} threads" if device.get("kind") == "cpu" and "threads" in about else None,
+        f"{threads} thread{'s' if threads != 1 else ''}" if device.get("kind") == "cpu" else None,
         about.get("dtype"),
-        f"sampling at temperature {about['temperature']}" if "temperature" in about else None,
+        f"sampling at temperature {about['temperature']}" if sampled else None,
         "warm drafters" if about.get("warm") else None,
     ]
-    return ", ".join(("speedup over autoregressive decoding", *(word for word in words if word)))
+    return ", ".join(word for word in words if word)
 
 
 def repetition_line(report: BenchReport) -> str:
@@ -223,7 +230,7 @@ def _table(columns: Sequence[str], title: str | None = None, widths: Sequence[in
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for place, column in enumerate(columns):
-        width = widths[place] if widths and place else None
+        width = (widths[place] if place else SHORTEST_NAME) if widths else None
         table.add_column(
             column, justify="right" if place else "left", no_wrap=place > 0, overflow="fold", min_width=width
         )

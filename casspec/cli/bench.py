@@ -194,11 +194,10 @@ def _profile(target: TargetModel, selection: str | None, storage: str | None, an
 
 def _print_report(report: BenchReport, output_format: str) -> None:
     """The report, then what to know about it; the JSON comes last."""
-    from casspec.tuner.report import WIDE_COLUMNS, bench_csv, bench_json, bench_markdown, bench_table, remarks
+    from casspec.tuner.report import bench_csv, bench_json, bench_markdown, bench_table, remarks
 
     if output_format == "table":
-        columns = output.width if output.is_terminal else WIDE_COLUMNS
-        output.print(bench_table(report, columns), width=columns)
+        output.print(bench_table(report))
     elif output_format == "csv":
         click.echo(bench_csv(report))
     elif output_format == "markdown":

@@ -20,6 +20,7 @@ from casspec.tuner.report import (
     bench_json,
     bench_markdown,
     bench_table,
+    caption,
     divergence_line,
     lossless_csv,
     lossless_json,
@@ -69,7 +70,7 @@ def test_json_is_one_line_of_the_protocols_schema() -> None:
 
 
 def test_table_fits_80_columns_with_every_figure_whole() -> None:
-    text = rendered(bench_table(report(), columns=80))
+    text = rendered(bench_table(report()))
     assert "…" not in text
     lines = [line.split() for line in text.splitlines()]
     assert ["prompt-lookup", "(tuned)", "1.38x", "1.00", "1.0", "1.0", "%", "1", "3", "differ"] in lines
@@ -104,6 +105,7 @@ def test_the_caption_says_what_the_figures_hold_for() -> None:
     }
     words = "testbed:1536, a processor, 8 threads, bfloat16, sampling at temperature 0.7"
     assert words in rendered(bench_table(report(environment=environment)), width=200)
+    assert caption(report(environment=environment), "greedy").endswith("8 threads, bfloat16")
 
 
 def test_the_rule_against_loops_is_told_for_the_suite_that_follows_it() -> None:

@@ -35,27 +35,27 @@ from casspec.storage.schema import CascadeProfile, Mode
 METHODS: dict[str, type[Policy]] = {
     "autoregressive": Autoregressive,
     "prompt-lookup": PromptLookupPolicy,
-    "token-recycling": TokenRecyclingPolicy,
-    "layer-sparse": LayerSparse,
     "suffix": SuffixDecoding,
+    "token-recycling": TokenRecyclingPolicy,
     "lookahead": Lookahead,
+    "layer-sparse": LayerSparse,
+    "swift": Swift,
+    "knapspec": KnapSpec,
     "draft-verify": DraftVerify,
     "early-exit": EarlyExit,
     "quantised": Quantised,
-    "static-tree": StaticTree,
-    "sequoia": Sequoia,
-    "cast": Cast,
-    "swift": Swift,
     "vertical": Vertical,
     "horizontal": Horizontal,
     "vc-hc": VerticalHorizontal,
+    "static-tree": StaticTree,
     "tree-vertical": TreeVertical,
+    "sequoia": Sequoia,
+    "cast": Cast,
     "dytc-paper": DyTCPaper,
-    "knapspec": KnapSpec,
     "dytc": DyTC,
 }
 
-TREE_SIZES = {"max_nodes", "n_nodes"}
+TREE_SIZES = {"max_nodes", "max_review", "n_nodes"}
 """Parameters that bound how many nodes of a tree a method drafts."""
 
 

@@ -216,7 +216,7 @@ def test_greedy_filter_agrees_with_the_librarys_own_generate():
 @ON_LISTED_PYTHON
 def test_extending_a_list_keeps_its_prompts_and_counts_both_runs(committed: SuiteList, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reference_list, "GreedyFilter", FakeFilter)
-    budget = reference_list.ListBudget(prompts_per_task=16, candidates_per_task=64, seed=1)
+    budget = reference_list.ListBudget(prompts_per_task=20, candidates_per_task=64, seed=2)
     extended = reference_list.make_list(budget, committed)
     assert {entry.id for entry in extended.entries} > {entry.id for entry in committed.entries}
     for task, count in committed.counts.items():

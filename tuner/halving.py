@@ -79,8 +79,8 @@ class Halving:
         racers: at least one; the first is the setting as published and stays to the end.
         baseline: autoregressive decoding, by fold.
         round_at: the i-th round, i = 0, 1, ...; without end.
-        budget_ms: decode time of all contestants together, prefill included. A rung always plays one round, so that a
-            budget too small for that is exceeded.
+        budget_ms: decode time of all contestants together, prefill included. One round is always played, so that a budget
+            too small for that is exceeded.
         most_tokens: decoded at once.
         progress: called with the milliseconds spent so far and how many settings are in the race.
     """
@@ -104,7 +104,8 @@ class Halving:
         self._progress = progress
         self._spent_ms = 0.0
         self._rounds_played = 0
-        self._token_ms = 0.0  # of autoregressive decoding, once it was measured
+        # Of autoregressive decoding, once they were measured.
+        self._prefill_ms, self._token_ms = 0.0, 0.0
 
     def run(self) -> Halved:
         """Races until two challengers of the published setting are left, and takes the fastest of the three.
@@ -117,6 +118,8 @@ class Halving:
         # 2. As many rungs as halvings lead to two challengers, each with an equal share of what is left of the budget.
         n_rungs = max(1, math.ceil(math.log2(max(n_settings - 1, 1))))
         for rung in range(n_rungs):
+            if rung and self._spent_ms >= self._budget_ms:
+                break
             if rung:
                 challengers = sorted(alive[1:], key=lambda racer: racer.score, reverse=True)
                 alive = [published, *challengers[: math.ceil(len(challengers) / 2)]]
@@ -127,7 +130,9 @@ class Halving:
     def _warmed_up(self) -> list[Racer]:
         first = self._round_at(0)
         for asked in first.requests:
+            before_ms = self._spent_ms
             self._token_ms = self._token_time(self._baseline[first.fold], asked, WARM_UP_TOKENS)
+            self._prefill_ms = self._spent_ms - before_ms - WARM_UP_TOKENS * self._token_ms
         published, *challengers = self._racers
         self._try_out(published, first)
         running = [published]
@@ -153,7 +158,7 @@ class Halving:
     def _tokens_for(self, n_alive: int, share_ms: float) -> int:
         """Tokens at which the rung's share pays for a few rounds, were nobody faster than autoregressive decoding."""
         decodes = FEWEST_ROUNDS * len(self._round_at(0).requests) * (n_alive + 1)
-        affordable = int(share_ms / (decodes * self._token_ms))
+        affordable = int((share_ms / decodes - self._prefill_ms) / self._token_ms)
         return min(max(affordable, FEWEST_TOKENS), self._most_tokens)
 
     def _play(self, played: Round, alive: Sequence[Racer], n_tokens: int) -> None:

@@ -80,15 +80,12 @@ def test_survivors_decode_longer_texts_and_everyone_in_a_round_the_same() -> Non
     st.lists(st.floats(0.3, 3.0), min_size=1, max_size=16),
     st.floats(100.0, 30_000.0),
 )
-def test_the_best_of_any_field_wins_and_the_budget_holds_up_to_the_rounds_that_must_be(
-    speeds: list[float], budget_ms: float
-) -> None:
+def test_the_best_of_any_field_wins_and_the_budget_holds_up_to_one_round(speeds: list[float], budget_ms: float) -> None:
     machine = Machine()
     halved = race(machine, {f"s{i}": Timed(machine, f"s{i}", speed) for i, speed in enumerate(speeds)}, budget_ms)
     assert halved.best.score == pytest.approx(max(speeds))
-    least = race(machine, {f"s{i}": Timed(machine, f"s{i}", speed) for i, speed in enumerate(speeds)}, 1.0)
-    a_round = 2 * 128 * (1 + sum(1 / speed for speed in speeds))
-    assert halved.spent_ms <= max(budget_ms, least.spent_ms) + a_round
+    round_ms = 2 * 128 * (1 + sum(1 / speed for speed in speeds))
+    assert halved.spent_ms <= budget_ms + round_ms
 
 
 def test_a_machine_that_slows_down_favours_nobody() -> None:

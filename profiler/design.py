@@ -3,7 +3,8 @@
 A forward is a sum over sub-layers, so four kinds of points are enough: attention alone and MLP alone over query tokens
 (attention over contexts too), whole drafters with some sub-layers left out, and verification over all query buckets and
 contexts in a checkerboard whose edges are complete. Cells between the grid lines are drawn by seed and held out of the
-fit: they say how well it predicts what it has not seen.
+fit: they say how well it predicts what it has not seen. Quantised plans share attention and cache with the target's own; what their
+linears cost takes whole forwards over the query lengths of drafts and reviews, and a few plans that leave sub-layers out.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 from itertools import chain, product
 from typing import Literal
 
+from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel
-from casspec.storage.schema import LatencyModel, LatencyPoint
+from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 
 Subject = Literal["attention", "mlp", "drafter", "forward"]
 
@@ -33,8 +35,13 @@ DRAFTER_TOKENS = (1, 2, 4, 8)
 DRAFTER_FRACTIONS = ((0.5, 0.5), (0.25, 0.25), (0.75, 0.75), (0.25, 0.75), (0.75, 0.25))
 """Shares of attention and MLP sub-layers that a measured drafter keeps."""
 
+QUANTISED_DRAFTER_TOKENS = (1, 6)
+QUANTISED_FRACTIONS = ((0.5, 0.5), (0.25, 0.75), (0.75, 0.25))
+
 HELD_OUT_FORWARDS = 10
 HELD_OUT_DRAFTERS = 6
+HELD_OUT_QUANTISED = 3
+"""A precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,28 @@ class Design:
         return self.fitted + self.held_out
 
 
-def design(target: TargetModel, seed: int = 0, largest_context: int = LARGEST_CONTEXT) -> Design:
-    """The points for a model; the same ones for the same arguments."""
+def design(
+    target: TargetModel,
+    seed: int = 0,
+    largest_context: int = LARGEST_CONTEXT,
+    precisions: Sequence[Precision] = (),
+) -> Design:
+    """The points for a model; the same ones for the same arguments.
+
+    Args:
+        precisions: those to measure beside the target's own.
+    """
     contexts = _contexts(target, largest_context)
-    grid = chain(_sub_layers(target, contexts), _drafters(target, contexts), _forwards(target, contexts))
+    grid = chain(
+        _sub_layers(target, contexts),
+        _drafters(target, contexts),
+        _forwards(target, contexts),
+        *(_quantised(target, contexts, precision) for precision in precisions),
+    )
     fitted = tuple(dict.fromkeys(grid))
-    drawn = dict.fromkeys(_held_out(target, contexts, random.Random(seed)))
+    dice = random.Random(seed)
+    held_out = [*_held_out(target, contexts, dice), *_held_out_quantised(target, contexts, precisions, dice)]
+    drawn = dict.fromkeys(held_out)
     return Design(fitted, tuple(point for point in drawn if point not in fitted))
 
 
@@ -71,9 +94,21 @@ def _contexts(target: TargetModel, largest_context: int) -> tuple[int, ...]:
     return tuple(step * CONTEXT_STEP for step in sorted(steps))
 
 
-def _point(subject: Subject, n_attention: int, n_mlp: int, n_tokens: int, context_tokens: int) -> LatencyPoint:
+def _point(
+    subject: Subject,
+    n_attention: int,
+    n_mlp: int,
+    n_tokens: int,
+    context_tokens: int,
+    precision: Precision = Precision.TARGET,
+) -> LatencyPoint:
     return LatencyPoint(
-        subject=subject, n_attention=n_attention, n_mlp=n_mlp, n_tokens=n_tokens, context_tokens=context_tokens
+        subject=subject,
+        n_attention=n_attention,
+        n_mlp=n_mlp,
+        n_tokens=n_tokens,
+        context_tokens=context_tokens,
+        precision=precision,
     )
 
 
@@ -85,13 +120,13 @@ def _sub_layers(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[Late
         yield _point("mlp", 0, target.n_layers, tokens, 0)
 
 
-def _drafter_sizes(target: TargetModel) -> list[tuple[int, int]]:
+def _drafter_sizes(target: TargetModel, fractions: Sequence[tuple[float, float]]) -> list[tuple[int, int]]:
     layers = target.n_layers
-    return [(max(1, round(a * layers)), max(1, round(m * layers))) for a, m in DRAFTER_FRACTIONS]
+    return [(max(1, round(a * layers)), max(1, round(m * layers))) for a, m in fractions]
 
 
 def _drafters(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[LatencyPoint]:
-    for i, (n_attention, n_mlp) in enumerate(_drafter_sizes(target)):
+    for i, (n_attention, n_mlp) in enumerate(_drafter_sizes(target, DRAFTER_FRACTIONS)):
         for j, tokens in enumerate(DRAFTER_TOKENS):
             for k, context in enumerate(contexts[1:] or contexts):
                 if (i + j + k) % 2 == 0:
@@ -105,6 +140,26 @@ def _forwards(target: TargetModel, contexts: tuple[int, ...]) -> Iterator[Latenc
             edge = i in (0, last_bucket) or j in (0, last_context)
             if edge or (i + j) % 2 == 0:
                 yield _point("forward", target.n_layers, target.n_layers, tokens, context)
+
+
+def _quantised(target: TargetModel, contexts: tuple[int, ...], precision: Precision) -> Iterator[LatencyPoint]:
+    """Whole forwards at contexts where the target's own are measured too, so that they can be compared."""
+    layers = target.n_layers
+    for tokens, context in product(QUERY_TOKENS, sorted({contexts[0], contexts[-1]})):
+        yield _point("forward", layers, layers, tokens, context, precision)
+    middle = contexts[len(contexts) // 2]
+    for (n_attention, n_mlp), tokens in product(_drafter_sizes(target, QUANTISED_FRACTIONS), QUANTISED_DRAFTER_TOKENS):
+        yield _point("drafter", n_attention, n_mlp, tokens, middle, precision)
+
+
+def _held_out_quantised(
+    target: TargetModel, contexts: tuple[int, ...], precisions: Sequence[Precision], dice: random.Random
+) -> Iterator[LatencyPoint]:
+    for precision in precisions:
+        for _ in range(HELD_OUT_QUANTISED):
+            n_attention, n_mlp = dice.randint(1, target.n_layers), dice.randint(1, target.n_layers)
+            tokens, context = dice.randint(1, QUERY_TOKENS[-1]), dice.randint(0, contexts[-1])
+            yield _point("drafter", n_attention, n_mlp, tokens, context, precision)
 
 
 def _held_out(target: TargetModel, contexts: tuple[int, ...], dice: random.Random) -> Iterator[LatencyPoint]:

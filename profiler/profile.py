@@ -16,7 +16,7 @@ from casspec.profiler.regression import latency_model
 from casspec.profiler.timing import Timer, timer_for
 from casspec.runtime.latency import shape_of
 from casspec.runtime.target import TargetModel
-from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample
+from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample, Precision
 
 BUDGET_SECONDS = 22.0
 RETEST_POINTS = 12
@@ -37,6 +37,7 @@ def profile_latency(
     budget_seconds: float = BUDGET_SECONDS,
     seed: int = 0,
     *,
+    precisions: Sequence[Precision] = (),
     stored_retests: Sequence[LatencySample] = (),
     save_retest: Save = _forget,
     timer: Timer | None = None,
@@ -47,11 +48,12 @@ def profile_latency(
         device: with measured ceilings.
         stored, save: samples of an earlier run of the same seed, which ended early; receives each new sample.
         progress: called with (points done, points in all, note).
+        precisions: those of plans to measure beside the target's own.
         stored_retests, save_retest: the same as `stored` and `save` for second measurements of a few points.
     """
     shape = _shape(target, device)
     timer = timer or timer_for(target.device)
-    plan = design(target, seed)
+    plan = design(target, seed, precisions=precisions)
     again = retest_points(plan, seed)
     probes = Probes(target, plan.points, seed)
     total = len(plan.points) + len(again)

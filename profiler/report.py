@@ -10,7 +10,7 @@ from casspec.profiler.design import Design
 from casspec.profiler.profile import fitted_samples
 from casspec.profiler.regression import cross_validated_ms, relative_errors
 from casspec.runtime.latency import LatencyPredictor
-from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement
+from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
 
 LARGEST_ERROR = 0.05
 RETEST_FACTOR = 1.5
@@ -62,7 +62,8 @@ def _row(group: str, samples: Sequence[LatencySample], errors: Sequence[float]) 
 
 
 def _subject(point: LatencyPoint) -> str:
-    return point.subject
+    own = point.precision is Precision.TARGET
+    return point.subject if own else f"{point.subject}, {point.precision.short}"
 
 
 def _tokens(point: LatencyPoint) -> str:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from casspec.profiler.device import measure_ceilings
 from casspec.profiler.measure import Progress
+from casspec.profiler.precisions import PrecisionVerdict, judge, screen
 from casspec.profiler.profile import BUDGET_SECONDS, profile_latency
+from casspec.profiler.timing import timer_for
+from casspec.runtime.latency import QUANTISED
 from casspec.runtime.target import TargetModel
 from casspec.storage.measurements import Measurements
-from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencySample
+from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencySample, Precision, Quantization
 
 RETEST_KIND = "latency-retest"
 """Second measurements are stage documents: the point, their natural key, is taken by the first."""
+
+SCREEN_KIND = "precision-screen"
+VERDICT_KIND = "precision-verdict"
+"""Stage documents by precision: the first verdict, which decides what is measured, and the last."""
 
 
 def with_ceilings(store: Measurements, device: DeviceFingerprint, target: TargetModel) -> DeviceFingerprint:
@@ -39,6 +46,7 @@ def profile_stored(
     if model is not None:
         return model
     retests = store.documents(calibration_id, RETEST_KIND).values()
+    screened = _screened(store, calibration_id, target)
     model = profile_latency(
         target,
         with_ceilings(store, device, target),
@@ -47,9 +55,52 @@ def profile_stored(
         progress,
         budget_seconds,
         seed,
+        precisions=worth_measuring(screened),
         stored_retests=[LatencySample.model_validate(document) for document in retests],
         save_retest=lambda sample: store.put_document(
             calibration_id, RETEST_KIND, sample.point.canonical_json(), sample.model_dump(mode="json")
         ),
     )
+    samples = store.latency_samples(calibration_id)
+    for precision, first in screened.items():
+        verdict = judge(first, samples)
+        store.put_document(calibration_id, VERDICT_KIND, precision, verdict.model_dump(mode="json"))
+        if verdict.reason:
+            target.release(precision)
     return store.save_latency_model(calibration_id, model)
+
+
+def verdicts(store: Measurements, calibration_id: str) -> dict[Precision, PrecisionVerdict]:
+    """What was found out about each quantised precision; {} for a calibration that never asked."""
+    found = _verdicts(store, calibration_id, VERDICT_KIND)
+    return {precision: found[precision] for precision in QUANTISED if precision in found}
+
+
+def offered(store: Measurements, calibration_id: str) -> list[Quantization]:
+    """What a search may choose from beside the target's own precision, with its cost in memory."""
+    found = verdicts(store, calibration_id).values()
+    return [
+        Quantization(precision=verdict.precision, extra_bytes=verdict.extra_bytes)
+        for verdict in found
+        if verdict.reason is None
+    ]
+
+
+def worth_measuring(screened: dict[Precision, PrecisionVerdict]) -> list[Precision]:
+    return [precision for precision, verdict in screened.items() if verdict.reason is None]
+
+
+def _screened(store: Measurements, calibration_id: str, target: TargetModel) -> dict[Precision, PrecisionVerdict]:
+    """The first verdict on every precision, kept: a resumed run measures the same points."""
+    known = _verdicts(store, calibration_id, SCREEN_KIND)
+    for precision in QUANTISED:
+        if precision not in known:
+            verdict = screen(target, precision, timer_for(target.device))
+            kept = store.put_document(calibration_id, SCREEN_KIND, precision, verdict.model_dump(mode="json"))
+            known[precision] = PrecisionVerdict.model_validate(kept)
+    return {precision: known[precision] for precision in QUANTISED}
+
+
+def _verdicts(store: Measurements, calibration_id: str, kind: str) -> dict[Precision, PrecisionVerdict]:
+    documents = store.documents(calibration_id, kind)
+    return {Precision(name): PrecisionVerdict.model_validate(document) for name, document in documents.items()}

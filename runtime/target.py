@@ -157,6 +157,11 @@ class TargetModel:
             )
         self._weights[precision] = quantised(self, precision)
 
+    def release(self, precision: Precision) -> None:
+        """Frees the packed weights of a precision; a later forward packs them again."""
+        if precision is not Precision.TARGET:
+            self._weights.pop(precision, None)
+
     def is_prepared(self, precision: Precision) -> bool:
         """Whether forwards of this precision can run without packing weights first."""
         return precision in self._weights

@@ -12,6 +12,7 @@ from casspec.cli.options import model_argument, run_options, seed_option, set_up
 
 if TYPE_CHECKING:
     from casspec.profiler.design import Design
+    from casspec.profiler.precisions import PrecisionVerdict
     from casspec.profiler.report import ErrorRow
     from casspec.runtime.target import TargetModel
     from casspec.storage.schema import LatencyModel
@@ -52,13 +53,16 @@ def command(
     from casspec.profiler.design import design
     from casspec.profiler.profile import BUDGET_SECONDS
     from casspec.profiler.report import error_table
-    from casspec.profiler.stored import profile_stored
+    from casspec.profiler.stored import profile_stored, verdicts
     from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+    from casspec.runtime.latency import QUANTISED
+    from casspec.runtime.quantization import available
 
     budget = budget or BUDGET_SECONDS
     target = casspec.load_target(model, device=device, dtype=dtype)
-    plan = design(target, seed)
     if dry_run:
+        possible = [precision for precision in QUANTISED if available(target, precision) is None]
+        plan = design(target, seed, precisions=possible)
         _print_plan(plan, target, budget)
         return
 
@@ -78,7 +82,10 @@ def command(
     except KeyboardInterrupt:
         stored = len(repository.latency_samples(key))
         raise click.Abort(f"{stored} points are stored; the same command goes on from there") from None
-    _print_errors(error_table(repository.latency_samples(key), fitted, plan, seed), fitted)
+    samples, found = repository.latency_samples(key), verdicts(repository, key)
+    measured = [precision for precision in QUANTISED if any(sample.point.precision is precision for sample in samples)]
+    _print_errors(error_table(samples, fitted, design(target, seed, precisions=measured), seed), fitted)
+    _print_precisions(list(found.values()))
     say(f"stored as calibration {key}")
 
 
@@ -114,3 +121,23 @@ def _print_errors(rows: list[ErrorRow], model: LatencyModel) -> None:
         f"median error {model.cv_median_error:.1%}, {verdict} the {bar:.1%} expected "
         f"(test-retest {model.test_retest:.1%}, {model.n_points} points)"
     )
+
+
+def _print_precisions(verdicts: list[PrecisionVerdict]) -> None:
+    """What each quantised precision gives on this device and takes in memory, and why it is not offered where it is not."""
+    from rich.table import Table
+
+    from casspec.profiler.precisions import QUERY_TOKENS
+
+    table = Table("query tokens", *map(str, QUERY_TOKENS), "memory", "offered")
+    for column in table.columns[1:-1]:
+        column.justify = "right"
+    for verdict in verdicts:
+        ratios = [f"{verdict.ratios[tokens]:.2f}" if tokens in verdict.ratios else "" for tokens in QUERY_TOKENS]
+        memory = f"{verdict.extra_bytes / 2**20:,.0f} MiB" if verdict.extra_bytes else ""
+        table.add_row(verdict.precision, *ratios, memory, "no" if verdict.reason else "yes")
+    output.print(table)
+    output.print("forwards of quantised plans: time over the target's own, by query tokens")
+    for verdict in verdicts:
+        if verdict.reason:
+            output.print(f"{verdict.precision} is not offered: {verdict.reason}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from casspec.profiler.stored import profile_stored
+from casspec.profiler.stored import VERDICT_KIND, offered, profile_stored
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
@@ -77,7 +77,8 @@ class Calibrator:
         with stages.stage("record") as bar:
             recordings = record_suite(self.repository, run.key, target, suite, settings, bar.update)
         with stages.stage("search", settings.trials) as bar:
-            candidates = run.search(recordings, latency, bar)
+            precisions = [verdict.precision for verdict in offered(self.repository, run.key)]
+            candidates = run.search(recordings, latency, bar, precisions)
         with stages.stage("cascade") as bar:
             profile = run.profile(recordings, latency, candidates, bar)
         with stages.stage("track") as bar:
@@ -118,6 +119,8 @@ def take_over(repository: Repository, source: str, key: str) -> None:
     latency = repository.latency_model(source)
     if latency is not None:
         repository.save_latency_model(key, latency)
+    for name, verdict in repository.documents(source, VERDICT_KIND).items():
+        repository.put_document(key, VERDICT_KIND, name, verdict)
     for name, artifact in repository.documents(source, ARTIFACT_KIND).items():
         if name.startswith(RECORDING_PREFIX):
             repository.put_document(key, ARTIFACT_KIND, name, artifact)

@@ -113,11 +113,11 @@ def command(
     from casspec.tuner.requests import spread_over_tasks
     from casspec.tuner.suites import load_suite
 
+    loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
     loaded_suite = load_suite(suite)
     for note in loaded_suite.notes:
         say(note)
     prompts = spread_over_tasks(loaded_suite.half("reporting"), n_prompts)
-    loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
     profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
     entries = method_entries(loaded, profile, None if methods == "all" else _names(methods))
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]

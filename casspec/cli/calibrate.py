@@ -56,10 +56,14 @@ def command(
     """
     set_up(device, threads)
 
+    import casspec
+    from casspec.known_models import recall
     from casspec.storage import open_repository
     from casspec.tuner.suites import load_suite
 
     with open_repository(storage) as repository:
+        # A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
+        target = None if recall(model, dtype) else casspec.load_target(model, device=device, dtype=dtype)
         suite = load_suite(suite_name)
         for note in suite.notes:
             say(note)
@@ -69,13 +73,12 @@ def command(
             print_outcome(answer[0], answer[1] if bench else None)
             return
 
-        import casspec
         from casspec.known_models import remember
         from casspec.runtime.fingerprint import model_fingerprint
         from casspec.tuner.calibrate import STAGES, Calibrator
         from casspec.tuner.companions import companions
 
-        target = casspec.load_target(model, device=device, dtype=dtype)
+        target = target or casspec.load_target(model, device=device, dtype=dtype)
         calibrator = Calibrator(repository, companions(storage))
         profile = None if force else calibrator.stored(target, settings)
         try:

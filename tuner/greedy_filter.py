@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.loader import load_model
 from casspec.tuner.reference_suite import DATA_PACKAGE
 from casspec.tuner.repetition import repetition
 
@@ -19,11 +20,9 @@ class GreedyFilter:
     """The reference model in float32 with the library's own forward: the judge must not be what is judged."""
 
     def __init__(self, continuation_tokens: int, max_repetition: float):
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        directory = str(files(DATA_PACKAGE))
-        self.tokenizer = AutoTokenizer.from_pretrained(directory)
-        self.model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        loaded = load_model(str(files(DATA_PACKAGE)), dtype="float32")
+        self.tokenizer: Any = loaded.tokenizer
+        self.model: Any = loaded.library_model
         self.continuation_tokens = continuation_tokens
         self.max_repetition = max_repetition
         self.max_repeated = max_repetition * (continuation_tokens - N_GRAM + 1)

@@ -14,6 +14,7 @@ from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.quantization import available, extra_bytes
 from casspec.runtime.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket
 from casspec.storage.schema import (
     AcceptanceCell,
@@ -21,6 +22,8 @@ from casspec.storage.schema import (
     CascadeProfile,
     DrafterSpec,
     MethodSettings,
+    Precision,
+    Quantization,
     SkipSet,
 )
 
@@ -135,8 +138,18 @@ def cold_matrix(target: TargetModel, seed: int = 0) -> RecyclingMatrix:
     return RecyclingMatrix(ids, logits)
 
 
+def low_bit_drafters(target: TargetModel) -> list[DrafterSpec]:
+    """A self-drafter in 8 bits; none where no kernel runs them."""
+    int8 = Precision.INT8_DYNAMIC
+    if available(target, int8):
+        return []
+    quantization = Quantization(precision=int8, extra_bytes=extra_bytes(target, int8))
+    skip, parameters = SkipSet(mlp=(2,)), {"acceptance": 0.7}
+    return [DrafterSpec(name="low-bit", kind="self", skip=skip, quantization=quantization, parameters=parameters)]
+
+
 def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
-    """A profile of this very model on this device: two self-drafters, priors, a recycling matrix."""
+    """A profile of this very model on this device: two self-drafters, a third in 8 bits where these run, priors, a recycling matrix."""
     cells = tuple(AcceptanceCell(key=f"retrieval:{cell}", accepted=6, trials=10) for cell in range(0, 200, 3))
     fields: dict[str, Any] = {
         "created_at": "2026-03-01T10:00:00+00:00",
@@ -151,6 +164,7 @@ def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
             DrafterSpec(
                 name="lighter", kind="self", skip=SkipSet(attention=(1, 2), mlp=(1, 2)), parameters={"acceptance": 0.5}
             ),
+            *low_bit_drafters(target),
             DrafterSpec(name="prompt-lookup", kind="prompt-lookup"),
         ),
         # Verification is nearly free here, so that the cascade drafts much.

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "casspec/reference/MODEL_CARD.md"])
 README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
+METHODS_DOCUMENT = ROOT / "docs" / "methods.md"
 
 FOLDERS = ("alembic", "casspec", "docs", "profiler", "runtime", "storage", "tests", "tuner")
 MAPPED = {"casspec/migrations"}
@@ -67,7 +68,11 @@ def test_the_architecture_names_every_module_below_the_tuner() -> None:
         for path in (ROOT / folder).rglob("*.py")
     }
     assert files - set(modules) - {"test_imports.py"} == set(), "named, but not there"
-    told = [path for folder in ("storage", "runtime", "profiler") for path in (ROOT / folder).glob("*.py")]
+    told = [
+        path
+        for folder in ("storage", "runtime", "runtime/drafters", "profiler")
+        for path in (ROOT / folder).glob("*.py")
+    ]
     missing = {path.name for path in told} - files - {"__init__.py"}
     assert missing == set(), "there, but not named"
 
@@ -171,3 +176,30 @@ def test_readme_lists_every_method() -> None:
 
     (line,) = re.findall(r"^\* Methods: (.+)$", README.read_text("utf-8"), re.MULTILINE)
     assert re.findall(r"`([\w-]+)`", line) == list(METHODS)
+
+
+def method_sections() -> dict[str, str]:
+    """What docs/methods.md says under the heading of every method, by its ID."""
+    _, *parts = re.split(r"^(?=##)", METHODS_DOCUMENT.read_text("utf-8"), flags=re.MULTILINE)
+    found = (re.match(r"### `([\w-]+)`\n(.*)", part, re.DOTALL) for part in parts)
+    return {section[1]: section[2] for section in found if section}
+
+
+def test_the_methods_document_tells_of_every_method_in_order() -> None:
+    from casspec.runtime.policies import METHODS
+
+    sections = method_sections()
+    assert list(sections) == list(METHODS)
+    assert [method for method, text in sections.items() if not text.strip()] == []
+
+
+def test_the_methods_document_names_what_is_tuned() -> None:
+    from casspec.runtime.policies import METHODS, settable
+    from casspec.tuner.grids import GRIDS
+
+    for method, text in method_sections().items():
+        _, tuned, rest = text.partition("Tuned:")
+        named = set(re.findall(r"`(\w+)`", rest if tuned else ""))
+        axes = set(GRIDS.get(method, ()))
+        assert axes <= named, f"{method}: tuned, but not named: {axes - named}"
+        assert named & set(settable(METHODS[method])) <= axes, f"{method}: named as tuned, but is not"

@@ -277,13 +277,13 @@ def sub_layer_bytes(target: TargetModel, precision: Precision) -> dict[str, int]
     """Bytes of the weights that an attention sub-layer, an MLP sub-layer and the head read in a quantised precision."""
     kernel, head, layer = KERNELS[target.device.type, precision], head_kernel(target), target.layers[0]
 
-    def packed(weight: Tensor) -> int:
+    def packed(weight: Tensor, kernel: Kernel = kernel) -> int:
         return kernel.n_bytes(weight.shape[0], weight.shape[1], target.dtype)
 
     return {
         "attention": packed(layer.qkv) + packed(layer.output),
         "mlp": packed(layer.gate_up) + packed(layer.down),
-        "head": head.n_bytes(*target.head.shape, target.dtype) if head else target.head.nbytes,
+        "head": packed(target.head, head) if head else target.head.nbytes,
     }
 
 

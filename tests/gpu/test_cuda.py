@@ -11,8 +11,10 @@ import casspec
 from casspec.runtime.decode import Decoder
 from casspec.runtime.noise import GumbelNoise, mix_words
 from casspec.runtime.policies import METHODS
+from casspec.runtime.quantization import KERNELS, available, extra_bytes
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ProfileMismatch
+from casspec.storage.schema import Precision
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, tiny_profile
 
 SAMPLINGS: tuple[dict[str, Any], ...] = (
@@ -101,3 +103,28 @@ def test_the_reference_model_loads_on_the_device() -> None:
     generation = Decoder(target).generate(prompt, 64)
     assert target.device.type == "cuda"
     assert generation.statistics.mean_acceptance_length > 1
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("precision", [Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT])
+@pytest.mark.parametrize("rows", [1, 7, 40])
+def test_a_quantised_linear_is_near_the_float_one(precision: Precision, rows: int) -> None:
+    target = TargetModel(library_model(hidden_size=128, intermediate_size=256).to("cuda", torch.bfloat16))
+    reason = available(target, precision)
+    if reason:
+        pytest.skip(reason)
+    kernel, weight = KERNELS["cuda", precision], target.layers[0].gate_up
+    x = torch.randn(rows, 128, device="cuda", dtype=torch.bfloat16)
+    found, expected = kernel.linear(x, kernel.pack(weight), None), torch.nn.functional.linear(x, weight)
+    assert (found - expected).norm() / expected.norm() < 0.15
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT])
+def test_packed_weights_take_what_was_said(precision: Precision) -> None:
+    target = TargetModel(library_model(hidden_size=1024, intermediate_size=2048).to("cuda", torch.bfloat16))
+    reason = available(target, precision)
+    if reason:
+        pytest.skip(reason)
+    before = torch.cuda.memory_allocated()
+    target.prepare(precision)
+    assert torch.cuda.memory_allocated() - before == pytest.approx(extra_bytes(target, precision), rel=0.02)

@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.profiler.design import VERIFY_BUCKETS, design, estimate_seconds
+from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.probes import plan_of
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.target import bucket
+from casspec.storage.schema import Precision
 from tests.profiler.fakes import tiny_target
+
+LOW_BIT = (Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT)
 
 
 def model_of(n_layers: int = 12, max_context: int = 2048) -> Any:
@@ -47,11 +51,24 @@ def test_every_kind_of_point_is_measured_and_sub_layers_run_alone() -> None:
     assert all(point.n_attention == 0 for point in points if point.subject == "mlp")
 
 
-@given(st.integers(1, 80), st.integers(98, 200_000), st.integers(0, 5))
+def test_quantised_plans_are_measured_beside_the_target_and_leave_its_points_as_they_are() -> None:
+    own, both = design(model_of(), 1), design(model_of(), 1, precisions=LOW_BIT)
+    assert own.fitted == tuple(point for point in both.fitted if point.precision is Precision.TARGET)
+    assert own.held_out == tuple(point for point in both.held_out if point.precision is Precision.TARGET)
+    for precision in LOW_BIT:
+        points = [point for point in both.fitted if point.precision is precision]
+        assert len({(point.n_attention, point.n_mlp) for point in points}) >= 4
+        forwards = [point for point in points if point.subject == "forward"]
+        assert {point.n_tokens for point in forwards} == set(QUERY_TOKENS)
+        compared = {point.model_copy(update={"precision": Precision.TARGET}) for point in forwards}
+        assert len(compared & set(own.fitted)) >= 0.9 * len(forwards)
+
+
+@given(st.integers(1, 80), st.integers(98, 200_000), st.integers(0, 5), st.sampled_from([(), LOW_BIT]))
 def test_every_point_fits_the_model_and_none_is_both_fitted_and_held_out(
-    n_layers: int, max_context: int, seed: int
+    n_layers: int, max_context: int, seed: int, precisions: tuple[Precision, ...]
 ) -> None:
-    plan = design(model_of(n_layers, max_context), seed)
+    plan = design(model_of(n_layers, max_context), seed, precisions=precisions)
     assert len(set(plan.points)) == len(plan.points)
     for point in plan.points:
         assert point.context_tokens + point.n_tokens <= max_context

@@ -13,8 +13,8 @@ from casspec.profiler.design import Design, design
 from casspec.profiler.regression import cross_validated_ms, fit, latency_model, relative_errors
 from casspec.profiler.report import error_table
 from casspec.runtime.dsia import Plan
-from casspec.runtime.latency import LatencyPredictor
-from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement
+from casspec.runtime.latency import FEATURES, LatencyPredictor, padded_tokens
+from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
 from tests.profiler.fakes import SHAPE, synthetic_samples, true_ms
 
 MODEL: Any = SimpleNamespace(n_layers=12, max_context=2048)
@@ -41,6 +41,28 @@ def test_latencies_without_noise_are_recovered(plan: Design) -> None:
     predictor = LatencyPredictor(latency_model(synthetic_samples(plan.fitted), SHAPE, test_retest=0.0))
     for point in plan.points:
         assert predictor.predict_ms(point) == pytest.approx(true_ms(point), rel=0.01)
+
+
+def test_a_kernel_with_a_kink_of_its_own_is_recovered_beside_the_target() -> None:
+    """4-bit weights: bound by memory for a few rows, by operations after, at rates the device's ceilings do not tell."""
+    both = design(MODEL, precisions=[Precision.INT4_WEIGHT])
+
+    def milliseconds(point: LatencyPoint) -> float:
+        if point.precision is Precision.TARGET:
+            return true_ms(point)
+        sub_layers = point.n_attention + 2.2 * point.n_mlp + 4 * (point.subject in ("drafter", "forward"))
+        context = 6 * FEATURES["context_bytes"](point, SHAPE) + 5 * FEATURES["context_x_tokens"](point, SHAPE)
+        context += 9 * FEATURES["context_single_query"](point, SHAPE)
+        return context + 0.03 + sub_layers * max(0.006, 0.0024 * padded_tokens(point)) + 0.04 * point.n_attention
+
+    packed = {f"int4-weight:{part}_bytes": SHAPE[f"{part}_bytes"] / 4 for part in ("attention", "mlp", "head")}
+    samples = [
+        LatencySample(point=point, measurement=Measurement(values=(milliseconds(point),))) for point in both.fitted
+    ]
+    predictor = LatencyPredictor(latency_model(samples, SHAPE | packed, test_retest=0.0))
+    for sub in both.points:
+        tolerance = 0.01 if sub.precision is Precision.TARGET else 0.06
+        assert predictor.predict_ms(sub) == pytest.approx(milliseconds(sub), rel=tolerance)
 
 
 def test_noisy_latencies_are_predicted_within_their_noise_where_held_out(plan: Design, noisy: LatencyModel) -> None:

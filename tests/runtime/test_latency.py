@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import FEATURES, LatencyPredictor, attended_tokens, builtin_latency, padded_tokens
-from casspec.storage.schema import LatencyPoint, SkipSet
+from casspec.storage.schema import LatencyPoint, Precision, SkipSet
 from tests.runtime.tiny import tiny_target
 
 TARGET = tiny_target()
@@ -84,3 +84,33 @@ def test_a_look_up_takes_microseconds() -> None:
 def test_features_of_a_later_release_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="warp_drive"):
         LatencyPredictor(MODEL.model_copy(update={"features": (*MODEL.features[1:], "warp_drive")}))
+
+
+LOW_BIT = [Plan.skipping(SkipSet(), 4, precision=p) for p in (Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT)]
+
+
+@pytest.mark.parametrize("plan", LOW_BIT, ids=lambda plan: plan.name)
+def test_each_precision_is_predicted_from_its_own_weights(plan: Plan) -> None:
+    target = tiny_target(hidden_size=1024, intermediate_size=2048)
+    model = builtin_latency(target)
+    own, quantised = (LatencyPredictor(model).forward_ms(each, 1, 64) for each in (target.full_plan, plan))
+    assert quantised < own  # reading weights is what one token of a wide model costs
+    lacking = {name: 0.0 for name in model.shape if ":" in name}
+    free = LatencyPredictor(model.model_copy(update={"shape": model.shape | lacking}))
+    assert free.forward_ms(plan, 1, 64) < quantised
+    assert free.forward_ms(target.full_plan, 1, 64) == own
+
+
+@pytest.mark.parametrize("plan", LOW_BIT, ids=lambda plan: plan.name)
+def test_a_model_fitted_before_a_precision_was_measured_takes_it_for_the_targets_own(plan: Plan) -> None:
+    kept = [i for i, name in enumerate(MODEL.features) if ":" not in name]
+    changes = {
+        "features": tuple(MODEL.features[i] for i in kept),
+        "coefficients": tuple(MODEL.coefficients[i] for i in kept),
+        "shape": {name: value for name, value in MODEL.shape.items() if ":" not in name},
+    }
+    predictor = LatencyPredictor(MODEL.model_copy(update=changes))
+    for n_tokens in (1, 8, 40):
+        assert predictor.forward_ms(plan, n_tokens, 100) == predictor.forward_ms(TARGET.full_plan, n_tokens, 100)
+    quantised = point(plan, 4, 100).model_copy(update={"precision": plan.precision})
+    assert predictor.predict_ms(quantised) == predictor.predict_ms(point(plan, 4, 100))

@@ -30,6 +30,9 @@ STAGES = ("profile", "record", "search", "cascade", "track")
 
 BENCH_KIND = "mirrored-bench"
 
+CLOSING_METHODS = ("prompt-lookup", "suffix", "token-recycling", "layer-sparse", "dytc")
+"""Of the short benchmark that ends a calibration; `casspec bench` compares all."""
+
 
 @dataclass(frozen=True)
 class Calibrator:
@@ -141,7 +144,7 @@ def _race(
     return run_benchmark(
         target,
         spread_over_tasks(suite.half("reporting"), settings.bench_prompts),
-        method_entries(target, loaded),
+        method_entries(target, loaded, CLOSING_METHODS),
         settings.modes,
         settings.bench_tokens,
         seed=settings.seed,

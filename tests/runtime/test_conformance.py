@@ -46,6 +46,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dytc-paper", {"max_nodes": 9, "n_drafted": 3, "max_block": 2}),
     ("knapspec", {"refresh_steps": 2, "window": 3, "n_tokens": 4, "threshold": 0.0, "min_similarity": -1.0}),
     ("dytc", {"max_nodes": 6, "branch": 2, "max_depth": 3, "optimism": 0.0}),
+    ("dytc", {"without": "leaf,match,cost,rank,exploration", "max_nodes": 12}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )
 # A processor without 8-bit kernels refuses `quantised`, in one line.

@@ -21,6 +21,7 @@ from casspec.storage.schema import (
     AcceptancePrior,
     CascadeProfile,
     DrafterSpec,
+    LatencyModel,
     MethodSettings,
     Precision,
     Quantization,
@@ -148,6 +149,13 @@ def low_bit_drafters(target: TargetModel) -> list[DrafterSpec]:
     return [DrafterSpec(name="low-bit", kind="self", skip=skip, quantization=quantization, parameters=parameters)]
 
 
+def slow_latency(target: TargetModel) -> LatencyModel:
+    """The built-in model with forwards a thousand times longer: what a review costs beside its forward is small, so reviews happen."""
+    model = builtin_latency(target)
+    slower = tuple(1000 * coefficient for coefficient in model.coefficients)
+    return model.model_copy(update={"fitted_context_tokens": (16, 128), "coefficients": slower})
+
+
 def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
     """A profile of this very model on this device: two self-drafters, a third in 8 bits where these run, priors, a recycling matrix."""
     cells = tuple(AcceptanceCell(key=f"retrieval:{cell}", accepted=6, trials=10) for cell in range(0, 200, 3))
@@ -167,10 +175,11 @@ def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
             *low_bit_drafters(target),
             DrafterSpec(name="prompt-lookup", kind="prompt-lookup"),
         ),
-        # Verification is nearly free here, so that the cascade drafts much.
-        "latency": builtin_latency(target).model_copy(update={"fitted_context_tokens": (16, 128)}),
+        "latency": slow_latency(target),
         "acceptance": (AcceptancePrior(mode="greedy", cells=cells), AcceptancePrior(mode="sample", cells=cells)),
-        "methods": (MethodSettings(method="dytc", variant="tuned", parameters={"max_nodes": 24}),),
+        "methods": (
+            MethodSettings(method="dytc", variant="tuned", parameters={"max_nodes": 24, "start_speedup": 1.0}),
+        ),
         "suite": "tiny",
         "seed": 0,
     }

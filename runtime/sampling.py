@@ -46,10 +46,13 @@ class Sampling:
             scores.masked_fill_(excluded.scatter(-1, order, excluded), -torch.inf)
         return scores
 
+    def perturbed(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """log p~ + g up to a constant a row, float32 [rows, vocab], for logits and noise [rows, vocab]."""
+        if self.top_k is None and self.top_p is None:
+            return torch.add(noise, logits, alpha=1 / self.temperature)  # one pass, no copies
+        return self.scores(logits) + noise
+
     def tokens(self, logits: Tensor, noise: Tensor | None) -> Tensor:
         """y = argmax(log p~ + g): int64 [rows] for logits and noise [rows, vocab]; `noise` None is greedy."""
-        if noise is None:
-            return self.scores(logits).argmax(-1)
-        if self.top_k is None and self.top_p is None:
-            return torch.add(noise, logits, alpha=1 / self.temperature).argmax(-1)  # one pass, no copies
-        return (self.scores(logits) + noise).argmax(-1)
+        scores = self.scores(logits) if noise is None else self.perturbed(logits, noise)
+        return scores.argmax(-1)

@@ -162,13 +162,13 @@ class Sequence:
 
     def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
         """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""
-        scores = self.sampling.scores(logits)
         if self._noise is None:
-            return scores
-        if len(depths) == 1:
-            return scores + self._noise.rows(len(self.tokens) + depths[0], 1)
-        noise = self._noise.rows(len(self.tokens), max(depths) + 1)
-        return scores + noise.index_select(0, torch.tensor(depths, device=noise.device))
+            return self.sampling.scores(logits)
+        first, last = min(depths), max(depths)
+        noise = self._noise.rows(len(self.tokens) + first, last - first + 1)
+        if len(depths) != len(noise) or any(depth != first + i for i, depth in enumerate(depths)):
+            noise = noise.index_select(0, torch.tensor(depths, device=noise.device) - first)
+        return self.sampling.perturbed(logits, noise)
 
     def commit(self, path: list[int], emitted: list[int]) -> None:
         """Keeps the rows of the accepted nodes `path` (root first), appends the emitted tokens, forgets the rest of the tree."""

@@ -23,7 +23,7 @@ from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verify import accept, cut
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
-from casspec.storage.schema import CascadeProfile
+from casspec.storage.schema import CascadeProfile, Mode
 
 
 @dataclass
@@ -205,7 +205,7 @@ class Decoder:
             )
         return min(max_new_tokens, room)
 
-    def _policy(self, mode: str) -> Any:
+    def _policy(self, mode: Mode) -> Any:
         if mode not in self._policies:
             self._policies[mode] = build_policy(
                 self.method, self.target, self.profile, mode, self._parameters, self._matrix

@@ -55,4 +55,6 @@ class Sampling:
     def tokens(self, logits: Tensor, noise: Tensor | None) -> Tensor:
         """y = argmax(log p~ + g): int64 [rows] for logits and noise [rows, vocab]; `noise` None is greedy."""
         scores = self.scores(logits) if noise is None else self.perturbed(logits, noise)
+        if scores.device.type == "cpu":
+            return torch.from_numpy(scores.numpy().argmax(-1))  # several times faster than torch's own on few rows
         return scores.argmax(-1)

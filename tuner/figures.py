@@ -32,6 +32,8 @@ def pareto_figure(candidates: Sequence[DrafterCandidate]) -> Figure:
 
 def sensitivity_figure(candidates: Sequence[DrafterCandidate], n_layers: int) -> Figure:
     """Acceptance that remains when one sub-layer is left out, at the target's precision."""
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _figure()
     known = {PlanSpec.of(candidate): candidate.acceptance for candidate in candidates}
     singles = [(skip, known[PlanSpec(skip)]) for skip in leave_one_out(n_layers) if PlanSpec(skip) in known]
@@ -39,7 +41,7 @@ def sensitivity_figure(candidates: Sequence[DrafterCandidate], n_layers: int) ->
         points = [(layer, acceptance) for skip, acceptance in singles for layer in getattr(skip, kind)]
         axes.plot([layer for layer, _ in points], [a for _, a in points], marker=marker, label=kind)
     axes.set(xlabel="layer left out", ylabel="offline acceptance of a drafted token")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     return figure

@@ -26,9 +26,9 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None) -> None:
     predicted = ", ".join(f"{speedup:.2f}x {mode}" for mode, speedup in sorted(profile.predicted_speedup.items()))
     profile_id = profile.profile_id
     say(f"profile   {profile_id}  {profile.model.name} on {profile.device.name}, {profile.dtype}")
-    say(
-        f"cascade   {DECISIONS[profile.decision]} ({', '.join(drafter.name for drafter in profile.drafters) or 'none'})"
-    )
+    # A profile may keep plans for other methods although the cascade runs without them.
+    members = [drafter.name for drafter in profile.drafters if drafter.parameters.get("cascade", True)]
+    say(f"cascade   {DECISIONS[profile.decision]} ({', '.join(members) or 'none'})")
     say(f"predicted {predicted or 'nothing'}; latency model within {profile.latency.cv_median_error:.1%}")
     say(f"next      casspec profiles show {profile_id}   the profile")
     say("          casspec ui                          trials and figures in the browser")

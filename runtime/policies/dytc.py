@@ -133,7 +133,7 @@ class DyTC(Policy):
             self._retrieval,
             min(max_depth, self._max_depth),
             self._min_mass,
-            sequence.noise_rows(min(max_depth, self._max_depth)),
+            sequence.noise_rows,
             1.0 / (sequence.sampling.temperature or 1.0),
         )
         self._growth = growth

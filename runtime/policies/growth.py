@@ -8,6 +8,7 @@ take their calibrated chances, and what retrieval had offered beside them shares
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from casspec.runtime.tree import CandidateTree
 
 EXPAND_FACTOR = 3.0
 """A node is expanded when its mass is this many times the smallest worth handling: few of its children could reach that."""
+
+NOISE_STEP = 8
+"""Depths whose noise is made at once."""
 
 LARGEST_CHANCE = 0.999
 """Nothing is certain: keeps what is left for other candidates above zero."""
@@ -47,7 +51,7 @@ class Growth:
         suffix: the last tokens of the text, the root's among them.
         max_depth: of any node.
         min_mass: below it a candidate is not worth handling.
-        noise: Gumbel rows [depths, vocab] of the positions being drafted, None when greedy.
+        noise_rows: `Sequence.noise_rows`: Gumbel rows [count, vocab] of the positions being drafted, None when greedy.
 
     Attributes:
         masses, chances: by node. gain: sum of the masses of all nodes but the root.
@@ -62,7 +66,7 @@ class Growth:
         retrieval: Retrieval,
         max_depth: int,
         min_mass: float,
-        noise: np.ndarray | None,
+        noise_rows: Callable[[int], np.ndarray | None],
         inverse_temperature: float,
     ) -> None:
         self.tree = CandidateTree(root_token)
@@ -74,7 +78,8 @@ class Growth:
         self.offered: dict[int, list[tuple[int, int]]] = {}
         self._retrieval = retrieval
         self._min_mass = min_mass
-        self._noise = noise
+        self._noise_rows = noise_rows
+        self._noise = noise_rows(min(max_depth, NOISE_STEP))
         self._inverse_temperature = inverse_temperature
         self._suffixes: list[tuple[int, ...]] = [suffix]  # () until the node is located
         self._matches: list[Match] = [retrieval.root_match()]
@@ -218,12 +223,19 @@ class Growth:
         offered = self.offered.get(node)
         if offered is None:
             self._locate(node)
-            noise = None if self._noise is None else self._noise[self.tree.depths[node]]
+            noise = None if self._noise is None else self._noise_at(self.tree.depths[node])
             offered = self._retrieval.offer(
                 self._suffixes[node][-1], self._matches[node], noise, self._inverse_temperature
             )
             self.offered[node] = offered
         return offered
+
+    def _noise_at(self, depth: int) -> np.ndarray:
+        """Noise of the children of nodes at `depth`, made in steps: few trees grow as deep as they may."""
+        if self._noise is None or depth >= len(self._noise):
+            self._noise = self._noise_rows(min(self.max_depth, depth + NOISE_STEP))
+        assert self._noise is not None
+        return self._noise[depth]
 
     def _locate(self, node: int) -> None:
         """Finds out what a node's path ends with and where that occurred before."""

@@ -24,7 +24,7 @@ def growth_over(text: list[int], max_depth: int = 6, min_mass: float = 0.01, see
     logits = [sorted((rng.uniform(0, 6) for _ in range(4)), reverse=True) for _ in text[:-1]]
     retrieval = Retrieval(AcceptanceTable("retrieval", retrieval_prior_means()), TokenRecycling(), 4, 4)
     retrieval.begin(text, (rows, logits))
-    return Growth(text[-1], tuple(text[-4:]), retrieval, max_depth, min_mass, None, 1.0)
+    return Growth(text[-1], tuple(text[-4:]), retrieval, max_depth, min_mass, lambda count: None, 1.0)
 
 
 def curve(cost: float, slope: float) -> CostCurve:

@@ -181,7 +181,7 @@ def choose_cascade(
     baseline = [walltime.best_chain(alive, LOOKUP_COST, costs.verify)[1] for alive in lookup.values()]
     pays = max(*baseline, *predicted.values(), 0.0) > 1.0
     decision: Literal["cascade", "retrieval-only", "off"] = "cascade" if kept else "retrieval-only" if pays else "off"
-    methods = ()
+    methods: tuple[MethodSettings, ...] = ()
     if fastest is not None:
         n_tokens = _chain(fastest, main, costs)[0]
         methods = (MethodSettings(method="layer-sparse", variant="tuned", parameters={"n_tokens": n_tokens}),)

@@ -183,19 +183,25 @@ def int4_bytes(n_out: int, n_in: int, dtype: torch.dtype) -> int:
     return n_out * n_in // 2 + 2 * n_out * (n_in // GROUP) * dtype.itemsize
 
 
-class Int4OnCpu(Kernel):
-    """torch's 4-bit weights for one or a few rows."""
+class Int4(Kernel):
+    """What 4-bit kernels share: groups of inputs, outputs in multiples."""
 
-    MULTIPLE: ClassVar = 16
-
-    def refuses(self, dtype: torch.dtype) -> str | None:
-        return None
+    MULTIPLE: ClassVar[int]
 
     def refuses_shape(self, n_out: int, n_in: int) -> str | None:
         return _indivisible(n_out, n_in, self.MULTIPLE, GROUP)
 
     def n_bytes(self, n_out: int, n_in: int, dtype: torch.dtype) -> int:
         return int4_bytes(n_out, n_in, dtype)
+
+
+class Int4OnCpu(Int4):
+    """torch's 4-bit weights for one or a few rows."""
+
+    MULTIPLE: ClassVar = 16
+
+    def refuses(self, dtype: torch.dtype) -> str | None:
+        return None
 
     def pack(self, weight: Tensor) -> Packed:
         values, pairs = int4_groups(weight)
@@ -206,7 +212,7 @@ class Int4OnCpu(Kernel):
         return out if bias is None else out.add_(bias)
 
 
-class Int4OnCuda(Kernel):
+class Int4OnCuda(Int4):
     """tinygemm, bfloat16 only."""
 
     INNER_TILES: ClassVar = 2
@@ -216,12 +222,6 @@ class Int4OnCuda(Kernel):
         if dtype != torch.bfloat16:
             return "the 4-bit kernel of this GPU takes bfloat16 only; load the model with dtype bfloat16"
         return None if torch.cuda.get_device_capability() >= (8, 0) else "this GPU has no bfloat16 tensor cores"
-
-    def refuses_shape(self, n_out: int, n_in: int) -> str | None:
-        return _indivisible(n_out, n_in, self.MULTIPLE, GROUP)
-
-    def n_bytes(self, n_out: int, n_in: int, dtype: torch.dtype) -> int:
-        return int4_bytes(n_out, n_in, dtype)
 
     def pack(self, weight: Tensor) -> Packed:
         values, pairs = int4_groups(weight)

@@ -140,12 +140,12 @@ class DyTC(Policy):
         verification = self._curve(
             self._target_plan, self._max_nodes, rate if self._counts_verification else 0.0, context
         )
+        for reviewer in self._reviewers:
+            reviewer.begin_step()
         if not self._reviewers or growth.max_depth == 0:
             growth.grow(verification, 1)
             self._verified = list(range(len(growth.tree)))
             return growth.tree
-        for reviewer in self._reviewers:
-            reviewer.begin_step()
         self._rounds(growth, verification, sequence, rate)
         growth.grow(verification, growth.live())
         self._verified = growth.best(verification)

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from casspec.runtime.drafters.token_recycling import WIDTH
 from casspec.runtime.dsia import Plan
+from casspec.runtime.inputs import InputBuffers
 from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.sampling import Sampling
-from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, ForwardInput, TargetModel, bucket
+from casspec.runtime.target import QUERY_BUCKETS, ForwardInput, TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 
@@ -73,11 +74,7 @@ class Sequence:
         self.cache = cache
         self._noise = noise
         self.clock = clock
-        self._on_host = target.device.type == "cpu"
-        self._root_row = torch.full((1, 1, 1, cache.capacity), -torch.inf, dtype=target.dtype, device=target.device)
-        self._root_seen = 0
-        self._shown = torch.zeros((), dtype=target.dtype, device=target.device)
-        self._hidden = torch.full((), -torch.inf, dtype=target.dtype, device=target.device)
+        self._inputs = InputBuffers(cache.capacity, target.dtype, target.device)
         self._prefill(prompt[:-1], keep_top)
 
     @property
@@ -143,7 +140,8 @@ class Sequence:
         visibility = np.zeros((n_rows, n_tokens + n_rows), bool)
         visibility[:, n_tokens:] = np.kron(np.eye(copies, dtype=bool), np.tri(n_tokens, dtype=bool))
         tokens, positions = self.tokens[start:base], list(range(start, base))
-        return self._inputs(tokens * copies, positions * copies, list(range(base, base + n_rows)), visibility, start)
+        slots = range(base, base + n_rows)
+        return self._inputs.fill(tokens * copies, positions * copies, slots, visibility, start).clone()
 
     def matches(self, plan: Plan, n_tokens: int) -> int:
         """How many of the last `n_tokens` tokens `plan` would have drafted, in one forward that sees the tokens before each.
@@ -185,7 +183,7 @@ class Sequence:
         for start in range(0, len(prompt), _PREFILL_CHUNK):
             chunk = prompt[start : start + _PREFILL_CHUNK]
             places = list(range(start, start + len(chunk)))
-            inputs = self._inputs(chunk, places, places, np.tri(len(chunk), dtype=bool), start)
+            inputs = self._inputs.fill(chunk, places, places, np.tri(len(chunk), dtype=bool), start)
             with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
                 logits = torch.nn.functional.linear(hidden, target.head) if keep_top else None
@@ -198,36 +196,6 @@ class Sequence:
         base = self.committed
         self.cache.require(base + len(tree))
         tokens, depths = tree.tokens, tree.depths
-        return self._inputs(
+        return self._inputs.fill(
             [tokens[i] for i in nodes], [base + depths[i] for i in nodes], [base + i for i in nodes], visibility, base
         )
-
-    def _inputs(
-        self, tokens: list[int], positions: list[int], slots: list[int], visibility: np.ndarray, first_slot: int
-    ) -> ForwardInput:
-        """Padded tensors. `visibility` [queries, columns] says which slots from `first_slot` on each query sees; all before are seen."""
-        n, columns = visibility.shape
-        size = bucket(n)
-        length = -(-(first_slot + columns) // CONTEXT_STEP) * CONTEXT_STEP
-        # Built with numpy: each small tensor operation costs several times as much.
-        scratch, padding = self.cache.scratch_slot, [0] * (size - n)
-        packed = np.array((tokens + padding, positions + padding, slots + [scratch] * (size - n)), np.int64)
-        token_ids, places, rows = self._to_device(packed).split(1)
-        if columns == 1:
-            mask = self._root_mask(first_slot, length)
-        else:
-            seen = np.zeros((1, 1, size, length), bool)
-            seen[..., : first_slot + 1] = True  # the root, or the chunk's first token: padding rows see it too
-            seen[0, 0, :n, first_slot : first_slot + columns] = visibility
-            mask = torch.where(self._to_device(seen), self._shown, self._hidden)
-        return ForwardInput(token_ids, places, rows[0], mask, length)
-
-    def _root_mask(self, root: int, length: int) -> Tensor:
-        """Mask of a lone root [1, 1, 1, length]: one row for the whole sequence, opened further as the text grows."""
-        self._root_row[..., self._root_seen : root + 1] = 0
-        self._root_seen = root + 1
-        return self._root_row[..., :length]
-
-    def _to_device(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(array)
-        return tensor if self._on_host else tensor.to(self._target.device)

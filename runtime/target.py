@@ -53,6 +53,12 @@ class ForwardInput:
     """[batch or 1, 1, queries, length], additive, in the model's dtype."""
     length: int
 
+    def clone(self) -> ForwardInput:
+        """A copy whose tensors nobody else writes."""
+        return ForwardInput(
+            self.token_ids.clone(), self.positions.clone(), self.rows.clone(), self.mask.clone(), self.length
+        )
+
 
 @dataclass(slots=True)
 class Frame:

@@ -1,0 +1,56 @@
+"""Inputs kept between forwards equal ones built anew, whatever was asked before."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.runtime.inputs import InputBuffers
+from casspec.runtime.target import CONTEXT_STEP, bucket
+
+CAPACITY = 128
+
+
+@st.composite
+def calls(draw):
+    """Forwards of one sequence: where the first own column stands (also back, as in replays), and what is seen."""
+    asked = []
+    for _ in range(draw(st.integers(1, 8))):
+        queries, columns, first = draw(st.integers(1, 5)), draw(st.integers(1, 6)), draw(st.integers(0, 100))
+        bits = draw(st.lists(st.booleans(), min_size=queries * columns, max_size=queries * columns))
+        asked.append((np.array(bits, bool).reshape(queries, columns), first))
+    return asked
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@given(asked=calls())
+def test_equals_inputs_built_anew(dtype, asked):
+    buffers = InputBuffers(CAPACITY, dtype, torch.device("cpu"))
+    for turn, (visibility, first) in enumerate(asked):
+        queries, columns = visibility.shape
+        tokens, positions = [turn + i for i in range(queries)], [first + i for i in range(queries)]
+        inputs = buffers.fill(tokens, positions, positions, visibility, first)
+
+        size, length = bucket(queries), inputs.length
+        assert first + columns <= length <= CAPACITY
+        assert length % CONTEXT_STEP == 0
+        seen = torch.zeros(size, length, dtype=torch.bool)
+        seen[:, :first] = True
+        seen[queries:, first] = True
+        seen[:queries, first : first + columns] = torch.from_numpy(visibility)
+        expected = torch.zeros(size, length, dtype=dtype).masked_fill_(~seen, -torch.inf)
+        assert torch.equal(inputs.mask[0, 0], expected)
+        assert inputs.token_ids[0, :queries].tolist() == tokens
+        assert inputs.positions[0, :queries].tolist() == positions
+        assert inputs.rows.tolist() == positions + [CAPACITY] * (size - queries)
+
+
+def test_a_clone_stays_as_it_was():
+    buffers = InputBuffers(CAPACITY, torch.float32, torch.device("cpu"))
+    kept = buffers.fill([5], [3], [3], np.ones((1, 1), bool), 3).clone()
+    before = kept.clone()
+    buffers.fill([6], [9], [9], np.ones((1, 1), bool), 9)
+    assert all(
+        torch.equal(getattr(kept, name), getattr(before, name)) for name in ("token_ids", "positions", "rows", "mask")
+    )

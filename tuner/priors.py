@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from casspec.runtime.acceptance import CellCounter, CountingTable, retrieval_prior_means
 from casspec.runtime.dsia import Plan
-from casspec.runtime.policies.ablation import RETRIEVAL_TABLE
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.dytc.ablation import RETRIEVAL_TABLE
 from casspec.storage.schema import AcceptanceCell
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.replay import replay

@@ -18,7 +18,7 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
 from casspec.runtime.policies.dytc import REVIEW_OVERHEAD_MS
-from casspec.runtime.policies.reviewer import WIDTH, Reviewer
+from casspec.runtime.policies.dytc.reviewer import WIDTH, Reviewer
 from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verify import accept, cut
 from casspec.tuner.acceptance import PlanTrace

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.policies.ablation import Ablation
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.storage.schema import AcceptancePrior, Document, Mode
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.cascade import Contender

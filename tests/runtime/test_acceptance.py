@@ -18,9 +18,9 @@ from casspec.runtime.acceptance import (
 )
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.policies.ablation import Ablation
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.timing import ForwardClock

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from casspec.runtime.acceptance import AcceptanceTable, retrieval_prior_means
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import TokenRecycling
-from casspec.runtime.policies.growth import CostCurve, Growth
+from casspec.runtime.policies.dytc.growth import CostCurve, Growth
 
 VOCAB = 12
 BUCKETS = [1, 2, 4, 6, 8, 12, 16]

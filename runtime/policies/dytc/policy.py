@@ -20,10 +20,10 @@ from casspec.runtime.acceptance import AcceptanceTable
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.dsia import Plan
-from casspec.runtime.policies.ablation import Ablation
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
-from casspec.runtime.policies.growth import CostCurve, Growth
-from casspec.runtime.policies.reviewer import Reviewer
+from casspec.runtime.policies.dytc.ablation import Ablation
+from casspec.runtime.policies.dytc.growth import CostCurve, Growth
+from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
@@ -50,7 +50,7 @@ class DyTC(Policy):
         min_mass: probability below which a candidate is not worth handling.
         optimism: standard errors added to a self-drafter's acceptance before it is compared; 0 turns exploration off.
         rate_decay: weight of the past in R. start_speedup: R starts at this many times the autoregressive rate.
-        without: answers switched off, see `runtime/policies/ablation.py`.
+        without: answers switched off, see `runtime/policies/dytc/ablation.py`.
     """
 
     summary = "a dynamic tree cascade over all of them"

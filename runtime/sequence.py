@@ -20,7 +20,7 @@ from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import QUERY_BUCKETS, ForwardInput, TargetModel
-from casspec.runtime.timing import ForwardClock
+from casspec.runtime.timing import ForwardClock, RanForward
 from casspec.runtime.tree import CandidateTree
 
 MAX_TREE_NODES = 128
@@ -86,12 +86,17 @@ class Sequence:
         """Host copy of the noise the next `count` emitted positions are sampled with [count, vocab]; None when greedy."""
         return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
 
+    def recent_forwards(self) -> list[RanForward]:
+        """Forwards that ran since the last call, with what they took; the step's tokens must have been read."""
+        return self.clock.recent()
+
     def verify(self, tree: CandidateTree) -> Verified:
         """One target forward over the whole tree; y after every node."""
         n = len(tree)
         inputs = self._tree_inputs(tree, list(range(n)), tree.visibility())
-        with self.clock.measure("verify"):
-            logits = self._target.forward(inputs, self.cache, self._target.full_plan)
+        plan = self._target.full_plan
+        with self.clock.measure("verify", plan, n, self.committed):
+            logits = self._target.forward(inputs, self.cache, plan)
         logits = logits[:n]
         noise = None
         if self._noise is not None:
@@ -122,7 +127,7 @@ class Sequence:
             place = {node: i for i, node in enumerate(queries)}
             wanted = torch.tensor([place[node] for node in nodes], device=self._target.device)
         inputs = self._tree_inputs(tree, queries, tree.visibility(queries))
-        with self.clock.measure("draft"):
+        with self.clock.measure("draft", plan, len(queries), self.committed):
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
             writers[node] = name

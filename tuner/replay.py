@@ -19,6 +19,7 @@ from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
 from casspec.runtime.policies.dytc import REVIEW_OVERHEAD_MS
 from casspec.runtime.policies.dytc.reviewer import WIDTH, Reviewer
+from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verify import accept, cut
 from casspec.tuner.acceptance import PlanTrace
@@ -77,6 +78,10 @@ class RecordedText:
 
     def noise_rows(self, count: int) -> np.ndarray | None:
         return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
+
+    def recent_forwards(self) -> list[RanForward]:
+        """None: nothing runs here."""
+        return []
 
     def targets(self, tree: CandidateTree) -> list[int]:
         """The recorded token after each node, by depth; only those on the recorded path are ever read."""

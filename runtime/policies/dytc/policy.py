@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from casspec.runtime.acceptance import AcceptanceTable
+from casspec.runtime.correction import LatencyCorrection
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.dsia import Plan
@@ -50,6 +51,7 @@ class DyTC(Policy):
         min_mass: probability below which a candidate is not worth handling.
         optimism: standard errors added to a self-drafter's acceptance before it is compared; 0 turns exploration off.
         rate_decay: weight of the past in R. start_speedup: R starts at this many times the autoregressive rate.
+        correct_latency: follow what forwards really take while decoding, see `runtime/correction.py`.
         without: answers switched off, see `runtime/policies/dytc/ablation.py`.
     """
 
@@ -74,6 +76,7 @@ class DyTC(Policy):
         optimism: float = 1.0,
         rate_decay: float = 0.98,
         start_speedup: float = 1.8,
+        correct_latency: bool = True,
         without: str = "",
     ) -> None:
         ablation = Ablation.of(without)
@@ -91,7 +94,9 @@ class DyTC(Policy):
         self._optimism = optimism if ablation.exploration else 0.0
         self._rate_decay = rate_decay
         self._start_speedup = start_speedup
-        self._latencies: dict[str, list[float]] = {}  # by plan, of each bucket, at the present context
+        self._corrects = correct_latency
+        self._latencies: dict[str, list[float]] = {}  # predicted, by plan, of each bucket, at the present context
+        self._correction = LatencyCorrection(target_plan.name)
         self._context_step = -1
         self._verified: list[int] = []  # nodes of the grown tree that were verified, in their new order
 
@@ -117,6 +122,8 @@ class DyTC(Policy):
             self._retrieval.reset()
             for reviewer in self._reviewers:
                 reviewer.reset()
+            self._correction = LatencyCorrection(self._target_plan.name)
+        self._pace = 1.0  # of the target, over its prediction
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
         self._rate_tokens = START_STEPS * self._start_speedup
         self._rate_ms = START_STEPS * self._forward_ms(self._target_plan, 1, sequence.committed)
@@ -125,6 +132,7 @@ class DyTC(Policy):
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         self._draft_ms = 0.0
+        self._pace = self._correction.line(self._target_plan.name)[0]
         tokens, context = sequence.tokens, sequence.committed
         rate = self._rate(context)
         growth = Growth(
@@ -163,9 +171,13 @@ class DyTC(Policy):
         tree = outcome.tree
         ids, logits = outcome.verified.rows(path)
         self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)
-        cost = self._draft_ms + self._forward_ms(self._target_plan, len(tree), sequence.committed)
+        cost = self._draft_ms + self._ms(self._target_plan, len(tree), sequence.committed)
         self._rate_tokens = self._rate_tokens * self._rate_decay + len(emitted)
         self._rate_ms = self._rate_ms * self._rate_decay + cost
+        if self._corrects:
+            for ran in sequence.recent_forwards():
+                predicted = self._forward_ms(ran.plan, ran.n_tokens, ran.context_tokens)
+                self._correction.observe(ran.plan.name, predicted, ran.milliseconds)
 
     # ------------------------------------------------------------------------------------------------------- rounds
 
@@ -209,7 +221,11 @@ class DyTC(Policy):
         return best
 
     def _review_ms(self, reviewer: Reviewer, rows: int, context: int) -> float:
-        return self._forward_ms(reviewer.plan, rows, context) + REVIEW_OVERHEAD_MS
+        return self._ms(reviewer.plan, rows, context) + REVIEW_OVERHEAD_MS
+
+    def _ms(self, plan: Plan, rows: int, context: int) -> float:
+        """Predicted time of a forward, as it is now beside the target's: a slowdown of everything changes no decision."""
+        return self._correction.corrected_ms(plan.name, self._forward_ms(plan, rows, context)) / self._pace
 
     def _rate(self, context: int) -> float:
         """R in tokens/ms."""
@@ -228,4 +244,6 @@ class DyTC(Policy):
         if latencies is None:
             latencies = [self._forward_ms(plan, size, context) for size in buckets]
             self._latencies[plan.name] = latencies
-        return CostCurve(buckets, [rate * cost for cost in latencies])
+        slope, bias = self._correction.line(plan.name)
+        slope, bias = rate * slope / self._pace, rate * bias / self._pace
+        return CostCurve(buckets, [slope * cost + bias for cost in latencies])

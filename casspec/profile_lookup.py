@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from casspec.runtime.loader import LoadedProfile, check_profile
@@ -23,12 +24,13 @@ MATRIX_NAME = "recycling-matrix"
 _log = logging.getLogger("casspec")
 
 
-def load_profile(selection: str | Path, storage: str | None = None) -> LoadedProfile:
+def load_profile(selection: str | Path, storage: str | None = None, task: str | None = None) -> LoadedProfile:
     """A profile with its artifacts.
 
     Args:
         selection: an ID or the unique beginning of one, "latest", or the path of a JSON file from `casspec export`.
         storage: database URL or path; None means CASSPEC_STORAGE, then the user data directory.
+        task: what will be decoded, by its name in the suite; a task without a cascade of its own has the one for all.
 
     Raises:
         ProfileNotFound: no such profile or file.
@@ -37,11 +39,13 @@ def load_profile(selection: str | Path, storage: str | None = None) -> LoadedPro
     """
     if _is_file(selection):
         path = Path(selection).expanduser()
-        return _with_artifacts(json_profile.read(path), lambda artifact: json_profile.read_artifact(path, artifact))
-    with open_repository(storage) as repository:
-        return _with_artifacts(
-            repository.profile(str(selection)), lambda artifact: repository.artifact(artifact.sha256)
-        )
+        document = json_profile.read(path)
+        loaded = _with_artifacts(document, lambda artifact: json_profile.read_artifact(path, artifact))
+    else:
+        with open_repository(storage) as repository:
+            document = repository.profile(str(selection))
+            loaded = _with_artifacts(document, lambda artifact: repository.artifact(artifact.sha256))
+    return replace(loaded, task=task)
 
 
 def fitting_profile(target: TargetModel, storage: str | None = None) -> LoadedProfile:

@@ -91,7 +91,8 @@ class Decoder:
 
     Args:
         target: from `casspec.load_target`.
-        profile: from `casspec.load_profile` (or a bare document); without one every method runs on built-in priors.
+        profile: from `casspec.load_profile` (or a bare document); without one every method runs on built-in priors. Loaded for a task
+            with a cascade of its own, `dytc` runs that one.
         method: an id of `casspec.methods()`.
         parameters: overrides of the method's parameters; by default the profile's tuned ones, else the published.
 
@@ -111,7 +112,7 @@ class Decoder:
         if loaded.document is not None:
             check_profile(loaded.document, target)
         self.target = target
-        self.profile = loaded.document
+        self.profile = loaded.cascade
         self.method = method
         self._parameters = parameters
         self._matrix = loaded.recycling_matrix

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator
 
 from casspec.storage.document import Document
+from casspec.storage.predictions import BatchPrediction, Decision, TaskCascade
 
 SCHEMA_VERSION = 1
 """Version of every document below; raised when a field changes meaning or goes away."""
@@ -307,7 +308,15 @@ class CascadeProfile(Document):
     artifacts: tuple[Artifact, ...] = ()
     predicted_speedup: dict[str, float] = Field(default_factory=dict)
     """By decoding mode, of `dytc` on the tuning half."""
-    decision: Literal["cascade", "retrieval-only", "off"] = "cascade"
+    predicted_by_task: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """The same by decoding mode and task."""
+    predicted_by_batch: tuple[BatchPrediction, ...] = ()
+    decision: Decision = "cascade"
+    by_task: dict[str, TaskCascade] = Field(default_factory=dict)
+    """Tasks with a cascade of their own; every other has the one above."""
+    task_gains: dict[str, float] = Field(default_factory=dict)
+    """By task, how many times faster a cascade of its own is than the one for all, on recordings held out of its choice; {} where
+    nobody asked."""
     suite: str
     seed: int
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,9 @@ NONE = "none"
 @click.option(
     "--method", default="dytc", show_default=True, metavar="METHOD", help="How to decode, see casspec.methods()."
 )
+@click.option(
+    "--task", metavar="TASK", help="What the prompt is: a task for which the profile has a cascade of its own."
+)
 @click.option("--max-new-tokens", type=click.IntRange(min=0), default=128, show_default=True, metavar="N")
 @click.option(
     "--temperature", type=click.FloatRange(min=0), default=0.0, show_default=True, metavar="T", help="0 is greedy."
@@ -55,6 +59,7 @@ def command(
     model: str,
     profile: str,
     method: str,
+    task: str | None,
     max_new_tokens: int,
     temperature: float,
     top_k: int | None,
@@ -77,7 +82,7 @@ def command(
 
     target = casspec.load_target(model, device=device, dtype=dtype)
     prompt_ids = _encode(target, text)
-    decoder = casspec.Decoder(target, _profile(profile, target, storage), method)
+    decoder = casspec.Decoder(target, _for_task(_profile(profile, target, storage), task), method)
     request: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     generation = _stream(decoder, prompt_ids, max_new_tokens=max_new_tokens, **request)
     if stats:
@@ -120,6 +125,16 @@ def _profile(selection: str, target: TargetModel, storage: str | None) -> Loaded
     except (ProfileNotFound, StorageError) as error:
         say(f"running on built-in priors: {error}; `casspec calibrate {target.name}` makes a profile")
         return None
+
+
+def _for_task(loaded: LoadedProfile | None, task: str | None) -> LoadedProfile | None:
+    """The profile for a task; whether there is a cascade for it is said, for a misspelt task looks the same as one without."""
+    if loaded is None or loaded.document is None or task is None:
+        return loaded
+    own = loaded.document.by_task
+    if task not in own:
+        say(f"the cascade for all tasks serves '{task}'; tasks with one of their own: {', '.join(own) or 'none'}")
+    return replace(loaded, task=task)
 
 
 def _stream(decoder: Decoder, prompt_ids: list[int], **request: Any) -> Generation:

@@ -69,12 +69,16 @@ def build_policy(
 ) -> Policy:
     """A policy by method id; `parameters` None means the profile's tuned ones, {} those published.
 
+    The cascade of a profile whose decision is "off" decodes plainly, unless parameters are given.
+
     Raises UnsupportedOption for an unknown method or parameter, a value of the wrong type, or a tree larger than a step can verify.
     """
     policy = METHODS.get(method)
     if policy is None:
         raise UnsupportedOption(f"unknown method '{method}'; methods: {', '.join(METHODS)}")
     if parameters is None:
+        if policy is DyTC and profile is not None and profile.decision == "off":
+            return Autoregressive()
         parameters = dict[str, Any](profile.settings(method)) if profile else {}
     known = settable(policy)
     for name, value in parameters.items():

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import (
     AcceptanceCell,
     AcceptancePrior,
@@ -156,11 +157,34 @@ drafter_specs = st.builds(
     quantization=quantizations,
     parameters=parameter_maps,
 )
+speedups = st.dictionaries(st.sampled_from(["greedy", "sample"]), finite)
+decisions = st.sampled_from(["cascade", "retrieval-only", "off"])
+batch_predictions = st.builds(
+    BatchPrediction,
+    batch=st.integers(1, 64),
+    decision=decisions,
+    speedup=speedups,
+    latencies=st.sampled_from(["measured", "interpolated", "extrapolated"]),
+    verified=st.booleans(),
+)
+task_cascades = st.builds(
+    TaskCascade,
+    drafters=st.lists(st.text(max_size=8), max_size=2).map(tuple),
+    parameters=parameter_maps,
+    decision=decisions,
+    predicted_speedup=speedups,
+)
 profiles = st.builds(
     profile,
     drafters=st.lists(drafter_specs, max_size=3).map(tuple),
     suite=st.text(max_size=12),
     seed=st.integers(),
     dtype=st.sampled_from(["float32", "bfloat16"]),
-    predicted_speedup=st.dictionaries(st.sampled_from(["greedy", "sample"]), finite),
+    predicted_speedup=speedups,
+    predicted_by_task=st.dictionaries(
+        st.sampled_from(["greedy", "sample"]), st.dictionaries(st.text(max_size=8), finite)
+    ),
+    predicted_by_batch=st.lists(batch_predictions, max_size=3).map(tuple),
+    by_task=st.dictionaries(st.text(max_size=8), task_cascades, max_size=2),
+    task_gains=st.dictionaries(st.text(max_size=8), finite, max_size=2),
 )

@@ -57,6 +57,14 @@ def test_content_is_hashed() -> None:
     assert len({profile.content_hash() for profile in [samples.profile(), *others]}) == 5
 
 
+def test_a_profile_of_before_predictions_by_task_and_batch_still_loads() -> None:
+    added = {"predicted_by_task", "predicted_by_batch", "by_task", "task_gains"}
+    old = {name: value for name, value in json.loads(samples.profile().canonical_json()).items() if name not in added}
+    read = CascadeProfile.model_validate(old)
+    assert read == samples.profile()
+    assert (read.by_task, read.predicted_by_batch) == ({}, ())
+
+
 def test_a_field_added_by_a_later_release_keeps_the_hash_of_older_documents() -> None:
     class LaterSkipSet(SkipSet):
         heads: tuple[int, ...] = ()

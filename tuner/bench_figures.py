@@ -17,6 +17,7 @@ LABELS_INCHES = 2.2
 BAR_INCHES = 0.2
 MARGIN_INCHES = 1.4
 COLOURS = {"published": "tab:blue", "tuned": "tab:orange", "peer": "tab:gray"}
+ABLATION_COLOUR = "tab:green"
 
 
 def bench_figures(report: BenchReport) -> dict[str, Figure]:
@@ -53,7 +54,7 @@ def speedup_figure(report: BenchReport, mode: Mode) -> Figure:
             [label(row) for row in of_task],
             [row.speedup for row in of_task],
             xerr=[row.speedup * row.spread for row in of_task],
-            color=[COLOURS[row.variant] for row in of_task],
+            color=[COLOURS.get(row.variant, ABLATION_COLOUR) for row in of_task],
         )
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize="x-small")
         axes.axvline(1.0, color="black", linewidth=0.8)

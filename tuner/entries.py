@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.policies import METHODS
+from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
@@ -16,6 +17,11 @@ from casspec.tuner.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer, e
 
 AUTOREGRESSIVE = "autoregressive"
 CASCADE = "dytc"
+PUBLISHED, TUNED = "published", "tuned"
+RETRIEVAL_ONLY = "retrieval-only"
+
+Tell = Callable[[str], None]
+"""Takes one line for the user."""
 
 
 class Contestant(Protocol):
@@ -34,7 +40,7 @@ class Contestant(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """A method in one variant: "published" or "tuned" parameters, or "peer" for an outside implementation."""
+    """A method in one variant: "published" or "tuned" parameters, "peer" for an outside implementation, else what it does without."""
 
     method: str
     variant: str
@@ -51,14 +57,19 @@ class Entry:
 
 
 def method_entries(
-    target: TargetModel, profile: LoadedProfile | None = None, methods: Sequence[str] | None = None
+    target: TargetModel,
+    profile: LoadedProfile | None = None,
+    methods: Sequence[str] | None = None,
+    tell: Tell = lambda line: None,
 ) -> list[Entry]:
     """Autoregressive first, then `methods` (default all): with published parameters, and tuned where the profile has
     some.
 
-    The cascade is tuned by nature: with a profile it appears once, as "tuned", without one once, as "published".
+    The cascade is tuned by nature: with a profile it appears once, as "tuned", without one once, as "published". Of all
+    methods, one that cannot run here is left out and told in one line.
 
-    Raises UnsupportedOption for an unknown method, ProfileMismatch for a profile of another model or device.
+    Raises UnsupportedOption for an unknown method or a named one that cannot run here, ProfileMismatch for a profile of another
+    model or device.
     """
     chosen = list(METHODS) if methods is None else list(dict.fromkeys(methods))
     unknown = [method for method in chosen if method not in METHODS]
@@ -68,15 +79,35 @@ def method_entries(
     entries = []
     for method in [AUTOREGRESSIVE, *(method for method in chosen if method != AUTOREGRESSIVE)]:
         tuned = document is not None and (method == CASCADE or bool(document.settings(method)))
-        if method != CASCADE or not tuned:
-            published = Decoder(target, profile, method, parameters={})
-            entries.append(Entry(method, "published", published))
-        if tuned:
-            entries.append(Entry(method, "tuned", Decoder(target, profile, method)))
+        try:
+            if method != CASCADE or not tuned:
+                entries.append(Entry(method, PUBLISHED, Decoder(target, profile, method, parameters={})))
+            if tuned:
+                entries.append(Entry(method, TUNED, Decoder(target, profile, method)))
+        except UnsupportedOption as refusal:
+            if methods is not None:
+                raise
+            tell(f"{method} is left out: {refusal}")
     return entries
 
 
-def peer_entries(target: TargetModel, tell: Callable[[str], None] = lambda line: None) -> list[Entry]:
+def ablation_entries(target: TargetModel, profile: LoadedProfile | None = None) -> list[Entry]:
+    """The cascade with each of its answers switched off, with all of them off, and, where it has self-drafters, with retrieval alone."""
+    document = profile.document if profile else None
+    settings = dict[str, Any](document.settings(CASCADE)) if document else {}
+    every = [field.name for field in fields(Ablation)]
+    entries = [
+        Entry(CASCADE, f"without {name}", Decoder(target, profile, CASCADE, {**settings, "without": without}))
+        for name, without in [*zip(every, every, strict=True), ("any", ",".join(every))]
+    ]
+    if profile and document and document.decision == "cascade":
+        alone = LoadedProfile(document.model_copy(update={"decision": RETRIEVAL_ONLY}), profile.recycling_matrix)
+        # Tree sizes of the profile are those that pay with reviews; the published ones are retrieval's own.
+        entries.append(Entry(CASCADE, RETRIEVAL_ONLY, Decoder(target, alone, CASCADE, parameters={})))
+    return entries
+
+
+def peer_entries(target: TargetModel, tell: Tell = lambda line: None) -> list[Entry]:
     """transformers' greedy `generate()` on the target's own weights: plain, with its prompt lookup as published, and
     with its early-exit assistance. One that the library refuses for this model is left out and told in one line.
     """

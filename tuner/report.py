@@ -170,8 +170,8 @@ def divergence_line(report: BenchReport) -> str | None:
 
 
 def label(row: BenchRow | LosslessRow) -> str:
-    """How tables and charts name a method: as published unless it says "tuned"."""
-    return f"{row.method} (tuned)" if row.variant == "tuned" else row.method
+    """How tables and charts name a method: as published, or by an outside implementation, unless it says otherwise."""
+    return row.method if row.variant in ("published", "peer") else f"{row.method} ({row.variant})"
 
 
 def lossless_table(rows: Sequence[LosslessRow]) -> Table:

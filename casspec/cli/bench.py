@@ -48,6 +48,7 @@ EXIT_INTERRUPTED = 130
 @click.option("--repeats", type=click.IntRange(min=1), default=1, show_default=True, metavar="N")
 @click.option("--warm", is_flag=True, help="Drafters keep what they learn from the prompts before.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Also time transformers' own generate().")
+@click.option("--ablation", is_flag=True, help="Add dytc without each of its answers, and with retrieval alone.")
 @click.option("--check-lossless", is_flag=True, help="Compare texts instead of times, in float32.")
 @click.option(
     "--tokens",
@@ -84,6 +85,7 @@ def command(
     repeats: int,
     warm: bool,
     peers: bool,
+    ablation: bool,
     check_lossless: bool,
     tokens: int,
     figures: Path | None,
@@ -109,7 +111,7 @@ def command(
             directory.mkdir(parents=True, exist_ok=True)
 
     import casspec
-    from casspec.tuner.entries import method_entries, peer_entries
+    from casspec.tuner.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.requests import spread_over_tasks
     from casspec.tuner.suites import load_suite
 
@@ -119,7 +121,8 @@ def command(
         say(note)
     prompts = spread_over_tasks(loaded_suite.half("reporting"), n_prompts)
     profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
-    entries = method_entries(loaded, profile, None if methods == "all" else _names(methods))
+    entries = method_entries(loaded, profile, None if methods == "all" else _names(methods), say)
+    entries += ablation_entries(loaded, profile) if ablation else []
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]
     settings = {
         "suite": loaded_suite.name,

@@ -47,7 +47,7 @@ class SelfDraft:
         depths = [tree.depths[node] for node in nodes]
         logits = sequence.draft(self.plan, tree, nodes)
         scores = sequence.perturbed(logits, depths)
-        values, tokens = scores.topk(width + 1, dim=-1)
+        values, tokens = scores.topk(min(width + 1, scores.shape[-1]), dim=-1)
         chosen, listed = tokens.tolist(), values.tolist()
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]

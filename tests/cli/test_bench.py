@@ -130,6 +130,27 @@ def test_a_stored_profile_adds_the_tuned_variants_and_keeps_the_report(run: Run,
         assert len(repository.bench_reports(profile.profile_id)) == 1
 
 
+def test_the_ablation_switches_each_answer_off(run: Run) -> None:
+    code, out, _ = run("--methods", "dytc", "--ablation", "--mode", "greedy", "--prompts", "2", "--no-peers")
+    assert code == 0
+    rows = json.loads(out.splitlines()[-1])["rows"]
+    variants = [row["variant"] for row in rows if row["task"] == "overall" and row["method"] == "dytc"]
+    answers = ("leaf", "match", "cost", "rank", "exploration", "any")
+    assert variants == ["published", *(f"without {answer}" for answer in answers)]
+    assert "dytc (without leaf)" in out
+
+
+def test_of_all_methods_one_that_cannot_run_here_is_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casspec.runtime.target.available", lambda target, precision: "no kernel")
+    asked = ("--mode", "greedy", "--prompts", "1", "--no-peers")
+    code, out, err = run("--methods", "all", *asked)
+    assert code == 0
+    assert {row["method"] for row in json.loads(out.splitlines()[-1])["rows"]} == {*METHODS} - {"quantised"}
+    assert [line for line in err.splitlines() if "quantised is left out" in line]
+    code, _, err = run("--methods", "quantised", *asked)
+    assert code == 2
+
+
 def test_check_lossless_judges_in_float32_with_a_profile_of_any_precision(
     run: Run, model: str, storage: str, tmp_path: Path
 ) -> None:

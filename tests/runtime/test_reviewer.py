@@ -1,0 +1,25 @@
+"""Self-drafters inside dytc: what they say counts for the tree they said it of, and for no other."""
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.policies.dytc import DyTC
+from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
+
+
+def test_a_step_without_room_to_draft_leaves_nothing_said(monkeypatch):
+    """The last token of a text is verified alone: words of the tree before are no trials of it."""
+    target = tiny_target()
+    said = []
+
+    def draft(policy, sequence, max_depth):
+        tree = drafted(policy, sequence, max_depth)
+        said.append((max_depth, sum(len(reviewer._said) for reviewer in policy._reviewers)))
+        return tree
+
+    drafted = DyTC.draft
+    monkeypatch.setattr(DyTC, "draft", draft)
+    decoder = Decoder(target, tiny_profile(target), "dytc")
+    for n_tokens in range(1, 12):
+        decoder.generate(repetitive_prompt(20), max_new_tokens=n_tokens)
+    assert [words for depth, words in said if depth == 0]
+    assert all(words == 0 for depth, words in said if depth == 0)
+    assert any(words for depth, words in said if depth)

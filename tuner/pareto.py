@@ -19,3 +19,13 @@ def pareto_front(candidates: Iterable[DrafterCandidate]) -> list[DrafterCandidat
 def acceptance_to_beat(candidates: Iterable[DrafterCandidate], cost: float) -> float:
     """What a drafter of this cost must exceed to reach the front; 0 when nothing is as cheap."""
     return max((candidate.acceptance for candidate in candidates if candidate.cost <= cost), default=0.0)
+
+
+def hypervolume(candidates: Iterable[DrafterCandidate], worst_cost: float = 1.0) -> float:
+    """Area of (cost, acceptance) that the front dominates, as seen from acceptance 0 at `worst_cost`; exact.
+
+    By default the reference point is a drafter that costs as much as the target and is never right.
+    """
+    front = [candidate for candidate in pareto_front(candidates) if candidate.cost < worst_cost]
+    ends = [candidate.cost for candidate in front[1:]] + [worst_cost]
+    return sum(one.acceptance * (end - one.cost) for one, end in zip(front, ends, strict=True))

@@ -19,6 +19,7 @@ from casspec.tuner import walltime
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.samplers import DEFAULT_SAMPLER, make_sampler, search_space, told_attributes
 from casspec.tuner.space import (
     choices,
     leave_one_out,
@@ -32,6 +33,7 @@ from casspec.tuner.space import (
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.samplers import BaseSampler
 
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
@@ -69,7 +71,9 @@ class DrafterSearch:
         known: candidates stored by earlier runs of this search.
         save: stores a candidate and returns the one that is stored.
         watch: called with (candidates so far, note) after each.
-        study_url: RDB storage of Optuna, a database of its own.
+        study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
+        sampler: what proposes plans after the seeds, one of `SAMPLERS`; a study stays with its sampler.
+        sensitivity: whether uniform sets and those ranked by sensitivity are among the seeds.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class DrafterSearch:
         budget: SearchBudget,
         known: Iterable[DrafterCandidate],
         save: Save,
-        study_url: str,
+        study_url: str | None,
         study_name: str,
         seed: int = 0,
         imported: Sequence[tuple[str, SkipSet]] = (),
         watch: Watch = lambda done, note: None,
+        sampler: str = DEFAULT_SAMPLER,
+        sensitivity: bool = True,
     ) -> None:
         self._evaluator = evaluator
         self._n_layers = n_layers
@@ -94,8 +100,12 @@ class DrafterSearch:
         self._save = save
         self._imported = imported
         self._watch = watch
-        self._study = open_study(study_url, study_name, seed + len(self._candidates))
-        self._distributions = _distributions(n_layers, evaluator.precisions)
+        self._sampler = sampler
+        self._sensitivity = sensitivity
+        self._distributions = search_space(sampler, n_layers, evaluator.precisions)
+        made = make_sampler(sampler, seed + len(self._candidates), self._distributions)
+        self._study = open_study(study_url, study_name, made)
+        self._choices = choices(n_layers, evaluator.precisions)
         self._random = random.Random(seed + len(self._candidates))
         self._reconcile()
 
@@ -104,17 +114,23 @@ class DrafterSearch:
         if self._distributions:
             further = self._evaluator.precisions[1:]
             self._run_seeds([PlanSpec(precision=precision) for precision in further], "precision")
-            self._run_seeds(map(PlanSpec, uniform(self._n_layers)), "uniform")
+            if self._sensitivity:
+                self._run_seeds(map(PlanSpec, uniform(self._n_layers)), "uniform")
             for name, skip in self._imported:
                 inner = skip_of(switches_of(skip, self._n_layers))
                 self._run_seeds([PlanSpec(inner)], f"import:{name}")
-            self._run_seeds(map(PlanSpec, self._leave_one_out()), SENSITIVITY, SENSITIVITY_SHARE)
-            prefixes = prefix_sweep(self._sensitivity_ranking())
-            self._run_seeds(map(PlanSpec, prefixes), "prefix")
-            for precision in further:
-                self._run_seeds(self._quantised(prefixes, precision), "prefix")
+            if self._sensitivity:
+                self._run_ranked()
             self._run_sampler()
         return list(self._candidates.values())
+
+    def _run_ranked(self) -> None:
+        """Leave-one-out sets, prefixes of their ranking, and the best of these at each further precision."""
+        self._run_seeds(map(PlanSpec, self._leave_one_out()), SENSITIVITY, SENSITIVITY_SHARE)
+        prefixes = prefix_sweep(self._sensitivity_ranking())
+        self._run_seeds(map(PlanSpec, prefixes), "prefix")
+        for precision in self._evaluator.precisions[1:]:
+            self._run_seeds(self._quantised(prefixes, precision), "prefix")
 
     def _run_seeds(self, specs: Iterable[PlanSpec], source: str, share: float = 1.0) -> None:
         for spec in specs:
@@ -143,7 +159,7 @@ class DrafterSearch:
                 self._tell(self._evaluate(beside, "beside"))
             else:
                 try:
-                    candidate = self._evaluate(spec, "tpe")
+                    candidate = self._evaluate(spec, self._sampler)
                 except BaseException:
                     self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
                     raise
@@ -155,7 +171,7 @@ class DrafterSearch:
         walk = dict(proposed)
         for _ in range(LONGEST_WALK):
             name = self._random.choice(list(walk))
-            others = [value for value in self._distributions[name].choices if value != walk[name]]
+            others = [value for value in self._choices[name] if value != walk[name]]
             walk[name] = self._random.choice(others)
             if self._is_new(spec_of(walk)):
                 return spec_of(walk)
@@ -179,6 +195,7 @@ class DrafterSearch:
                 distributions=self._distributions,
                 values=[candidate.acceptance, candidate.cost],
                 user_attrs={"source": candidate.source},
+                system_attrs=told_attributes(self._sampler),
             )
         )
 
@@ -236,12 +253,24 @@ class DrafterSearch:
                 self._tell(candidate)
 
 
-def open_study(url: str, name: str, sampler_seed: int) -> optuna.Study:
-    """The study of this name in Optuna's own database, created where missing."""
+def open_study(url: str | None, name: str, sampler: BaseSampler) -> optuna.Study:
+    """The study of this name in Optuna's own database, created where missing; without a URL one in memory."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=None if url is None else _storage(url),
+        study_name=name,
+        sampler=sampler,
+        directions=["maximize", "minimize"],
+        load_if_exists=True,
+    )
+
+
+def _storage(url: str) -> optuna.storages.RDBStorage:
     import optuna
     from sqlalchemy import event
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}})
     if url.startswith("sqlite"):
         # One commit a switch: without this each would wait for the disk. What a crash loses, `_reconcile` adds again.
@@ -251,16 +280,4 @@ def open_study(url: str, name: str, sampler_seed: int) -> optuna.Study:
             connection.execute("PRAGMA synchronous = OFF")
 
         storage.engine.dispose()
-    return optuna.create_study(
-        storage=storage,
-        study_name=name,
-        sampler=optuna.samplers.TPESampler(seed=sampler_seed % 2**32, multivariate=True),
-        directions=["maximize", "minimize"],
-        load_if_exists=True,
-    )
-
-
-def _distributions(n_layers: int, precisions: Sequence[Precision]) -> dict[str, Any]:
-    from optuna.distributions import CategoricalDistribution
-
-    return {name: CategoricalDistribution(values) for name, values in choices(n_layers, precisions).items()}
+    return storage

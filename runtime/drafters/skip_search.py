@@ -28,6 +28,7 @@ class SkipSearch:
         stop_score: score at which the search is over; so it is after `max_idle` trials without a better one, or `max_trials` in all.
 
     Attributes:
+        n_skipped: switches that are off.
         best, best_score: None and 0 before the first trial.
     """
 
@@ -43,7 +44,7 @@ class SkipSearch:
         seed: int = 0,
     ) -> None:
         self._n_inner = max(n_layers - 2, 0)
-        self._n_skipped = int(2 * self._n_inner * skip_ratio)
+        self.n_skipped = int(2 * self._n_inner * skip_ratio)
         self._gaussian_every = gaussian_every
         self._optimism = optimism
         self._stop_score = stop_score
@@ -60,7 +61,7 @@ class SkipSearch:
     def over(self) -> bool:
         """Whether nothing more should be tried."""
         return (
-            self._n_skipped == 0
+            self.n_skipped == 0
             or self.best_score >= self._stop_score
             or self._idle >= self._max_idle
             or len(self._scores) >= self._max_trials
@@ -91,7 +92,7 @@ class SkipSearch:
     def _draw(self, count: int) -> np.ndarray:
         """Random sets [count, switches]."""
         switches = np.zeros((count, 2 * self._n_inner), bool)
-        off = self._random.random(switches.shape).argsort(1)[:, : self._n_skipped]
+        off = self._random.random(switches.shape).argsort(1)[:, : self.n_skipped]
         np.put_along_axis(switches, off, True, 1)
         return switches
 

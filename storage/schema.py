@@ -1,20 +1,30 @@
 """The documents that cross floors: frozen, versioned, with one canonical JSON and one content hash each.
 
 Everything casspec learns about a model on a device is one of these. They are what the database stores, what `casspec
-export` writes and what the runtime reads. This module imports neither torch nor sqlalchemy, so that a serving host can
-read a profile with the base install.
+export` writes and what the runtime reads. Documents of plans, of latency and of predictions stand in files of their own. None of
+these imports torch or sqlalchemy, so that a serving host can read a profile with the base install.
 
 Times are milliseconds and sizes bytes throughout; units stand in the names.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from casspec.storage.document import Document
+from casspec.storage.latency import CandidateErrors as CandidateErrors
+from casspec.storage.latency import LatencyKind as LatencyKind
+from casspec.storage.latency import LatencyModel as LatencyModel
+from casspec.storage.latency import LatencyPoint as LatencyPoint
+from casspec.storage.latency import LatencySample as LatencySample
+from casspec.storage.latency import LatencyTable as LatencyTable
+from casspec.storage.latency import MeasuredPlan as MeasuredPlan
+from casspec.storage.latency import Measurement as Measurement
+from casspec.storage.plans import Precision as Precision
+from casspec.storage.plans import Quantization as Quantization
+from casspec.storage.plans import SkipSet as SkipSet
 from casspec.storage.predictions import BatchPrediction, Decision, TaskCascade
 
 SCHEMA_VERSION = 1
@@ -74,85 +84,7 @@ class DeviceFingerprint(Document):
     ceilings: DeviceCeilings | None = None
 
 
-class Measurement(Document):
-    """Latency samples of one thing under one condition; raw values kept, so that spread is never lost."""
-
-    unit: Literal["ms"] = "ms"
-    values: tuple[float, ...]
-
-    @property
-    def n(self) -> int:
-        return len(self.values)
-
-    @property
-    def median_ms(self) -> float:
-        return self.quantile(0.5)
-
-    @property
-    def spread(self) -> float:
-        """Interquartile range over the median, a pure number."""
-        middle = self.median_ms
-        return (self.quantile(0.75) - self.quantile(0.25)) / middle if middle else 0.0
-
-    def quantile(self, q: float) -> float:
-        """Linear-interpolated quantile, `q` in [0, 1]."""
-        ordered = sorted(self.values)
-        if not ordered:
-            raise ValueError("a measurement without values has no quantiles")
-        place = q * (len(ordered) - 1)
-        low = int(place)
-        high = min(low + 1, len(ordered) - 1)
-        return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
-
-
 # ------------------------------------------------------------------------------------------------------------ drafters
-
-
-class SkipSet(Document):
-    """Sub-layers that a plan leaves out, 0-based layer indices, sorted and unique (layer sparsity of DSIA)."""
-
-    attention: tuple[int, ...] = ()
-    mlp: tuple[int, ...] = ()
-
-    @field_validator("attention", "mlp")
-    @classmethod
-    def _sorted(cls, layers: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(set(layers)))
-
-    def __len__(self) -> int:
-        return len(self.attention) + len(self.mlp)
-
-    def check(self, n_layers: int) -> Self:
-        """Raises ValueError when an index does not exist in a model of `n_layers` layers."""
-        for name, indices in (("attention", self.attention), ("mlp", self.mlp)):
-            wrong = [i for i in indices if not 0 <= i < n_layers]
-            if wrong:
-                raise ValueError(
-                    f"{name} layers {wrong} do not exist in a model of {n_layers} layers (0..{n_layers - 1})"
-                )
-        return self
-
-
-class Precision(StrEnum):
-    """How the linears of a plan are computed."""
-
-    TARGET = "target"
-    INT8_DYNAMIC = "int8-dynamic"
-    """8-bit weights, activations quantised row by row as they come."""
-    INT4_WEIGHT = "int4-weight"
-    """4-bit weights in groups, activations as they are."""
-
-    @property
-    def short(self) -> str:
-        """int8 of int8-dynamic."""
-        return self.value.partition("-")[0]
-
-
-class Quantization(Document):
-    """Precision of a plan and what it costs in memory beside the target's own weights."""
-
-    precision: Precision = Precision.TARGET
-    extra_bytes: int = 0
 
 
 class DrafterSpec(Document):
@@ -190,64 +122,6 @@ class DrafterCandidate(Document):
     """What the evaluation took."""
 
     not_hashed = frozenset({"seconds"})
-
-
-# ------------------------------------------------------------------------------------------------------------- latency
-
-
-class LatencyPoint(Document):
-    """What one latency measurement was taken of; its JSON is the natural key of the stored row.
-
-    `subject`: "attention" or "mlp" (sub-layers of one kind alone, without the head), "drafter" (the whole forward of a
-    plan that leaves sub-layers out, over few tokens) or "forward" (a verification: all sub-layers and the head).
-    """
-
-    subject: Literal["attention", "mlp", "drafter", "forward"]
-    n_attention: int
-    n_mlp: int
-    """How many sub-layers of each kind ran."""
-    precision: Precision = Precision.TARGET
-    n_tokens: int
-    """Query tokens, before padding to a bucket."""
-    context_tokens: int
-    """Committed rows attended to."""
-    batch: int = 1
-
-
-class LatencySample(Document):
-    """A measured point. `order` is its place in the run, so that drift can be seen."""
-
-    point: LatencyPoint
-    measurement: Measurement
-    order: int = 0
-
-
-class LatencyModel(Document):
-    """Regression of forward time on roofline features, as plain coefficients, with its cross-validated error.
-
-    time_ms = sum_i coefficients[i] * feature_i(point); `features` names the feature functions of `runtime/latency.py`,
-    in order.
-    """
-
-    kind: Literal["bayesian-linear"] = "bayesian-linear"
-    features: tuple[str, ...]
-    coefficients: tuple[float, ...]
-    covariance: tuple[tuple[float, ...], ...] = ()
-    """Posterior covariance of the coefficients (same order), for an uncertainty with every prediction."""
-    noise: float = 0.0
-    """Standard deviation of the relative residual."""
-    shape: dict[str, float]
-    """What the features need of the model and device: see `runtime/latency.py`."""
-    buckets: tuple[int, ...]
-    """Padded query lengths a forward runs at."""
-    test_retest: float
-    """Median relative difference between two measurements of one point."""
-    cv_median_error: float
-    cv_p90_error: float
-    """Relative error on held-out points, cross-validated."""
-    n_points: int
-    fitted_context_tokens: tuple[int, int]
-    """Smallest and largest context in the fit; outside it a prediction is an extrapolation."""
 
 
 # ---------------------------------------------------------------------------------------------------------- acceptance

@@ -36,6 +36,7 @@ def fit_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
     axes.set(xscale="log", yscale="log", xlabel="measured, ms", ylabel="predicted, ms")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}")
     axes.set_title(
         f"cross-validated median error {model.cv_median_error:.1%}, test-retest {model.test_retest:.1%}", fontsize=10
     )

@@ -40,6 +40,7 @@ COMMANDS = {
     "profile": Entry("casspec.cli.profile", "Measure latency on this device and fit the latency model."),
     "tune": Entry("casspec.cli.tune", "Search on for drafters, or tune the methods by real decodes."),
     "profiles": Entry("casspec.cli.profiles", "List, show, compare and delete stored cascade profiles."),
+    "report": Entry("casspec.cli.report", "Write everything about a calibration on one HTML page."),
     "export": Entry("casspec.cli.export", "Write a profile for another engine, or as JSON."),
     "import": Entry("casspec.cli.import_", "Read a profile, or skip sets to start a search from."),
     "db": Entry("casspec.cli.db", "Create, upgrade and check the database."),
@@ -55,6 +56,7 @@ _EXTRA_OF_LIBRARY = {
     "alembic": "calibrate",
     "mlflow": "calibrate",
     "matplotlib": "calibrate",
+    "jinja2": "calibrate",
     "psycopg": "postgres",
 }
 

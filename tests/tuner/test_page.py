@@ -1,0 +1,199 @@
+"""The page of a calibration: whole, self-contained, readable by a machine that reads aloud, and true to the store."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+
+from casspec.storage.predictions import BatchPrediction, TaskCascade
+from casspec.storage.schema import BenchReport, CascadeProfile, Precision, Quantization
+from casspec.tuner.calibrated import Calibrated
+from casspec.tuner.gaps import Compared, compare, newest_of_cascade
+from casspec.tuner.page import render_page
+from casspec.tuner.page.evidence import errors_by_group
+from tests.storage import samples
+
+EMPTY_ELEMENTS = {"meta", "link", "br", "img", "hr"}
+
+
+class Read(HTMLParser):
+    """What a browser would see: elements with their attributes, text, and whether every element was closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in EMPTY_ELEMENTS:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def profile(**changes: object) -> CascadeProfile:
+    latency = samples.latency_model().model_copy(
+        update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
+    )
+    return samples.profile(latency=latency, **changes)
+
+
+def report() -> BenchReport:
+    speedups = {"overall": 1.6, "qa": 1.2}
+    rows = tuple(
+        samples.bench_row(method, task, speedup=speedup if method == "dytc" else 1.0)
+        for task, speedup in speedups.items()
+        for method in ("autoregressive", "dytc")
+    )
+    about = {"dtype": "float32", "threads": 2, "command_line": "casspec bench --methods dytc"}
+    return samples.bench_report(rows=rows, environment=about)
+
+
+def calibrated(**changes: object) -> Calibrated:
+    int8 = Quantization(precision=Precision.INT8_DYNAMIC)
+    return Calibrated(
+        profile=profile(**changes),
+        calibration_id="0123-1",
+        settings={"suite": "reference", "seed": 3, "trials": 12},
+        candidates=[
+            samples.candidate((2,), acceptance=0.6),
+            samples.candidate((3,), acceptance=0.5),
+            samples.candidate((3,), acceptance=0.7, source="tpe", quantization=int8),
+        ],
+        samples=[samples.sample(n_tokens) for n_tokens in (1, 2, 4)],
+        reports=[report()],
+        verdicts={"int8-dynamic": {"reason": "no kernel beats the target's own"}, "int4-weight": {"reason": None}},
+    )
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_page(calibrated())
+
+
+def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
+    read = Read(page)
+    loading = {"script", "link", "img", "iframe", "object", "embed", "source", "image"}
+    assert {tag for tag, _ in read.elements} & loading == set()
+    targets = [value for _, attributes in read.elements for name, value in attributes.items() if name.endswith("href")]
+    assert targets
+    assert {target[0] for target in targets} == {"#"}
+    assert re.findall(r"url\((?!#)|@import", page) == []
+
+
+def test_references_inside_the_page_lead_to_one_place_each(page: str) -> None:
+    read = Read(page)
+    ids = Counter(attributes["id"] for _, attributes in read.elements if "id" in attributes)
+    assert [name for name, count in ids.items() if count > 1] == []
+    named = {
+        value[1:] for _, attributes in read.elements for name, value in attributes.items() if name.endswith("href")
+    }
+    named |= set(re.findall(r"url\(#([\w-]+)\)", page))
+    named |= {attributes["aria-labelledby"] for attributes in read.all("section")}
+    assert named - set(ids) == set()
+
+
+def test_figures_are_told_in_words_and_tables_name_their_rows_and_columns(page: str) -> None:
+    read = Read(page)
+    charts = [attributes for attributes in read.all("svg") if attributes.get("role") == "img"]
+    assert len(charts) == len(read.all("svg")) == 7
+    assert min(len(attributes["aria-label"]) for attributes in charts) > 40
+    assert {attributes.get("scope") for attributes in read.all("th")} == {"col", "row"}
+    assert len(read.all("caption")) == len(read.all("table"))
+
+
+def test_charts_take_the_colours_of_the_page(page: str) -> None:
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    assert "#000000" not in drawings
+    assert "#ffffff" not in drawings
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_the_page_tells_what_the_store_knows(page: str) -> None:
+    text = Read(page).text
+    for expected in (
+        "tiny on test processor, float32",
+        "Decision: cascade",
+        "int8-dynamic is not offered to drafters: no kernel beats the target's own.",
+        "sparse-40 in the cascade",
+        "greedy overall 1.50× 1.60× -6.2%",
+        "greedy qa – 1.20× –",
+        "3 drafters were evaluated",
+        "casspec calibrate tiny --dtype float32 --threads 2 --seed 3 --trials 12 casspec bench --methods dytc",
+        "max_nodes 16",
+    ):
+        assert expected in text, expected
+    assert "int4-weight is not offered" not in text
+
+
+def test_names_are_no_markup() -> None:
+    page = render_page(calibrated(model=samples.model(name="<script>alert(1)</script>"), suite="a & b"))
+    assert Read(page).all("script") == []
+    assert "a & b, seed 0" in Read(page).text
+
+
+def test_an_imported_profile_has_a_page_of_what_it_brings() -> None:
+    text = Read(render_page(Calibrated(profile(decision="off", predicted_speedup={})))).text
+    assert "Decision: off" in text
+    assert "This profile was imported" in text
+    assert "Pareto" not in text
+
+
+def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
+    own = TaskCascade(drafters=("int8",), parameters={"max_nodes": 5}, decision="cascade", predicted_speedup={})
+    batch = BatchPrediction(batch=8, decision="off", speedup={"greedy": 1.0})
+    changes = {"by_task": {"qa": own}, "task_gains": {"qa": 1.07, "rag": 1.0}, "predicted_by_batch": (batch,)}
+    text = Read(render_page(calibrated(predicted_by_task={"greedy": {"qa": 1.5}}, **changes))).text
+    assert "qa int8 max_nodes 5 1.07×" in text
+    assert "rag the one for all – 1.00×" in text
+    assert "8 off greedy 1.00× extrapolated no" in text
+    assert "greedy qa 1.50× 1.20× +25.0%" in text
+
+
+def test_the_gap_is_between_what_is_known_of_both() -> None:
+    told = profile(predicted_speedup={"greedy": 2.0, "sample": 1.5}, predicted_by_task={"greedy": {"rag": 3.0}})
+    without = samples.bench_report(rows=(samples.bench_row("autoregressive"),))
+    assert newest_of_cascade([without, report()]) == report()
+    compared = compare(told, report())
+    assert compared == [
+        Compared("sample", "overall", 1.5, None),
+        Compared("greedy", "overall", 2.0, 1.6, 1.0),
+        Compared("greedy", "qa", None, 1.2, 1.0),
+        Compared("greedy", "rag", 3.0, None),
+    ]
+    assert [row.gap for row in compared] == [None, pytest.approx(0.25), None, None]
+
+
+def test_latency_errors_are_grouped_in_order() -> None:
+    measured = [samples.sample(n_tokens, value) for n_tokens, value in ((1, 2.0), (4, 1.0), (20, 4.0))]
+    rows = errors_by_group(measured, profile().latency)  # predicts 2 ms for everything; medians are 1.1 times the value
+    assert [row[:3] for row in rows] == [
+        ("forward", "3", "54.5%"),
+        ("1 query token", "1", "9.1%"),
+        ("2 to 8 query tokens", "1", "81.8%"),
+        ("9 to 32 query tokens", "1", "54.5%"),
+        ("context from 64 tokens", "3", "54.5%"),
+        ("all", "3", "54.5%"),
+    ]

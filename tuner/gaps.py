@@ -1,0 +1,62 @@
+"""What a profile predicts beside what a benchmark measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from casspec.runtime.loader import CASCADE
+from casspec.storage.schema import BenchReport, BenchRow, CascadeProfile, Mode
+from casspec.tuner.bench_rows import OVERALL
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Speedup of dytc on one task ("overall": all of them) in one decoding mode; None where nothing is known."""
+
+    mode: Mode
+    task: str
+    predicted: float | None
+    measured: float | None
+    spread: float = 0.0
+    """Of the measured one over repeats, relative."""
+
+    @property
+    def gap(self) -> float | None:
+        """Predicted over measured, less one: above zero the profile promised too much."""
+        if self.predicted is None or not self.measured:
+            return None
+        return self.predicted / self.measured - 1
+
+
+def newest_of_cascade(reports: Sequence[BenchReport]) -> BenchReport | None:
+    """The newest report in which dytc ran as the profile sets it; `reports`: the latest first."""
+    return next((report for report in reports if _cascade_rows(report)), None)
+
+
+def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compared]:
+    """By mode: all tasks together, then each by name."""
+    measured = {(row.mode, row.task): row for row in (_cascade_rows(report) if report else ())}
+    predicted = _predicted(profile)
+    modes = dict.fromkeys(mode for mode, _ in [*predicted, *measured])
+    rows = []
+    for mode in modes:
+        tasks = {task for known, task in [*predicted, *measured] if known == mode}
+        for task in sorted(tasks, key=lambda task: (task != OVERALL, task)):
+            row = measured.get((mode, task))
+            found = (row.speedup, row.spread) if row else (None, 0.0)
+            rows.append(Compared(mode, task, predicted.get((mode, task)), *found))
+    return rows
+
+
+def _predicted(profile: CascadeProfile) -> dict[tuple[Mode, str], float]:
+    modes: tuple[Mode, ...] = ("sample", "greedy")
+    overall = {(mode, OVERALL): profile.predicted_speedup[mode] for mode in modes if mode in profile.predicted_speedup}
+    by_task = {
+        (mode, task): speedup for mode in modes for task, speedup in profile.predicted_by_task.get(mode, {}).items()
+    }
+    return overall | by_task
+
+
+def _cascade_rows(report: BenchReport) -> list[BenchRow]:
+    return [row for row in report.rows if row.method == CASCADE and row.variant == "tuned"]

@@ -1,0 +1,57 @@
+"""The commands that lead to a profile and its benchmark again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from casspec.tuner.calibrated import Calibrated
+from casspec.tuner.page.parts import Commands, Part, Text
+from casspec.tuner.settings import CalibrationSettings
+
+OPTIONS = {"suite": "--suite", "seed": "--seed", "trials": "--trials", "search_seconds": "--budget"}
+"""Settings that an option of `casspec calibrate` sets."""
+
+
+def reproduction(calibrated: Calibrated) -> Part:
+    """What to run on such a device to measure all of it anew."""
+    if not calibrated.settings:
+        return Text("This profile was imported: the calibration that made it is not in this database.")
+    return Commands(
+        "On such a device, with this version of casspec and torch", [*_calibrate(calibrated), *_bench(calibrated)]
+    )
+
+
+def _calibrate(calibrated: Calibrated) -> list[str]:
+    profile, settings = calibrated.profile, calibrated.settings
+    where = _where(calibrated)
+    words = ["casspec", "calibrate", profile.model.name, *where]
+    for name, option in OPTIONS.items():
+        value, default = settings.get(name), CalibrationSettings.model_fields[name].default
+        if value is not None and value != (default if name != "suite" else "reference"):
+            words += [option, _text(value)]
+    lines = [shlex.join(words)]
+    if tuned := settings.get("tuned_methods"):
+        lines.append(shlex.join(["casspec", "tune", "--methods", ",".join(tuned)]))
+    return lines
+
+
+def _bench(calibrated: Calibrated) -> list[str]:
+    return [
+        report.environment["command_line"]
+        for report in calibrated.reports[:1]
+        if str(report.environment.get("command_line", "")).startswith("casspec bench")
+    ]
+
+
+def _where(calibrated: Calibrated) -> list[str]:
+    """Options that name the device and precision."""
+    profile = calibrated.profile
+    words = ["--dtype", profile.dtype]
+    if profile.device.kind == "cpu":
+        return [*words, "--threads", str(profile.device.threads)]
+    return [*words, "--device", profile.device.kind]
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -29,6 +29,22 @@ _PREFILL_CHUNK = QUERY_BUCKETS[-1]
 
 
 @dataclass(slots=True)
+class Proposal:
+    """What a plan says after one node, best first."""
+
+    tokens: list[int]
+    scores: list[float]
+    """log q~ + g up to a constant, one more than asked for: the gap to the next is the confidence of a token."""
+    probabilities: list[float]
+    """q~ of the tokens, without noise; [] unless asked for."""
+
+    @property
+    def gap(self) -> float:
+        """Nats between the two best scores."""
+        return self.scores[0] - self.scores[1]
+
+
+@dataclass(slots=True)
 class Verified:
     """What one verification says of every node of a tree."""
 
@@ -112,16 +128,7 @@ class Sequence:
         It attends to the target's committed rows and to the plan's own rows on the paths; ancestors that another plan wrote last, or
         none, are recomputed in the same forward.
         """
-        writers, parents, name = tree.writers, tree.parents, plan.name
-        stale, walked = set(nodes), set()
-        for node in nodes:
-            node = parents[node]
-            while node >= 0 and node not in walked:
-                walked.add(node)
-                if writers[node] != name:
-                    stale.add(node)
-                node = parents[node]
-        queries = sorted(stale)
+        queries = tree.unwritten(nodes, plan.name)
         wanted = None
         if len(queries) > len(nodes) or queries != nodes:
             place = {node: i for i, node in enumerate(queries)}
@@ -130,8 +137,28 @@ class Sequence:
         with self.clock.measure("draft", plan, len(queries), self.committed):
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
-            writers[node] = name
+            tree.writers[node] = plan.name
         return logits[: len(nodes)]
+
+    def propose(
+        self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
+    ) -> list[Proposal]:
+        """The `width` best tokens of `plan` after each of `nodes`, by scores that carry the noise of their positions.
+
+        Args:
+            probabilities: also the plan's own probability of each, what published confidence thresholds are about.
+        """
+        depths = [tree.depths[node] for node in nodes]
+        logits = self.draft(plan, tree, nodes)
+        scores = self.perturbed(logits, depths)
+        values, tokens = scores.topk(min(width + 1, scores.shape[-1]), dim=-1)
+        chosen, listed = tokens.tolist(), values.tolist()
+        if not probabilities:
+            return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
+        likely = self.sampling.scores(logits).softmax(-1).gather(-1, tokens).tolist()
+        return [
+            Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
+        ]
 
     def replay(self, n_tokens: int, copies: int = 1) -> ForwardInput:
         """Input of a forward over the last `n_tokens` committed tokens, before a step's tree is begun.

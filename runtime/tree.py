@@ -78,6 +78,19 @@ class CandidateTree:
         rows = b"".join([row.ljust(width, b"\0") for row in ancestry])
         return np.frombuffer(rows, bool).reshape(len(ancestry), width)
 
+    def unwritten(self, nodes: list[int], writer: str) -> list[int]:
+        """`nodes` and those of their ancestors whose cache rows `writer` did not write last, ascending."""
+        writers, parents = self.writers, self.parents
+        stale, walked = set(nodes), set()
+        for node in nodes:
+            node = parents[node]
+            while node >= 0 and node not in walked:
+                walked.add(node)
+                if writers[node] != writer:
+                    stale.add(node)
+                node = parents[node]
+        return sorted(stale)
+
     def truncate(self, n_nodes: int) -> None:
         """Drops all but the first `n_nodes` nodes; parents precede children, so what is left is a tree."""
         for node in range(n_nodes, len(self.tokens)):

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from casspec.runtime.drafters.max_gram import MaxGram
-from casspec.runtime.drafters.self_draft import Proposal, SelfDraft
-from casspec.runtime.sequence import Sequence
+from casspec.runtime.drafters.self_draft import SelfDraft
+from casspec.runtime.sequence import Proposal, Sequence
 from casspec.runtime.tree import CandidateTree
 
 LENIENT_WIDTH = 8

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.review import add_chain, nucleus, review, walk
-from casspec.runtime.drafters.self_draft import Proposal, SelfDraft
+from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise
@@ -22,7 +22,7 @@ from casspec.runtime.policies.tree_vertical import TreeVertical
 from casspec.runtime.policies.vc_hc import VerticalHorizontal
 from casspec.runtime.policies.vertical import Vertical
 from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Sequence
+from casspec.runtime.sequence import Proposal, Sequence
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet

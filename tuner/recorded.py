@@ -1,0 +1,158 @@
+"""What stands in for a text being decoded when there is no model: the recording as the target, traces as its plans.
+
+A recording holds the target's token at every position of its text, so a policy's tree can be verified against it: candidates on the
+recorded path are accepted, all others rejected, exactly as in a real decode with the same noise. The policy sees what it would see
+for real (text so far, noise, the target's recorded successors after accepted tokens) and does not know when it has left the path.
+A plan says on the path what it said there when it was traced. Off the path, where nothing was traced, it says what it said at some
+other place where it was wrong: tokens that are not accepted, with a confidence it has when it errs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from casspec.runtime.dsia import Plan
+from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.policies.base import ForwardMs
+from casspec.runtime.sequence import Proposal
+from casspec.runtime.timing import RanForward
+from casspec.runtime.tree import CandidateTree
+from casspec.storage.schema import Mode
+from casspec.tuner.acceptance import PlanTrace
+from casspec.tuner.recordings import Recording
+
+RecordingKey = tuple[str, Mode]
+"""(prompt id, decoding mode)."""
+
+Traces = Mapping[RecordingKey, PlanTrace]
+
+
+class TracedPlan:
+    """What one plan said after every token of some recordings."""
+
+    def __init__(self, traces: Traces) -> None:
+        self._said = {key: _proposals(trace) for key, trace in traces.items()}
+        self._wrong = [
+            proposal
+            for key, trace in traces.items()
+            for proposal, hit in zip(self._said[key], trace.hits.tolist(), strict=True)
+            if not hit
+        ]
+
+    def said(self, key: RecordingKey, place: int) -> Proposal:
+        """What it said of the continuation's token `place`, the last one traced past the end."""
+        traced = self._said[key]
+        return traced[min(place, len(traced) - 1)]
+
+    def astray(self, key: RecordingKey, draw: int) -> Proposal:
+        """What it said where it was wrong, of all its recordings; `draw` says where."""
+        return self._wrong[draw % len(self._wrong)] if self._wrong else self._said[key][-1]
+
+
+def _proposals(trace: PlanTrace) -> list[Proposal]:
+    """Scores over the best one's; the gap of the best is to the second, as `PlanTrace` has it."""
+    scores = trace.gaps.copy()
+    scores[:, 0] = 0.0
+    likely = trace.probabilities if trace.probabilities is not None else np.empty((len(scores), 0))
+    columns = trace.token_ids.tolist(), scores.tolist(), likely.tolist()
+    return [Proposal(ids, values, odds) for ids, values, odds in zip(*columns, strict=True)]
+
+
+@dataclass(frozen=True)
+class Drafting:
+    """The plans a policy may ask, by name, and what a forward of one costs, everything beside the forward included."""
+
+    plans: Mapping[str, TracedPlan]
+    draft_ms: ForwardMs
+
+
+class RecordedText:
+    """Stands in for `runtime.sequence.Sequence`: same text, same noise, the recording as the target.
+
+    Attributes:
+        drafting: what plans say and cost; None for policies without.
+        draft_ms: predicted time of the drafts since it was last set to 0. drafts: how many there were in all.
+    """
+
+    def __init__(self, recording: Recording, noise: GumbelNoise | None, drafting: Drafting | None = None) -> None:
+        self.recording = recording
+        self.key: RecordingKey = (recording.prompt_id, recording.mode)
+        self.draft_ms, self.drafts = 0.0, 0
+        self.sampling = recording.sampling
+        self.tokens: list[int] = recording.prompt_tokens.tolist()
+        self.drafting = drafting
+        self._text: list[int] = recording.tokens.tolist()
+        self._ids: list[list[int]] = recording.top_ids.tolist()
+        self._logits: list[list[float]] = recording.top_logits.tolist()
+        self._noise = noise
+        self.prompt_length = len(self.tokens)
+        known = self.committed
+        self.prompt_top = (self._ids[:known], self._logits[:known])
+
+    @property
+    def committed(self) -> int:
+        return len(self.tokens) - 1
+
+    def noise_rows(self, count: int) -> np.ndarray | None:
+        return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
+
+    def recent_forwards(self) -> list[RanForward]:
+        """None: nothing runs here."""
+        return []
+
+    def propose(
+        self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
+    ) -> list[Proposal]:
+        """As `Sequence.propose`, from the traces of the plan; its forward is charged, rows it has to compute anew included."""
+        if self.drafting is None or plan.name not in self.drafting.plans:
+            raise ValueError(f"plan '{plan.name}' was not traced on this recording, so nobody knows what it would say")
+        traced, queries = self.drafting.plans[plan.name], tree.unwritten(nodes, plan.name)
+        for node in queries:
+            tree.writers[node] = plan.name
+        self.draft_ms += self.drafting.draft_ms(plan, len(queries), self.committed)
+        self.drafts += 1
+        on_path, first = self.on_path(tree), self.committed + 1 - self.prompt_length
+        said = []
+        for node in nodes:
+            place = first + tree.depths[node]
+            proposal = traced.said(self.key, place) if on_path[node] else traced.astray(self.key, place * 31 + node)
+            tokens, scores = proposal.tokens[:width], proposal.scores[: width + 1]
+            said.append(Proposal(tokens, scores, proposal.probabilities[:width]))
+        return said
+
+    def targets(self, tree: CandidateTree) -> list[int]:
+        """The recorded token after each node, by depth; only those on the recorded path are ever read."""
+        end = len(self.tokens)
+        return [self._text[min(end + depth, len(self._text) - 1)] for depth in tree.depths]
+
+    def on_path(self, tree: CandidateTree) -> list[bool]:
+        """Whether each node's whole path is the recorded text."""
+        text, end = self._text, len(self.tokens)
+        true = [True]
+        for parent, token, depth in zip(tree.parents[1:], tree.tokens[1:], tree.depths[1:], strict=True):
+            place = end + depth - 1
+            true.append(true[parent] and place < len(text) and text[place] == token)
+        return true
+
+    def successors(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        """Recorded successors after the accepted `nodes`; asked once the emitted tokens were appended."""
+        start = self._first_row
+        return self._ids[start : start + len(nodes)], self._logits[start : start + len(nodes)]
+
+    def commit(self, emitted: list[int]) -> None:
+        self._first_row = self.committed
+        self.tokens.extend(emitted)
+
+
+@dataclass
+class RecordedVerification:
+    """Stands in for `runtime.sequence.Verified`."""
+
+    text: RecordedText
+    tokens: list[int]
+
+    def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        return self.text.successors(nodes)

@@ -13,7 +13,7 @@ import torch
 from casspec.profiler.timing import Call
 from casspec.runtime.dsia import Plan
 from casspec.runtime.kv_cache import KVCache
-from casspec.runtime.latency import attended_tokens
+from casspec.runtime.latency_features import attended_tokens
 from casspec.runtime.target import ForwardInput, TargetModel, bucket
 from casspec.storage.schema import LatencyPoint, SkipSet
 

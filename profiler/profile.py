@@ -14,7 +14,7 @@ from casspec.profiler.measure import Progress, Save, Schedule, measure, missing
 from casspec.profiler.probes import Probes
 from casspec.profiler.regression import latency_model
 from casspec.profiler.timing import Timer, timer_for
-from casspec.runtime.latency import shape_of
+from casspec.runtime.latency_features import shape_of
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample, Precision
 

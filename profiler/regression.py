@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casspec.runtime.latency import FEATURES
+from casspec.runtime.latency_features import FEATURES
 from casspec.runtime.target import bucket
 from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample
 

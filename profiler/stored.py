@@ -7,7 +7,7 @@ from casspec.profiler.measure import Progress
 from casspec.profiler.precisions import PrecisionVerdict, judge, screen
 from casspec.profiler.profile import BUDGET_SECONDS, profile_latency
 from casspec.profiler.timing import timer_for
-from casspec.runtime.latency import QUANTISED
+from casspec.runtime.latency_features import QUANTISED
 from casspec.runtime.target import TargetModel
 from casspec.storage.measurements import Measurements
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencySample, Precision, Quantization

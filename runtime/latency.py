@@ -1,190 +1,32 @@
-"""Predicts the latency of a forward from a profile's coefficients: plain floats, no library, a table in the hot path.
+"""Predicts the latency of a forward from a stored model: plain floats, no library, a table in the hot path.
 
-The features are rooflines (Williams et al. 2009): a forward takes at least the time to read its bytes and the time to
-do its operations, plus a launch per sub-layer. Each is a time in milliseconds at the device's ceilings, so its
-coefficient says how far from the ceiling that part runs. The model knows nothing of acceptance.
+A linear part on roofline features says what a forward takes of its bytes, operations and launches, and extrapolates. Where a calibration
+found that it predicts better, tables of ratios to it say what was measured beside. The model knows nothing of acceptance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from math import sqrt
+from typing import Literal
 
 from casspec.runtime.dsia import Plan
-from casspec.runtime.quantization import sub_layer_bytes
+from casspec.runtime.latency_features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
+from casspec.runtime.latency_table import RatioTable
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 
-Shape = Mapping[str, float]
-"""Numbers the features need: see `shape_of`."""
+Provenance = Literal["measured", "interpolated", "extrapolated"]
 
-Feature = Callable[[LatencyPoint, Shape], float]
-
-QUANTISED = tuple(precision for precision in Precision if precision is not Precision.TARGET)
-
-KNOTS = (2, 4, 8, 16)
-"""Query rows past which the operations of a quantised kernel may cost more than before."""
-
-
-def shape_of(target: TargetModel, bandwidth_gb_per_s: float, tflops: float, launch_us: float) -> dict[str, float]:
-    """What roofline features need of a model and a device.
-
-    Bytes are those of one sub-layer's weights (or the head's) and of one cached row; operations are multiply-adds times
-    two for one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings. Packed weights have
-    their own bytes, `int8-dynamic:mlp_bytes` for instance.
-    """
-    element = target.embedding.element_size()
-    heads, kv_heads, head_dim, hidden = target.n_heads, target.n_kv_heads, target.head_dim, target.hidden_size
-    attention = hidden * (heads + 2 * kv_heads) * head_dim + heads * head_dim * hidden
-    mlp = 3 * hidden * target.intermediate_size
-    head = hidden * target.vocab_size
-    packed = {
-        f"{precision}:{part}_bytes": float(n_bytes)
-        for precision in QUANTISED
-        for part, n_bytes in sub_layer_bytes(target, precision).items()
-    }
-    return packed | {
-        "attention_bytes": attention * element,
-        "mlp_bytes": mlp * element,
-        "head_bytes": head * element,
-        "row_bytes": 2 * kv_heads * head_dim * element,
-        "attention_operations": 2.0 * attention,
-        "mlp_operations": 2.0 * mlp,
-        "head_operations": 2.0 * head,
-        "score_operations": 4.0 * heads * head_dim,
-        "ms_per_byte": 1e-6 / bandwidth_gb_per_s,
-        "ms_per_operation": 1e-9 / tflops,
-        "launch_ms": launch_us / 1e3,
-    }
-
-
-def padded_tokens(point: LatencyPoint) -> int:
-    """Query rows a forward really runs: the bucket of its tokens, times the batch."""
-    return bucket(point.n_tokens) * point.batch
-
-
-def attended_tokens(point: LatencyPoint) -> int:
-    """Cache rows a query attends to, rounded up as the forward does."""
-    return -(-(point.context_tokens + point.n_tokens) // CONTEXT_STEP) * CONTEXT_STEP
-
-
-def _has_head(point: LatencyPoint) -> int:
-    """1 for a whole forward, 0 for sub-layers alone."""
-    return int(point.subject in ("drafter", "forward"))
-
-
-def _bytes_ms(n: int, part: str, shape: Shape) -> float:
-    return n * shape[f"{part}_bytes"] * shape["ms_per_byte"]
-
-
-def _operations_ms(n: int, part: str, point: LatencyPoint, shape: Shape) -> float:
-    return n * padded_tokens(point) * shape[f"{part}_operations"] * shape["ms_per_operation"]
-
-
-def _roofline_ms(n: int, part: str, point: LatencyPoint, shape: Shape) -> float:
-    """Time of `n` weight-bound parts at the ceilings: the slower of reading their bytes and doing their operations."""
-    return max(_bytes_ms(n, part, shape), _operations_ms(n, part, point, shape))
-
-
-def _weight_bytes_ms(point: LatencyPoint, shape: Shape) -> float:
-    body = _bytes_ms(point.n_attention, "attention", shape) + _bytes_ms(point.n_mlp, "mlp", shape)
-    return body + _bytes_ms(_has_head(point), "head", shape)
-
-
-def _is_single_query(point: LatencyPoint) -> bool:
-    return padded_tokens(point) == point.batch
-
-
-def _context_bytes_ms(point: LatencyPoint, shape: Shape) -> float:
-    rows = point.n_attention * point.batch * attended_tokens(point)
-    return rows * shape["row_bytes"] * shape["ms_per_byte"]
-
-
-def _scores_ms(point: LatencyPoint, shape: Shape) -> float:
-    pairs = point.n_attention * padded_tokens(point) * attended_tokens(point)
-    return pairs * shape["score_operations"] * shape["ms_per_operation"]
-
-
-_TARGET_WEIGHTS: dict[str, Feature] = {
-    "attention_launches": lambda point, shape: point.n_attention * shape["launch_ms"],
-    "mlp_launches": lambda point, shape: point.n_mlp * shape["launch_ms"],
-    "weight_bytes": _weight_bytes_ms,
-    "attention_operations": lambda point, shape: _operations_ms(point.n_attention, "attention", point, shape),
-    "mlp_operations": lambda point, shape: _operations_ms(point.n_mlp, "mlp", point, shape),
-    "head_operations": lambda point, shape: _operations_ms(_has_head(point), "head", point, shape),
-    "attention_roofline": lambda point, shape: _roofline_ms(point.n_attention, "attention", point, shape),
-    "mlp_roofline": lambda point, shape: _roofline_ms(point.n_mlp, "mlp", point, shape),
-    "head_roofline": lambda point, shape: _roofline_ms(_has_head(point), "head", point, shape),
-    "weights_several_queries": lambda point, shape: _weight_bytes_ms(point, shape) * (not _is_single_query(point)),
-}
-
-_CONTEXT: dict[str, Feature] = {
-    "constant": lambda point, shape: shape["launch_ms"],
-    "context_bytes": _context_bytes_ms,
-    "context_x_tokens": _scores_ms,
-    "context_roofline": lambda point, shape: max(_context_bytes_ms(point, shape), _scores_ms(point, shape)),
-    "context_single_query": lambda point, shape: _context_bytes_ms(point, shape) * _is_single_query(point),
-    "context_several_queries": lambda point, shape: _context_bytes_ms(point, shape) * (not _is_single_query(point)),
-}
-"""The same whatever precision the linears have."""
-
-
-def _quantised_weights(precision: Precision) -> dict[str, Feature]:
-    """What linears of a precision add: launches, bytes, and operations whose price may rise with the rows.
-
-    Kernels of few bits leave the memory-bound regime at a few rows, each at its own, and no ceiling of theirs is measured. A sum of hinges
-    with coefficients >= 0 is any convex function of the rows, a roofline among them.
-    """
-
-    def packed(shape: Shape, part: str) -> float:
-        return shape[f"{precision}:{part}_bytes"] * shape["ms_per_byte"]
-
-    def weight_bytes(point: LatencyPoint, shape: Shape) -> float:
-        body = point.n_attention * packed(shape, "attention") + point.n_mlp * packed(shape, "mlp")
-        return body + _has_head(point) * packed(shape, "head")
-
-    def operations_beyond(knot: int) -> Feature:
-        def milliseconds(point: LatencyPoint, shape: Shape) -> float:
-            body = point.n_attention * shape["attention_operations"] + point.n_mlp * shape["mlp_operations"]
-            operations = body + _has_head(point) * shape["head_operations"]
-            return max(padded_tokens(point) - knot, 0) * operations * shape["ms_per_operation"]
-
-        return milliseconds
-
-    return {
-        "attention_launches": lambda point, shape: point.n_attention * shape["launch_ms"],
-        "mlp_launches": lambda point, shape: point.n_mlp * shape["launch_ms"],
-        "weight_bytes": weight_bytes,
-        "weights_several_queries": lambda point, shape: weight_bytes(point, shape) * (not _is_single_query(point)),
-        "operations": operations_beyond(0),
-    } | {f"operations_beyond_{knot}": operations_beyond(knot) for knot in KNOTS}
-
-
-def _only_at(precision: Precision, feature: Feature) -> Feature:
-    return lambda point, shape: feature(point, shape) if point.precision is precision else 0.0
-
-
-FEATURES: dict[str, Feature] = (
-    _CONTEXT
-    | {name: _only_at(Precision.TARGET, feature) for name, feature in _TARGET_WEIGHTS.items()}
-    | {
-        f"{precision}:{name}": _only_at(precision, feature)
-        for precision in QUANTISED
-        for name, feature in _quantised_weights(precision).items()
-    }
-)
-"""Feature functions by the names a stored `LatencyModel` lists; each returns milliseconds.
-
-Weights count at their own precision only: one without a prefix at the target's, `int4-weight:weight_bytes` in 4 bits.
-Kernels for a single query differ from those for several, in either direction: on one CPU they read the context slower
-in bfloat16 and the weights faster in float32. Hence the terms that count for one of the two only."""
+LEAST_MS = 1e-6
+"""No forward is predicted to take less."""
 
 
 class LatencyPredictor:
     """Milliseconds of forwards on the calibrated device, from a stored model.
 
     `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, tokens, context step).
-    Plans are told apart by name. A precision that the model was not fitted on is predicted as the target's own.
+    Plans are told apart by name. A precision that the model was not fitted on is predicted as the target's own, a batch by the table
+    of the largest measured one below it.
     """
 
     def __init__(self, model: LatencyModel) -> None:
@@ -198,33 +40,46 @@ class LatencyPredictor:
         self._fitted = {Precision.TARGET} | {
             precision for precision in QUANTISED if any(name.startswith(f"{precision}:") for name in model.features)
         }
+        self._ratios: dict[Precision, list[RatioTable]] = {}
+        for table in sorted(model.tables, key=lambda table: table.batch):
+            self._ratios.setdefault(table.precision, []).append(RatioTable(table))
+        self._range = MeasuredRange(model)
         self._table: dict[tuple[str, int, int], float] = {}
 
     def predict_ms(self, point: LatencyPoint) -> float:
         point = self._as_fitted(point)
-        return max(sum(weight * feature(point, self.model.shape) for feature, weight in self._terms), 1e-6)
+        table = self._ratios_of(point)
+        ratio = table.ratio(*_cell(point)) if table else 1.0
+        return max(self._linear_ms(point) * ratio, LEAST_MS)
 
     def uncertainty(self, point: LatencyPoint) -> float:
-        """Relative standard deviation of `predict_ms`: posterior of the coefficients plus residual noise."""
+        """Relative standard deviation of `predict_ms`: posterior of the coefficients, of the table's ratio, and residual noise."""
         point = self._as_fitted(point)
-        predicted = self.predict_ms(point)
+        predicted = max(self._linear_ms(point), LEAST_MS)
         x = [feature(point, self.model.shape) / predicted for feature, _ in self._terms]
-        spread = sum(
-            xi * sum(cij * xj for cij, xj in zip(row, x, strict=True))
-            for xi, row in zip(x, self.model.covariance, strict=True)
-        )
-        return sqrt(spread + self.model.noise**2)
+        rows = zip(x, self.model.covariance, strict=True) if self.model.covariance else ()
+        spread = sum(xi * sum(cij * xj for cij, xj in zip(row, x, strict=True)) for xi, row in rows)
+        table = self._ratios_of(point)
+        of_ratio = table.spread(*_cell(point)) if table else 0.0
+        return sqrt(max(spread, 0.0) + of_ratio**2 + self.model.noise**2)
+
+    def provenance(self, point: LatencyPoint) -> Provenance:
+        """Whether a forward like `point` was measured itself, lies between measured ones, or beyond them."""
+        return self._range.provenance(point)
+
+    def _linear_ms(self, point: LatencyPoint) -> float:
+        return sum(weight * feature(point, self.model.shape) for feature, weight in self._terms)
+
+    def _ratios_of(self, point: LatencyPoint) -> RatioTable | None:
+        tables = self._ratios.get(point.precision)
+        if not tables or not has_head(point):
+            return None
+        return next((table for table in reversed(tables) if table.batch <= point.batch), tables[0])
 
     def _as_fitted(self, point: LatencyPoint) -> LatencyPoint:
         if point.precision in self._fitted:
             return point
         return point.model_copy(update={"precision": Precision.TARGET})
-
-    def provenance(self, point: LatencyPoint) -> str:
-        """ "interpolated" inside the fitted contexts and buckets, "extrapolated" outside."""
-        low, high = self.model.fitted_context_tokens
-        inside = low <= point.context_tokens <= high and point.n_tokens <= self.model.buckets[-1]
-        return "interpolated" if inside else "extrapolated"
 
     def forward_ms(self, plan: Plan, n_tokens: int, context_tokens: int) -> float:
         """A whole forward of `plan` over `n_tokens` query tokens after `context_tokens` committed rows."""
@@ -241,6 +96,44 @@ class LatencyPredictor:
             )
             cost = self._table[key] = self.predict_ms(point)
         return cost
+
+
+class MeasuredRange:
+    """What a model's fit has seen, as far as the model tells."""
+
+    def __init__(self, model: LatencyModel) -> None:
+        self._contexts, self._largest_bucket = model.fitted_context_tokens, model.buckets[-1]
+        self._cells = {
+            (plan.precision, plan.batch, plan.n_attention, plan.n_mlp, *cell)
+            for plan in model.measured
+            for cell in plan.cells
+        }
+        self._precisions = {plan.precision for plan in model.measured}
+        self._batches = _ends([plan.batch for plan in model.measured])
+        self._attention = _ends([plan.n_attention for plan in model.measured])
+        self._mlp = _ends([plan.n_mlp for plan in model.measured])
+
+    def provenance(self, point: LatencyPoint) -> Provenance:
+        """Of a forward; a model that does not tell what was measured knows the range of contexts and buckets only."""
+        if has_head(point) and (point.precision, point.batch, *_cell(point)) in self._cells:
+            return "measured"
+        inside = _within(self._contexts, point.context_tokens) and point.n_tokens <= self._largest_bucket
+        if self._cells:
+            plan_inside = _within(self._attention, point.n_attention) and _within(self._mlp, point.n_mlp)
+            inside = inside and plan_inside and point.precision in self._precisions
+        return "interpolated" if inside and _within(self._batches, point.batch) else "extrapolated"
+
+
+def _ends(values: list[int]) -> tuple[int, int]:
+    return (min(values), max(values)) if values else (1, 1)
+
+
+def _within(ends: tuple[int, int], value: int) -> bool:
+    return ends[0] <= value <= ends[1]
+
+
+def _cell(point: LatencyPoint) -> tuple[int, int, int, int]:
+    return point.n_attention, point.n_mlp, bucket(point.n_tokens), attended_tokens(point)
 
 
 def builtin_latency(target: TargetModel) -> LatencyModel:

@@ -55,7 +55,7 @@ def command(
     from casspec.profiler.report import error_table
     from casspec.profiler.stored import profile_stored, verdicts
     from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
-    from casspec.runtime.latency import QUANTISED
+    from casspec.runtime.latency_features import QUANTISED
     from casspec.runtime.quantization import available
 
     budget = budget or BUDGET_SECONDS

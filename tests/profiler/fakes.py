@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from casspec.runtime.latency import FEATURES
+from casspec.runtime.latency_features import FEATURES
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 

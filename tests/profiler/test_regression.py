@@ -13,7 +13,8 @@ from casspec.profiler.design import Design, design
 from casspec.profiler.regression import cross_validated_ms, fit, latency_model, relative_errors
 from casspec.profiler.report import error_table
 from casspec.runtime.dsia import Plan
-from casspec.runtime.latency import FEATURES, LatencyPredictor, padded_tokens
+from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency_features import FEATURES, padded_tokens
 from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
 from tests.profiler.fakes import SHAPE, synthetic_samples, true_ms
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.runtime.dsia import Plan
-from casspec.runtime.latency import FEATURES, LatencyPredictor, attended_tokens, builtin_latency, padded_tokens
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency_features import FEATURES, attended_tokens, padded_tokens
 from casspec.storage.schema import LatencyPoint, Precision, SkipSet
 from tests.runtime.tiny import tiny_target
 

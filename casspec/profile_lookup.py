@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from casspec.runtime.loader import LoadedProfile, check_profile
 from casspec.runtime.target import TargetModel
@@ -18,6 +19,9 @@ from casspec.storage import open_repository
 from casspec.storage.errors import ProfileMismatch, ProfileNotFound
 from casspec.storage.export import json_profile
 from casspec.storage.schema import Artifact, CascadeProfile
+
+if TYPE_CHECKING:
+    from casspec.storage.repository import Repository
 
 MATRIX_NAME = "recycling-matrix"
 
@@ -28,7 +32,8 @@ def load_profile(selection: str | Path, storage: str | None = None, task: str | 
     """A profile with its artifacts.
 
     Args:
-        selection: an ID or the unique beginning of one, "latest", or the path of a JSON file from `casspec export`.
+        selection: an ID or the unique beginning of one, an alias ("production"), "latest", or the path of a JSON file from
+            `casspec export`.
         storage: database URL or path; None means CASSPEC_STORAGE, then the user data directory.
         task: what will be decoded, by its name in the suite; a task without a cascade of its own has the one for all.
 
@@ -48,19 +53,48 @@ def load_profile(selection: str | Path, storage: str | None = None, task: str | 
     return replace(loaded, task=task)
 
 
+def profile_for(target: TargetModel, selection: str, storage: str | None = None) -> LoadedProfile:
+    """As `load_profile`, but an alias means the profile that has it among those of this model, dtype and device.
+
+    Raises what `load_profile` raises; ProfileNotFound too where only profiles of others have the alias.
+    """
+    if _is_file(selection):
+        return load_profile(selection, storage)
+    with open_repository(storage) as repository:
+        holders = {profile_hash for profile_hash, names in repository.aliases().items() if selection in names}
+        found = _fitting(repository, target, lambda profile: profile.content_hash() in holders)
+    if found is None and holders:
+        raise ProfileNotFound(
+            f"no profile of '{target.name}' on this device in this precision is {selection!r}: `casspec profiles list` shows "
+            "who is, `casspec profiles promote` makes one"
+        )
+    return found or load_profile(selection, storage)
+
+
 def fitting_profile(target: TargetModel, storage: str | None = None) -> LoadedProfile:
     """The latest stored profile made for this model, dtype and device.
 
     Raises ProfileNotFound when there is none, StorageError for a database that cannot be opened.
     """
     with open_repository(storage) as repository:
-        for profile in repository.profiles():
-            try:
-                check_profile(profile, target)
-            except ProfileMismatch:
-                continue
+        found = _fitting(repository, target)
+    if found is None:
+        raise ProfileNotFound(f"no profile is stored for '{target.name}' on this device")
+    return found
+
+
+def _fitting(
+    repository: Repository, target: TargetModel, wanted: Callable[[CascadeProfile], bool] = lambda profile: True
+) -> LoadedProfile | None:
+    """The latest wanted profile made for this model, dtype and device."""
+    for profile in repository.profiles():
+        try:
+            check_profile(profile, target)
+        except ProfileMismatch:
+            continue
+        if wanted(profile):
             return _with_artifacts(profile, lambda artifact: repository.artifact(artifact.sha256))
-    raise ProfileNotFound(f"no profile is stored for '{target.name}' on this device")
+    return None
 
 
 def _is_file(selection: str | Path) -> bool:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from casspec.storage.errors import ProfileNotFound, StorageError
+from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.measurements import Calibration, Measurements, calibration_key, keep_document, newest_attempt
 from casspec.storage.rows import insert_once, insert_or_replace, now
 from casspec.storage.schema import (
@@ -32,6 +33,14 @@ __all__ = ["Calibration", "Repository", "Seed"]
 
 ARTIFACT_KIND = "artifact"
 """Stage documents of this kind say which artifacts a calibration made."""
+
+ALIAS_KIND = "alias"
+"""Stage documents of this kind say when which alias was given to the profile a calibration made."""
+
+CANDIDATE = "candidate"
+"""Alias of the profile of the newest finished calibration; nobody has to give it."""
+
+RESERVED_ALIASES = frozenset({"latest", "fitting", "none"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +116,7 @@ class Repository(Measurements):
             return row.calibration_id, json.loads(row.settings)
 
     def profile(self, selection: str) -> CascadeProfile:
-        """The profile with this ID or unique beginning of one, or the `latest` stored. Raises ProfileNotFound."""
+        """The profile with this ID, unique beginning of one or alias, or the `latest` stored. Raises ProfileNotFound."""
         with self._database.reading() as session:
             return _profile(self._find(session, selection))
 
@@ -128,6 +137,25 @@ class Repository(Measurements):
             session.execute(delete(ArtifactRow).where(ArtifactRow.sha256.in_(unused)))
             return profile
 
+    # --------------------------------------------------------------------------------------------------------- aliases
+
+    def set_alias(self, alias: str, selection: str) -> CascadeProfile:
+        """Gives a profile an alias, which no other profile of the same model, dtype and device has from then on.
+
+        Raises UnsupportedOption for a name that could be taken for anything else, ProfileNotFound for a profile that is not
+        stored or was imported: an alias belongs to the calibration that made the profile.
+        """
+        check_alias(alias)
+        profile = self.profile(selection)
+        calibration_id, _ = self.calibration_of(profile.content_hash())
+        self.put_document(calibration_id, ALIAS_KIND, f"{now()} {alias}", {"alias": alias})
+        return profile
+
+    def aliases(self) -> dict[str, list[str]]:
+        """Aliases by the content hash of the profile that has them."""
+        with self._database.reading() as session:
+            return _aliases(session)
+
     def _calibration(self, session: Session, calibration_id: str) -> CalibrationRow:
         row = session.get(CalibrationRow, calibration_id, with_for_update=True)
         if row is None:
@@ -143,6 +171,14 @@ class Repository(Measurements):
             if latest is None:
                 raise ProfileNotFound(f"no profile is stored in {self._database} yet: run `casspec calibrate` first")
             return latest
+        named = [profile_hash for profile_hash, names in _aliases(session).items() if selection in names]
+        if len(named) == 1:
+            return session.get_one(ProfileRow, named[0])
+        if named:
+            raise ProfileNotFound(
+                f"{selection!r} names a profile of each of several models, precisions or devices "
+                f"({_some_ids(named)}): give the ID of one"
+            )
         starts = ProfileRow.profile_hash.startswith(selection.lower(), autoescape=True)
         found = session.scalars(select(ProfileRow).where(starts).limit(4)).all() if selection else []
         if not found:
@@ -150,7 +186,7 @@ class Repository(Measurements):
                 f"no profile {selection!r} in {self._database}: `casspec profiles list` shows the stored IDs"
             )
         if len(found) > 1:
-            some = ", ".join(sorted(row.profile_hash[:12] for row in found[:3])) + (" ..." if len(found) > 3 else "")
+            some = _some_ids([row.profile_hash for row in found])
             raise ProfileNotFound(f"profile {selection!r} is ambiguous ({some}): give more digits of the ID")
         return found[0]
 
@@ -212,6 +248,38 @@ class Repository(Measurements):
         with self._database.reading() as session:
             rows = session.scalars(select(SeedRow).where(SeedRow.n_layers == n_layers).order_by(SeedRow.name))
             return [Seed(row.name, row.n_layers, SkipSet.model_validate_json(row.skip_set)) for row in rows]
+
+
+def check_alias(alias: str) -> None:
+    """Raises UnsupportedOption for a name that could be taken for an ID, a version or a word of the command line."""
+    looks_like_id = set(alias) <= set("0123456789abcdef")
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", alias) or looks_like_id or re.fullmatch(r"v\d+", alias):
+        raise UnsupportedOption(f"{alias!r} is no alias: expected a word of small letters, as `production` is")
+    if alias in RESERVED_ALIASES:
+        raise UnsupportedOption(f"{alias!r} has a meaning of its own: name another alias, for instance production")
+
+
+def _aliases(session: Session) -> dict[str, list[str]]:
+    """Aliases by profile hash: of all times one was given among profiles of one model, dtype and device, the newest counts."""
+    made = select(CalibrationRow).where(CalibrationRow.profile_hash.is_not(None))
+    calibrations = {row.calibration_id: row for row in session.scalars(made)}
+    given = [(row.finished_at, CANDIDATE, row) for row in calibrations.values() if row.finished_at is not None]
+    for document in session.scalars(select(StageDocumentRow).where(StageDocumentRow.kind == ALIAS_KIND)):
+        if document.calibration_id in calibrations:
+            time, _, alias = document.key.partition(" ")
+            given.append((time, alias, calibrations[document.calibration_id]))
+    holders: dict[tuple[str, str, str, str], str] = {}
+    for _, alias, row in sorted(given, key=lambda one: one[0]):
+        holders[alias, row.model_hash, row.device_hash, row.dtype] = str(row.profile_hash)
+    found: dict[str, list[str]] = {}
+    for (alias, *_), profile_hash in sorted(holders.items()):
+        if alias not in found.setdefault(profile_hash, []):
+            found[profile_hash].append(alias)
+    return found
+
+
+def _some_ids(hashes: Sequence[str]) -> str:
+    return ", ".join(sorted(profile_hash[:12] for profile_hash in hashes[:3])) + (" ..." if len(hashes) > 3 else "")
 
 
 def _profile(row: ProfileRow) -> CascadeProfile:

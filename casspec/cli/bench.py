@@ -29,7 +29,7 @@ EXIT_INTERRUPTED = 130
 @click.option(
     "--profile",
     "selection",
-    metavar="ID|latest|PATH",
+    metavar="ID|ALIAS|latest|PATH",
     help="Stored profile or its JSON file; by default the latest made for this model, dtype and device, else built-in "
     "priors.",
 )
@@ -164,11 +164,11 @@ def _names(methods: str) -> list[str]:
 def _profile(target: TargetModel, selection: str | None, storage: str | None, any_dtype: bool) -> LoadedProfile | None:
     """The selected profile, else the latest that fits, else None. `any_dtype` takes one made for another precision:
     what it says about speed is then off, the texts must be equal all the same."""
-    from casspec.profile_lookup import fitting_profile, load_profile
+    from casspec.profile_lookup import fitting_profile, load_profile, profile_for
     from casspec.storage.errors import ProfileMismatch, ProfileNotFound
 
     try:
-        found = load_profile(selection, storage) if selection else fitting_profile(target, storage)
+        found = profile_for(target, selection, storage) if selection else fitting_profile(target, storage)
     except ProfileNotFound:
         if selection:
             raise

@@ -30,7 +30,7 @@ NONE = "none"
     "--profile",
     default=FITTING,
     metavar="PROFILE",
-    help="latest, an ID, a JSON file, or none; by default the latest that fits model, dtype and device.",
+    help="production, latest, an ID, a JSON file, or none; by default the latest that fits model, dtype and device.",
 )
 @click.option(
     "--method", default="dytc", show_default=True, metavar="METHOD", help="How to decode, see casspec.methods()."
@@ -112,14 +112,13 @@ def _encode(target: TargetModel, text: str) -> list[int]:
 
 
 def _profile(selection: str, target: TargetModel, storage: str | None) -> LoadedProfile | None:
-    import casspec
-    from casspec.profile_lookup import fitting_profile
+    from casspec.profile_lookup import fitting_profile, profile_for
     from casspec.storage.errors import ProfileNotFound, StorageError
 
     if selection == NONE:
         return None
     if selection != FITTING:
-        return casspec.load_profile(selection, storage)
+        return profile_for(target, selection, storage)
     try:
         return fitting_profile(target, storage)
     except (ProfileNotFound, StorageError) as error:

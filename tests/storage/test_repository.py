@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from casspec.storage import open_repository
-from casspec.storage.errors import ProfileNotFound, StorageError
+from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.repository import Repository, Seed
 from casspec.storage.schema import Artifact, DrafterCandidate, Precision, Quantization, SkipSet
 from tests.storage import samples
@@ -266,6 +266,62 @@ def test_seeds_are_offered_to_models_of_as_many_layers(repository: Repository) -
     assert repository.seeds(16) == []
     with pytest.raises(ValueError, match="do not exist"):
         repository.save_seed("wrong", other, 8)
+
+
+# ------------------------------------------------------------------------------------------------------------ aliases
+
+
+def calibrated(repository: Repository, seed: int, dtype: str = "float32"):
+    """The profile of a finished calibration of its own."""
+    settings = samples.SETTINGS | {"seed": seed}
+    key = repository.calibration(samples.model(), samples.device(), dtype, settings).calibration_id
+    profile = repository.save_profile(key, samples.profile(seed=seed, dtype=dtype))
+    repository.finish(key)
+    return profile
+
+
+def named(repository: Repository) -> dict[tuple[int, str], list[str]]:
+    return {
+        (profile.seed, profile.dtype): repository.aliases()[profile.content_hash()]
+        for profile in repository.profiles()
+        if profile.content_hash() in repository.aliases()
+    }
+
+
+def test_the_newest_finished_calibration_is_the_candidate(repository: Repository) -> None:
+    calibrated(repository, 1)
+    calibrated(repository, 2)
+    other = calibrated(repository, 3, dtype="bfloat16")
+    repository.save_profile(start(repository), samples.profile(seed=4))  # not finished yet
+    assert named(repository) == {(2, "float32"): ["candidate"], (3, "bfloat16"): ["candidate"]}
+    with pytest.raises(ProfileNotFound, match="give the ID of one"):
+        repository.profile("candidate")
+    repository.delete_profile(other.content_hash())
+    assert repository.profile("candidate").seed == 2
+
+
+def test_an_alias_has_one_holder_and_goes_back_when_that_is_deleted(repository: Repository) -> None:
+    first, second = calibrated(repository, 1), calibrated(repository, 2)
+    for profile in (first, second, first, second):
+        assert repository.set_alias("production", profile.profile_id) == profile
+        assert repository.profile("production") == profile
+    assert named(repository) == {(2, "float32"): ["candidate", "production"]}
+    repository.set_alias("production", first.profile_id)
+    repository.delete_profile("production")
+    assert named(repository) == {(2, "float32"): ["candidate", "production"]}
+
+
+@pytest.mark.parametrize("alias", ["", "latest", "none", "Production", "fade", "v2", "a b", "12"])
+def test_an_alias_is_a_word_of_its_own(repository: Repository, alias: str) -> None:
+    profile = calibrated(repository, 1)
+    with pytest.raises(UnsupportedOption, match="production"):
+        repository.set_alias(alias, profile.profile_id)
+
+
+def test_an_imported_profile_takes_no_alias(repository: Repository) -> None:
+    imported = repository.save_profile(None, samples.profile())
+    with pytest.raises(ProfileNotFound, match="imported"):
+        repository.set_alias("production", imported.profile_id)
 
 
 # ------------------------------------------------------------------------------------------------------- many processes

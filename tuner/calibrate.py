@@ -16,7 +16,9 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.benchmark import run_benchmark
-from casspec.tuner.calibration_run import MATRIX_NAME, Bar, CalibrationRun, Stages, TuneMethods, dtype_name
+from casspec.tuner.calibrated import Calibrated
+from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun, Stages, dtype_name
+from casspec.tuner.cascade_stage import Bar, TuneMethods
 from casspec.tuner.companions import Companions
 from casspec.tuner.entries import method_entries
 from casspec.tuner.method_tuning import tune_methods
@@ -25,6 +27,7 @@ from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
 from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.tracking import Tracker
+from casspec.tuner.workers import NOBODY, Crew
 
 STAGES = ("profile", "record", "search", "cascade", "track")
 
@@ -41,6 +44,8 @@ class Calibrator:
     repository: Repository
     places: Companions
     tune_methods: TuneMethods = tune_methods
+    crew: Crew = NOBODY
+    """Who helps with the search."""
 
     def stored(self, target: TargetModel, settings: CalibrationSettings) -> CascadeProfile | None:
         """The profile of a finished calibration with these settings."""
@@ -69,7 +74,14 @@ class Calibrator:
         """
         device = device_fingerprint(target.device)
         run = CalibrationRun(
-            self.repository, self.places, self.tune_methods, self._key(target, settings, force), target, suite, settings
+            self.repository,
+            self.places,
+            self.tune_methods,
+            self._key(target, settings, force),
+            target,
+            suite,
+            settings,
+            self.crew,
         )
         if source is not None:
             take_over(self.repository, source, run.key)
@@ -85,7 +97,7 @@ class Calibrator:
         with stages.stage("cascade") as bar:
             profile = run.profile(recordings, latency, candidates, bar)
         with stages.stage("track") as bar:
-            run.track(profile, candidates, bar)
+            run.track(profile, bar)
         self.repository.finish(run.key)
         return profile
 
@@ -103,7 +115,8 @@ class Calibrator:
                 ]
         key, report_hash = self._key(target, settings), reports[0].content_hash()
         if self.repository.get_document(key, BENCH_KIND, report_hash) is None:
-            Tracker(self.places).mirror_bench(key, reports[0])
+            known = Calibrated.of_calibration(self.repository, key, profile, settings.model_dump(mode="json"))
+            Tracker(self.places).mirror_bench(reports[0], known)
             self.repository.put_document(key, BENCH_KIND, report_hash, {"mirrored": True})
         return reports[0]
 

@@ -2,7 +2,7 @@
 
 The closed forms of the literature say which few candidates of the front could be worth most (alone, reviewing retrieved tokens, or
 before them); those are measured in depth, and replay decides which join the cascade (`tuner/selection.py`). With the acceptance and
-cost that layer skipping has on many models none does, and then the honest answer is "retrieval-only".
+cost that layer skipping has on many models none does, and then the honest answer is "retrieval-only" or "off".
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
 
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
+from casspec.storage.predictions import Decision
 from casspec.storage.schema import (
     AcceptanceCell,
     Document,
@@ -26,7 +26,7 @@ from casspec.storage.schema import (
     Precision,
 )
 from casspec.tuner import walltime
-from casspec.tuner.acceptance import AcceptanceMeter, count_confidence, survival_by_depth
+from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.pareto import pareto_front
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings import Recording
@@ -45,6 +45,9 @@ RETRIEVAL = (
     DrafterSpec(name="token-recycling", kind="token-recycling"),
     DrafterSpec(name="prompt-lookup", kind="prompt-lookup"),
 )
+
+Traces = Mapping[tuple[str, str], PlanTrace]
+"""What a plan drafts along each recording, by (prompt id, decoding mode)."""
 
 Survival = Mapping[Mode, Sequence[float]]
 """By decoding mode, the probability that the first 1..k tokens of a draft are all accepted."""
@@ -68,7 +71,7 @@ class Cascade:
     """What the runtime is to run. The first layer-sparse plan of `drafters` serves the methods that run on one."""
 
     drafters: tuple[DrafterSpec, ...]
-    decision: Literal["cascade", "retrieval-only", "off"]
+    decision: Decision
     methods: tuple[MethodSettings, ...]
     cells: dict[Mode, tuple[AcceptanceCell, ...]]
 
@@ -115,17 +118,26 @@ def contenders(
     return ranked
 
 
-def measure_contender(meter: AcceptanceMeter, candidate: DrafterCandidate, n_layers: int) -> Contender:
-    """Depth profiles of a candidate on every recording of `meter`, by decoding mode."""
+def trace(meter: AcceptanceMeter, candidate: DrafterCandidate, n_layers: int) -> Traces:
+    """Depth profiles of a candidate on every recording of `meter`."""
     plan = PlanSpec.of(candidate).plan(n_layers)
+    return {
+        (recording.prompt_id, recording.mode): meter.depth_profile(plan, index)
+        for index, recording in enumerate(meter.recordings)
+    }
+
+
+def measure_contender(candidate: DrafterCandidate, traces: Traces, depth: int) -> Contender:
+    """What traces say of a candidate down to `depth`, by decoding mode."""
+    name, by_mode = PlanSpec.of(candidate).name, dict[Mode, list[PlanTrace]]()
+    for (_, mode), found in traces.items():
+        by_mode.setdefault(mode, []).append(found)  # type: ignore[arg-type]
     survival, cells = {}, {}
-    for mode in dict.fromkeys(recording.mode for recording in meter.recordings):
-        indices = [i for i, recording in enumerate(meter.recordings) if recording.mode == mode]
-        traces = [meter.depth_profile(plan, index) for index in indices]
+    for mode, found in by_mode.items():
         counter = CellCounter()
-        count_confidence(traces, plan.name, counter)
-        survival[mode] = survival_by_depth(traces, meter.block)
-        cells[mode] = tuple(counter.cells())
+        count_confidence(found, name, counter)
+        survival[mode] = survival_by_depth(found, depth)
+        cells[mode] = counter.cells()
     return Contender(candidate=candidate, survival=survival, cells=cells)
 
 
@@ -161,26 +173,24 @@ def _survival(recordings: Sequence[Recording], most_recent: bool) -> tuple[float
 def choose_cascade(
     measured: Sequence[Contender],
     drafters: Sequence[str],
-    predicted: Mapping[Mode, float],
+    decision: Decision,
     lookup: Survival,
     costs: Costs,
+    for_tasks: Sequence[str] = (),
 ) -> Cascade:
     """The profile's drafters: those of the cascade, and the fastest layer-sparse one for the methods that run on one.
 
     Args:
-        drafters: contenders that join the cascade (`tuner/selection.py`).
-        predicted: speedup of dytc with them, by decoding mode.
-        lookup: survival of prompt lookup's drafts; "off" means that neither it nor dytc is predicted to pay.
+        drafters: contenders that join the cascade (`tuner/selection.py`); for_tasks: those of cascades for single tasks.
+        lookup: survival of prompt lookup's drafts.
     """
     by_name = {one.name: one for one in measured}
     kept = [by_name[name] for name in drafters]
     sparse = [one for one in measured if one.candidate.quantization.precision is Precision.TARGET]
     main: Mode = "sample" if "sample" in lookup else "greedy"
     fastest = max(sparse, key=lambda one: _chain(one, main, costs)[1], default=None)
-    spare = [] if fastest is None or fastest in kept else [fastest]
-    baseline = [walltime.best_chain(alive, LOOKUP_COST, costs.verify)[1] for alive in lookup.values()]
-    pays = max(*baseline, *predicted.values(), 0.0) > 1.0
-    decision: Literal["cascade", "retrieval-only", "off"] = "cascade" if kept else "retrieval-only" if pays else "off"
+    beside = [] if fastest is None or fastest in kept else [fastest]
+    beside += [by_name[name] for name in dict.fromkeys(for_tasks) if by_name[name] not in kept + beside]
     methods: tuple[MethodSettings, ...] = ()
     if fastest is not None:
         n_tokens = _chain(fastest, main, costs)[0]
@@ -188,12 +198,12 @@ def choose_cascade(
     return Cascade(
         drafters=(
             *[_drafter(one, in_cascade=True) for one in kept],
-            *[_drafter(one, in_cascade=False) for one in spare],
+            *[_drafter(one, in_cascade=False) for one in beside],
             *(RETRIEVAL if decision != "off" else ()),
         ),
         decision=decision,
         methods=methods,
-        cells={mode: tuple(cell for one in kept + spare for cell in one.cells.get(mode, ())) for mode in lookup},
+        cells={mode: tuple(cell for one in kept + beside for cell in one.cells.get(mode, ())) for mode in lookup},
     )
 
 

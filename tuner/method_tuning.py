@@ -6,8 +6,9 @@ real decodes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any, Self
 
@@ -35,8 +36,8 @@ REPLAYED: dict[str, Sequence[str]] = {
 MOST_SETTINGS = 24
 """Settings of a method's grid that are replayed, the same number for all."""
 
-MOST_RECORDINGS = 16
-"""Recordings of each decoding mode a setting is replayed on."""
+MOST_RECORDINGS = 10
+"""Recordings of each decoding mode a retrieval method's setting is replayed on."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +92,36 @@ class Tuning:
         latency: LatencyModel,
         priors: Sequence[AcceptancePrior],
     ) -> Self:
-        """The first MOST_RECORDINGS of each decoding mode."""
-        modes = dict.fromkeys(recording.mode for recording in recordings)
-        judged = [
-            recording
-            for mode in modes
-            for recording in [one for one in recordings if one.mode == mode][:MOST_RECORDINGS]
-        ]
         forward_ms = LatencyPredictor(latency).forward_ms
-        return cls(judged, target.vocab_size, target.full_plan, forward_ms, {prior.mode: prior for prior in priors})
+        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, {prior.mode: prior for prior in priors})
+
+    @cached_property
+    def half_of(self) -> dict[str, int]:
+        """0 or 1 by prompt: the recordings of a prompt in all modes are in one half."""
+        prompts = dict.fromkeys(recording.prompt_id for recording in self.recordings)
+        return {prompt: place % 2 for place, prompt in enumerate(prompts)}
+
+    @cached_property
+    def matrices(self) -> tuple[RecyclingMatrix, RecyclingMatrix]:
+        """For each half the recycling matrix made from the other."""
+        halves: tuple[list[Recording], list[Recording]] = ([], [])
+        for recording in self.recordings:
+            halves[self.half_of[recording.prompt_id]].append(recording)
+        return recycling_matrix(halves[1], self.vocab_size), recycling_matrix(halves[0], self.vocab_size)
 
     def verify_ms(self, n_tokens: int, context_tokens: int) -> float:
         return self.forward_ms(self.target_plan, n_tokens, context_tokens)
+
+
+def first_of_each_mode(recordings: Iterable[Recording], count: int) -> list[Recording]:
+    """The first `count` recordings of every decoding mode, in their order."""
+    seen: dict[Mode, int] = {}
+    chosen = []
+    for recording in recordings:
+        seen[recording.mode] = seen.get(recording.mode, 0) + 1
+        if seen[recording.mode] <= count:
+            chosen.append(recording)
+    return chosen
 
 
 def tune_methods(
@@ -127,7 +146,7 @@ def tune_methods(
         )
         for mode, chosen in by_mode.items()
     ]
-    tuning = Tuning.of(target, recordings, latency, priors)
+    tuning = Tuning.of(target, first_of_each_mode(recordings, MOST_RECORDINGS), latency, priors)
     tried = {method: replayable_settings(method)[:MOST_SETTINGS] for method in REPLAYED}
     total = sum(map(len, tried.values()))
     settings, predicted, done = [], {}, 0
@@ -159,20 +178,36 @@ Build = Callable[[RecyclingMatrix, Mode], Policy]
 """A policy from the recycling matrix it may use and the decoding mode."""
 
 
-def replayed(build: Build, tuning: Tuning) -> dict[Mode, Replayed]:
-    """Replays a policy over all recordings, by decoding mode.
+Judged = tuple[Recording, Replayed]
+"""A recording and what replaying it came to."""
 
-    The recycling matrix used on a recording is made from the others' half, as in `tuner/priors.py`.
+
+def replayed_each(build: Build, tuning: Tuning, recordings: Sequence[Recording] | None = None) -> list[Judged]:
+    """Replays a policy on each of some recordings of `tuning`, by default all.
+
+    The recycling matrix used on a recording is made from the half its prompt is not in, as in `tuner/priors.py`.
     """
-    halves = tuning.recordings[::2], tuning.recordings[1::2]
+    policies: dict[tuple[int, Mode], Policy] = {}
+    judged = []
+    for recording in tuning.recordings if recordings is None else recordings:
+        half, mode = tuning.half_of[recording.prompt_id], recording.mode
+        if (half, mode) not in policies:
+            policies[half, mode] = build(tuning.matrices[half], mode)
+        judged.append((recording, replay(policies[half, mode], [recording], tuning.vocab_size, tuning.verify_ms)))
+    return judged
+
+
+def by_mode(judged: Iterable[Judged]) -> dict[Mode, Replayed]:
+    """Sums over recordings."""
     totals: dict[Mode, Replayed] = {}
-    for judged, other in (halves, halves[::-1]):
-        matrix = recycling_matrix(other, tuning.vocab_size)
-        for mode in dict.fromkeys(recording.mode for recording in judged):
-            chosen = [recording for recording in judged if recording.mode == mode]
-            result = replay(build(matrix, mode), chosen, tuning.vocab_size, tuning.verify_ms)
-            totals.setdefault(mode, Replayed()).add(result)
+    for recording, result in judged:
+        totals.setdefault(recording.mode, Replayed()).add(result)
     return totals
+
+
+def replayed(build: Build, tuning: Tuning) -> dict[Mode, Replayed]:
+    """Replays a policy over all recordings, by decoding mode."""
+    return by_mode(replayed_each(build, tuning))
 
 
 def geometric_speedup(results: Mapping[Mode, Replayed]) -> float:

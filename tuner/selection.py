@@ -1,141 +1,155 @@
-"""Which self-drafters join the cascade: those with which dytc replays faster than without them.
+"""Which self-drafters join the cascade and what dytc is set to with them: what replays fastest.
 
 Not the most accepted drafter nor the cheapest wins, but the one the whole cascade is fastest with: contenders are replayed inside dytc
-on the recordings of the tuning half, one is added at a time, and each must earn its place (greedy forward selection).
+on the recordings of the tuning half, one is added at a time, and each must earn its place (greedy forward selection). Then dytc's own
+parameters are tuned by the same replay. Where neither pays, the answer is retrieval alone or nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.policies.base import Policy
+from casspec.runtime.policies import settable
 from casspec.runtime.policies.dytc import DyTC
-from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.storage.schema import AcceptancePrior, Document, Mode
-from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
-from casspec.tuner.cascade import Contender
-from casspec.tuner.method_tuning import Build, Tuning, geometric_speedup, replayed
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.replay import ReplayedReviewer
+from casspec.storage.predictions import Decision
+from casspec.tuner.cascade_replay import CascadeReplay, Parameters
+from casspec.tuner.descent import descend
+from casspec.tuner.method_tuning import first_of_each_mode
+from casspec.tuner.recordings import Recording
 
-MOST_SELF_DRAFTERS = 2
 LEAST_GAIN = 1.02
 """Times faster a further drafter must make the replay: less is within what replay and latencies are known to."""
 
-MOST_RECORDINGS = 6
-"""Of each decoding mode that a cascade is replayed on."""
+SCREENED_RECORDINGS = 5
+"""Of each decoding mode: what a drafter or a change of a parameter is tried on before it is tried on all."""
 
-SETTINGS: tuple[dict[str, Any], ...] = ({}, {"max_nodes": 32}, {"max_nodes": 48}, {"max_nodes": 64, "max_review": 8})
-"""Changes to dytc's parameters tried with the chosen drafters: reviewed trees are larger than retrieved ones."""
+REVIEWED_NODES = 32
+"""Tree size contenders are compared at: reviewed trees are larger than retrieved ones."""
 
-Traces = dict[tuple[str, str], PlanTrace]
+RETRIEVAL_AXES: dict[str, Sequence[Any]] = {
+    "max_nodes": (8, 12, 16, 24, 32, 48, 64),
+    "min_mass": (0.015, 0.03, 0.05, 0.08),
+    "branch": (2, 3, 4, 6),
+    "max_ngram": (3, 4, 6),
+    "rate_decay": (0.9, 0.98, 0.995),
+}
 
+REVIEW_AXES: dict[str, Sequence[Any]] = {
+    "max_nodes": (16, 24, 32, 48, 64),
+    "max_review": (4, 8, 16, 24),
+    "min_mass": RETRIEVAL_AXES["min_mass"],
+    "optimism": (0.0, 0.5, 1.0, 2.0),
+    "branch": RETRIEVAL_AXES["branch"],
+    "rate_decay": RETRIEVAL_AXES["rate_decay"],
+    "max_ngram": RETRIEVAL_AXES["max_ngram"],
+}
+"""Values of dytc's parameters tried with self-drafters, the parameters that make most of a difference first."""
 
-class Selection(Document):
-    """The drafters of a cascade, dytc's parameters with them, and the speedup replay predicts by decoding mode."""
-
-    drafters: tuple[str, ...]
-    parameters: dict[str, int | float | str | bool]
-    predicted_speedup: dict[Mode, float]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class CascadeReplay:
-    """Replays dytc with any of the contenders."""
+class Limits:
+    """What a cascade may take."""
 
-    tuning: Tuning
-    contenders: dict[str, Contender]
-    traces: dict[str, Traces]
-    n_layers: int
+    most_drafters: int = 2
+    most_extra_bytes: int | None = None
+    """Of packed weights beside the target's own; None is no limit."""
+    seconds: float = 5.0
+    """For tuning dytc's parameters."""
 
-    def speedups(self, names: Sequence[str], parameters: dict[str, Any]) -> dict[Mode, float]:
-        """By decoding mode; `names` [] is dytc with retrieval alone."""
-        results = replayed(self._build(names, parameters), self.tuning)
-        return {mode: result.speedup for mode, result in results.items()}
 
-    def score(self, names: Sequence[str], parameters: dict[str, Any]) -> float:
-        return geometric_speedup(replayed(self._build(names, parameters), self.tuning))
+@dataclass(frozen=True)
+class Choice:
+    """Self-drafters and what dytc is set to with them; no drafters are retrieval alone."""
 
-    def _build(self, names: Sequence[str], parameters: dict[str, Any]) -> Build:
-        tuning = self.tuning
-
-        def build(matrix: RecyclingMatrix, mode: Mode) -> Policy:
-            reviewers = [self._reviewer(name, mode) for name in names]
-            prior = tuning.priors.get(mode)
-            return DyTC(tuning.target_plan, tuning.forward_ms, [*reviewers], matrix, prior, **parameters)
-
-        return build
-
-    def _reviewer(self, name: str, mode: Mode) -> ReplayedReviewer:
-        contender = self.contenders[name]
-        candidate = contender.candidate
-        prior = AcceptancePrior(mode=mode, cells=contender.cells.get(mode, ()))
-        table = Ablation().reviewer_table(name, candidate.acceptance, prior)
-        plan = PlanSpec.of(candidate).plan(self.n_layers)
-        return ReplayedReviewer(plan, table, candidate.acceptance, self.traces[name], self.tuning.forward_ms)
+    drafters: tuple[str, ...]
+    parameters: Parameters
 
 
 def forward_selection(
-    names: Sequence[str], score: Callable[[Sequence[str]], float], most: int = MOST_SELF_DRAFTERS
+    names: Sequence[str],
+    screen: Callable[[Sequence[str]], float],
+    score: Callable[[Sequence[str]], float],
+    most: int,
+    fits: Callable[[Sequence[str]], bool] = lambda chosen: True,
 ) -> tuple[str, ...]:
-    """Adds the name that raises the score most for as long as one raises it by LEAST_GAIN."""
+    """Adds the name with which `screen` is highest for as long as that raises the score by LEAST_GAIN.
+
+    Args:
+        screen: a cheap score on part of the material. score: on all of it.
+        most: names at most.
+        fits: whether these names together may be chosen.
+    """
     chosen: list[str] = []
-    best = score(chosen)
+    best: float | None = None
     while len(chosen) < most:
-        scored = [(score([*chosen, name]), name) for name in names if name not in chosen]
-        if not scored:
+        wider = [[*chosen, name] for name in names if name not in chosen]
+        wider = [tried for tried in wider if fits(tried)]
+        if not wider:
             break
-        top, name = max(scored)
-        if top < best * LEAST_GAIN:
+        best = score(chosen) if best is None else best
+        tried = max(wider, key=screen) if len(wider) > 1 else wider[0]
+        reached = score(tried)
+        if reached < best * LEAST_GAIN:
             break
-        best = top
-        chosen.append(name)
+        chosen, best = tried, reached
     return tuple(chosen)
 
 
-def select_cascade(
-    tuning: Tuning,
-    contenders: Sequence[Contender],
-    meter: AcceptanceMeter,
-    parameters: dict[str, Any],
-    n_layers: int,
-    progress: Callable[[str], None] = lambda note: None,
-) -> Selection:
-    """Chooses drafters by replay, then dytc's tree sizes with them.
+def choose(
+    replays: CascadeReplay,
+    parameters: Parameters,
+    limits: Limits,
+    recordings: Sequence[Recording] | None = None,
+    beside: Sequence[str] = (),
+    note: Note = lambda text: None,
+) -> Choice:
+    """The drafters and parameters that replay fastest on some recordings, by default all.
 
     Args:
-        tuning: its recordings are cut to MOST_RECORDINGS a mode.
-        meter: over the same recordings as the contenders were measured on.
         parameters: of dytc, tuned for retrieval alone.
+        beside: plans whose weights are held whatever is chosen.
     """
-    chosen = [
-        recording
-        for mode in dict.fromkeys(recording.mode for recording in tuning.recordings)
-        for recording in [one for one in tuning.recordings if one.mode == mode][:MOST_RECORDINGS]
-    ]
-    kept = {(recording.prompt_id, recording.mode) for recording in chosen}
-    traces: dict[str, Traces] = {}
-    for contender in contenders:
-        progress(f"tracing {contender.name}")
-        plan = PlanSpec.of(contender.candidate).plan(n_layers)
-        traces[contender.name] = {
-            (recording.prompt_id, recording.mode): meter.depth_profile(plan, index)
-            for index, recording in enumerate(meter.recordings)
-            if (recording.prompt_id, recording.mode) in kept
-        }
-    small = Tuning(chosen, tuning.vocab_size, tuning.target_plan, tuning.forward_ms, tuning.priors)
-    replays = CascadeReplay(small, {one.name: one for one in contenders}, traces, n_layers)
+    judged = list(replays.recordings if recordings is None else recordings)
+    few = first_of_each_mode(judged, SCREENED_RECORDINGS)
+    reviewing = {**parameters, "max_nodes": REVIEWED_NODES}
 
-    def score(names: Sequence[str]) -> float:
-        progress("replaying " + (" + ".join(names) or "retrieval alone"))
-        return replays.score(names, parameters | (SETTINGS[1] if names else {}))
+    def score(names: Sequence[str], on: Sequence[Recording] = judged) -> float:
+        note("replaying " + (" + ".join(names) or "retrieval alone"))
+        return replays.score(names, reviewing if names else parameters, on)
 
-    names = forward_selection([contender.name for contender in contenders], score)
-    if not names:
-        return Selection(drafters=(), parameters=parameters, predicted_speedup=replays.speedups((), parameters))
-    progress("sizing the tree")
-    best = max((parameters | changes for changes in SETTINGS), key=lambda tried: replays.score(names, tried))
-    return Selection(drafters=names, parameters=best, predicted_speedup=replays.speedups(names, best))
+    def fits(names: Sequence[str]) -> bool:
+        limit = limits.most_extra_bytes
+        return limit is None or replays.extra_bytes([*names, *beside]) <= limit
+
+    screen = partial(score, on=few)
+    names = forward_selection(list(replays.contenders), screen, score, limits.most_drafters, fits)
+    note("tuning dytc with " + (" + ".join(names) or "retrieval alone"))
+    return Choice(names, tuned(replays, names, reviewing if names else parameters, limits.seconds, judged))
+
+
+def tuned(
+    replays: CascadeReplay, names: Sequence[str], parameters: Parameters, seconds: float, judged: Sequence[Recording]
+) -> Parameters:
+    """`parameters` with the changes that make dytc with these drafters replay faster on `judged`."""
+    axes, published = REVIEW_AXES if names else RETRIEVAL_AXES, settable(DyTC)
+    few = first_of_each_mode(judged, SCREENED_RECORDINGS)
+    found = descend(
+        {axis: published[axis] for axis in axes} | dict(parameters),
+        axes,
+        lambda tried: replays.score(names, tried, few),
+        lambda tried: replays.score(names, tried, judged),
+        seconds,
+    )
+    return {name: value for name, value in found.items() if name in parameters or value != published[name]}
+
+
+def decide(cascade: float | None, retrieval: float) -> Decision:
+    """What to decode with, from the predicted speedups of dytc with its self-drafters (None without any) and with retrieval alone."""
+    if max(cascade or 0.0, retrieval) < LEAST_GAIN:
+        return "off"
+    return "cascade" if cascade is not None and cascade >= retrieval * LEAST_GAIN else "retrieval-only"

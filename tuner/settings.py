@@ -27,6 +27,14 @@ class CalibrationSettings(Document):
     search_seconds: float = 30.0
     patience: int = 24
     """Sampled trials in a row that leave the Pareto front as it is."""
+    max_drafters: int = 2
+    """Self-drafters in the cascade."""
+    max_extra_bytes: int | None = None
+    """Of packed weights beside the target's own; None is no limit."""
+    cascade_seconds: float = 5.0
+    """For tuning dytc's parameters, of one cascade."""
+    per_task: bool = False
+    """Whether to ask if tasks deserve a cascade of their own."""
     bench_prompts: int = 5
     """Prompts of the reporting half in the closing benchmark."""
     bench_tokens: int = 128

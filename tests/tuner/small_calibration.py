@@ -45,6 +45,7 @@ SETTINGS = CalibrationSettings(
     trials=12,
     search_seconds=1e6,
     patience=1000,
+    cascade_seconds=0.5,
     bench_prompts=1,
     bench_tokens=8,
 )

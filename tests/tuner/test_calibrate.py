@@ -19,10 +19,10 @@ from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import CascadeProfile, Precision
-from casspec.tuner.acceptance import AcceptanceMeter
+from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.calibrate import MATRIX_NAME, STAGES, Calibrator
 from casspec.tuner.calibration_run import CalibrationRun
-from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender
+from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender, trace
 from casspec.tuner.companions import companions
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorder import chosen_prompts
@@ -155,9 +155,13 @@ def test_offered_precisions_are_searched_and_carry_their_memory(tmp_path) -> Non
     assert 0 < len(quantised) < len(found) == settings.trials
     assert {candidate.quantization.extra_bytes for candidate in quantised} == {needed}
 
-    contender = measure_contender(AcceptanceMeter(target, recordings), found[0], target.n_layers)
+    contender = measure_contender(
+        found[0], trace(AcceptanceMeter(target, recordings), found[0], target.n_layers), BLOCK
+    )
     costs = Costs(target, LatencyPredictor(builtin_latency(target)), context_tokens=64)
-    (drafter, *_) = choose_cascade([contender], [contender.name], {}, lookup_survival(recordings), costs).drafters
+    (drafter, *_) = choose_cascade(
+        [contender], [contender.name], "cascade", lookup_survival(recordings), costs
+    ).drafters
     assert (drafter.name, drafter.quantization.extra_bytes) == ("int4", needed)
 
 

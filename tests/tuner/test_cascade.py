@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
 from casspec.tuner import walltime
-from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace, count_confidence
+from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.cascade import (
     RETRIEVAL,
     Contender,
@@ -16,10 +14,9 @@ from casspec.tuner.cascade import (
     contenders,
     lookup_survival,
     measure_contender,
+    trace,
 )
-from casspec.tuner.method_tuning import Tuning
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.selection import LEAST_GAIN, CascadeReplay, forward_selection
 from tests.storage import samples
 from tests.tuner.tiny import LAYERS, tiny_recordings, tiny_target
 
@@ -68,7 +65,7 @@ def test_the_best_use_beats_prompt_lookup_up_to_the_published_cost(a_lookup, lar
 
 def test_a_drafter_that_does_not_pay_is_kept_for_other_methods_alone() -> None:
     measured = [contender(0.5), contender(0.6, (1,))]
-    cascade = choose_cascade(measured, (), {"sample": 1.4}, geometric(0.3), FlatCosts(0.8))
+    cascade = choose_cascade(measured, (), "retrieval-only", geometric(0.3), FlatCosts(0.8))
     assert cascade.decision == "retrieval-only"
     assert [spec.name for spec in cascade.drafters[:1]] == [measured[1].name]
     assert cascade.drafters[0].parameters["cascade"] is False
@@ -81,15 +78,18 @@ def test_chosen_drafters_come_first_and_a_sparse_one_stays_beside_them() -> None
     int8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=1000)
     quantised = contender(0.9, (), int8)
     many = [quantised, contender(0.7, (1,)), contender(0.8, (2,))]
-    cascade = choose_cascade(many, (quantised.name,), {"sample": 2.0}, geometric(0.1), FlatCosts(0.2))
+    cascade = choose_cascade(many, (quantised.name,), "cascade", geometric(0.1), FlatCosts(0.2))
     kept = [spec for spec in cascade.drafters if spec.kind == "self"]
     assert [(spec.name, spec.parameters["cascade"]) for spec in kept] == [("int8", True), (many[2].name, False)]
     assert kept[0].quantization == int8
     assert cascade.decision == "cascade"
+    with_tasks = choose_cascade(many, (), "retrieval-only", geometric(0.1), FlatCosts(0.2), for_tasks=("int8", "int8"))
+    kept = [spec for spec in with_tasks.drafters if spec.kind == "self"]
+    assert [(spec.name, spec.parameters["cascade"]) for spec in kept] == [(many[2].name, False), ("int8", False)]
 
 
 def test_nothing_is_recommended_when_nothing_is_predicted_to_pay() -> None:
-    cascade = choose_cascade([contender(0.3)], (), {"sample": 0.9}, geometric(0.001), FlatCosts(0.9))
+    cascade = choose_cascade([contender(0.3)], (), "off", geometric(0.001), FlatCosts(0.9))
     assert cascade.decision == "off"
     assert all(spec.kind == "self" for spec in cascade.drafters)
 
@@ -108,55 +108,11 @@ def test_contenders_come_from_the_front_and_are_not_the_target() -> None:
     assert contenders([*every, better], lookup, FlatCosts(0.3), depth=8) == [better, good]  # dominated, yet needed
 
 
-def test_forward_selection_takes_what_helps_and_no_more() -> None:
-    worth = {"a": 0.2, "b": 0.5, "c": 0.01}
-
-    def score(names) -> float:
-        return 1.0 + sum(worth[name] for name in names)
-
-    assert forward_selection(list(worth), score, most=3) == ("b", "a")
-    assert forward_selection(list(worth), score, most=1) == ("b",)
-    assert forward_selection(["c"], score) == ()
-    assert forward_selection([], score) == ()
-
-
-@pytest.mark.parametrize(("acceptance", "joins"), [(0.98, True), (0.02, False)])
-def test_a_drafter_joins_the_cascade_when_replay_is_faster_with_it(acceptance, joins) -> None:
-    """One forward of the target costs 10 ms, one of the drafter 1 ms; what it says is right with this probability."""
-    target, rng = tiny_target(), np.random.default_rng(0)
-    recordings = tiny_recordings(target, n=4, n_tokens=48)
-    traces, cells = {}, CellCounter()
-    for recording in recordings:
-        truth = recording.continuation_tokens
-        wrong = (truth[:, None] + np.array([[1, 2, 3, 4]])) % target.vocab_size
-        hits = rng.random(len(truth)) < acceptance
-        ids = np.where(hits[:, None], np.concatenate((truth[:, None], wrong[:, :3]), 1), wrong).astype(np.int32)
-        gaps = np.tile(np.array([2.5, -2.5, -3.0, -4.0], np.float32), (len(truth), 1))
-        traces[recording.prompt_id, recording.mode] = PlanTrace(ids, gaps, truth, np.ones(len(truth), np.int16))
-        count_confidence([traces[recording.prompt_id, recording.mode]], "int8", cells)
-    int8 = Quantization(precision=Precision.INT8_DYNAMIC)
-    candidate = samples.candidate((), acceptance=acceptance, quantization=int8)
-    modes = dict.fromkeys(recording.mode for recording in recordings)
-    one = Contender(candidate=candidate, survival={}, cells={mode: tuple(cells.cells()) for mode in modes})
-
-    def forward_ms(plan, n_tokens, context_tokens) -> float:
-        return 1.0 if plan.precision is Precision.INT8_DYNAMIC else 10.0
-
-    tuning = Tuning(recordings, target.vocab_size, target.full_plan, forward_ms, {})
-    replays = CascadeReplay(tuning, {"int8": one}, {"int8": traces}, target.n_layers)
-    alone, together = replays.score((), {}), replays.score(("int8",), {"max_nodes": 32})
-    assert (together > LEAST_GAIN * alone) is joins
-    if joins:
-        assert together > 2
-    else:
-        assert together > 0.8 * alone  # it is soon known not to be worth its time
-
-
 def test_contenders_are_measured_in_both_modes_under_their_own_name() -> None:
     target = tiny_target()
     meter = AcceptanceMeter(target, tiny_recordings(target))
     candidate = samples.candidate((2,), acceptance=0.5)
-    measured = measure_contender(meter, candidate, LAYERS)
+    measured = measure_contender(candidate, trace(meter, candidate, LAYERS), meter.block)
     assert set(measured.survival) == set(measured.cells) == {"greedy", "sample"}
     for mode, alive in measured.survival.items():
         assert list(alive) == sorted(alive, reverse=True)

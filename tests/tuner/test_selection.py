@@ -1,0 +1,220 @@
+"""What replay chooses: drafters, dytc's parameters, and whether to draft at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from casspec.runtime.acceptance import CellCounter
+from casspec.runtime.dsia import Plan
+from casspec.storage.schema import Precision, Quantization
+from casspec.tuner.acceptance import PlanTrace, count_confidence
+from casspec.tuner.cascade import Contender
+from casspec.tuner.cascade_replay import CascadeReplay
+from casspec.tuner.descent import descend
+from casspec.tuner.forecast import forecast
+from casspec.tuner.method_tuning import Tuning
+from casspec.tuner.per_task import judge_task, split_by_prompt
+from casspec.tuner.recordings import Recording
+from casspec.tuner.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
+from tests.storage import samples
+from tests.tuner.tiny import tiny_recordings, tiny_target
+
+PRECISIONS = {"int8": Precision.INT8_DYNAMIC, "int4": Precision.INT4_WEIGHT}
+MODES = ("greedy", "sample")
+
+
+@pytest.fixture(scope="module")
+def recordings() -> list[Recording]:
+    """Four prompts, every other one sampled, all of one task."""
+    return tiny_recordings(tiny_target(), n=4, n_tokens=48)
+
+
+def forward_ms(plan: Plan, n_tokens: int, context_tokens: int) -> float:
+    """The target takes 10 ms, a drafter 1 ms."""
+    return 10.0 if plan.precision is Precision.TARGET else 1.0
+
+
+def replays(
+    recordings: Sequence[Recording],
+    right: dict[str, Callable[[Recording], float]],
+    latency: Callable[[Plan, int, int], float] = forward_ms,
+) -> CascadeReplay:
+    """Replays with made-up drafters, each named by its precision, that say the true token with the probability `right` gives."""
+    target, rng = tiny_target(), np.random.default_rng(0)
+    contenders, traces = {}, {}
+    for name, probability in right.items():
+        counter, found = CellCounter(), {}
+        for recording in recordings:
+            truth = recording.continuation_tokens
+            wrong = (truth[:, None] + np.array([[1, 2, 3, 4]])) % target.vocab_size
+            hits = rng.random(len(truth)) < probability(recording)
+            ids = np.where(hits[:, None], np.concatenate((truth[:, None], wrong[:, :3]), 1), wrong).astype(np.int32)
+            gaps = np.tile(np.array([2.5, -2.5, -3.0, -4.0], np.float32), (len(truth), 1))
+            found[recording.prompt_id, recording.mode] = PlanTrace(ids, gaps, truth, np.ones(len(truth), np.int16))
+        count_confidence(found.values(), name, counter)
+        quantization = Quantization(precision=PRECISIONS[name], extra_bytes={"int8": 800, "int4": 400}[name])
+        mean = float(np.mean([probability(recording) for recording in recordings]))
+        contenders[name] = Contender(
+            candidate=samples.candidate((), acceptance=mean, quantization=quantization),
+            survival={},
+            cells=dict.fromkeys(MODES, counter.cells()),
+        )
+        traces[name] = found
+    tuning = Tuning(recordings, target.vocab_size, target.full_plan, latency, {})
+    return CascadeReplay(tuning, contenders, traces, target.n_layers)
+
+
+def test_forward_selection_takes_what_helps_and_no_more() -> None:
+    worth = {"a": 0.2, "b": 0.5, "c": 0.01}
+
+    def score(names: Sequence[str]) -> float:
+        return 1.0 + sum(worth[name] for name in names)
+
+    assert forward_selection(list(worth), score, score, most=3) == ("b", "a")
+    assert forward_selection(list(worth), score, score, most=1) == ("b",)
+    assert forward_selection(list(worth), score, score, most=3, fits=lambda names: "b" not in names) == ("a",)
+    assert forward_selection(["c"], score, score, most=3) == ()
+    assert forward_selection([], score, score, most=3) == ()
+    assert forward_selection(list(worth), score, score, most=0) == ()
+
+
+@pytest.mark.parametrize(("acceptance", "joins"), [(0.98, True), (0.02, False)])
+def test_a_drafter_joins_the_cascade_when_replay_is_faster_with_it(recordings, acceptance, joins) -> None:
+    replay = replays(recordings, {"int8": lambda recording: acceptance})
+    alone, together = replay.score((), {}), replay.score(("int8",), {"max_nodes": 32})
+    assert (together > LEAST_GAIN * alone) is joins
+    choice = choose(replay, {}, Limits(seconds=0.0))
+    assert choice.drafters == (("int8",) if joins else ())
+    found = forecast(replay, choice, {})
+    assert found.decision == ("cascade" if joins else "retrieval-only" if alone > LEAST_GAIN else "off")
+    if joins:
+        assert together > 2
+        assert found.predicted_speedup.keys() == set(MODES)
+        assert {mode: list(tasks) for mode, tasks in found.predicted_by_task.items()} == {
+            mode: ["task"] for mode in MODES
+        }
+    else:
+        assert together > 0.8 * alone  # it is soon known not to be worth its time
+
+
+def test_limits_of_memory_and_number_hold(recordings) -> None:
+    replay = replays(recordings, {"int8": lambda recording: 0.98, "int4": lambda recording: 0.9})
+    assert choose(replay, {}, Limits(most_extra_bytes=800, seconds=0.0)).drafters == ("int8",)
+    assert choose(replay, {}, Limits(most_extra_bytes=799, seconds=0.0)).drafters == ("int4",)
+    assert choose(replay, {}, Limits(most_extra_bytes=399, seconds=0.0)).drafters == ()
+    assert choose(replay, {}, Limits(most_extra_bytes=800, seconds=0.0), beside=("int4",)).drafters == ("int4",)
+    assert choose(replay, {}, Limits(most_drafters=0, seconds=0.0)).drafters == ()
+    assert replay.extra_bytes(("int8", "int8")) == 800  # weights of one precision are shared
+
+
+def test_nothing_is_drafted_where_verification_costs_by_the_token(recordings) -> None:
+    def by_the_token(plan: Plan, n_tokens: int, context_tokens: int) -> float:
+        return 10.0 * n_tokens * (1.0 if plan.precision is Precision.TARGET else 0.9)
+
+    replay = replays(recordings, {"int8": lambda recording: 0.5}, by_the_token)
+    found = forecast(replay, choose(replay, {}, Limits(seconds=0.0)), {})
+    assert (found.decision, found.drafters) == ("off", ())
+    assert set(found.predicted_speedup.values()) == {1.0}
+
+
+def test_the_decision_is_for_what_clearly_pays() -> None:
+    assert decide(2.0, 1.5) == "cascade"
+    assert decide(1.51, 1.5) == decide(None, 1.5) == decide(1.2, 1.5) == "retrieval-only"
+    assert decide(0.9, 1.0) == decide(None, 0.5) == decide(1.01, 1.0) == "off"
+
+
+# --------------------------------------------------------------------------------------------------------------- descent
+
+
+def quality(parameters: dict[str, float]) -> float:
+    """Best at a 3, b 20; c makes next to no difference."""
+    return 2.0 - 0.1 * abs(parameters["a"] - 3) - 0.01 * abs(parameters["b"] - 20) + 0.001 * parameters["c"]
+
+
+AXES = {"a": (1, 2, 3, 4), "b": (10, 20, 30), "c": (0, 1)}
+START = {"a": 1, "b": 10, "c": 0}
+
+
+def test_descent_finds_the_best_values_and_leaves_what_makes_no_difference() -> None:
+    assert descend(START, AXES, quality, quality, seconds=60.0) == {"a": 3, "b": 20, "c": 0}
+
+
+def test_descent_keeps_only_what_all_of_the_material_confirms() -> None:
+    assert descend(START, AXES, quality, lambda parameters: 1.0, seconds=60.0) == START
+    assert descend(START, AXES, lambda parameters: 1.0, quality, seconds=60.0) == START
+
+
+def test_descent_tries_nothing_new_once_its_time_is_over() -> None:
+    times = iter(range(1000))
+    tried: list[dict[str, float]] = []
+
+    def score(parameters: dict[str, float]) -> float:
+        tried.append(parameters)
+        return quality(parameters)
+
+    found = descend(START, AXES, quality, score, seconds=3.0, clock=lambda: float(next(times)))
+    assert found == {"a": 3, "b": 10, "c": 0}  # start, then a at 2 and 3
+    assert len(tried) == 3
+
+
+def test_parameters_are_tuned_by_replay(recordings) -> None:
+    replay = replays(recordings, {"int8": lambda recording: 0.98})
+    start = {"max_nodes": 8, "max_review": 4}
+    choice = choose(replay, start, Limits(seconds=60.0))
+    assert choice.drafters == ("int8",)
+    reviewing = {**start, "max_nodes": 32}
+    assert choice.parameters != reviewing
+    assert replay.score(("int8",), choice.parameters) > 1.01 * replay.score(("int8",), reviewing)
+
+
+# -------------------------------------------------------------------------------------------------------------- per task
+
+
+def by_task(recordings: Sequence[Recording], tasks: Sequence[str], copies: int) -> list[Recording]:
+    """The recordings once a task and copy, under new names."""
+    found = []
+    for task in tasks:
+        for copy in range(copies):
+            for recording in recordings:
+                fields = {name: getattr(recording, name) for name in Recording.__dataclass_fields__}
+                name = f"{task}/{copy}/{recording.prompt_id}"
+                found.append(Recording(**fields | {"task": task, "prompt_id": name}))
+    return found
+
+
+def test_only_a_task_that_gains_on_held_out_recordings_gets_its_own_cascade(recordings) -> None:
+    """int4 knows one task, int8 the other; the cascade for all has int8 alone."""
+    several = by_task(recordings, ("code", "prose"), copies=1)
+
+    def knows(task: str) -> Callable[[Recording], float]:
+        return lambda recording: 0.97 if recording.task == task else 0.05
+
+    replay = replays(several, {"int8": knows("prose"), "int4": knows("code")})
+    for_all, limits = Choice(("int8",), {"max_nodes": 32}), Limits(most_drafters=1, seconds=0.0)
+    code = judge_task(replay, "code", for_all, {}, limits)
+    assert code.own is not None
+    assert code.gain > 1.5
+    assert code.own.drafters == ("int4",)
+    assert code.own.decision == "cascade"
+    assert all(speedup > 1.5 for speedup in code.own.predicted_speedup.values())
+    prose = judge_task(replay, "prose", for_all, {}, limits)
+    assert prose.own is None
+    assert prose.gain == pytest.approx(1.0, abs=0.03)
+
+
+def test_a_task_of_one_prompt_cannot_be_judged(recordings) -> None:
+    replay = replays(recordings[:1], {"int8": lambda recording: 0.9})
+    assert judge_task(replay, "task", Choice((), {}), {}, Limits(seconds=0.0)).gain is None
+
+
+def test_both_modes_of_a_prompt_are_on_one_side(recordings) -> None:
+    several = by_task(recordings, ("code",), copies=3)
+    doubled = [*several, *several]
+    first, second = split_by_prompt(doubled)
+    assert len(first) + len(second) == len(doubled)
+    assert not {one.prompt_id for one in first} & {one.prompt_id for one in second}
+    tuning = Tuning(doubled, 53, tiny_target().full_plan, forward_ms, {})
+    assert set(tuning.half_of.values()) == {0, 1}

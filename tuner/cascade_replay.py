@@ -1,0 +1,74 @@
+"""Replays dytc with any self-drafters, any parameters and any latencies, on recordings of the tuning half."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.policies.base import ForwardMs, Policy
+from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.dytc.ablation import Ablation
+from casspec.storage.schema import AcceptancePrior, Mode
+from casspec.tuner.cascade import Contender, Traces
+from casspec.tuner.method_tuning import Judged, Tuning, by_mode, geometric_speedup, replayed_each
+from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recordings import Recording
+from casspec.tuner.replay import ReplayedReviewer
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CascadeReplay:
+    """Replays dytc with any of the contenders; no names are retrieval alone.
+
+    Attributes:
+        contenders, traces: by name of the contender; traces cover all recordings of `tuning`.
+    """
+
+    tuning: Tuning
+    contenders: Mapping[str, Contender]
+    traces: Mapping[str, Traces]
+    n_layers: int
+
+    @property
+    def recordings(self) -> Sequence[Recording]:
+        return self.tuning.recordings
+
+    def at(self, forward_ms: ForwardMs) -> CascadeReplay:
+        """The same replays with other latencies."""
+        return replace(self, tuning=replace(self.tuning, forward_ms=forward_ms))
+
+    def run(
+        self, names: Sequence[str], parameters: Parameters, recordings: Sequence[Recording] | None = None
+    ) -> list[Judged]:
+        """What each recording came to, by default of all."""
+
+        def build(matrix: RecyclingMatrix, mode: Mode) -> Policy:
+            tuning = self.tuning
+            reviewers = [self._reviewer(name, mode) for name in names]
+            prior = tuning.priors.get(mode)
+            return DyTC(tuning.target_plan, tuning.forward_ms, [*reviewers], matrix, prior, **parameters)
+
+        return replayed_each(build, self.tuning, recordings)
+
+    def score(
+        self, names: Sequence[str], parameters: Parameters, recordings: Sequence[Recording] | None = None
+    ) -> float:
+        """Predicted speedup, the geometric mean over decoding modes."""
+        return geometric_speedup(by_mode(self.run(names, parameters, recordings)))
+
+    def extra_bytes(self, names: Sequence[str]) -> int:
+        """Memory of the packed weights these plans need beside the target's own: those of one precision share theirs."""
+        plans = [self.contenders[name].candidate.quantization for name in names]
+        return sum({plan.precision: plan.extra_bytes for plan in plans}.values())
+
+    def _reviewer(self, name: str, mode: Mode) -> ReplayedReviewer:
+        contender = self.contenders[name]
+        candidate = contender.candidate
+        prior = AcceptancePrior(mode=mode, cells=contender.cells.get(mode, ()))
+        table = Ablation().reviewer_table(name, candidate.acceptance, prior)
+        plan = PlanSpec.of(candidate).plan(self.n_layers)
+        return ReplayedReviewer(plan, table, candidate.acceptance, dict(self.traces[name]), self.tuning.forward_ms)

@@ -1,0 +1,181 @@
+"""The stage of a calibration that chooses the cascade: contenders measured, methods tuned, the cascade replayed.
+
+Every outcome is kept in the store as it is found, and looked up there first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Protocol
+
+from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.target import TargetModel
+from casspec.storage.repository import Repository
+from casspec.storage.schema import DrafterCandidate, LatencyModel, Quantization
+from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
+from casspec.tuner.cascade import (
+    Cascade,
+    Contender,
+    Costs,
+    Traces,
+    choose_cascade,
+    contenders,
+    lookup_survival,
+    measure_contender,
+    trace,
+)
+from casspec.tuner.cascade_replay import CascadeReplay
+from casspec.tuner.entries import CASCADE
+from casspec.tuner.forecast import Selection, by_batch, forecast
+from casspec.tuner.method_tuning import TunedMethods, Tuning
+from casspec.tuner.per_task import TaskVerdict, judge_task
+from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recordings import Recording
+from casspec.tuner.selection import Limits, choose
+from casspec.tuner.settings import CalibrationSettings
+
+CONTENDER_KIND = "contender"
+TUNED_KIND = "tuned-methods"
+SELECTION_KIND = "selection"
+TASK_KIND = "task-cascade"
+
+
+class Bar(Protocol):
+    """Progress of a stage."""
+
+    def update(self, done: int, total: int | None = None, note: str = "") -> None: ...
+
+
+TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Callable[[int, int, str], None]], TunedMethods]
+"""Tunes the methods by replay: (target, recordings, latency, progress)."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Outcome of the stage; `tasks` by name, {} where it was not asked whether they deserve a cascade of their own."""
+
+    cascade: Cascade
+    selection: Selection
+    tuned: TunedMethods
+    tasks: dict[str, TaskVerdict]
+
+
+@dataclass(frozen=True)
+class CascadeStage:
+    """The stage for one calibration; `key` is its ID in the store."""
+
+    repository: Repository
+    key: str
+    target: TargetModel
+    settings: CalibrationSettings
+    tune_methods: TuneMethods
+
+    def run(
+        self, recordings: Sequence[Recording], latency: LatencyModel, candidates: Sequence[DrafterCandidate], bar: Bar
+    ) -> Chosen:
+        """From the candidates of the search to the drafters of the profile."""
+        costs = Costs(self.target, LatencyPredictor(latency), typical_context(recordings))
+        lookup = lookup_survival(recordings)
+        fitting = [one for one in candidates if affordable(one.quantization, self.settings.max_extra_bytes)]
+        traced = _Traced(AcceptanceMeter(self.target, recordings, self.settings.seed), self.target.n_layers)
+        measured = self._contenders(traced, contenders(fitting, lookup, costs, BLOCK), bar)
+        tuned = self._tuned(recordings, latency, bar)
+        selection, tasks = self._selection(traced, latency, tuned, measured, bar)
+        for_tasks = [name for verdict in tasks.values() if verdict.own for name in verdict.own.drafters]
+        cascade = choose_cascade(measured, selection.drafters, selection.decision, lookup, costs, for_tasks)
+        return Chosen(cascade, selection, tuned, tasks)
+
+    def _contenders(self, traced: _Traced, chosen: Sequence[DrafterCandidate], bar: Bar) -> list[Contender]:
+        measured = []
+        for done, candidate in enumerate(chosen):
+            name = PlanSpec.of(candidate).name
+            bar.update(done, len(chosen) + 1, name)
+            document = self.repository.get_document(self.key, CONTENDER_KIND, name)
+            if document is None:
+                contender = measure_contender(candidate, traced.of(candidate), traced.meter.block)
+                document = self.repository.put_document(
+                    self.key, CONTENDER_KIND, name, contender.model_dump(mode="json")
+                )
+            measured.append(Contender.model_validate(document))
+        return measured
+
+    def _tuned(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> TunedMethods:
+        document = self.repository.get_document(self.key, TUNED_KIND, "all")
+        if document is None:
+            tuned = self.tune_methods(self.target, recordings, latency, bar.update)
+            document = self.repository.put_document(self.key, TUNED_KIND, "all", tuned.to_json())
+        return TunedMethods.from_json(document)
+
+    def _selection(
+        self,
+        traced: _Traced,
+        latency: LatencyModel,
+        tuned: TunedMethods,
+        measured: Sequence[Contender],
+        bar: Bar,
+    ) -> tuple[Selection, dict[str, TaskVerdict]]:
+        """The one cascade for all tasks and, where that was asked, the verdict on each task."""
+        settings = self.settings
+        recordings = traced.meter.recordings
+        asked = list(dict.fromkeys(recording.task for recording in recordings)) if settings.per_task else []
+        stored = {task: self.repository.get_document(self.key, TASK_KIND, task) for task in asked}
+        document = self.repository.get_document(self.key, SELECTION_KIND, "all")
+        if document is not None and None not in stored.values():
+            verdicts = {task: TaskVerdict.model_validate(found) for task, found in stored.items()}
+            return Selection.model_validate(document), verdicts
+
+        def note(text: str) -> None:
+            bar.update(len(measured), len(measured) + 1, text)
+
+        replays = CascadeReplay(
+            Tuning.of(self.target, recordings, latency, tuned.priors),
+            {one.name: one for one in measured},
+            {one.name: traced.of(one.candidate, note) for one in measured},
+            self.target.n_layers,
+        )
+        retrieval = tuned.settings(CASCADE)
+        limits = Limits(settings.max_drafters, settings.max_extra_bytes, settings.cascade_seconds)
+        if document is None:
+            choice = choose(replays, retrieval, limits, note=note)
+            note("predicting speedups")
+            found = forecast(replays, choice, retrieval)
+            batches = by_batch(replays, choice, retrieval, LatencyPredictor(latency))
+            found = found.model_copy(update={"predicted_by_batch": batches})
+            document = self.repository.put_document(self.key, SELECTION_KIND, "all", found.model_dump(mode="json"))
+        selection = Selection.model_validate(document)
+        verdicts, held = {}, list(selection.drafters)
+        for task in asked:
+            known = stored[task]
+            if known is None:
+                verdict = judge_task(replays, task, selection.choice, retrieval, limits, held, note)
+                known = self.repository.put_document(self.key, TASK_KIND, task, verdict.model_dump(mode="json"))
+            verdicts[task] = TaskVerdict.model_validate(known)
+            held += verdicts[task].own.drafters if verdicts[task].own else ()
+        return selection, verdicts
+
+
+class _Traced:
+    """Depth profiles of contenders on all recordings, each traced once."""
+
+    def __init__(self, meter: AcceptanceMeter, n_layers: int) -> None:
+        self.meter = meter
+        self._n_layers = n_layers
+        self._traces: dict[str, Traces] = {}
+
+    def of(self, candidate: DrafterCandidate, note: Callable[[str], None] = lambda text: None) -> Traces:
+        name = PlanSpec.of(candidate).name
+        if name not in self._traces:
+            note(f"tracing {name}")
+            self._traces[name] = trace(self.meter, candidate, self._n_layers)
+        return self._traces[name]
+
+
+def affordable(quantization: Quantization, most_extra_bytes: int | None) -> bool:
+    return most_extra_bytes is None or quantization.extra_bytes <= most_extra_bytes
+
+
+def typical_context(recordings: Sequence[Recording]) -> int:
+    """Committed rows halfway through a recording, on average: where costs are compared."""
+    return round(mean(len(r.prompt_tokens) + len(r.continuation_tokens) / 2 for r in recordings))

@@ -1,0 +1,90 @@
+"""Whether one cascade serves all tasks, or tasks deserve their own: asked of recordings that the own one was not chosen on.
+
+Every task's prompts are split in two folds. A cascade chosen on one fold alone is replayed on the other beside the one for all, which has
+seen both: a task that gains all the same gains for a reason. Only then a cascade is chosen on all recordings of the task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from casspec.storage.predictions import TaskCascade
+from casspec.storage.schema import Document
+from casspec.tuner.cascade_replay import CascadeReplay, Parameters
+from casspec.tuner.forecast import forecast
+from casspec.tuner.method_tuning import Judged, by_mode
+from casspec.tuner.recordings import Recording
+from casspec.tuner.selection import Choice, Limits, Note, choose
+
+LEAST_GAIN = 1.03
+"""Times faster on held-out recordings a cascade of its own must be for a task to get one."""
+
+
+class TaskVerdict(Document):
+    """What was found out about a task."""
+
+    gain: float | None
+    """Times faster with a cascade of its own on held-out recordings; None with fewer than two prompts to ask."""
+    own: TaskCascade | None = None
+    """For a task that deserves it."""
+
+
+def judge_task(
+    replays: CascadeReplay,
+    task: str,
+    for_all: Choice,
+    retrieval: Parameters,
+    limits: Limits,
+    beside: Sequence[str] = (),
+    note: Note = lambda text: None,
+) -> TaskVerdict:
+    """Whether `task` deserves a cascade of its own, and that one if it does.
+
+    Args:
+        for_all: the cascade of all tasks.
+        retrieval: parameters of dytc for retrieval alone.
+        beside: plans whose weights are held whatever this task gets.
+    """
+    recordings = [recording for recording in replays.recordings if recording.task == task]
+    folds = split_by_prompt(recordings)
+    if not all(folds):
+        return TaskVerdict(gain=None)
+
+    def chosen(on: Sequence[Recording]) -> Choice:
+        return choose(replays, retrieval, limits, on, beside, lambda text: note(f"{task}: {text}"))
+
+    own: list[Judged] = []
+    general: list[Judged] = []
+    for judged, other in (folds, folds[::-1]):
+        choice = chosen(other)
+        own += replays.run(choice.drafters, choice.parameters, judged)
+        general += replays.run(for_all.drafters, for_all.parameters, judged)
+    gain = times_faster(own, general)
+    if gain < LEAST_GAIN:
+        return TaskVerdict(gain=gain)
+    found = forecast(replays, chosen(recordings), retrieval, recordings)
+    cascade = TaskCascade(
+        drafters=found.drafters,
+        parameters=found.parameters,
+        decision=found.decision,
+        predicted_speedup=dict(found.predicted_speedup),
+    )
+    return TaskVerdict(gain=gain, own=cascade)
+
+
+def split_by_prompt(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
+    """Two folds; the recordings of a prompt in all modes are in one of them."""
+    prompts = list(dict.fromkeys(recording.prompt_id for recording in recordings))
+    first = set(prompts[::2])
+    return (
+        [recording for recording in recordings if recording.prompt_id in first],
+        [recording for recording in recordings if recording.prompt_id not in first],
+    )
+
+
+def times_faster(own: Sequence[Judged], general: Sequence[Judged]) -> float:
+    """The geometric mean over decoding modes of the time `general` takes over that of `own`, on the same recordings."""
+    ours, theirs = by_mode(own), by_mode(general)
+    ratios = [theirs[mode].method_ms / ours[mode].method_ms for mode in ours]
+    return float(prod(ratios) ** (1 / len(ratios)))

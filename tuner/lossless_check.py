@@ -43,6 +43,14 @@ class LosslessRow:
         return self.ties < len(self.differences)
 
 
+class CheckInterrupted(KeyboardInterrupt):
+    """Ctrl-C during a check; `rows` say what was compared until then."""
+
+    def __init__(self, rows: list[LosslessRow]) -> None:
+        super().__init__("interrupted")
+        self.rows = rows
+
+
 def check_lossless(
     target: TargetModel,
     prompts: Sequence[TokenPrompt],
@@ -61,7 +69,7 @@ def check_lossless(
         target: in float32.
         entries: from `method_entries`; the first is autoregressive.
 
-    Raises UnsupportedOption for a target in another precision or a suite without a prompt that fits.
+    Raises UnsupportedOption for a target in another precision or a suite without a prompt that fits, CheckInterrupted on Ctrl-C.
     """
     if target.dtype != torch.float32:
         raise UnsupportedOption(f"losslessness is checked in float32, the model is loaded in {target.dtype}")
@@ -71,19 +79,22 @@ def check_lossless(
     reference, *judged = entries
     if reference.method != AUTOREGRESSIVE:
         raise ValueError("the first entry must be autoregressive decoding, the reference")
-    judge, rows = Judge(target), []
-    for mode in modes:
-        mode_rows = [LosslessRow(entry.method, entry.variant, mode) for entry in judged]
-        compared = 0
-        for asked, n_new in _requests(fitting, mode, n_tokens, target.max_context, seed):
-            text = decoded(reference.decoder, asked, asked.prompt, n_new)
-            compared += len(text)
-            for entry, row in zip(judged, mode_rows, strict=True):
-                if not row.failed:
-                    _compare(row, judge, entry, asked, text)
-            if progress is not None:
-                progress(compared, n_tokens, mode)
-        rows += mode_rows
+    judge, rows = Judge(target), list[LosslessRow]()
+    try:
+        for mode in modes:
+            mode_rows = [LosslessRow(entry.method, entry.variant, mode) for entry in judged]
+            rows += mode_rows
+            compared = 0
+            for asked, n_new in _requests(fitting, mode, n_tokens, target.max_context, seed):
+                text = decoded(reference.decoder, asked, asked.prompt, n_new)
+                compared += len(text)
+                for entry, row in zip(judged, mode_rows, strict=True):
+                    if not row.failed:
+                        _compare(row, judge, entry, asked, text)
+                if progress is not None:
+                    progress(compared, n_tokens, mode)
+    except KeyboardInterrupt:
+        raise CheckInterrupted([row for row in rows if row.n_tokens]) from None
     return rows
 
 

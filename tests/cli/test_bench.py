@@ -175,6 +175,27 @@ def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.Monkey
     assert "NO" in out
 
 
+def test_ctrl_c_prints_what_a_check_compared(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from casspec.tuner import lossless_check
+
+    calls = 0
+
+    def interrupted(*words: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 2:
+            raise KeyboardInterrupt
+        compared(*words)
+
+    compared = lossless_check._compare
+    monkeypatch.setattr(lossless_check, "_compare", interrupted)
+    code, out, _ = run("--check-lossless", "--tokens", "500", "--methods", "prompt-lookup", "--mode", "greedy")
+    assert code == 130
+    verdict = document(out)
+    assert verdict["environment"]["interrupted"]
+    assert 0 < verdict["rows"][0]["n_tokens"] < 500
+
+
 FEW = ("--methods", "prompt-lookup", "--mode", "greedy", "--no-peers")
 
 

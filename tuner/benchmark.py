@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -160,14 +161,15 @@ class _Race:
             self._under_way = mode
             takes_part = self._takes_part(mode)
             for repeat in range(self._repeats):
-                contestants = [self._contestant(entry) for entry in self._entries]
+                entries = [self._for_repeat(entry) for entry in self._entries]
                 for place, prompt in enumerate(self._prompts):
                     asked = request(prompt, mode, self._seed)
                     self._order.shuffle(takes_part)
-                    self._warm_up(takes_part, asked, at_full_length=place == 0 and repeat == 0)
+                    self._warm_up(takes_part, prompt.task, asked, at_full_length=place == 0 and repeat == 0)
                     texts = {}
                     for index in takes_part:
-                        texts[index] = generate(contestants[index], asked, asked.prompt, self._n_tokens)
+                        contestant = entries[index].contestant(prompt.task)
+                        texts[index] = generate(contestant, asked, asked.prompt, self._n_tokens)
                         self._countdown.advance(f"{mode}, {prompt.task}")
                     self._finished.append(self._compared(prompt, asked, repeat, texts))
             self.summarise()
@@ -200,14 +202,18 @@ class _Race:
     def _takes_part(self, mode: Mode) -> list[int]:
         return [index for index, entry in enumerate(self._entries) if mode in entry.modes]
 
-    def _contestant(self, entry: Entry) -> Contestant:
-        return entry.decoder.learning() if self._warm and isinstance(entry.decoder, Decoder) else entry.decoder
+    def _for_repeat(self, entry: Entry) -> Entry:
+        """The entry; warm, with decoders that learn and have learned nothing yet."""
+        if not self._warm:
+            return entry
+        by_task = {task: _learning(contestant) for task, contestant in entry.by_task.items()}
+        return replace(entry, decoder=_learning(entry.decoder), by_task=by_task)
 
-    def _warm_up(self, takes_part: Sequence[int], asked: Request, at_full_length: bool) -> None:
+    def _warm_up(self, takes_part: Sequence[int], task: str, asked: Request, at_full_length: bool) -> None:
         """Uncounted, by decoders that learn nothing: the kernels and caches that this prompt's shapes need."""
         n_tokens = self._n_tokens if at_full_length else min(WARM_UP_TOKENS, self._n_tokens)
         for index in takes_part:
-            decoded(self._entries[index].decoder, asked, asked.prompt, n_tokens)
+            decoded(self._entries[index].contestant(task), asked, asked.prompt, n_tokens)
 
     def _compared(
         self, prompt: TokenPrompt, asked: Request, repeat: int, texts: dict[int, Generation]
@@ -219,6 +225,10 @@ class _Race:
             self._check.compare(self._entries[index], prompt.task, asked, texts[0].token_ids, text)
             runs[index] = Run(prompt.id, prompt.task, repeat, generation.statistics, repetition(text))
         return runs
+
+
+def _learning(contestant: Contestant) -> Contestant:
+    return contestant.learning() if isinstance(contestant, Decoder) else contestant
 
 
 class _Countdown:

@@ -20,12 +20,12 @@ from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun, Stages, dtype_name
 from casspec.tuner.cascade_stage import Bar, TuneMethods
 from casspec.tuner.companions import Companions
-from casspec.tuner.entries import method_entries
+from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE, TUNED, method_entries
 from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
 from casspec.tuner.requests import spread_over_tasks
-from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.tracking import Tracker
 from casspec.tuner.workers import NOBODY, Crew
 
@@ -33,8 +33,9 @@ STAGES = ("profile", "record", "search", "cascade", "track")
 
 BENCH_KIND = "mirrored-bench"
 
-CLOSING_METHODS = ("prompt-lookup", "suffix", "token-recycling", "layer-sparse", "dytc")
-"""Of the short benchmark that ends a calibration; `casspec bench` compares all."""
+CLOSING_METHODS = ("prompt-lookup", CASCADE)
+"""Of the short benchmark that ends a calibration, as tuned: the cascade and the plainest thing it has to beat. `casspec bench` compares
+all."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Calibrator:
         Args:
             force: start a new attempt although a finished one is stored.
             source: ID of an earlier calibration of the same target and suite, whose latencies, recordings and
-                candidates are taken over instead of being measured again.
+                candidates are taken over instead of being measured again. By default a finished one that differs in the
+                choice of the cascade alone, where there is one.
 
         Raises:
             UnsupportedModel: a model without a tokenizer; SuiteError: prompts that do not fit its context.
@@ -83,6 +85,8 @@ class Calibrator:
             settings,
             self.crew,
         )
+        if source is None and not force:
+            source = self._measured_before(target, settings)
         if source is not None:
             take_over(self.repository, source, run.key)
         with stages.stage("profile") as bar:
@@ -120,6 +124,12 @@ class Calibrator:
             self.repository.put_document(key, BENCH_KIND, report_hash, {"mirrored": True})
         return reports[0]
 
+    def _measured_before(self, target: TargetModel, settings: CalibrationSettings) -> str | None:
+        defaults = {name: CalibrationSettings.model_fields[name].default for name in CASCADE_SETTINGS}
+        usual = settings.model_copy(update=defaults)
+        profile = self.stored(target, usual) if usual != settings else None
+        return self.repository.calibration_of(profile.content_hash())[0] if profile else None
+
     def _key(self, target: TargetModel, settings: CalibrationSettings, force: bool = False) -> str:
         """ID of the newest calibration of these inputs, begun where there is none."""
         device, dumped = device_fingerprint(target.device), settings.model_dump(mode="json")
@@ -154,10 +164,11 @@ def _race(
 ) -> BenchReport:
     matrix = next((a.sha256 for a in profile.artifacts if a.name == MATRIX_NAME), None)
     loaded = LoadedProfile(profile, repository.artifact(matrix) if matrix else None)
+    entries = method_entries(target, loaded, CLOSING_METHODS)
     return run_benchmark(
         target,
         spread_over_tasks(suite.half("reporting"), settings.bench_prompts),
-        method_entries(target, loaded, CLOSING_METHODS),
+        [entry for entry in entries if entry.variant == TUNED or entry.method == AUTOREGRESSIVE],
         settings.modes,
         settings.bench_tokens,
         seed=settings.seed,

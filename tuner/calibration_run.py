@@ -110,7 +110,7 @@ class CalibrationRun:
             methods=_methods(tuned, selection) + cascade.methods,
             artifacts=(artifact,),
             predicted_speedup={str(mode): value for mode, value in selection.predicted_speedup.items()},
-            predicted_by_task=selection.predicted_by_task,
+            predicted_by_task=chosen.predicted_by_task,
             predicted_by_batch=selection.predicted_by_batch,
             decision=cascade.decision,
             by_task={task: verdict.own for task, verdict in chosen.tasks.items() if verdict.own is not None},
@@ -126,7 +126,8 @@ class CalibrationRun:
 
         settings = self.settings.model_dump(mode="json")
         known = Calibrated.of_calibration(self.repository, self.key, profile, settings)
-        Tracker(self.places).mirror(replace(known, aliases=sorted({*known.aliases, CANDIDATE})), bar.update)
+        aliases = {**known.aliases, CANDIDATE: profile.content_hash()}
+        Tracker(self.places).mirror(replace(known, aliases=aliases), bar.update)
 
 
 def _methods(tuned: TunedMethods, selection: Selection) -> tuple[MethodSettings, ...]:

@@ -61,6 +61,15 @@ class Chosen:
     tuned: TunedMethods
     tasks: dict[str, TaskVerdict]
 
+    @property
+    def predicted_by_task(self) -> dict[str, dict[str, float]]:
+        """Speedups by decoding mode and task, each with the cascade that serves the task."""
+        own = {task: verdict.own.predicted_speedup for task, verdict in self.tasks.items() if verdict.own}
+        return {
+            mode: {task: own.get(task, {}).get(mode, speedup) for task, speedup in tasks.items()}
+            for mode, tasks in self.selection.predicted_by_task.items()
+        }
+
 
 @dataclass(frozen=True)
 class CascadeStage:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 from casspec.runtime.decode import Decoder, Generation
@@ -46,6 +46,12 @@ class Entry:
     variant: str
     decoder: Contestant
     modes: tuple[Mode, ...] = ("sample", "greedy")
+    by_task: Mapping[str, Contestant] = field(default_factory=dict)
+    """For tasks with a cascade of their own."""
+
+    def contestant(self, task: str) -> Contestant:
+        """What decodes the prompts of a task."""
+        return self.by_task.get(task, self.decoder)
 
     @property
     def is_peer(self) -> bool:
@@ -65,7 +71,8 @@ def method_entries(
     """Autoregressive first, then `methods` (default all): with published parameters, and tuned where the profile has
     some.
 
-    The cascade is tuned by nature: with a profile it appears once, as "tuned", without one once, as "published". Of all
+    The cascade is tuned by nature: with a profile it appears once, as "tuned", without one once, as "published". On prompts of a task
+    with a cascade of its own that one runs. Of all
     methods, one that cannot run here is left out and told in one line.
 
     Raises UnsupportedOption for an unknown method or a named one that cannot run here, ProfileMismatch for a profile of another
@@ -83,12 +90,20 @@ def method_entries(
             if method != CASCADE or not tuned:
                 entries.append(Entry(method, PUBLISHED, Decoder(target, profile, method, parameters={})))
             if tuned:
-                entries.append(Entry(method, TUNED, Decoder(target, profile, method)))
+                own = _by_task(target, profile) if method == CASCADE else {}
+                entries.append(Entry(method, TUNED, Decoder(target, profile, method), by_task=own))
         except UnsupportedOption as refusal:
             if methods is not None:
                 raise
             tell(f"{method} is left out: {refusal}")
     return entries
+
+
+def _by_task(target: TargetModel, profile: LoadedProfile | None) -> dict[str, Contestant]:
+    """A decoder for each task with a cascade of its own."""
+    if profile is None or profile.document is None:
+        return {}
+    return {task: Decoder(target, replace(profile, task=task), CASCADE) for task in profile.document.by_task}
 
 
 def ablation_entries(target: TargetModel, profile: LoadedProfile | None = None) -> list[Entry]:

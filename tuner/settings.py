@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from casspec.storage.schema import Document, Mode
 
 
@@ -38,6 +40,23 @@ class CalibrationSettings(Document):
     bench_prompts: int = 5
     """Prompts of the reporting half in the closing benchmark."""
     bench_tokens: int = 128
+
+
+CASCADE_SETTINGS = ("max_drafters", "max_extra_bytes", "per_task")
+"""What a user may ask of the choice of the cascade: nothing has to be measured again for another answer."""
+
+QUICK: dict[str, Any] = {
+    "recorded_prompts": 5,
+    "recorded_tokens": 64,
+    "profile_seconds": 5.0,
+    "searched_prompts": 5,
+    "trials": 24,
+    "search_seconds": 4.0,
+    "patience": 8,
+    "cascade_seconds": 0.5,
+    "bench_prompts": 1,
+}
+"""Changes to the settings for a calibration that is there soon: a working profile, no claim about how good it is."""
 
 
 class RunTuningSettings(CalibrationSettings):

@@ -30,6 +30,45 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None) -> None:
     members = [drafter.name for drafter in profile.drafters if drafter.parameters.get("cascade", True)]
     say(f"cascade   {DECISIONS[profile.decision]} ({', '.join(members) or 'none'})")
     say(f"predicted {predicted or 'nothing'}; latency model within {profile.latency.cv_median_error:.1%}")
+    for line in _batches(profile), _tasks(profile), _gap(profile, report):
+        if line:
+            say(line)
     say(f"next      casspec profiles show {profile_id}   the profile")
     say("          casspec ui                          trials and figures in the browser")
     say(f'          casspec generate --model {profile.model.name} "def main():"')
+
+
+def _batches(profile: CascadeProfile) -> str:
+    """Predicted speedup by batch, where anything is known beyond one sequence."""
+    several = [prediction for prediction in profile.predicted_by_batch if prediction.batch > 1]
+    if not several:
+        return ""
+    main = "sample" if "sample" in several[0].speedup else "greedy"
+    listed = ", ".join(f"{one.batch}: {one.speedup[main]:.2f}x {one.decision}" for one in several)
+    return f"batches   {listed} ({main}; unverified, nothing decodes batches yet)"
+
+
+def _tasks(profile: CascadeProfile) -> str:
+    """Which tasks have a cascade of their own, and what one would gain where they have none."""
+    if not profile.task_gains:
+        return ""
+    listed = [
+        f"{task} {'has its own' if task in profile.by_task else 'does without'} ({gain - 1:+.1%})"
+        for task, gain in profile.task_gains.items()
+    ]
+    return f"tasks     {', '.join(listed)}"
+
+
+def _gap(profile: CascadeProfile, report: BenchReport | None) -> str:
+    """What was predicted beside what the benchmark measured, over all tasks."""
+    if report is None:
+        return ""
+    from casspec.tuner.bench_rows import OVERALL
+    from casspec.tuner.gaps import compare
+
+    told = [
+        f"{one.mode} predicted {one.predicted:.2f}x, measured {one.measured:.2f}x, gap {one.gap:+.1%}"
+        for one in compare(profile, report)
+        if one.task == OVERALL and one.predicted and one.measured and one.gap is not None
+    ]
+    return f"measured  {'; '.join(told)}" if told else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ import torch
 from casspec.runtime.decode import Decoder
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
+from casspec.storage.predictions import TaskCascade
 from casspec.tuner.benchmark import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
 from casspec.tuner.entries import method_entries, peer_entries
+from tests.runtime.tiny import tiny_profile, tiny_target
 from tests.tuner.contestants import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
 
 N_TOKENS = 16
@@ -64,6 +67,29 @@ def test_speedups_follow_the_clock_of_the_decoders(target: TargetModel) -> None:
         ("greedy", "slow"): 0.5,
     }
     assert report.noise == 0.0
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_a_task_with_a_cascade_of_its_own_is_decoded_by_that_one(target: TargetModel, warm: bool) -> None:
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    own = {"copy": Scripted("own", 10.0, log)}
+    cascade = replace(entry("dytc", Scripted("for-all", 20.0, log)), by_task=own)
+    entries = [entry("autoregressive", Scripted("autoregressive", 40.0, log)), cascade]
+    report = run_benchmark(target, prompts(), entries, ("greedy",), N_TOKENS, warm=warm)
+    speedups = {row.task: row.speedup for row in report.rows if row.method == "dytc"}
+    assert speedups == {"copy": 4.0, "free": 2.0, "overall": pytest.approx(4 * 40 / (2 * 10 + 2 * 20))}
+    decoded_by = {(name, len(prompt)) for name, prompt, _ in log if name != "autoregressive"}
+    by_length = {len(text.turns[0]): text.task for text in prompts()}
+    assert {(name, by_length[length]) for name, length in decoded_by} == {("own", "copy"), ("for-all", "free")}
+
+
+def test_entries_of_a_profile_follow_its_tasks() -> None:
+    target = tiny_target(seed=7)
+    own = TaskCascade(parameters={"max_nodes": 12}, decision="retrieval-only", predicted_speedup={"greedy": 2.0})
+    *_, cascade = method_entries(target, tiny_profile(target, by_task={"copy": own}), ["dytc"])
+    assert list(cascade.by_task) == ["copy"]
+    assert cascade.contestant("copy").profile.decision == "retrieval-only"
+    assert cascade.contestant("free").profile.decision == "cascade"
 
 
 def test_methods_take_turns_within_every_prompt_in_an_order_fixed_by_the_seed(target: TargetModel) -> None:

@@ -156,6 +156,12 @@ class Repository(Measurements):
         with self._database.reading() as session:
             return _aliases(session)
 
+    def alias_holders(self, profile: CascadeProfile) -> dict[str, str]:
+        """Among profiles of the same model, dtype and device: by alias, the content hash of the one that has it."""
+        same = (profile.model.content_hash(), profile.device.content_hash(), profile.dtype)
+        with self._database.reading() as session:
+            return {alias: found for (alias, *subject), found in _holders(session).items() if tuple(subject) == same}
+
     def _calibration(self, session: Session, calibration_id: str) -> CalibrationRow:
         row = session.get(CalibrationRow, calibration_id, with_for_update=True)
         if row is None:
@@ -259,8 +265,8 @@ def check_alias(alias: str) -> None:
         raise UnsupportedOption(f"{alias!r} has a meaning of its own: name another alias, for instance production")
 
 
-def _aliases(session: Session) -> dict[str, list[str]]:
-    """Aliases by profile hash: of all times one was given among profiles of one model, dtype and device, the newest counts."""
+def _holders(session: Session) -> dict[tuple[str, str, str, str], str]:
+    """Profile hash by (alias, model, device, dtype): of all times an alias was given there, the newest counts."""
     made = select(CalibrationRow).where(CalibrationRow.profile_hash.is_not(None))
     calibrations = {row.calibration_id: row for row in session.scalars(made)}
     given = [(row.finished_at, CANDIDATE, row) for row in calibrations.values() if row.finished_at is not None]
@@ -268,11 +274,15 @@ def _aliases(session: Session) -> dict[str, list[str]]:
         if document.calibration_id in calibrations:
             time, _, alias = document.key.partition(" ")
             given.append((time, alias, calibrations[document.calibration_id]))
-    holders: dict[tuple[str, str, str, str], str] = {}
-    for _, alias, row in sorted(given, key=lambda one: one[0]):
-        holders[alias, row.model_hash, row.device_hash, row.dtype] = str(row.profile_hash)
+    return {
+        (alias, row.model_hash, row.device_hash, row.dtype): str(row.profile_hash)
+        for _, alias, row in sorted(given, key=lambda one: one[0])
+    }
+
+
+def _aliases(session: Session) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for (alias, *_), profile_hash in sorted(holders.items()):
+    for (alias, *_), profile_hash in sorted(_holders(session).items()):
         if alias not in found.setdefault(profile_hash, []):
             found[profile_hash].append(alias)
     return found

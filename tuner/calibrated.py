@@ -24,6 +24,7 @@ class Calibrated:
         reports: benchmarks of the profile, the latest first.
         verdicts: by precision, JSON of `PrecisionVerdict`.
         files: larger artifacts of the profile by name, where they are stored here.
+        aliases: among profiles of this model, dtype and device: by alias, the content hash of the profile that has it.
     """
 
     profile: CascadeProfile
@@ -34,6 +35,7 @@ class Calibrated:
     reports: Sequence[BenchReport] = ()
     verdicts: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_profile(cls, repository: Repository, selection: str) -> Self:
@@ -60,6 +62,7 @@ class Calibrated:
             reports=repository.bench_reports(profile.content_hash()),
             verdicts=repository.documents(calibration_id, VERDICT_KIND),
             files={name: content for name, content in contents.items() if content is not None},
+            aliases=repository.alias_holders(profile),
         )
 
     @property

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, make_url
 
 from casspec.storage.location import sqlite_file, storage_url, user_data_directory
 
@@ -18,6 +18,11 @@ class Companions:
     study_url: str
     tracking_uri: str
     artifact_root: Path
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether MLflow's database is there."""
+        return Path(str(make_url(self.tracking_uri).database)).exists()
 
     def make_room(self) -> None:
         """Creates the folder they live in."""

@@ -207,7 +207,7 @@ def tune_by_runs(
     if calibration.status == "running":
         with stages.stage("track") as bar:
             run = CalibrationRun(repository, places, tune_methods, key, target, suite, settings)
-            run.track(new, repository.candidates(key), bar)
+            run.track(new, bar)
         repository.finish(key)
     return new, outcomes
 

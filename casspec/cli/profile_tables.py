@@ -17,7 +17,7 @@ def profile_list(rows: Sequence[dict[str, Any]]) -> Table:
     table = _table("ID", "model and device", "decision", "predicted", "measured", wrapped={"model and device"})
     for row in rows:
         table.add_row(
-            f"{row['id']}\n{row['created_at'][:10]}",
+            "\n".join([row["id"], row["created_at"][:10], *row["aliases"]]),
             f"{row['model']}, {row['dtype']}\n{row['device']}",
             row["decision"],
             _speedups(row["predicted_speedup"], "\n"),
@@ -32,7 +32,8 @@ def side_by_side(rows: Sequence[dict[str, Any]]) -> Table:
     table = _table("", *ids, wrapped=ids)
     for name in rows[0]:
         if name != "id":
-            table.add_row(name.replace("_", " "), *(_cell(row[name]) for row in rows))
+            label = "extra memory" if name == "extra_bytes" else name.replace("_", " ")
+            table.add_row(label, *(_cell(name, row[name]) for row in rows))
     return table
 
 
@@ -112,9 +113,11 @@ def _settings(parameters: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in parameters.items())
 
 
-def _cell(value: Any) -> str:
+def _cell(name: str, value: Any) -> str:
+    if name == "extra_bytes":
+        return f"{value / 2**20:.1f} MiB"
     if isinstance(value, dict):
-        return _speedups(value)
+        return _speedups(value) if name.endswith("speedup") else _settings(value) or "-"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "-"
     return f"{value:.1%}" if isinstance(value, float) else str(value)

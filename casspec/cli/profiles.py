@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """List, show, compare and delete stored cascade profiles.
+    """List, show, compare, promote and delete stored cascade profiles.
 
-    A profile is named by its ID, a unique beginning of it, or "latest".
+    A profile is named by its ID, a unique beginning of it, an alias such as "production", or "latest".
     """
 
 
@@ -89,6 +89,27 @@ def compare(profiles: tuple[str, ...], output_format: str, storage: str | None) 
 
 @command.command()
 @click.argument("profile", metavar="ID")
+@click.option("--alias", default="production", show_default=True, metavar="NAME", help="Under which name.")
+@storage_option
+def promote(profile: str, alias: str, storage: str | None) -> None:
+    """Put a profile into production: `--profile production` then decodes with it, on its model and device.
+
+    The one promoted before gives the name up. MLflow's registry shows the same alias on the profile's version.
+    """
+    from casspec.storage import open_repository
+    from casspec.tuner.calibrated import Calibrated
+    from casspec.tuner.companions import companions
+    from casspec.tuner.tracking import Tracker
+
+    with open_repository(storage) as repository:
+        promoted = repository.set_alias(alias, profile)
+        calibrated = Calibrated.of_profile(repository, promoted.content_hash())
+    version = Tracker(companions(storage)).promote(calibrated)
+    say(f"{alias} is now {promoted.profile_id} ({calibrated.name}), version {version} in MLflow's registry")
+
+
+@command.command()
+@click.argument("profile", metavar="ID")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @storage_option
 def delete(profile: str, yes: bool, storage: str | None) -> None:
@@ -102,13 +123,27 @@ def delete(profile: str, yes: bool, storage: str | None) -> None:
             say("nothing deleted")
             return
         repository.delete_profile(found.content_hash())
+        left = repository.alias_holders(found)
+    _forget(found, left, storage)
     say(f"deleted {found.profile_id}")
+
+
+def _forget(profile: CascadeProfile, aliases: dict[str, str], storage: str | None) -> None:
+    """Takes the profile out of MLflow's registry, where there is one, and leaves these aliases there."""
+    from casspec.tuner.companions import companions
+
+    places = companions(storage)
+    if places.mirrored:
+        from casspec.tuner.tracking import Tracker
+
+        Tracker(places).forget(profile, aliases)
 
 
 def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
     """One profile as a flat record of JSON values, with the newest benchmark of `dytc` if there is one."""
     return {
         "id": profile.profile_id,
+        "aliases": repository.aliases().get(profile.content_hash(), []),
         "created_at": profile.created_at,
         "model": profile.model.name,
         "parameters": profile.model.parameters,
@@ -118,13 +153,20 @@ def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
         "decision": profile.decision,
         "drafters": [drafter.name for drafter in profile.drafters],
         "skipped_sublayers": [len(drafter.skip) for drafter in profile.drafters],
+        "dytc": profile.settings("dytc"),
+        "extra_bytes": profile.extra_bytes,
         "latency_error": profile.latency.cv_median_error,
+        "latency_p90_error": profile.latency.cv_p90_error,
+        "test_retest": profile.latency.test_retest,
         "predicted_speedup": dict(profile.predicted_speedup),
         "measured_speedup": _measured(repository.bench_reports(profile.profile_id)),
     }
 
 
 def _measured(reports: list[BenchReport]) -> dict[str, float]:
-    """Overall speedup of `dytc` by decoding mode in the newest report."""
-    rows = reports[0].rows if reports else ()
-    return {row.mode: row.speedup for row in rows if row.method == "dytc" and row.task == "overall"}
+    """Overall speedup of `dytc` by decoding mode in the newest report that has it."""
+    for report in reports:
+        rows = [row for row in report.rows if (row.method, row.variant, row.task) == ("dytc", "tuned", "overall")]
+        if rows:
+            return {row.mode: row.speedup for row in rows}
+    return {}

@@ -26,15 +26,13 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="HOST", help="Address to serve on.")
 @storage_option
 def command(port: int, host: str, storage: str | None) -> int:
-    """Browse calibrations in the MLflow interface: one run a calibration, a child run each drafter, figures."""
-    from sqlalchemy.engine import make_url
-
+    """Browse calibrations in the MLflow interface: one run a calibration, child runs for its parts, profiles as model versions."""
     from casspec.storage.errors import StorageError
     from casspec.tuner.companions import companions
     from casspec.tuner.tracking import Tracker
 
     places = companions(storage)
-    if not os.path.exists(str(make_url(places.tracking_uri).database)):
+    if not places.mirrored:
         raise StorageError(f"nothing to browse yet beside this database ({places.tracking_uri}): run casspec calibrate")
     _check_free(host, port)
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", places.tracking_uri]

@@ -90,6 +90,68 @@ def test_compare_puts_profiles_side_by_side(run: Run, stored) -> None:
     assert run("profiles", "compare", ids[0])[0] == 2
 
 
+def test_compare_shows_drafters_parameters_speedups_and_latency_errors(run: Run, stored) -> None:
+    table = run("profiles", "compare", *(profile.profile_id for profile in stored))[1]
+    told = {line.split("  ")[0].strip(): line.split() for line in table.splitlines()}
+    assert told["drafters"][1] == "sparse-40,"
+    assert told["dytc"][1:] == ["max_nodes=16", "max_nodes=16"]
+    assert told["measured speedup"][-1] == "-"
+    assert told["measured speedup"][2:4] == ["greedy", "1.60x"]
+    assert told["predicted speedup"][2:6] == ["greedy", "1.50x,", "sample", "1.40x"]
+    assert told["latency p90 error"][-1] == "8.0%"
+
+
+def calibrated_profile(storage: str, seed: int) -> CascadeProfile:
+    """The profile of a finished calibration."""
+    with open_repository(storage) as repository:
+        key = repository.calibration(samples.model(), samples.device(), "float32", {"seed": seed}).calibration_id
+        latency = samples.latency_model().model_copy(
+            update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
+        )
+        profile = repository.save_profile(key, samples.profile(seed=seed, latency=latency))
+        repository.finish(key)
+        return profile
+
+
+def test_promoting_shows_in_the_list_and_in_mlflow_until_the_profile_is_deleted(
+    run: Run, storage: str, with_mirror: Callable[[Path], Path]
+) -> None:
+    with_mirror(Path(storage))
+    first, second = calibrated_profile(storage, 1), calibrated_profile(storage, 2)
+    for profile in (first, second, first):
+        code, _, err = run("profiles", "promote", profile.profile_id)
+        assert (code, err.count("\n")) == (0, 1)
+        assert f"production is now {profile.profile_id}" in err
+    rows = {row["id"]: row["aliases"] for row in json.loads(run("profiles", "list", "--format", "json")[1])}
+    assert rows == {first.profile_id: ["production"], second.profile_id: ["candidate"]}
+    assert "production" in run("profiles", "list")[1]
+    assert first.profile_id in run("profiles", "show", "production")[1]
+
+    from casspec.tuner.companions import companions
+    from casspec.tuner.registry import registered_name
+    from casspec.tuner.tracking import Tracker
+
+    client, name = Tracker(companions(storage))._client, registered_name(first)
+    assert client.get_model_version_by_alias(name, "production").tags["profile_id"] == first.profile_id
+    assert run("profiles", "delete", "production", "--yes")[0] == 0
+    left = client.search_model_versions(f"name = '{name}'")
+    assert [version.tags["profile_id"] for version in left] == [second.profile_id]
+    # The second had it before: it is production again.
+    assert client.get_model_version_by_alias(name, "production").tags["profile_id"] == second.profile_id
+    assert second.profile_id in run("profiles", "show", "production")[1]
+
+
+def test_promoting_what_cannot_be_is_one_line(run: Run, stored) -> None:
+    for words, reason in (
+        ((stored[0].profile_id,), "imported"),
+        ((stored[0].profile_id, "--alias", "latest"), "production"),
+        (("ffff",), "casspec profiles list"),
+    ):
+        code, _, err = run("profiles", "promote", *words)
+        assert (code, err.count("\n")) == (2, 1)
+        assert reason in err
+
+
 def test_delete_asks_unless_told_not_to(run: Run, stored, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("click.confirm", lambda *_, **__: False)
     assert run("profiles", "delete", stored[0].profile_id)[::2] == (0, "nothing deleted\n")

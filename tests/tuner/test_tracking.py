@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from casspec.storage.schema import DrafterCandidate, Precision, Quantization
+from casspec.profile_lookup import load_profile
+from casspec.runtime.loader import LoadedProfile
+from casspec.storage.schema import Artifact, CascadeProfile, DrafterCandidate, Precision, Quantization
+from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.companions import Companions, companions
-from casspec.tuner.tracking import BENCH_TAG, CALIBRATION_TAG, CANDIDATE_TAG, PARENT_TAG, Calibrated, Tracker, _key
+from casspec.tuner.registry import PROFILE_TAG, registered_name
+from casspec.tuner.tracked import trial_part
+from casspec.tuner.tracking import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
 from tests.storage import samples
+
+MATRIX = b"matrix"
 
 
 @pytest.fixture(scope="module")
@@ -37,43 +47,89 @@ def candidates(n: int) -> list[DrafterCandidate]:
     ]
 
 
-def calibrated(calibration_id: str, n: int) -> Calibrated:
+def profile(**changes: Any) -> CascadeProfile:
+    latency = samples.latency_model().model_copy(
+        update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
+    )
+    matrix = Artifact(name="recycling-matrix", sha256=hashlib.sha256(MATRIX).hexdigest(), n_bytes=len(MATRIX))
+    return samples.profile(**{"latency": latency, "artifacts": (matrix,)} | changes)
+
+
+def calibrated(calibration_id: str, n: int = 2, aliases: tuple[str, ...] = (), **changes: Any) -> Calibrated:
+    """`aliases`: those of this profile."""
+    told = profile(**changes)
     return Calibrated(
+        profile=told,
         calibration_id=calibration_id,
-        name="tiny on test processor",
         settings={"suite": "x" * 9000, "seed": 0},
         candidates=candidates(n),
         samples=[samples.sample(n_tokens) for n_tokens in (1, 2, 4)],
-        profile=samples.profile(
-            latency=samples.latency_model().model_copy(
-                update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
-            )
-        ),
+        files={"recycling-matrix": MATRIX},
+        aliases=dict.fromkeys(aliases, told.content_hash()),
     )
 
 
-def children(tracker: Tracker, calibration_id: str) -> list:
+def parent_of(tracker: Tracker, calibration_id: str) -> Any:
     (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = '{calibration_id}'")
     assert parent.info.status == "FINISHED"
-    runs = tracker._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
+    return parent
+
+
+def children(tracker: Tracker, calibration_id: str) -> dict[str, Any]:
+    runs = tracker._search(f"tags.`{PARENT_TAG}` = '{parent_of(tracker, calibration_id).info.run_id}'")
     assert {run.info.status for run in runs} == {"FINISHED"}
-    return runs
+    assert len({run.data.tags[PART_TAG] for run in runs}) == len(runs)
+    return {run.data.tags[PART_TAG]: run for run in runs}
 
 
-def test_a_calibration_is_one_parent_with_a_child_a_candidate_and_its_figures(tracker, places) -> None:
+def files(tracker: Tracker, run: Any) -> set[str]:
+    return {file.path for file in tracker._client.list_artifacts(run.info.run_id)}
+
+
+def versions(tracker: Tracker, told: CascadeProfile) -> list[Any]:
+    return list(tracker._client.search_model_versions(f"tags.`{PROFILE_TAG}` = '{told.content_hash()}'"))
+
+
+def aliases(tracker: Tracker, told: CascadeProfile) -> dict[str, str]:
+    """Profile ID by alias of the registered model."""
+    model = tracker._client.get_registered_model(registered_name(told))
+    of_version = {
+        str(one.version): one.tags["profile_id"]
+        for one in tracker._client.search_model_versions(f"name = '{model.name}'")
+    }
+    return {alias: of_version[str(version)] for alias, version in model.aliases.items()}
+
+
+def test_a_calibration_is_one_parent_with_children_for_its_parts(tracker) -> None:
     tracker.mirror(calibrated("whole", 3))
     runs = children(tracker, "whole")
-    assert sorted(run.data.metrics["acceptance"] for run in runs) == [c.acceptance for c in candidates(3)]
-    told = {(run.data.tags["skip.attention"], run.data.params["precision"]) for run in runs}
+    trials = [run for key, run in runs.items() if key.startswith("trial")]
+    assert set(runs) - {run.data.tags[PART_TAG] for run in trials} == {"latency", "replay"}
+    assert sorted(run.data.metrics["acceptance"] for run in trials) == [c.acceptance for c in candidates(3)]
+    told = {(run.data.tags["skip.attention"], run.data.params["precision"]) for run in trials}
     assert told == {("1", "target"), ("1", "int8-dynamic"), ("2", "target")}
-    assert sum(run.info.run_name.startswith("sensitivity int8-1a1m-") for run in runs) == 1
-    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'whole'")
-    artifacts = {file.path for file in tracker._client.list_artifacts(parent.info.run_id)}
-    assert artifacts == {"profile.json", "candidates.json", "pareto.png", "sensitivity.png", "latency.png"}
-    assert any(places.artifact_root.rglob("profile.json"))
-    tracker.mirror_bench("whole", samples.bench_report())
-    (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'whole'")
-    assert parent.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
+    assert sum(run.info.run_name.startswith("sensitivity int8-1a1m-") for run in trials) == 1
+    assert files(tracker, parent_of(tracker, "whole")) == {"profile", "candidates.csv", "pareto.png", "sensitivity.png"}
+    assert files(tracker, runs["latency"]) == {"points.csv", "latency.png"}
+    assert files(tracker, runs["replay"]) == {"cascade.csv", "predicted.csv", "methods.csv"}
+    assert runs["replay"].data.metrics["predicted/sample/overall"] == 1.4
+    assert runs["replay"].data.params == {"decision": "cascade", "dytc.max_nodes": "16"}
+
+
+def test_a_benchmark_is_a_child_and_completes_the_parent(tracker) -> None:
+    known = calibrated("raced")
+    tracker.mirror(known)
+    report = samples.bench_report()
+    for _ in range(2):
+        tracker.mirror_bench(report, known)
+        tracker.mirror(known)  # leaves the benchmark as it is
+    (bench,) = (run for key, run in children(tracker, "raced").items() if key.startswith("bench"))
+    assert bench.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
+    assert files(tracker, bench) == {"bench.json", "bench.md", "bench-speedup-greedy.png", "bench-time-greedy.png"}
+    parent = parent_of(tracker, "raced")
+    measured, predicted = (parent.data.metrics[f"{what}_speedup/greedy"] for what in ("measured", "predicted"))
+    assert (measured, predicted) == (1.6, 1.5)
+    assert "report.html" in files(tracker, parent)
 
 
 def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
@@ -81,22 +137,82 @@ def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
         pass
 
     def kill(done: int, total: int) -> None:
-        if done == 2:
+        if done == 3:
             raise Killed
 
     with pytest.raises(Killed):
         tracker.mirror(calibrated("killed", 4), watch=kill)
     (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'killed'")
     # Killed between creating a run and filling it, and two processes that created the same one.
-    third = _key(candidates(3)[2])
-    for key in (third, third):
-        tags = {PARENT_TAG: parent.info.run_id, CANDIDATE_TAG: key}
+    for key in (trial_part(candidates(3)[2]).key,) * 2 + ("left by an older release",):
+        tags = {PARENT_TAG: parent.info.run_id, PART_TAG: key}
         tracker._client.create_run(tracker._experiment_id, tags=tags)
     for _ in range(2):
         tracker.mirror(calibrated("killed", 4))
         runs = children(tracker, "killed")
-        assert sorted(run.data.metrics["acceptance"] for run in runs) == [c.acceptance for c in candidates(4)]
-        assert len({run.data.tags[CANDIDATE_TAG] for run in runs}) == 4
+        trials = [run for key, run in runs.items() if key.startswith("trial")]
+        assert sorted(run.data.metrics["acceptance"] for run in trials) == [c.acceptance for c in candidates(4)]
+        assert len(runs) == 4 + 2
+
+
+def test_a_profile_is_one_version_however_often_it_is_mirrored(tracker) -> None:
+    known = calibrated("registered", aliases=("candidate",), seed=11)
+    tracker.mirror(known)
+    (version,) = versions(tracker, known.profile)
+    assert version.tags["decision"] == "cascade"
+    # Two processes that made the same one, and an alias lost to a kill before it was set.
+    folder = version.source
+    tracker._client.create_model_version(version.name, folder, version.run_id, tags=version.tags)
+    tracker._client.delete_registered_model_alias(version.name, "candidate")
+    tracker.mirror(known)
+    assert [one.version for one in versions(tracker, known.profile)] == [version.version]
+    assert aliases(tracker, known.profile)["candidate"] == known.profile.profile_id
+
+
+def test_aliases_follow_the_store(tracker) -> None:
+    first, second = calibrated("first", seed=21), calibrated("second", seed=22)
+    one, two = (known.profile.content_hash() for known in (first, second))
+
+    def shown() -> dict[str, int]:
+        seeds = {first.profile.profile_id: 21, second.profile.profile_id: 22}
+        return {alias: seeds[profile_id] for alias, profile_id in aliases(tracker, first.profile).items()}
+
+    tracker.mirror(replace(first, aliases={"candidate": one, "production": one}))
+    tracker.mirror(replace(second, aliases={"candidate": two, "production": one}))
+    assert shown() == {"candidate": 22, "production": 21}
+    tracker.promote(replace(second, aliases={"candidate": two, "production": two}))
+    assert shown() == {"candidate": 22, "production": 22}
+    tracker.forget(second.profile, {"candidate": one, "production": one})
+    assert versions(tracker, second.profile) == []
+    assert shown() == {"candidate": 21, "production": 21}
+    tracker.promote(replace(first, aliases={"production": one, "candidate": "a profile that was never mirrored"}))
+    assert shown() == {"production": 21}
+
+
+def test_a_calibration_that_was_never_mirrored_is_when_it_is_promoted(tracker) -> None:
+    known = calibrated("late", aliases=("production",), seed=31)
+    assert tracker.promote(known) > 0
+    assert len(children(tracker, "late")) == 4
+
+
+def test_another_device_is_another_registered_model(tracker) -> None:
+    here, there = (calibrated(f"on {n}", device=samples.device(threads=n)) for n in (3, 4))
+    for one in (here, there):
+        tracker.mirror(one)
+    names = [versions(tracker, one.profile)[0].name for one in (here, there)]
+    assert names[0] != names[1]
+    assert all(name.startswith("tiny-float32-test-processor-") for name in names)
+
+
+def test_a_version_downloads_as_a_profile_that_can_be_loaded(tracker, places, tmp_path, monkeypatch) -> None:
+    import mlflow
+
+    known = calibrated("served", aliases=("production",), seed=41, dtype="bfloat16")
+    tracker.mirror(known)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", places.tracking_uri)
+    uri = f"models:/{registered_name(known.profile)}@production"
+    folder = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
+    assert load_profile(Path(folder) / "profile.json") == LoadedProfile(known.profile, MATRIX)
 
 
 def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:
@@ -105,19 +221,18 @@ def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:
     assert beside.tracking_uri == f"sqlite:///{tmp_path}/mine.mlflow.db"
     server = companions("postgresql://user:secret@host/base")
     other = companions("postgresql://user:secret@elsewhere/base")
-    assert server.study_url.startswith("sqlite:///")
     assert server.study_url != other.study_url
-    assert "secret" not in str(server)
+    assert server.tracking_uri != other.tracking_uri
+    assert "secret" not in f"{server.tracking_uri} {server.artifact_root}"
 
 
 def test_a_benchmark_of_no_calibration_is_one_run_with_its_table_and_charts(tracker) -> None:
     report = samples.bench_report(noise=0.02, environment={"model": {"name": "tiny"}, "threads": 2, "suite": "mine"})
     for _ in range(2):
-        tracker.mirror_bench(None, report)
+        tracker.mirror_bench(report)
     (run,) = tracker._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
     assert run.info.status == "FINISHED"
     assert run.data.params == {"threads": "2", "suite": "mine"}
     assert run.data.metrics["noise"] == 0.02
     assert run.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
-    artifacts = {file.path for file in tracker._client.list_artifacts(run.info.run_id)}
-    assert artifacts == {"bench.json", "bench.md", "bench-speedup-greedy.png", "bench-time-greedy.png"}
+    assert files(tracker, run) == {"bench.json", "bench.md", "bench-speedup-greedy.png", "bench-time-greedy.png"}

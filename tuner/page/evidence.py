@@ -84,6 +84,8 @@ def latency_section(calibrated: Calibrated) -> Section:
             f"{model.test_retest:.1%}."
         )
     ]
+    if model.candidates:
+        parts.append(_candidates(model))
     if samples:
         errors = errors_by_group(samples, model)
         alt = f"Predicted against measured milliseconds of {len(samples)} points, on the diagonal where they agree."
@@ -110,10 +112,27 @@ def latency_section(calibrated: Calibrated) -> Section:
     return Section("latency", "Latency model", parts)
 
 
+def _candidates(model: LatencyModel) -> Table:
+    """What was compared, each point predicted without what the column names."""
+
+    def cell(errors: tuple[float, float] | None) -> str:
+        return "–" if errors is None else f"{errors[0]:.1%} ({errors[1]:.1%})"
+
+    rows = [
+        (
+            f"{one.kind}, chosen" if one.kind == model.kind else one.kind,
+            *(cell(errors) for errors in (one.by_point, one.by_plan, one.by_context, one.beyond)),
+        )
+        for one in model.candidates
+    ]
+    header = ("method", "points", "plan", "context", "twice the context")
+    return Table("Median error (90th percentile) of each method on points left out of its fit", header, rows, figures=4)
+
+
 def errors_by_group(samples: Sequence[LatencySample], model: LatencyModel) -> list[tuple[str, str, str, str]]:
     """(group, points, median, 90th percentile) of relative errors by plan, query tokens and context, then of all."""
     predictor = LatencyPredictor(model)
-    errors = [abs(predictor.predict_ms(one.point) / one.measurement.median_ms - 1) for one in samples]
+    errors = [abs(predictor.predict_ms(one.point) / (one.measurement.median_ms / one.pace) - 1) for one in samples]
     half = model.fitted_context_tokens[1] // 2
     rows: list[tuple[str, str, str, str]] = []
     for place, name in (

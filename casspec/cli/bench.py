@@ -245,14 +245,18 @@ def _check(
     json_file: Path | None,
 ) -> int:
     from casspec.tuner.environment import environment
-    from casspec.tuner.lossless_check import check_lossless
+    from casspec.tuner.lossless_check import CheckInterrupted, check_lossless
     from casspec.tuner.requests import token_prompts
 
-    with progress() as run, run.stage("lossless") as bar:
-        rows = check_lossless(target, token_prompts(target, prompts), entries, n_tokens, modes, seed, bar.update)
-    about = environment(target) | settings | {"seed": seed, "tokens": n_tokens}
+    exit_code = 0
+    try:
+        with progress() as run, run.stage("lossless") as bar:
+            rows = check_lossless(target, token_prompts(target, prompts), entries, n_tokens, modes, seed, bar.update)
+    except CheckInterrupted as interruption:
+        rows, exit_code = interruption.rows, EXIT_INTERRUPTED
+    about = environment(target) | settings | {"seed": seed, "tokens": n_tokens, "interrupted": exit_code != 0}
     _print_verdicts(rows, about, output_format, json_file)
-    return 0 if all(row.lossless for row in rows) else EXIT_NOT_LOSSLESS
+    return exit_code if all(row.lossless for row in rows) else EXIT_NOT_LOSSLESS
 
 
 def _print_verdicts(

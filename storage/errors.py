@@ -38,6 +38,10 @@ class ProfileNotFound(CasspecError):
     """No stored profile under this ID, path or selection."""
 
 
+class CalibrationNotFound(CasspecError):
+    """No stored calibration under this ID or selection."""
+
+
 class MalformedFile(CasspecError):
     """A profile or skip-set file that cannot be read; names the place."""
 

@@ -8,14 +8,16 @@ as one uninterrupted run.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from casspec.storage.database import Database
+from casspec.storage.errors import CalibrationNotFound
 from casspec.storage.rows import canonical_json, insert_once, now, sha256_of
 from casspec.storage.schema import (
     DeviceCeilings,
@@ -39,6 +41,12 @@ from casspec.storage.tables import (
 
 D = TypeVar("D", bound=Document)
 
+TURN = 0x63617373
+"""Key of the lock that `Measurements.alone` takes on a PostgreSQL server."""
+
+LONGEST_TURN = "60s"
+"""A server takes the lock back from a machine that has gone silent while holding it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -50,6 +58,16 @@ class Calibration:
     calibration_id: str
     attempt: int
     status: Literal["running", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCalibration:
+    """A calibration as it stands in the store, for whoever takes part in it from elsewhere."""
+
+    calibration_id: str
+    model: ModelFingerprint
+    dtype: str
+    settings: dict[str, Any]
 
 
 class Measurements:
@@ -104,6 +122,40 @@ class Measurements:
             created = newest_attempt(session, key)
             assert created is not None
             return _handle(created)
+
+    def stored_calibration(self, selection: str) -> StoredCalibration:
+        """The calibration with this ID or unique beginning of one, or the `latest` that is not finished.
+
+        Raises CalibrationNotFound.
+        """
+        newest_first = select(CalibrationRow).order_by(CalibrationRow.started_at.desc())
+        with self._database.reading() as session:
+            if selection == "latest":
+                found = session.scalars(newest_first.where(CalibrationRow.finished_at.is_(None)).limit(1)).all()
+            else:
+                starts = CalibrationRow.calibration_id.startswith(selection.lower(), autoescape=True)
+                found = session.scalars(newest_first.where(starts).limit(2)).all() if selection else []
+            if not found:
+                what = "no calibration is under way" if selection == "latest" else f"no calibration {selection!r}"
+                raise CalibrationNotFound(f"{what} in {self._database}: start one with `casspec calibrate`")
+            if len(found) > 1:
+                raise CalibrationNotFound(f"calibration {selection!r} is ambiguous: give more digits of the ID")
+            row = found[0]
+            model = ModelFingerprint.model_validate_json(session.get_one(ModelRow, row.model_hash).document)
+            return StoredCalibration(row.calibration_id, model, row.dtype, json.loads(row.settings))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Lets one process of all that use this database at a time into the block; the others wait.
+
+        For what has to be decided together and lies elsewhere: on SQLite nothing can be written to this database
+        meanwhile. A process that dies inside gives its turn back.
+        """
+        with self._database.writing() as session:  # on SQLite this is the write lock already
+            if session.get_bind().dialect.name == "postgresql":
+                session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_TURN}'"))
+                session.execute(select(func.pg_advisory_xact_lock(TURN)))
+            yield
 
     def save_device(self, device: DeviceFingerprint) -> None:
         """Stores the device; measured ceilings replace the ones stored before."""
@@ -169,6 +221,12 @@ class Measurements:
             .order_by(CandidateRow.saved_at, CandidateRow.plan_hash)
         )
         return self._documents(DrafterCandidate, statement)
+
+    def count_candidates(self, calibration_id: str) -> int:
+        """How many were evaluated."""
+        counted = select(func.count()).select_from(CandidateRow).where(CandidateRow.calibration_id == calibration_id)
+        with self._database.reading() as session:
+            return session.scalar(counted) or 0
 
     def put_document(self, calibration_id: str, kind: str, key: str, value: Any) -> Any:
         """Keeps a JSON value under (calibration, kind, key) and returns the one that is stored, the first ever put."""

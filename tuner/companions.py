@@ -10,12 +10,16 @@ from sqlalchemy.engine import URL, make_url
 
 from casspec.storage.location import sqlite_file, storage_url, user_data_directory
 
+STUDY_SCHEMA = "casspec_optuna"
+"""Of a PostgreSQL database: Optuna's tables keep to it, apart from ours."""
+
 
 @dataclass(frozen=True)
 class Companions:
     """Where Optuna and MLflow keep what belongs to one casspec database."""
 
     study_url: str
+    """Of a server it holds the password: not to be printed."""
     tracking_uri: str
     artifact_root: Path
 
@@ -32,18 +36,22 @@ class Companions:
 def companions(storage: str | None = None) -> Companions:
     """Beside a SQLite database `casspec.db`: `casspec.optuna.db`, `casspec.mlflow.db` and the folder `casspec.mlflow`.
 
-    Beside a server there is no place, so these files then live in the user data directory.
+    On a server the study lies in the same database, for the workers of all machines to share. Files have no place
+    there, so MLflow's live in the user data directory.
     """
     url = storage_url(storage)
     file = sqlite_file(url)
     if file is not None:
         folder, stem = file.parent, file.stem
+        study_url = _sqlite_url(folder / f"{stem}.optuna.db")
     else:
         location = url.set(password=None, query={}).render_as_string()
         folder = user_data_directory()
         stem = f"{url.database}-{hashlib.sha256(location.encode()).hexdigest()[:8]}".replace("/", "-")
+        own = " ".join([*url.normalized_query.get("options", ()), f"-csearch_path={STUDY_SCHEMA}"])
+        study_url = url.update_query_dict({"options": own}).render_as_string(hide_password=False)
     return Companions(
-        study_url=_sqlite_url(folder / f"{stem}.optuna.db"),
+        study_url=study_url,
         tracking_uri=_sqlite_url(folder / f"{stem}.mlflow.db"),
         artifact_root=folder / f"{stem}.mlflow",
     )

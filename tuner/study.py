@@ -3,19 +3,28 @@
 A plan is told by its skip set and its precision; the target itself is never evaluated, for it drafts nothing cheaper.
 
 The database of candidates is the truth and the study follows it: a candidate is saved before the study is told of it,
-and on start the study is told whatever it missed. So a search that was interrupted anywhere, or whose study file was
-lost, goes on without evaluating a plan twice. Seeds are evaluated first and added to the study as finished trials.
+and before each trial the study is told whatever it missed. So a search that was interrupted anywhere, or whose study was
+lost, goes on without evaluating a plan twice.
+
+Several workers may run the same search, on one machine or many (`tuner/workers.py`). Each does all that is written here:
+it claims the next plan that nobody has or is at, a seed or the sampler's proposal, evaluates it and saves it. They wait
+for each other only before sets are ranked, and when the trials under way may be the last.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
+from casspec.storage.errors import StorageError
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner import walltime
+from casspec.tuner.claims import Claim, Claims, study_failures, study_storage
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.plans import PlanSpec
@@ -23,7 +32,6 @@ from casspec.tuner.samplers import DEFAULT_SAMPLER, make_sampler, search_space, 
 from casspec.tuner.space import (
     choices,
     leave_one_out,
-    parameters_of,
     prefix_sweep,
     skip_of,
     spec_of,
@@ -49,6 +57,9 @@ LONGEST_WALK = 100
 
 SENSITIVITY = "sensitivity"
 
+POLL_S = 0.1
+"""Time between two looks at what other workers have done."""
+
 
 @dataclass(frozen=True)
 class SearchBudget:
@@ -56,12 +67,30 @@ class SearchBudget:
 
     trials: int
     seconds: float
+    """Of evaluation, by this worker."""
     patience: int
-    """Sampled trials in a row that leave the front as it is."""
+    """Sampled trials in a row, of all workers, that leave the front as it is."""
+    spent_seconds: float = 0.0
+    """Share of this worker in what earlier runs took."""
 
 
 Save = Callable[[DrafterCandidate], DrafterCandidate]
 Watch = Callable[[int, str], None]
+
+
+class Sharing(Protocol):
+    """What the workers on one search share besides their study."""
+
+    def candidates(self) -> Sequence[DrafterCandidate]:
+        """All stored so far, in the order they were evaluated."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """One worker at a time is let into the block."""
+
+    def close(self) -> None:
+        """From now on no further plan may be taken."""
+
+    def closed(self) -> bool: ...
 
 
 class DrafterSearch:
@@ -74,6 +103,7 @@ class DrafterSearch:
         study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
         sampler: what proposes plans after the seeds, one of `SAMPLERS`; a study stays with its sampler.
         sensitivity: whether uniform sets and those ranked by sensitivity are among the seeds.
+        shared: what further workers share with this one; None where there are none.
     """
 
     def __init__(
@@ -90,28 +120,56 @@ class DrafterSearch:
         watch: Watch = lambda done, note: None,
         sampler: str = DEFAULT_SAMPLER,
         sensitivity: bool = True,
+        shared: Sharing | None = None,
     ) -> None:
         self._evaluator = evaluator
         self._n_layers = n_layers
         self._budget = budget
-        # One of a precision that an earlier run was offered and this one isn't can't be told to this study.
-        usable = (candidate for candidate in known if candidate.quantization.precision in evaluator.precisions)
-        self._candidates = {PlanSpec.of(candidate): candidate for candidate in usable}
+        self._candidates: dict[PlanSpec, DrafterCandidate] = {}
+        self._add(known)
         self._save = save
         self._imported = imported
         self._watch = watch
         self._sampler = sampler
         self._sensitivity = sensitivity
-        self._distributions = search_space(sampler, n_layers, evaluator.precisions)
-        made = make_sampler(sampler, seed + len(self._candidates), self._distributions)
-        self._study = open_study(study_url, study_name, made)
+        self._shared = shared
+        self._closed = False
+        self._seconds = budget.spent_seconds
+        self._idle = 0
+        distributions = search_space(sampler, n_layers, evaluator.precisions)
+        made = make_sampler(sampler, seed + len(self._candidates), distributions)
         self._choices = choices(n_layers, evaluator.precisions)
         self._random = random.Random(seed + len(self._candidates))
-        self._reconcile()
+        with self._alone():
+            study = open_study(study_url, study_name, made)
+            self._claims = Claims(study, n_layers, evaluator.precisions, distributions, told_attributes(sampler))
+            self._claims.follow(self._candidates)
 
     def run(self) -> list[DrafterCandidate]:
         """Evaluates seeds, then what the sampler proposes, until the budget is spent. All candidates, in order."""
-        if self._distributions:
+        try:
+            self._run()
+            with self._alone():
+                self._catch_up()
+        except BaseException:
+            with suppress(StorageError), self._alone():
+                self._claims.leave()
+            raise
+        return list(self._candidates.values())
+
+    def close(self) -> list[DrafterCandidate]:
+        """Ends the search for all workers, once they have finished what they are at. All candidates, in order."""
+        if self._shared is not None:
+            self._shared.close()
+        while True:
+            with self._alone():
+                self._catch_up()
+                if not self._claims.held:
+                    return list(self._candidates.values())
+            time.sleep(POLL_S)
+
+    def _run(self) -> None:
+        if self._choices:
             further = self._evaluator.precisions[1:]
             self._run_seeds([PlanSpec(precision=precision) for precision in further], "precision")
             if self._sensitivity:
@@ -122,49 +180,69 @@ class DrafterSearch:
             if self._sensitivity:
                 self._run_ranked()
             self._run_sampler()
-        return list(self._candidates.values())
 
     def _run_ranked(self) -> None:
         """Leave-one-out sets, prefixes of their ranking, and the best of these at each further precision."""
-        self._run_seeds(map(PlanSpec, self._leave_one_out()), SENSITIVITY, SENSITIVITY_SHARE)
+        self._run_seeds(map(PlanSpec, self._leave_one_out()), SENSITIVITY, SENSITIVITY_SHARE, to_the_last=True)
         prefixes = prefix_sweep(self._sensitivity_ranking())
-        self._run_seeds(map(PlanSpec, prefixes), "prefix")
+        self._run_seeds(map(PlanSpec, prefixes), "prefix", to_the_last=True)
         for precision in self._evaluator.precisions[1:]:
             self._run_seeds(self._quantised(prefixes, precision), "prefix")
 
-    def _run_seeds(self, specs: Iterable[PlanSpec], source: str, share: float = 1.0) -> None:
-        for spec in specs:
-            if self._spent(share):
-                return
-            if self._is_new(spec):
-                self._tell(self._evaluate(spec, source))
+    def _run_seeds(self, specs: Iterable[PlanSpec], source: str, share: float = 1.0, to_the_last: bool = False) -> None:
+        """Evaluates what is left of these plans, this worker's part of it where there are others.
 
-    def _is_new(self, spec: PlanSpec) -> bool:
-        return spec not in self._candidates and not spec.is_target
+        `to_the_last`: wait for theirs too, because what comes next compares all of these.
+        """
+        seeds = list(specs)
+        awaited = set(seeds) if to_the_last else set()
+
+        def first() -> Claim | None:
+            free = next(filter(self._is_free, seeds), None)
+            return None if free is None else self._claims.take(free, source)
+
+        while (claim := self._claim(first, share, awaited)) is not None:
+            self._evaluate(claim)
 
     def _run_sampler(self) -> None:
-        import optuna
+        self._idle = 0
+        while self._idle < self._budget.patience and (claim := self._claim(self._propose)) is not None:
+            self._evaluate(claim)
 
-        idle = 0
-        while not self._spent() and idle < self._budget.patience:
-            trial = self._study.ask(self._distributions)
-            spec = spec_of(trial.params)
-            front = pareto_front(self._candidates.values())
-            if not self._is_new(spec):
-                # Told again, one result would count twice. The sampler has settled there: look beside it.
-                self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                beside = self._beside(trial.params)
-                if beside is None:
-                    return
-                self._tell(self._evaluate(beside, "beside"))
-            else:
-                try:
-                    candidate = self._evaluate(spec, self._sampler)
-                except BaseException:
-                    self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
-                    raise
-                self._study.tell(trial, [candidate.acceptance, candidate.cost])
-            idle = idle + 1 if pareto_front(self._candidates.values()) == front else 0
+    def _claim(
+        self, choose: Callable[[], Claim | None], share: float = 1.0, awaited: AbstractSet[PlanSpec] = frozenset()
+    ) -> Claim | None:
+        """What this worker evaluates next; None when nothing is left to choose, or the share of the budget is spent.
+
+        `awaited`: plans of which none may be under way in the end.
+        """
+        while True:
+            with self._alone():
+                self._catch_up()
+                if self._spent(share):
+                    return None
+                if len(self._candidates) + len(self._claims.held) < self._budget.trials:
+                    claim = self._retry() or choose()
+                    if claim is not None or not awaited & self._claims.held:
+                        return claim
+            time.sleep(POLL_S)  # what others are at may be the last, or fail and be free again
+
+    def _retry(self) -> Claim | None:
+        """A plan whose evaluation was broken off."""
+        lost = ((spec, source) for spec, source in self._claims.lost() if self._is_free(spec))
+        return next((self._claims.take(*one) for one in lost), None)
+
+    def _propose(self) -> Claim | None:
+        """The sampler's proposal. Where it has settled on what is known, a plan beside that; None when all are taken."""
+        trial = self._claims.ask()
+        if self._is_free(spec_of(trial.params)):
+            return self._claims.accept(trial, self._sampler)
+        self._claims.decline(trial)
+        beside = self._beside(trial.params)
+        return None if beside is None else self._claims.take(beside, "beside")
+
+    def _is_free(self, spec: PlanSpec) -> bool:
+        return spec not in self._candidates and not spec.is_target and self._claims.is_free(spec)
 
     def _beside(self, proposed: dict[str, Any]) -> PlanSpec | None:
         """A plan not yet evaluated, by a random walk over single parameters; None when there seems to be none left."""
@@ -173,31 +251,53 @@ class DrafterSearch:
             name = self._random.choice(list(walk))
             others = [value for value in self._choices[name] if value != walk[name]]
             walk[name] = self._random.choice(others)
-            if self._is_new(spec_of(walk)):
+            if self._is_free(spec_of(walk)):
                 return spec_of(walk)
         return None
 
-    def _evaluate(self, spec: PlanSpec, source: str) -> DrafterCandidate:
-        ranked = source == SENSITIVITY  # compared with each other: all over the same recordings
-        to_beat = 0.0 if ranked else acceptance_to_beat(self._candidates.values(), self._evaluator.cost(spec))
-        candidate = self._save(self._evaluator.evaluate(spec, source, to_beat, profile_depths=not ranked))
-        self._candidates[spec] = candidate
-        self._watch(len(self._candidates), f"{source}, {len(pareto_front(self._candidates.values()))} on the front")
-        return candidate
+    def _evaluate(self, claim: Claim) -> None:
+        ranked = claim.source == SENSITIVITY  # compared with each other: all over the same recordings
+        to_beat = 0.0 if ranked else acceptance_to_beat(self._candidates.values(), self._evaluator.cost(claim.spec))
+        with self._claims.alive(claim):
+            fresh = self._evaluator.evaluate(claim.spec, claim.source, to_beat, profile_depths=not ranked)
+            candidate = self._save(fresh)
+        self._seconds += fresh.seconds
+        self._add([candidate])
+        self._report(claim.source)
 
-    def _tell(self, candidate: DrafterCandidate) -> None:
-        """Adds a candidate to the study that no trial of it proposed."""
-        import optuna
+    def _catch_up(self) -> None:
+        """Learns what other workers have found, and brings the study up to it. Only while alone."""
+        if self._shared is not None:
+            self._closed = self._shared.closed()
+            if self._add(self._shared.candidates()):
+                self._report("by another worker")
+        self._claims.follow(self._candidates)
 
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                params=parameters_of(PlanSpec.of(candidate), self._n_layers, self._evaluator.precisions),
-                distributions=self._distributions,
-                values=[candidate.acceptance, candidate.cost],
-                user_attrs={"source": candidate.source},
-                system_attrs=told_attributes(self._sampler),
-            )
-        )
+    def _add(self, candidates: Iterable[DrafterCandidate]) -> bool:
+        """Takes up candidates that were not known; whether there are any."""
+        before = len(self._candidates)
+        for candidate in candidates:
+            # One of a precision that an earlier run was offered and this one isn't can't be told to this study.
+            usable = candidate.quantization.precision in self._evaluator.precisions
+            if usable and PlanSpec.of(candidate) not in self._candidates:
+                front = pareto_front(self._candidates.values())
+                self._candidates[PlanSpec.of(candidate)] = candidate
+                self._idle = self._idle + 1 if pareto_front(self._candidates.values()) == front else 0
+        return len(self._candidates) > before
+
+    def _report(self, note: str) -> None:
+        front = len(pareto_front(self._candidates.values()))
+        self._watch(len(self._candidates), f"{note}, {front} on the front")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Other workers are held off inside the block."""
+        with study_failures():
+            if self._shared is None:
+                yield
+            else:
+                with self._shared.alone():
+                    yield
 
     def _leave_one_out(self) -> list[SkipSet]:
         singles = leave_one_out(self._n_layers)
@@ -228,29 +328,8 @@ class DrafterSearch:
         return [self._candidates[PlanSpec(skip)] for skip in skips if PlanSpec(skip) in self._candidates]
 
     def _spent(self, share: float = 1.0) -> bool:
-        seconds = sum(candidate.seconds for candidate in self._candidates.values())
-        return len(self._candidates) >= self._budget.trials or seconds >= share * self._budget.seconds
-
-    def _reconcile(self) -> None:
-        """Ends trials that a killed run left open, so that each candidate stands in the study exactly once."""
-        import optuna
-
-        state = optuna.trial.TrialState
-        trials = self._study.get_trials(deepcopy=False)
-        told = {spec_of(trial.params) for trial in trials if trial.state == state.COMPLETE}
-        for trial in trials:
-            if trial.state != state.RUNNING:
-                continue
-            proposed = len(trial.params) == len(self._distributions)  # else it was killed while asking
-            candidate = self._candidates.get(spec_of(trial.params)) if proposed else None
-            if candidate is None or PlanSpec.of(candidate) in told:
-                self._study.tell(trial.number, state=state.FAIL)
-            else:
-                self._study.tell(trial.number, [candidate.acceptance, candidate.cost])
-                told.add(PlanSpec.of(candidate))
-        for spec, candidate in self._candidates.items():
-            if spec not in told:
-                self._tell(candidate)
+        out_of_time = self._seconds >= share * self._budget.seconds
+        return self._closed or out_of_time or len(self._candidates) >= self._budget.trials
 
 
 def open_study(url: str | None, name: str, sampler: BaseSampler) -> optuna.Study:
@@ -259,25 +338,9 @@ def open_study(url: str | None, name: str, sampler: BaseSampler) -> optuna.Study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna.create_study(
-        storage=None if url is None else _storage(url),
+        storage=None if url is None else study_storage(url),
         study_name=name,
         sampler=sampler,
         directions=["maximize", "minimize"],
         load_if_exists=True,
     )
-
-
-def _storage(url: str) -> optuna.storages.RDBStorage:
-    import optuna
-    from sqlalchemy import event
-
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 30}})
-    if url.startswith("sqlite"):
-        # One commit a switch: without this each would wait for the disk. What a crash loses, `_reconcile` adds again.
-        @event.listens_for(storage.engine, "connect")
-        def _relax(connection: Any, _record: Any) -> None:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = OFF")
-
-        storage.engine.dispose()
-    return storage

@@ -1,6 +1,6 @@
 """`casspec tune`: goes on from a stored calibration, without measuring latencies or recording texts again.
 
-Either searches on for drafters, or tunes methods by real decodes.
+Either searches on for drafters, or tunes methods by real decodes, or helps a calibration that is at its search.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, progress, say
@@ -46,6 +47,11 @@ SECONDS_PER_METHOD = 30.0
     help=f"Decode time a method is tuned with, the same for all.  [default: {SECONDS_PER_METHOD:g}]",
 )
 @click.option("--bench/--no-bench", default=True, help="End with a benchmark of the new profile.")
+@click.option(
+    "--join", "joined", metavar="STUDY", help="Help the search of this calibration (its ID, or `latest`) to its end."
+)
+@click.option("--model", metavar="MODEL", help="With --join: where the calibrated model lies on this machine.")
+@click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does.")
 @storage_option
 def command(
     profile: str,
@@ -56,6 +62,9 @@ def command(
     methods: str | None,
     seconds_per_method: float | None,
     bench: bool,
+    joined: str | None,
+    model: str | None,
+    until_eof: bool,
     storage: str | None,
 ) -> None:
     """Improve on the calibration of PROFILE (an ID, or `latest`) and store a new profile.
@@ -64,7 +73,15 @@ def command(
     --methods the drafters stay, and every setting of a small grid a method is raced in real decodes on the tuning half,
     all methods with the same budget; then `casspec bench` has a tuned row for each. Interrupted, the same command with
     the ID goes on from there.
+
+    With --join this process is a further worker of a calibration that runs elsewhere on the same --storage: it takes
+    recordings and latencies from there, evaluates drafters until the budget is spent, and makes no profile of its own.
     """
+    if joined is not None:
+        _join(joined, model, device, threads, storage, until_eof)
+        return
+    if model is not None:
+        raise click.UsageError("--model says where the model of --join lies; a profile names its own")
     if methods is None and seconds_per_method is not None:
         raise click.UsageError("--seconds-per-method tunes methods: name them with --methods")
     if methods is not None and (trials is not None or budget is not None):
@@ -106,6 +123,28 @@ def command(
             raise click.Abort(f"everything found is stored; {again} goes on from there") from None
     _print_tuned(outcomes)
     print_outcome(new, report)
+
+
+def _join(
+    selection: str, model: str | None, device: str, threads: int | None, storage: str | None, until_eof: bool
+) -> None:
+    from casspec.cli.join import join
+    from casspec.tuner.workers import end_with_parent
+
+    given = {"profile", "trials", "budget", "methods", "seconds_per_method", "bench"}
+    context = click.get_current_context()
+    told = [name for name in given if context.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    if told:
+        raise click.UsageError(
+            f"--join goes by the settings of the calibration: leave out {' and '.join(sorted(told))}"
+        )
+    if until_eof:
+        end_with_parent()
+    set_up(device, threads)
+    try:
+        join(selection, model, device, storage)
+    except KeyboardInterrupt:
+        raise click.Abort("what this worker was at is left to the others") from None
 
 
 def _calibrated_on(stored: dict[str, Any]) -> tuple[Suite, CalibrationSettings]:

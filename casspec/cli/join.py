@@ -1,0 +1,35 @@
+"""`casspec tune --join`: takes part in the search of a calibration that runs elsewhere."""
+
+from __future__ import annotations
+
+from casspec.cli.console import progress, say
+
+
+def join(selection: str, model: str | None, device: str, storage: str | None) -> None:
+    """Evaluates drafters for the calibration with this ID, or the `latest` under way, until its budget is spent.
+
+    `model`: where the calibrated model lies on this machine; None for the same name as there.
+    """
+    import casspec
+    from casspec.runtime.target import TargetModel
+    from casspec.storage import open_repository
+    from casspec.tuner.companions import companions
+    from casspec.tuner.search_stage import joined
+
+    with open_repository(storage) as repository:
+        calibration = repository.stored_calibration(selection)
+
+        def load() -> TargetModel:
+            return casspec.load_target(model or calibration.model.name, device=device, dtype=calibration.dtype)
+
+        trials = int(calibration.settings.get("trials", 0)) or None
+        with progress(("search",)) as stages, stages.stage("search", trials) as bar:
+            found = joined(
+                repository, companions(storage), calibration, load, lambda done, note: bar.update(done, trials, note)
+            )
+    if found is None:
+        say(f"the search of calibration {calibration.calibration_id} is over")
+    else:
+        say(
+            f"calibration {calibration.calibration_id}: {found[1]} drafters evaluated, {found[0]} when this worker joined"
+        )

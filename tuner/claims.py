@@ -1,0 +1,277 @@
+"""Who evaluates what: the trials of a study as claims of workers on plans.
+
+A running trial that names its worker is a claim. While the plan is evaluated the worker's heartbeat is kept beside the
+trial (Optuna's), so that a claim ends with whoever made it: a worker of this machine is known to be dead at once, any
+other when its heart has been silent for a while. Its trial fails, and the plan is free again.
+
+Everything but the heartbeat happens while all other workers are held off (`Measurements.alone`): what is decided there
+is decided once. A trial left without a worker belongs to one that died in the middle of deciding.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from casspec.storage.errors import StorageError
+from casspec.storage.failures import storage_failures
+from casspec.storage.schema import DrafterCandidate, Precision
+from casspec.tuner.companions import STUDY_SCHEMA
+from casspec.tuner.plans import PlanSpec
+from casspec.tuner.space import parameters_of, spec_of
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+HEARTBEAT_S = 2
+GRACE_S = 15
+"""A heart silent for longer is taken for dead. Should it be alive, a plan is evaluated twice, and still counted once."""
+
+MOST_ATTEMPTS = 4
+"""Workers that may die of a plan, or be interrupted at it, before it is left alone."""
+
+SOURCE = "source"
+WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A plan that this worker evaluates."""
+
+    spec: PlanSpec
+    source: str
+    trial_id: int
+
+
+class Claims:
+    """The claims of all workers on one study, as one of them sees them.
+
+    Args:
+        distributions: the study's parameters.
+        attributes: system attributes of trials that no sampler proposed.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        n_layers: int,
+        precisions: Sequence[Precision],
+        distributions: Mapping[str, BaseDistribution],
+        attributes: Mapping[str, Any],
+    ) -> None:
+        self._study = study
+        self._storage: Any = study._storage  # of a study only this gives heartbeats
+        self._n_layers = n_layers
+        self._precisions = precisions
+        self._distributions = dict(distributions)
+        self._attributes = dict(attributes)
+        self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.held: set[PlanSpec] = set()
+        """Plans that are being evaluated, as of the last `follow`."""
+        self._failed: dict[PlanSpec, str] = {}
+        self._attempts: Counter[PlanSpec] = Counter()
+        self._specs: dict[int, PlanSpec] = {}
+
+    def follow(self, candidates: Mapping[PlanSpec, DrafterCandidate]) -> None:
+        """Brings the study up to the candidates: each stands in it as one finished trial, and dead claims fail."""
+        import optuna
+
+        state = optuna.trial.TrialState
+        trials = self._trials()
+        told = {self._spec(trial) for trial in trials if trial.state == state.COMPLETE}
+        self.held = set()
+        self._failed, self._attempts = {}, Counter()
+        for trial in trials:
+            if trial.state not in (state.RUNNING, state.FAIL):
+                continue
+            worker, spec = trial.user_attrs.get(WORKER), self._spec(trial)
+            if trial.state == state.FAIL:
+                if worker is not None:
+                    self._failed[spec] = trial.user_attrs[SOURCE]
+                    self._attempts[spec] += 1
+            elif worker is not None and spec in candidates and spec not in told:
+                self._study.tell(trial.number, _values(candidates[spec]))
+                told.add(spec)
+            elif worker is None or spec in candidates or _is_dead(worker):
+                self._study.tell(trial.number, state=state.FAIL)
+            else:
+                self.held.add(spec)
+        for spec, candidate in candidates.items():
+            if spec not in told:
+                self._add(spec, candidate.source, state.COMPLETE, _values(candidate))
+
+    def is_free(self, spec: PlanSpec) -> bool:
+        """Whether nobody evaluates this plan and few have failed at it."""
+        return spec not in self.held and self._attempts[spec] < MOST_ATTEMPTS
+
+    def lost(self) -> list[tuple[PlanSpec, str]]:
+        """Plans with their sources whose evaluation did not end, to be tried again."""
+        return [(spec, source) for spec, source in self._failed.items() if self.is_free(spec)]
+
+    def take(self, spec: PlanSpec, source: str) -> Claim:
+        """Claims a plan."""
+        import optuna
+
+        return self._claim(self._add(spec, source, optuna.trial.TrialState.RUNNING), spec, source)
+
+    def ask(self) -> optuna.Trial:
+        """What the sampler proposes: `accept` it or `decline` it."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that heartbeats are for `Study.optimize`, where Optuna itself sends them
+            return self._study.ask(self._distributions)
+
+    def accept(self, trial: optuna.Trial, source: str) -> Claim:
+        trial.set_user_attr(SOURCE, source)
+        return self._claim(trial._trial_id, spec_of(trial.params), source)
+
+    def decline(self, trial: optuna.Trial) -> None:
+        """Ends the trial of a plan that has a result or is being evaluated: told again, one would count twice."""
+        import optuna
+
+        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+
+    def leave(self) -> None:
+        """Gives up whatever this worker still claims."""
+        import optuna
+
+        state = optuna.trial.TrialState
+        for trial in self._study.get_trials(deepcopy=False, states=(state.RUNNING,)):
+            if trial.user_attrs.get(WORKER) == self._worker:
+                self._study.tell(trial.number, state=state.FAIL)
+
+    @contextmanager
+    def alive(self, claim: Claim) -> Iterator[None]:
+        """The heart of this worker beats inside the block."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(HEARTBEAT_S):
+                with suppress(StorageError):  # the next one may come through
+                    self._beat(claim.trial_id)
+
+        heart = threading.Thread(target=beat, daemon=True)
+        heart.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            heart.join()
+
+    def _claim(self, trial_id: int, spec: PlanSpec, source: str) -> Claim:
+        self._beat(trial_id)
+        self._storage.set_trial_user_attr(trial_id, WORKER, self._worker)  # last: what has a worker has a heart
+        self.held.add(spec)
+        return Claim(spec, source, trial_id)
+
+    def _add(self, spec: PlanSpec, source: str, state: Any, values: list[float] | None = None) -> int:
+        """Adds a trial that the sampler did not propose. Its ID."""
+        import optuna
+
+        trial = optuna.trial.create_trial(
+            state=state,
+            values=values,
+            params=parameters_of(spec, self._n_layers, self._precisions),
+            distributions=self._distributions,
+            user_attrs={SOURCE: source},
+            system_attrs=self._attributes,
+        )
+        return int(self._storage.create_new_trial(self._study._study_id, trial))  # `add_trial` tells no ID
+
+    def _spec(self, trial: optuna.trial.FrozenTrial) -> PlanSpec:
+        """The plan of a trial; what has ended keeps its own."""
+        spec = self._specs.get(trial.number) or spec_of(trial.params)
+        if trial.state.is_finished():
+            self._specs[trial.number] = spec
+        return spec
+
+    def _beat(self, trial_id: int) -> None:
+        if hasattr(self._storage, "record_heartbeat"):  # a study in memory has one worker
+            with study_failures():
+                self._storage.record_heartbeat(trial_id)
+
+    def _trials(self) -> list[optuna.trial.FrozenTrial]:
+        """All trials, those failed whose heart is silent. Only another worker's can be."""
+        import optuna
+
+        trials = self._study.get_trials(deepcopy=False)
+        running = (trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING)
+        if all(trial.user_attrs.get(WORKER, self._worker) == self._worker for trial in running):
+            return trials
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it is experimental
+            optuna.storages.fail_stale_trials(self._study)
+        return self._study.get_trials(deepcopy=False)
+
+
+def study_storage(url: str) -> optuna.storages.RDBStorage:
+    """Optuna's own tables at this URL, created where missing, fit for several processes. Raises StorageError."""
+    import optuna
+    from sqlalchemy import create_engine, event
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.schema import CreateSchema
+
+    is_sqlite = url.startswith("sqlite")
+    options: dict[str, Any] = {"connect_args": {"timeout" if is_sqlite else "connect_timeout": 30}}
+    with storage_failures(make_url(url)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that heartbeats are experimental
+        if not is_sqlite:
+            options["pool_pre_ping"] = True
+            with create_engine(url).begin() as connection:
+                connection.execute(CreateSchema(STUDY_SCHEMA, if_not_exists=True))
+        storage = optuna.storages.RDBStorage(
+            url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S
+        )
+    if is_sqlite:
+        # As in `storage/database.py`: writers queue from the start of a transaction. And one commit a switch would each
+        # wait for the disk; what a crash loses, `Claims.follow` adds again.
+        @event.listens_for(storage.engine, "connect")
+        def _prepare(connection: Any, _record: Any) -> None:
+            connection.isolation_level = None
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = OFF")
+
+        @event.listens_for(storage.engine, "begin")
+        def _begin(connection: Any) -> None:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        storage.engine.dispose()
+    return storage
+
+
+@contextmanager
+def study_failures() -> Iterator[None]:
+    """Raises StorageError of one line in place of Optuna's error about its database."""
+    from optuna.exceptions import StorageInternalError
+
+    try:
+        yield
+    except StorageInternalError as error:
+        reason = str(error.__cause__).strip().partition("\n")[0]
+        raise StorageError(f"the database of the search fails ({reason}): run the same command again") from error
+
+
+def _values(candidate: DrafterCandidate) -> list[float]:
+    return [candidate.acceptance, candidate.cost]
+
+
+def _is_dead(worker: str) -> bool:
+    """Whether a worker of this machine has ended; of others nothing is known but their heartbeat."""
+    host, pid, _ = worker.rsplit(":", 2)
+    if os.name != "posix" or host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

@@ -46,12 +46,14 @@ class PlanTrace:
         gaps: float32 [n, CANDIDATES], nats from each candidate's perturbed score to the best other one's.
         truth: int32 [n], what the target emitted.
         depths: int16 [n], draft depth each position was scored at, from 1.
+        probabilities: float32 [n, CANDIDATES], the plan's own of each candidate, without noise; None where nobody asked.
     """
 
     token_ids: np.ndarray
     gaps: np.ndarray
     truth: np.ndarray
     depths: np.ndarray
+    probabilities: np.ndarray | None = None
 
     @property
     def hits(self) -> np.ndarray:
@@ -77,6 +79,7 @@ class AcceptanceMeter:
     Args:
         seed: of the offset at which the blocks of a depth profile begin.
         resident_bytes: memory for the target's rows; past it they are computed again for each plan.
+        candidates: proposals kept of each position. probabilities: keep what the plan gives each, too.
     """
 
     def __init__(
@@ -86,8 +89,12 @@ class AcceptanceMeter:
         seed: int = 0,
         block: int = BLOCK,
         resident_bytes: int = RESIDENT_BYTES,
+        candidates: int = CANDIDATES,
+        probabilities: bool = False,
     ) -> None:
         self.recordings = list(recordings)
+        self._candidates = candidates
+        self._probabilities = probabilities
         self.block = block
         self._target = target
         self._seed = seed
@@ -103,27 +110,45 @@ class AcceptanceMeter:
         """Every position once, at the depth it has in a block of `block` tokens with a seeded offset."""
         return self._trace(plan, index, deep=True)
 
+    def first_token_inputs(self, index: int) -> tuple[KVCache, list[ForwardInput]]:
+        """What `first_token` runs plans on: the target's rows of recording `index`, and its masked forwards in order.
+
+        The queries are the continuation's positions; rows past them in the last forward are padding.
+        """
+        resident = self._resident(index)
+        starts = np.arange(len(self.recordings[index].continuation_tokens))
+        return resident.cache, self._chunk_inputs(index, False, resident.cache, starts)
+
+    def logits(self, plan: Plan, inputs: ForwardInput, cache: KVCache) -> Tensor:
+        """One masked forward, [queries, vocab]."""
+        return self._target.forward(inputs, cache, plan)
+
     def _trace(self, plan: Plan, index: int, deep: bool) -> PlanTrace:
         recording = self.recordings[index]
         resident = self._resident(index)
         truth = recording.continuation_tokens
         starts = self._block_starts(recording) if deep else np.arange(len(truth))
-        ids, scores = [], []
+        ids, scores, likely = [], [], []
         with torch.inference_mode():
             for chunk, inputs in zip(
                 _chunks(starts), self._chunk_inputs(index, deep, resident.cache, starts), strict=True
             ):
-                logits = self._target.forward(inputs, resident.cache, plan)[: len(chunk)]
-                perturbed = recording.sampling.scores(logits)
-                if resident.noise is not None:
-                    perturbed = perturbed + resident.noise[chunk.start : chunk.stop]
-                best = perturbed.topk(min(CANDIDATES, perturbed.shape[-1]), dim=-1)
+                logits = self.logits(plan, inputs, resident.cache)[: len(chunk)]
+                if resident.noise is None:
+                    perturbed = recording.sampling.scores(logits)
+                else:
+                    perturbed = recording.sampling.perturbed(logits, resident.noise[chunk.start : chunk.stop])
+                best = perturbed.topk(min(self._candidates, perturbed.shape[-1]), dim=-1)
+                if self._probabilities:
+                    own = recording.sampling.scores(logits).softmax(-1)
+                    likely.append(own.gather(-1, best.indices).cpu().numpy())
                 ids.append(best.indices.to(torch.int32).cpu().numpy())
                 scores.append(best.values.cpu().numpy())
         values = np.concatenate(scores)
         gaps = values - values[:, :1]
         gaps[:, 0] = values[:, 0] - values[:, 1]
-        return PlanTrace(np.concatenate(ids), gaps, truth, (np.arange(len(truth)) - starts + 1).astype(np.int16))
+        depths = (np.arange(len(truth)) - starts + 1).astype(np.int16)
+        return PlanTrace(np.concatenate(ids), gaps, truth, depths, np.concatenate(likely) if likely else None)
 
     def _block_starts(self, recording: Recording) -> np.ndarray:
         digest = hashlib.sha256(f"{self._seed}:{recording.mode}:{recording.prompt_id}".encode()).digest()

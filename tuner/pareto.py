@@ -28,4 +28,4 @@ def hypervolume(candidates: Iterable[DrafterCandidate], worst_cost: float = 1.0)
     """
     front = [candidate for candidate in pareto_front(candidates) if candidate.cost < worst_cost]
     ends = [candidate.cost for candidate in front[1:]] + [worst_cost]
-    return sum(one.acceptance * (end - one.cost) for one, end in zip(front, ends, strict=True))
+    return sum(one.acceptance * (end - one.cost) for one, end in zip(front, ends, strict=False))

@@ -1,0 +1,90 @@
+"""Skip sets by KnapSpec's dynamic programme, over recordings: seeds of a search, a whole front at once.
+
+The programme is that of `runtime/drafters/knapsack.py`, which the method `knapspec` runs while decoding over the last tokens
+of one text. Here it looks at every position of several recordings, under the mask plans are scored with: each query
+sees the target's rows before it and its own row.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.target import Frame, TargetModel
+from casspec.storage.schema import SkipSet
+from casspec.tuner.acceptance import AcceptanceMeter
+
+BUDGET = 0.75
+"""Share of the cost of the inner sub-layers that may be saved; the method's half would leave out the cheap end of the front."""
+
+
+def knapspec_sets(
+    target: TargetModel, meter: AcceptanceMeter, latency: LatencyPredictor, context_tokens: int, indices: list[int]
+) -> list[SkipSet]:
+    """The most similar skip set of every saving, least saved first, judged on the recordings `indices` of the meter together.
+
+    Takes about sub-layers x savings masked sub-layer calls a recording (arXiv 2602.20217).
+    """
+    n_layers = target.n_layers
+    if n_layers < 3:
+        return []
+    pair = sub_layer_weights(latency, n_layers, context_tokens)
+    weights = [0, 0, *pair * (n_layers - 2), 0, 0]
+    with torch.inference_mode():
+        text = _Texts(target, meter, indices)
+        ways = most_similar_ways(text.trajectory(), text.run, weights, int(BUDGET * sum(weights)))
+    return [_skip_set(way.skipped) for way in ways if way.skipped]
+
+
+def sub_layer_weights(latency: LatencyPredictor, n_layers: int, context_tokens: int) -> tuple[int, int]:
+    """Integer weights of an attention and an MLP sub-layer, from what a step without the inner ones of a kind saves."""
+    inner = tuple(range(1, n_layers - 1))
+    full_ms = latency.forward_ms(Plan.full(n_layers), 1, context_tokens)
+    attention_ms, mlp_ms = (
+        max(full_ms - latency.forward_ms(Plan.skipping(skip, n_layers), 1, context_tokens), 1e-9)
+        for skip in (SkipSet(attention=inner), SkipSet(mlp=inner))
+    )
+    return integer_weights(attention_ms, mlp_ms)
+
+
+class _Texts:
+    """Several recordings as one text of many tokens: attention runs recording by recording, everything else at once."""
+
+    def __init__(self, target: TargetModel, meter: AcceptanceMeter, indices: list[int]) -> None:
+        self._target = target
+        self._frames: list[Frame] = []
+        embedded = []
+        for index in indices:
+            cache, forwards = meter.first_token_inputs(index)
+            for inputs in forwards:
+                self._frames.append(target.frame(inputs, cache))
+                embedded.append(target.embed(inputs))
+        self._sizes = [len(rows) for rows in embedded]
+        self._embedded = torch.cat(embedded)
+
+    def trajectory(self) -> list[Tensor]:
+        """The target's hidden states before each sub-layer and after the last, [tokens, hidden] each."""
+        states = [self._embedded]
+        for sub_layer in range(2 * self._target.n_layers):
+            states.append(self.run(sub_layer, states[-1][None])[0])
+        return states
+
+    def run(self, sub_layer: int, states: Tensor) -> Tensor:
+        """One sub-layer on [ways, tokens, hidden]."""
+        index, is_mlp = divmod(sub_layer, 2)
+        layer = self._target.layers[index]
+        if is_mlp:
+            return self._target.feed(states.flatten(0, 1), layer).view_as(states)
+        return torch.stack([self._attended(way, index) for way in states])
+
+    def _attended(self, way: Tensor, index: int) -> Tensor:
+        parts = zip(way.split(self._sizes), self._frames, strict=True)
+        return torch.cat([self._target.attend(part, index, self._target.layers[index], frame) for part, frame in parts])
+
+
+def _skip_set(skipped: tuple[int, ...]) -> SkipSet:
+    attention, mlp = (tuple(place // 2 for place in skipped if place % 2 == kind) for kind in (0, 1))
+    return SkipSet(attention=attention, mlp=mlp)

@@ -21,8 +21,8 @@ FEWEST_RACED = 4
 RACE_ERRORS = 2.0
 """Standard errors by which a plan must be behind to be left."""
 
-MOST_PROFILED = 4
-"""Recordings of a trial's depth profile; those that get as far as the cascade are measured on all."""
+PROFILED_ONE_IN = 10
+"""Recordings to one of a trial's depth profile: it takes a forward more. What gets as far as the cascade is measured on all."""
 
 
 class CandidateEvaluator:
@@ -77,7 +77,7 @@ class CandidateEvaluator:
                 break
         depths: tuple[float, ...] = ()
         if profile_depths and mean > to_beat:
-            profiled = range(min(MOST_PROFILED, len(self._meter.recordings)))
+            profiled = range(0, len(self._meter.recordings), PROFILED_ONE_IN)
             traces = [self._meter.depth_profile(plan, index) for index in profiled]
             depths = acceptance_by_depth(traces, self._meter.block)
         return DrafterCandidate(

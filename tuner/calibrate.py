@@ -169,7 +169,7 @@ def _race(
         target,
         spread_over_tasks(suite.half("reporting"), settings.bench_prompts),
         [entry for entry in entries if entry.variant == TUNED or entry.method == AUTOREGRESSIVE],
-        settings.modes,
+        settings.bench_modes,
         settings.bench_tokens,
         seed=settings.seed,
         progress=bar.update,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.prompts import Suite
     from casspec.tuner.settings import CalibrationSettings
+    from casspec.tuner.workers import Crew
 
 
 @click.command(name="calibrate")
@@ -28,11 +30,34 @@ if TYPE_CHECKING:
     metavar="SUITE",
     help="`reference`, a JSONL file, a source file or a directory of source.",
 )
+@click.option(
+    "--quick", is_flag=True, help="Less of everything and no benchmark: a working profile soon, not the best one."
+)
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Most drafters to evaluate.  [default: 64]")
 @click.option(
     "--budget", type=click.FloatRange(min=1.0), metavar="SECONDS", help="Most time to search for.  [default: 30]"
 )
-@click.option("--bench/--no-bench", default=True, help="End with a benchmark of the profile.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that search, each with the model and its share of the threads.",
+)
+@click.option(
+    "--max-drafters", type=click.IntRange(min=0), metavar="N", help="Most self-drafters in the cascade.  [default: 2]"
+)
+@click.option(
+    "--max-extra-bytes",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Most memory for quantised weights beside the model's own.  [default: no limit]",
+)
+@click.option("--per-task", is_flag=True, help="Ask which tasks deserve a cascade of their own; takes a while longer.")
+@click.option(
+    "--bench/--no-bench", default=None, help="End with a benchmark of the profile.  [default: yes, with --quick no]"
+)
 @click.option("--force", is_flag=True, help="Measure again although this calibration is stored.")
 @seed_option
 @storage_option
@@ -42,9 +67,14 @@ def command(
     dtype: str,
     suite_name: str,
     threads: int | None,
+    quick: bool,
     trials: int | None,
     budget: float | None,
-    bench: bool,
+    workers: int,
+    max_drafters: int | None,
+    max_extra_bytes: int | None,
+    per_task: bool,
+    bench: bool | None,
     force: bool,
     seed: int,
     storage: str | None,
@@ -53,8 +83,11 @@ def command(
 
     MODEL is a local directory, a name on the model hub, or `reference` (the default). Whatever is measured is stored at
     once: after an interruption the same command goes on from there, and once finished it answers from the store.
+    Further workers make the search faster, not other: --trials is of all together, --budget of each. On other machines
+    `casspec tune --join latest` joins it, over the same --storage.
     """
     set_up(device, threads)
+    bench = not quick if bench is None else bench
 
     import casspec
     from casspec.known_models import recall
@@ -67,7 +100,14 @@ def command(
         suite = load_suite(suite_name)
         for note in suite.notes:
             say(note)
-        settings = _settings(suite_name, suite, seed, trials, budget)
+        changes = {
+            "trials": trials,
+            "search_seconds": budget,
+            "max_drafters": max_drafters,
+            "max_extra_bytes": max_extra_bytes,
+            "per_task": per_task,
+        }
+        settings = _settings(suite_name, suite, seed, quick, changes)
         answer = None if force else _answer(repository, model, device, dtype, settings)
         if answer is not None and (answer[1] is not None or not bench):
             print_outcome(answer[0], answer[1] if bench else None)
@@ -79,7 +119,8 @@ def command(
         from casspec.tuner.companions import companions
 
         target = target or casspec.load_target(model, device=device, dtype=dtype)
-        calibrator = Calibrator(repository, companions(storage))
+        crew = _crew(workers, model, device, storage)
+        calibrator = Calibrator(repository, companions(storage), crew=crew)
         profile = None if force else calibrator.stored(target, settings)
         try:
             with progress((*STAGES, "bench") if bench else STAGES) as stages:
@@ -91,6 +132,18 @@ def command(
             again = "the same command without --force" if force else "the same command"
             raise click.Abort(f"everything measured is stored; {again} goes on from there") from None
     print_outcome(profile, report)
+
+
+def _crew(workers: int, model: str, device: str, storage: str | None) -> Crew:
+    """The processes beside this one; the storage's URL may hold a password and goes through the environment."""
+    import torch
+
+    from casspec.storage.location import ENVIRONMENT_VARIABLE
+    from casspec.tuner.workers import Crew, share_of
+
+    command = [sys.executable, "-P", "-m", "casspec", "tune", "--until-eof", "--model", model, "--device", device]
+    command += ["--threads", str(share_of(torch.get_num_threads(), workers)), "--join"]
+    return Crew(workers - 1, command, {} if storage is None else {ENVIRONMENT_VARIABLE: storage}, say)
 
 
 def _answer(
@@ -113,10 +166,11 @@ def _answer(
 
 
 def _settings(
-    suite_name: str, suite: Suite, seed: int, trials: int | None, budget: float | None
+    suite_name: str, suite: Suite, seed: int, quick: bool, changes: dict[str, int | float | None]
 ) -> CalibrationSettings:
-    from casspec.tuner.settings import CalibrationSettings
+    """The defaults with `changes`; None is no change."""
+    from casspec.tuner.settings import QUICK, CalibrationSettings
 
     settings = CalibrationSettings(suite=suite_name, suite_sha256=suite.content_hash(), seed=seed)
-    changes = {"trials": trials, "search_seconds": budget}
-    return settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    asked = {name: value for name, value in changes.items() if value is not None}
+    return settings.model_copy(update=(QUICK if quick else {}) | asked)

@@ -1,0 +1,58 @@
+"""What the options of `casspec calibrate` ask for, and how its outcome is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from casspec.cli import calibration_report
+from casspec.cli.calibrate import _settings
+from casspec.storage.predictions import BatchPrediction, TaskCascade
+from casspec.tuner.prompts import Suite
+from casspec.tuner.settings import QUICK, CalibrationSettings
+from tests.storage import samples
+
+SUITE = Suite(name="empty", prompts=())
+
+
+def test_quick_asks_for_less_of_everything_and_yields_to_what_is_named() -> None:
+    usual, quick = (_settings("empty", SUITE, 0, quick=quick, changes={"trials": None}) for quick in (False, True))
+    assert usual == CalibrationSettings(suite="empty", suite_sha256=SUITE.content_hash())
+    assert all(getattr(quick, name) < getattr(usual, name) for name in QUICK)
+    assert _settings("empty", SUITE, 0, quick=True, changes={"trials": 7}).trials == 7
+
+
+def test_limits_of_the_cascade_are_settings() -> None:
+    asked = {"max_extra_bytes": 0, "max_drafters": 1, "per_task": True}
+    settings = _settings("empty", SUITE, 0, quick=False, changes=asked)
+    assert (settings.max_extra_bytes, settings.max_drafters, settings.per_task) == (0, 1, True)
+
+
+@pytest.fixture
+def said(monkeypatch) -> list[str]:
+    lines: list[str] = []
+    monkeypatch.setattr(calibration_report, "say", lines.append)
+    return lines
+
+
+def test_the_outcome_tells_prediction_and_measurement_apart(said, monkeypatch) -> None:
+    monkeypatch.setattr(calibration_report.output, "print", lambda table: None)
+    calibration_report.print_outcome(samples.profile(), samples.bench_report())
+    (line,) = [line for line in said if line.startswith("measured")]
+    assert line == "measured  greedy predicted 1.50x, measured 1.60x, gap -6.2%"
+
+
+def test_the_outcome_tells_tasks_and_batches_where_they_were_asked(said) -> None:
+    calibration_report.print_outcome(samples.profile(), None)
+    assert not [line for line in said if line.startswith(("measured", "tasks", "batches"))]
+    speedup = {"sample": 1.2, "greedy": 1.4}
+    own = TaskCascade(decision="retrieval-only", predicted_speedup=speedup)
+    profile = samples.profile(
+        by_task={"tests": own},
+        task_gains={"tests": 1.05, "docstring": 0.99},
+        predicted_by_batch=tuple(
+            BatchPrediction(batch=batch, decision="cascade", speedup=speedup, verified=batch == 1) for batch in (1, 8)
+        ),
+    )
+    calibration_report.print_outcome(profile, None)
+    assert "tasks     tests has its own (+5.0%), docstring does without (-1.0%)" in said
+    assert "batches   8: 1.20x cascade (sample; unverified, nothing decodes batches yet)" in said

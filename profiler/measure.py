@@ -1,27 +1,35 @@
 """Measures points in shuffled rounds, so that a slow moment of the machine falls on all points alike.
 
-Points are taken in blocks. In a block every round visits every point once, in another order: a call to bring its
-weights and kernels back, then a few timed ones. When a block ends its points are handed to the caller, one sample each,
-so that an interrupted run loses a block at most and a resumed one measures what is missing.
+Points are taken in blocks. In a block every round visits every point once, and the anchors that tell the machine's pace, in another
+order: a call to bring its weights and kernels back, then a few timed ones. A visit or a whole round that stands out is repeated. When
+a block ends its points are handed to the caller, one sample each, so that an interrupted run loses a block at most and a resumed one
+measures what is missing.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from casspec.profiler.pace import Anchors
 from casspec.profiler.timing import Call, Timer, is_disturbed
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 
-BLOCK_POINTS = 32
-CALLS_PER_VISIT = 3
+BLOCK_POINTS = 40
+CALLS_PER_VISIT = 2
 MIN_ROUNDS = 3
-MAX_ROUNDS = 12
+MAX_ROUNDS = 16
 REPETITIONS_OF_DISTURBED = 2
+SLOW_ROUND = 1.2
+"""A round in which points take this many times what they usually take was disturbed as a whole."""
+
 FEWEST_CALLS_A_POINT = 1 + MIN_ROUNDS * (1 + CALLS_PER_VISIT)
 """Forwards of a point when the budget is short and nothing disturbs them."""
+
+Visits = dict[LatencyPoint, list[float]]
+"""Milliseconds of each timed call of a round, by point."""
 
 Save = Callable[[LatencySample], object]
 Progress = Callable[[int, int, str], None]
@@ -45,22 +53,32 @@ def measure(
     schedule: Schedule,
     save: Save,
     progress: Progress,
+    anchors: Anchors | None = None,
 ) -> list[LatencySample]:
     """Measures all points within about the budget (never fewer than MIN_ROUNDS rounds) and saves each once.
 
-    `call_for` gives the call a point stands for; it is asked once a point.
+    `call_for` gives the call a point stands for; it is asked once a point and block. `anchors` are measured with every block, and
+    first where they are among the points; without any every sample has pace 1.
     """
+    anchors = anchors or Anchors(())
     dice = random.Random(schedule.seed)
     shuffled = dice.sample(list(points), len(points))
+    shuffled.sort(key=lambda point: point not in anchors.points)
     deadline = timer.now_s() + schedule.budget_seconds
     samples: list[LatencySample] = []
     for start in range(0, len(shuffled), BLOCK_POINTS):
         block = shuffled[start : start + BLOCK_POINTS]
         share = len(block) / (len(shuffled) - start)
         end = timer.now_s() + share * (deadline - timer.now_s())
-        for point, values in _measure_block(block, call_for, timer, end, dice).items():
-            order = schedule.first_order + len(samples)
-            sample = LatencySample(point=point, measurement=Measurement(values=tuple(values)), order=order)
+        values = _measure_block(dict.fromkeys((*block, *anchors.points)), call_for, timer, end, dice)
+        pace = anchors.pace({point: median(times) for point, times in values.items()})
+        for point in block:
+            sample = LatencySample(
+                point=point,
+                measurement=Measurement(values=tuple(values[point])),
+                order=schedule.first_order + len(samples),
+                pace=pace,
+            )
             save(sample)
             samples.append(sample)
         progress(len(samples), len(points), f"{block[-1].subject}, {block[-1].n_tokens} tokens")
@@ -74,22 +92,38 @@ def missing(points: Iterable[LatencyPoint], stored: Iterable[LatencySample]) -> 
 
 
 def _measure_block(
-    block: Sequence[LatencyPoint],
+    block: Iterable[LatencyPoint],
     call_for: Callable[[LatencyPoint], Call],
     timer: Timer,
     end_s: float,
     dice: random.Random,
-) -> dict[LatencyPoint, list[float]]:
+) -> Visits:
+    """All times of the points of a block."""
     calls = {point: call_for(point) for point in block}
     for call in calls.values():
         timer.time_ms(call, 1)
-    values: dict[LatencyPoint, list[float]] = {point: [] for point in block}
-    for round_index in range(MAX_ROUNDS):
-        if round_index >= MIN_ROUNDS and timer.now_s() >= end_s:
-            break
-        for point in dice.sample(list(block), len(block)):
-            values[point] += _visit(calls[point], timer, values[point])
-    return values
+    rounds: list[Visits] = []
+    while len(rounds) < MIN_ROUNDS or (len(rounds) < MAX_ROUNDS and timer.now_s() < end_s):
+        rounds.append(_round(calls, timer, rounds, dice))
+    for _ in range(REPETITIONS_OF_DISTURBED):
+        slow = [index for index, pace in enumerate(round_paces(rounds)) if pace > SLOW_ROUND]
+        for index in slow:
+            rounds[index] = _round(calls, timer, rounds, dice)
+    return {point: [value for visits in rounds for value in visits[point]] for point in calls}
+
+
+def round_paces(rounds: Sequence[Mapping[LatencyPoint, Sequence[float]]]) -> list[float]:
+    """How slow each round was: the median over points of its time over the median time of the point."""
+    medians = [{point: median(times) for point, times in visits.items()} for visits in rounds]
+    usual = {point: median(times[point] for times in medians) for point in medians[0]}
+    return [median(times[point] / usual[point] for point in times) for times in medians]
+
+
+def _round(calls: Mapping[LatencyPoint, Call], timer: Timer, earlier: Sequence[Visits], dice: random.Random) -> Visits:
+    order = dice.sample(list(calls), len(calls))
+    return {
+        point: _visit(calls[point], timer, [value for visits in earlier for value in visits[point]]) for point in order
+    }
 
 
 def _visit(call: Call, timer: Timer, earlier: Sequence[float]) -> list[float]:

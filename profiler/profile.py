@@ -1,4 +1,4 @@
-"""The latency part of a calibration: design, measure, measure again, fit. Storage stays with the caller.
+"""The latency part of a calibration: design, measure, measure where unsure, measure again, fit. Storage stays with the caller.
 
 An interrupted run hands its stored samples back in and goes on with what is missing.
 """
@@ -6,22 +6,40 @@ An interrupted run hands its stored samples back in and goes on with what is mis
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 
-from casspec.profiler.design import Design, design
-from casspec.profiler.measure import Progress, Save, Schedule, measure, missing
+from casspec.profiler.design import LARGEST_CONTEXT, Design, design, estimate_seconds
+from casspec.profiler.measure import BLOCK_POINTS, FEWEST_CALLS_A_POINT, Progress, Save, Schedule, measure, missing
+from casspec.profiler.pace import Anchors, anchors_of, at_even_pace, steady_ms
 from casspec.profiler.probes import Probes
-from casspec.profiler.regression import latency_model
+from casspec.profiler.refinement import REFINING_POINTS, refining_points
 from casspec.profiler.timing import Timer, timer_for
+from casspec.profiler.validation import latency_model
+from casspec.runtime.latency import builtin_latency
 from casspec.runtime.latency_features import shape_of
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample, Precision
 
 BUDGET_SECONDS = 22.0
 RETEST_POINTS = 12
-RETEST_SHARE = 0.15
+RETEST_SHARE = 0.12
+REFINING_SHARE = 0.12
 """Of the budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a profile covers beside the target's own forwards at batch 1."""
+
+    largest_context: int = LARGEST_CONTEXT
+    precisions: tuple[Precision, ...] = ()
+    batches: Mapping[int, int] = field(default_factory=dict)
+    """Batches beyond 1, each with the largest number of cache rows a sequence of it may have."""
+
+    def design(self, target: TargetModel, seed: int = 0) -> Design:
+        return design(target, seed, self.largest_context, self.precisions, self.batches)
 
 
 def _forget(_: LatencySample) -> None:
@@ -37,7 +55,7 @@ def profile_latency(
     budget_seconds: float = BUDGET_SECONDS,
     seed: int = 0,
     *,
-    precisions: Sequence[Precision] = (),
+    scope: Scope | None = None,
     stored_retests: Sequence[LatencySample] = (),
     save_retest: Save = _forget,
     timer: Timer | None = None,
@@ -48,22 +66,23 @@ def profile_latency(
         device: with measured ceilings.
         stored, save: samples of an earlier run of the same seed, which ended early; receives each new sample.
         progress: called with (points done, points in all, note).
-        precisions: those of plans to measure beside the target's own.
         stored_retests, save_retest: the same as `stored` and `save` for second measurements of a few points.
     """
     shape = _shape(target, device)
     timer = timer or timer_for(target.device)
-    plan = design(target, seed, precisions=precisions)
+    plan = (scope or Scope()).design(target, seed)
     again = retest_points(plan, seed)
     probes = Probes(target, plan.points, seed)
-    total = len(plan.points) + len(again)
+    anchors = Anchors(anchors_of(plan.fitted), stored)
+    total = len(plan.points) + REFINING_POINTS + len(again)
 
     def complete(
         points: Sequence[LatencyPoint], known: Sequence[LatencySample], keep: Save, share: float, before: int
     ) -> list[LatencySample]:
+        """Samples of all `points`: those known, and new ones in the share of the budget their number deserves."""
         todo = missing(points, known)
         schedule = Schedule(
-            budget_seconds=budget_seconds * share * len(todo) / len(points),
+            budget_seconds=budget_seconds * share * len(todo) / max(len(points), 1),
             seed=seed + len(known),
             first_order=1 + max((sample.order for sample in known), default=-1),
         )
@@ -74,11 +93,14 @@ def profile_latency(
                 progress(done + count, total, note)
 
         report(0, total, "")
-        return [*known, *measure(todo, probes.call, timer, schedule, keep, report)]
+        return [*known, *measure(todo, probes.call, timer, schedule, keep, report, anchors)]
 
-    samples = complete(plan.points, stored, save, 1 - RETEST_SHARE, 0)
-    retests = complete(again, stored_retests, save_retest, RETEST_SHARE, len(plan.points))
-    return latency_model(fitted_samples(samples, plan), shape, repeatability(samples, retests), seed)
+    samples = complete(plan.points, stored, save, 1 - RETEST_SHARE - REFINING_SHARE, 0)
+    refining = refining_points(at_even_pace(_chosen(samples, plan.fitted)), shape, plan, seed)
+    samples = complete(refining, samples, save, REFINING_SHARE, len(plan.points))
+    retests = complete(again, stored_retests, save_retest, RETEST_SHARE, len(plan.points) + len(refining))
+    fitted = fitted_samples(samples, plan)
+    return latency_model(fitted, shape, repeatability(samples, retests), seed)
 
 
 def _shape(target: TargetModel, device: DeviceFingerprint) -> dict[str, float]:
@@ -90,9 +112,30 @@ def _shape(target: TargetModel, device: DeviceFingerprint) -> dict[str, float]:
 
 
 def fitted_samples(samples: Sequence[LatencySample], plan: Design) -> list[LatencySample]:
-    """Those that may enter the fit, in the order of the design, so that a resumed run fits as an uninterrupted one."""
+    """Those that may enter the fit, at an even pace, in one order, so that a resumed run fits as an uninterrupted one."""
+    even = {sample.point: sample for sample in at_even_pace(samples)}
+    designed, held_out = dict.fromkeys(plan.fitted), set(plan.held_out)
+    added = sorted(even.keys() - designed.keys() - held_out, key=LatencyPoint.canonical_json)
+    return [even[point] for point in (*designed, *added)]
+
+
+def held_out_samples(samples: Sequence[LatencySample], plan: Design) -> list[LatencySample]:
+    """Those kept out of the fit, at the same pace as `fitted_samples`."""
+    return _chosen(at_even_pace(samples), plan.held_out)
+
+
+def _chosen(samples: Sequence[LatencySample], points: Collection[LatencyPoint]) -> list[LatencySample]:
     by_point = {sample.point: sample for sample in samples}
-    return [by_point[point] for point in plan.fitted]
+    return [by_point[point] for point in points]
+
+
+def fewest_seconds(plan: Design, target: TargetModel) -> float:
+    """What a run takes at the very least, by the built-in latency model: a rough guess."""
+    points, anchors = plan.points, anchors_of(plan.fitted)
+    once = estimate_seconds(points, builtin_latency(target), FEWEST_CALLS_A_POINT)
+    with_anchors = estimate_seconds(anchors, builtin_latency(target), FEWEST_CALLS_A_POINT)
+    again = (REFINING_POINTS + RETEST_POINTS) / len(points)
+    return once * (1 + again) + with_anchors * (2 + len(points) // BLOCK_POINTS)
 
 
 def retest_points(plan: Design, seed: int = 0) -> list[LatencyPoint]:
@@ -101,6 +144,6 @@ def retest_points(plan: Design, seed: int = 0) -> list[LatencyPoint]:
 
 
 def repeatability(samples: Sequence[LatencySample], retests: Sequence[LatencySample]) -> float:
-    """Median relative difference between two measurements of a point."""
-    first = {sample.point: sample.measurement.median_ms for sample in samples}
-    return median(abs(again.measurement.median_ms / first[again.point] - 1.0) for again in retests)
+    """Median relative difference between two measurements of a point, each at its block's pace."""
+    first = {sample.point: steady_ms(sample) for sample in samples}
+    return median(abs(steady_ms(again) / first[again.point] - 1.0) for again in retests)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
 from casspec.profiler.device import measure_ceilings
 from casspec.profiler.measure import Progress
+from casspec.profiler.pace import at_even_pace
 from casspec.profiler.precisions import PrecisionVerdict, judge, screen
-from casspec.profiler.profile import BUDGET_SECONDS, profile_latency
+from casspec.profiler.profile import BUDGET_SECONDS, Scope, profile_latency
 from casspec.profiler.timing import timer_for
 from casspec.runtime.latency_features import QUANTISED
+from casspec.runtime.quantization import free_bytes
 from casspec.runtime.target import TargetModel
 from casspec.storage.measurements import Measurements
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencySample, Precision, Quantization
 
 RETEST_KIND = "latency-retest"
 """Second measurements are stage documents: the point, their natural key, is taken by the first."""
+
+BATCH_KIND = "latency-batch"
+"""Stage documents by batch: the cache rows a sequence of it may have, decided once by the memory that was free."""
+
+BATCH_MEMORY_SHARE = 0.25
+"""Of the free memory that the cache of the largest batch may take; those of smaller ones lie beside it."""
 
 SCREEN_KIND = "precision-screen"
 VERDICT_KIND = "precision-verdict"
@@ -37,16 +46,19 @@ def profile_stored(
     progress: Progress | None = None,
     budget_seconds: float = BUDGET_SECONDS,
     seed: int = 0,
+    largest_context: int = LARGEST_CONTEXT,
+    largest_batch: int = 1,
 ) -> LatencyModel:
     """The latency model of a calibration: the stored one, or what is still missing is measured, fitted and stored.
 
-    `seed` belongs to the calibration: a resumed run must bring the same one.
+    `seed`, `largest_context` and `largest_batch` belong to the calibration: a resumed run must bring the same ones.
     """
     model = store.latency_model(calibration_id)
     if model is not None:
         return model
     retests = store.documents(calibration_id, RETEST_KIND).values()
     screened = _screened(store, calibration_id, target)
+    batches = _batch_rows(store, calibration_id, target, largest_batch)
     model = profile_latency(
         target,
         with_ceilings(store, device, target),
@@ -55,19 +67,30 @@ def profile_stored(
         progress,
         budget_seconds,
         seed,
-        precisions=worth_measuring(screened),
+        scope=Scope(largest_context, tuple(worth_measuring(screened)), batches),
         stored_retests=[LatencySample.model_validate(document) for document in retests],
         save_retest=lambda sample: store.put_document(
             calibration_id, RETEST_KIND, sample.point.canonical_json(), sample.model_dump(mode="json")
         ),
     )
-    samples = store.latency_samples(calibration_id)
+    samples = at_even_pace(store.latency_samples(calibration_id))
     for precision, first in screened.items():
         verdict = judge(first, samples)
         store.put_document(calibration_id, VERDICT_KIND, precision, verdict.model_dump(mode="json"))
         if verdict.reason:
             target.release(precision)
     return store.save_latency_model(calibration_id, model)
+
+
+def scope_of(store: Measurements, calibration_id: str, largest_context: int = LARGEST_CONTEXT) -> Scope:
+    """What a calibration that was profiled covers."""
+    measured = {sample.point.precision for sample in store.latency_samples(calibration_id)}
+    batches = {int(batch): rows for batch, rows in store.documents(calibration_id, BATCH_KIND).items()}
+    return Scope(
+        largest_context,
+        tuple(precision for precision in QUANTISED if precision in measured),
+        dict(sorted(batches.items())),
+    )
 
 
 def verdicts(store: Measurements, calibration_id: str) -> dict[Precision, PrecisionVerdict]:
@@ -99,6 +122,23 @@ def _screened(store: Measurements, calibration_id: str, target: TargetModel) -> 
             kept = store.put_document(calibration_id, SCREEN_KIND, precision, verdict.model_dump(mode="json"))
             known[precision] = PrecisionVerdict.model_validate(kept)
     return {precision: known[precision] for precision in QUANTISED}
+
+
+def _batch_rows(store: Measurements, calibration_id: str, target: TargetModel, largest_batch: int) -> dict[int, int]:
+    """Cache rows a sequence of each batch may have, kept: a resumed run measures the same points."""
+    rows = {}
+    for batch in batches_up_to(largest_batch):
+        rows[batch] = store.put_document(calibration_id, BATCH_KIND, str(batch), rows_that_fit(target, batch))
+    return rows
+
+
+def rows_that_fit(target: TargetModel, batch: int) -> int:
+    """Cache rows that each sequence of a batch may have in the memory that is free."""
+    free = free_bytes(target.device)
+    if free is None:
+        return target.max_context
+    row_bytes = 2 * target.n_layers * target.n_kv_heads * target.head_dim * target.embedding.element_size()
+    return min(target.max_context, int(BATCH_MEMORY_SHARE * free / (batch * row_bytes)))
 
 
 def _verdicts(store: Measurements, calibration_id: str, kind: str) -> dict[Precision, PrecisionVerdict]:

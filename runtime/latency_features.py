@@ -102,6 +102,16 @@ def _scores_ms(point: LatencyPoint, shape: Shape) -> float:
     return pairs * shape["score_operations"] * shape["ms_per_operation"]
 
 
+def roofline_of(point: LatencyPoint, shape: Shape) -> tuple[float, float]:
+    """(operations, bytes read) of a point at the target's own precision: weights, cached rows and scores."""
+    operations = sum(
+        _operations_ms(n, part, point, shape)
+        for n, part in ((point.n_attention, "attention"), (point.n_mlp, "mlp"), (has_head(point), "head"))
+    )
+    n_bytes = _weight_bytes_ms(point, shape) + _context_bytes_ms(point, shape)
+    return (operations + _scores_ms(point, shape)) / shape["ms_per_operation"], n_bytes / shape["ms_per_byte"]
+
+
 _TARGET_WEIGHTS: dict[str, Feature] = {
     "attention_launches": lambda point, shape: point.n_attention * shape["launch_ms"],
     "mlp_launches": lambda point, shape: point.n_mlp * shape["launch_ms"],

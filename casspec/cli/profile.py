@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.console import RenderableType
+from rich.table import Table
 
 from casspec.cli.console import output, progress, say
 from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
-    from casspec.profiler.design import Design
-    from casspec.profiler.precisions import PrecisionVerdict
-    from casspec.profiler.report import ErrorRow
-    from casspec.runtime.target import TargetModel
-    from casspec.storage.schema import LatencyModel
+    from casspec.storage.schema import LatencyModel, LatencySample
 
 
 @click.command(name="profile")
@@ -27,6 +26,26 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Time to measure for, by default 22; large models take longer, for every point is measured a few times.",
 )
+@click.option(
+    "--max-context",
+    type=click.IntRange(min=64),
+    metavar="TOKENS",
+    help="Largest context to measure at, by default 2048 or what the model takes; beyond it latencies are extrapolated.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 32),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Largest batch to measure; batches of 2, 4 ... N are measured as far as memory allows.",
+)
+@click.option(
+    "--figures",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIRECTORY",
+    help="Draw the fit, its errors and the roofline there, as PNG files.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and how long it may take, then stop.")
 @click.option("--force", is_flag=True, help="Measure again although the same profile is stored.")
 @seed_option
@@ -37,6 +56,9 @@ def command(
     dtype: str,
     threads: int | None,
     budget: float | None,
+    max_context: int | None,
+    batch: int,
+    figures: Path | None,
     dry_run: bool,
     force: bool,
     seed: int,
@@ -50,20 +72,23 @@ def command(
     set_up(device, threads)
 
     import casspec
-    from casspec.profiler.design import design
-    from casspec.profiler.profile import BUDGET_SECONDS
-    from casspec.profiler.report import error_table
-    from casspec.profiler.stored import profile_stored, verdicts
+    from casspec.cli import latency_tables
+    from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
+    from casspec.profiler.pace import drift
+    from casspec.profiler.profile import BUDGET_SECONDS, Scope
+    from casspec.profiler.report import checks, error_table, held_out
+    from casspec.profiler.stored import profile_stored, rows_that_fit, scope_of, verdicts
     from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
     from casspec.runtime.latency_features import QUANTISED
     from casspec.runtime.quantization import available
 
-    budget = budget or BUDGET_SECONDS
+    budget, largest_context = budget or BUDGET_SECONDS, max_context or LARGEST_CONTEXT
     target = casspec.load_target(model, device=device, dtype=dtype)
     if dry_run:
-        possible = [precision for precision in QUANTISED if available(target, precision) is None]
-        plan = design(target, seed, precisions=possible)
-        _print_plan(plan, target, budget)
+        possible = tuple(precision for precision in QUANTISED if available(target, precision) is None)
+        rows = {size: rows_that_fit(target, size) for size in batches_up_to(batch)}
+        plan = Scope(largest_context, possible, rows).design(target, seed)
+        _print(latency_tables.planned(plan, target, budget))
         return
 
     from casspec.storage.database import open_database
@@ -71,73 +96,43 @@ def command(
 
     repository = Repository(open_database(storage))
     fingerprint = device_fingerprint(device)
-    settings = {"stage": "profile", "seed": seed, "budget_seconds": budget}
+    settings: dict[str, Any] = {"stage": "profile", "seed": seed, "budget_seconds": budget}
+    settings |= {"batch": batch} if batch > 1 else {}
+    settings |= {"max_context": max_context} if max_context else {}
     calibration = repository.calibration(
         model_fingerprint(target), fingerprint, str(target.dtype).removeprefix("torch."), settings, force=force
     )
     key = calibration.calibration_id
     try:
         with progress() as run, run.stage("profile") as bar:
-            fitted = profile_stored(repository, key, target, fingerprint, bar.update, budget, seed)
+            fitted = profile_stored(
+                repository, key, target, fingerprint, bar.update, budget, seed, largest_context, batch
+            )
     except KeyboardInterrupt:
         stored = len(repository.latency_samples(key))
         raise click.Abort(f"{stored} points are stored; the same command goes on from there") from None
-    samples, found = repository.latency_samples(key), verdicts(repository, key)
-    measured = [precision for precision in QUANTISED if any(sample.point.precision is precision for sample in samples)]
-    _print_errors(error_table(samples, fitted, design(target, seed, precisions=measured), seed), fitted)
-    _print_precisions(list(found.values()))
+    samples = repository.latency_samples(key)
+    plan = scope_of(repository, key, largest_context).design(target, seed)
+    output.print(latency_tables.error_rows(error_table(samples, fitted, plan, seed)))
+    if fitted.candidates:
+        output.print(latency_tables.compared(fitted.candidates, fitted.kind))
+    output.print(latency_tables.checked(checks(fitted, held_out(samples, fitted, plan))))
+    _print(latency_tables.noise(fitted, drift(samples)))
+    _print(latency_tables.precisions(list(verdicts(repository, key).values())))
+    if figures is not None:
+        _draw(figures, samples, fitted)
     say(f"stored as calibration {key}")
 
 
-def _print_plan(plan: Design, target: TargetModel, budget_seconds: float) -> None:
-    from casspec.profiler.design import estimate_seconds
-    from casspec.profiler.measure import FEWEST_CALLS_A_POINT
-    from casspec.runtime.latency import builtin_latency
-
-    counts = Counter(point.subject for point in plan.points)
-    for subject, count in counts.items():
-        output.print(f"{subject:>10}  {count:>4} points")
-    contexts = sorted({point.context_tokens for point in plan.fitted})
-    output.print(f"contexts {', '.join(map(str, contexts))}; {len(plan.held_out)} points are held out of the fit")
-    least = estimate_seconds(plan.points, builtin_latency(target), FEWEST_CALLS_A_POINT)
-    output.print(f"about {max(least, budget_seconds):.0f} s (at the very least {least:.0f} s, by a rough guess)")
+def _print(parts: Iterable[RenderableType]) -> None:
+    for part in parts:
+        output.print(part, soft_wrap=not isinstance(part, Table))
 
 
-def _print_errors(rows: list[ErrorRow], model: LatencyModel) -> None:
-    from rich.table import Table
+def _draw(directory: Path, samples: Sequence[LatencySample], model: LatencyModel) -> None:
+    from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
 
-    from casspec.profiler.report import error_bar
-
-    table = Table("points", "n", "median error", "90th percentile", "spread")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for row in rows:
-        figures = (row.median_error, row.p90_error, row.median_spread)
-        table.add_row(row.group, str(row.n_points), *(f"{figure:.1%}" for figure in figures))
-    output.print(table)
-    bar = error_bar(model)
-    verdict = "within" if model.cv_median_error <= bar else "above"
-    output.print(
-        f"median error {model.cv_median_error:.1%}, {verdict} the {bar:.1%} expected "
-        f"(test-retest {model.test_retest:.1%}, {model.n_points} points)"
-    )
-
-
-def _print_precisions(verdicts: list[PrecisionVerdict]) -> None:
-    """What each quantised precision gives on this device and takes in memory, and why it is not offered where it is not."""
-    from rich.table import Table
-
-    from casspec.profiler.precisions import QUERY_TOKENS
-
-    table = Table("query tokens", *map(str, QUERY_TOKENS), "memory", "offered")
-    for column in table.columns[1:-1]:
-        column.justify = "right"
-    for verdict in verdicts:
-        ratios = [f"{verdict.ratios[tokens]:.2f}" if tokens in verdict.ratios else "" for tokens in QUERY_TOKENS]
-        memory = f"{verdict.extra_bytes / 2**20:,.0f} MiB" if verdict.extra_bytes else ""
-        table.add_row(verdict.precision, *ratios, memory, "no" if verdict.reason else "yes")
-    output.print(table)
-    output.print("forwards of quantised plans: time over the target's own, by query tokens")
-    for verdict in verdicts:
-        if verdict.reason:
-            output.print(f"{verdict.precision} is not offered: {verdict.reason}")
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, draw in (("fit", fit_figure), ("errors", error_figure), ("roofline", roofline_figure)):
+        draw(samples, model).savefig(directory / f"latency-{name}.png", dpi=120)
+    say(f"figures are in {directory}")

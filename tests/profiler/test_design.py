@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.profiler.design import VERIFY_BUCKETS, design, estimate_seconds
+from casspec.profiler.design import LARGEST_BATCH_ROWS, VERIFY_BUCKETS, batches_up_to, design, estimate_seconds
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.probes import plan_of
 from casspec.runtime.latency import builtin_latency
@@ -64,17 +64,47 @@ def test_quantised_plans_are_measured_beside_the_target_and_leave_its_points_as_
         assert len(compared & set(own.fitted)) >= 0.9 * len(forwards)
 
 
-@given(st.integers(1, 80), st.integers(98, 200_000), st.integers(0, 5), st.sampled_from([(), LOW_BIT]))
+@given(
+    st.integers(1, 80),
+    st.integers(128, 200_000),
+    st.integers(0, 5),
+    st.sampled_from([(), LOW_BIT]),
+    st.sampled_from([{}, {2: 200, 32: 4096}]),
+)
 def test_every_point_fits_the_model_and_none_is_both_fitted_and_held_out(
-    n_layers: int, max_context: int, seed: int, precisions: tuple[Precision, ...]
+    n_layers: int, max_context: int, seed: int, precisions: tuple[Precision, ...], batches: dict[int, int]
 ) -> None:
-    plan = design(model_of(n_layers, max_context), seed, precisions=precisions)
+    plan = design(model_of(n_layers, max_context), seed, precisions=precisions, batches=batches)
     assert len(set(plan.points)) == len(plan.points)
     for point in plan.points:
         assert point.context_tokens + point.n_tokens <= max_context
         assert max(point.n_attention, point.n_mlp) <= n_layers
         built = plan_of(point, n_layers)
         assert (built.n_attention, built.n_mlp) == (point.n_attention, point.n_mlp)
+
+
+def test_batches_are_measured_as_far_as_memory_allows_and_leave_other_points_as_they_are() -> None:
+    own, more = design(model_of(), 1), design(model_of(), 1, batches={2: 2048, 8: 600, 32: 100})
+    assert set(own.points) == {point for point in more.points if point.batch == 1}
+    rows = {
+        batch: max(point.context_tokens + point.n_tokens for point in more.points if point.batch == batch)
+        for batch in {point.batch for point in more.points}
+    }
+    assert rows.keys() == {1, 2, 8}
+    assert rows[2] > 1900
+    assert rows[8] <= 600
+    assert all(any(point.batch == batch for point in more.held_out) for batch in (2, 8))
+    assert all(point.n_tokens * point.batch <= LARGEST_BATCH_ROWS for point in more.points if point.batch > 1)
+
+
+def test_batches_double_up_to_the_largest() -> None:
+    assert [batches_up_to(largest) for largest in (1, 2, 8, 12, 32)] == [
+        (),
+        (2,),
+        (2, 4, 8),
+        (2, 4, 8, 12),
+        (2, 4, 8, 16, 32),
+    ]
 
 
 def test_an_estimate_grows_with_the_calls() -> None:

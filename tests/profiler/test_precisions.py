@@ -135,7 +135,7 @@ def test_a_profile_measures_what_passes_the_screen_and_says_what_is_offered(repo
     model = stored.profile_stored(repository, key, target, device, budget_seconds=BUDGET_SECONDS)
 
     measured = {row.point for row in repository.latency_samples(key)}
-    assert measured == set(design(target, precisions=[INT4]).points)
+    assert set(design(target, precisions=[INT4]).points) < measured
     found = stored.verdicts(repository, key)
     assert list(found) == [INT8, INT4]
     assert found[INT8].reason == "no kernel here"

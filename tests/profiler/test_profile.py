@@ -14,9 +14,10 @@ import casspec
 from casspec.cli.main import main
 from casspec.profiler import measure, profile, stored
 from casspec.profiler.design import Design, design
-from casspec.profiler.figures import fit_figure
+from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
 from casspec.profiler.probes import Probes
-from casspec.profiler.profile import RETEST_POINTS, profile_latency, retest_points
+from casspec.profiler.profile import RETEST_POINTS, Scope, profile_latency, retest_points
+from casspec.profiler.refinement import REFINING_POINTS
 from casspec.profiler.report import error_table
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
@@ -79,22 +80,22 @@ def run(target: TargetModel, device: DeviceFingerprint) -> Run:
 
 
 def test_every_point_of_the_design_is_measured_once_and_some_again(run: Run) -> None:
-    assert {sample.point for sample in run.samples} == set(run.plan.points)
-    assert len(run.samples) == len(run.plan.points)
+    assert set(run.plan.points) < {sample.point for sample in run.samples}
+    assert len({sample.point for sample in run.samples}) == len(run.samples) == len(run.plan.points) + REFINING_POINTS
     assert {sample.point for sample in run.retests} == set(retest_points(run.plan))
     assert len(run.retests) == RETEST_POINTS
     assert all(value > 0 for sample in run.samples for value in sample.measurement.values)
 
 
 def test_the_model_knows_its_range_and_leaves_held_out_points_out(run: Run, target: TargetModel) -> None:
-    assert run.model.n_points == len(run.plan.fitted)
+    assert run.model.n_points == len(run.plan.fitted) + REFINING_POINTS
     assert run.model.fitted_context_tokens == (0, max(point.context_tokens for point in run.plan.fitted))
     assert run.model.test_retest > 0
     assert LatencyPredictor(run.model).forward_ms(target.full_plan, 8, 64) > 0
 
 
 def test_progress_runs_from_nothing_to_all_points(run: Run) -> None:
-    total = len(run.plan.points) + RETEST_POINTS
+    total = len(run.plan.points) + REFINING_POINTS + RETEST_POINTS
     done = [count for count, _ in run.progress]
     assert (done[0], done[-1]) == (0, total)
     assert done == sorted(done)
@@ -106,9 +107,19 @@ def test_a_resumed_profile_measures_only_what_is_missing(
 ) -> None:
     half = len(run.samples) // 2
     resumed = profile_of(target, device, run.samples[:half], run.retests[:5])
-    assert {sample.point for sample in resumed.samples} == {sample.point for sample in run.samples[half:]}
+    measured, known = [sample.point for sample in resumed.samples], {sample.point for sample in run.samples[:half]}
+    assert not known & set(measured)
+    assert set(run.plan.points) <= known | set(measured)
+    assert len(known) + len(measured) == len(run.samples)
     assert {sample.point for sample in resumed.retests} == {sample.point for sample in run.retests[5:]}
     assert min(sample.order for sample in resumed.samples) == half
+
+
+def test_a_profile_killed_while_refining_goes_on_with_the_same_points(
+    run: Run, target: TargetModel, device: DeviceFingerprint
+) -> None:
+    resumed = profile_of(target, device, run.samples[:-3], run.retests)
+    assert {sample.point for sample in resumed.samples} == {sample.point for sample in run.samples[-3:]}
 
 
 def test_with_everything_stored_nothing_is_measured_and_the_fit_is_the_same(
@@ -156,6 +167,31 @@ def test_the_figure_shows_every_kind_of_point(run: Run, tmp_path: Path) -> None:
     assert labels == {"attention", "mlp", "drafter", "forward"}
 
 
+def test_figures_show_errors_by_group_and_the_ceilings(run: Run, tmp_path: Path) -> None:
+    errors = error_figure(run.samples, run.model)
+    errors.savefig(tmp_path / "errors.png")
+    names = [label.get_text() for label in errors.axes[0].get_yticklabels()]
+    assert {name.split()[0].rstrip(":") for name in names} == {"plan", "tokens", "context"}
+    roofline = roofline_figure(run.samples, run.model)
+    roofline.savefig(tmp_path / "roofline.png")
+    ceiling = next(line for line in roofline.axes[0].get_lines() if line.get_label() == "ceilings")
+    assert max(ceiling.get_ydata()) == pytest.approx(1e3 * CEILINGS.matmul_tflops["float32"])
+
+
+def test_batches_are_measured_predicted_and_told_apart(target: TargetModel, device: DeviceFingerprint) -> None:
+    samples: list[LatencySample] = []
+    scope = Scope(batches={2: 256, 4: 100})
+    model = profile_latency(target, device, [], samples.append, budget_seconds=BUDGET_SECONDS, scope=scope)
+    assert {sample.point.batch for sample in samples} == {1, 2}
+    assert {plan.batch for plan in model.measured} == {1, 2}
+    predictor = LatencyPredictor(model)
+    one = LatencyPoint(subject="forward", n_attention=3, n_mlp=3, n_tokens=3, context_tokens=64)
+    found = [predictor.provenance(one.model_copy(update={"batch": batch})) for batch in (1, 2, 8)]
+    assert "extrapolated" not in found[:2]
+    assert found[2] == "extrapolated"
+    assert error_table(samples, model, scope.design(target))
+
+
 # ------------------------------------------------------------------------------------------------------------- stored
 
 
@@ -192,8 +228,8 @@ def test_a_killed_profile_resumes_to_exactly_one_row_a_point(
     model = stored.profile_stored(store, key, target, device, budget_seconds=BUDGET_SECONDS)
     rows = store.latency_samples(key)
     assert rows[:40] == saved
-    assert {row.point for row in rows} == set(design(target).points)
-    assert len(rows) == len(design(target).points)
+    assert set(design(target).points) < {row.point for row in rows}
+    assert len(rows) == len({row.point for row in rows}) == len(design(target).points) + REFINING_POINTS
     assert len(store.documents(key, stored.RETEST_KIND)) == RETEST_POINTS
     assert store.latency_model(key) == model
 
@@ -245,7 +281,8 @@ def test_the_command_stores_a_profile_and_prints_its_errors(
 ) -> None:
     assert main(arguments) == 0
     first = capsys.readouterr().out
-    assert "held-out cells" in first
+    for told in ("held-out cells, 90th percentile", "plans left out", "measured-table", "pace of the machine"):
+        assert told in first
     assert "test-retest" in first
     monkeypatch.setattr(stored, "profile_latency", lambda *_, **__: pytest.fail("measured again"))
     assert main(arguments) == 0
@@ -260,7 +297,7 @@ def test_an_interruption_says_how_much_is_stored(
 
     monkeypatch.setattr(profile, "repeatability", interrupted)
     assert main(arguments) == 130
-    assert f"{len(design(tiny_target()).points)} points are stored" in capsys.readouterr().err
+    assert f"{len(design(tiny_target()).points) + REFINING_POINTS} points are stored" in capsys.readouterr().err
 
 
 def test_the_error_table_of_a_real_run_is_finite(run: Run) -> None:

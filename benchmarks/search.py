@@ -85,8 +85,8 @@ SEARCHES = (
     Search("random", sensitivity=True, knapspec=True),
     Search("tpe", knapspec=True),
     Search("tpe", sensitivity=True, knapspec=True),
-    Search("gp", trials=100),
-    Search("gp", sensitivity=True, trials=100),
+    Search("gp"),
+    Search("gp", sensitivity=True),
 )
 """`random` after knapspec's sets is the dynamic programme alone: what it leaves of the budget is filled at random."""
 

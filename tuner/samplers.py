@@ -2,8 +2,8 @@
 
 * tpe: tree-structured Parzen estimators over all switches at once (Bergstra et al. 2011).
 * nsga2: a genetic algorithm (Deb et al. 2002); the plans a search starts from are its first generation.
-* gp: a Gaussian process and expected hypervolume improvement (Optuna's). Switches are integers to it, since it takes
-  categories one-hot. A proposal takes seconds past 100 trials.
+* gp: a Gaussian process and expected hypervolume improvement up to 100 trials, then tpe (`tuner/gp_sampler.py`). Switches
+  are integers to it, since it takes categories one-hot.
 * random: every switch by itself.
 * swift: SWIFT's search (`tuner/swift_sampler.py`).
 
@@ -46,7 +46,7 @@ def search_space(sampler: str, n_layers: int, precisions: Sequence[Precision]) -
 
 def make_sampler(name: str, seed: int, space: Space) -> BaseSampler:
     """The sampler of this name over a `search_space` made for it. Raises UnsupportedOption for a name that is none."""
-    from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
+    from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
 
     seed %= 2**32
     match name:
@@ -55,9 +55,11 @@ def make_sampler(name: str, seed: int, space: Space) -> BaseSampler:
         case "nsga2":
             return NSGAIISampler(population_size=POPULATION, seed=seed)
         case "gp":
+            from casspec.tuner.gp_sampler import GPThenTPESampler
+
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it is experimental
-                return GPSampler(seed=seed, deterministic_objective=True)
+                return GPThenTPESampler(seed)
         case "random":
             return RandomSampler(seed=seed)
         case "swift":

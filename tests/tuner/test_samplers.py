@@ -158,6 +158,22 @@ def test_the_gaussian_process_takes_switches_as_integers() -> None:
     assert isinstance(space["precision"], CategoricalDistribution)
 
 
+def test_the_gaussian_process_leaves_long_searches_to_tpe(monkeypatch) -> None:
+    from optuna.samplers import GPSampler
+
+    from casspec.tuner import gp_sampler
+
+    asked = []
+    monkeypatch.setattr(
+        GPSampler, "sample_relative", lambda self, study, trial, space: asked.append(trial.number) or {}
+    )
+    monkeypatch.setattr(gp_sampler, "MOST_TRIALS", 12)
+    found = searched("gp", trials=40)
+    assert len(set(plans(found))) == 40
+    assert 0 < len(asked) <= 14, "asked about trials past the twelfth, a proposal told before aside"
+    assert hypervolume(found) > hypervolume(searched("random", trials=40))
+
+
 def test_a_sampler_nobody_knows_is_refused_with_those_there_are() -> None:
     with pytest.raises(UnsupportedOption, match=f"'annealing'.*{', '.join(SAMPLERS)}"):
         make_sampler("annealing", 0, search_space(DEFAULT_SAMPLER, 4, (Precision.TARGET,)))

@@ -151,7 +151,8 @@ class Measurements:
         For what has to be decided together and lies elsewhere: on SQLite nothing can be written to this database
         meanwhile. A process that dies inside gives its turn back.
         """
-        with self._database.writing() as session:  # on SQLite this is the write lock already
+        with self._database.writing() as session:
+            session.connection()  # begins; on SQLite with the write lock
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_TURN}'"))
                 session.execute(select(func.pg_advisory_xact_lock(TURN)))

@@ -36,11 +36,13 @@ HEARTBEAT_S = 2
 GRACE_S = 15
 """A heart silent for longer is taken for dead. Should it be alive, a plan is evaluated twice, and still counted once."""
 
-MOST_ATTEMPTS = 4
-"""Workers that may die of a plan, or be interrupted at it, before it is left alone."""
+MOST_ATTEMPTS = 5
+"""Workers that may die at a plan before it is left alone: it may be what kills them."""
 
 SOURCE = "source"
 WORKER = "worker"
+LEFT = "left"
+"""User attribute of a claim that its worker gave up in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +93,20 @@ class Claims:
         self.held = set()
         self._failed, self._attempts = {}, Counter()
         for trial in trials:
-            if trial.state not in (state.RUNNING, state.FAIL):
-                continue
             worker, spec = trial.user_attrs.get(WORKER), self._spec(trial)
-            if trial.state == state.FAIL:
-                if worker is not None:
-                    self._failed[spec] = trial.user_attrs[SOURCE]
-                    self._attempts[spec] += 1
-            elif worker is not None and spec in candidates and spec not in told:
-                self._study.tell(trial.number, _values(candidates[spec]))
-                told.add(spec)
-            elif worker is None or spec in candidates or _is_dead(worker):
-                self._study.tell(trial.number, state=state.FAIL)
-            else:
-                self.held.add(spec)
+            lost = trial.state == state.FAIL and worker is not None
+            if trial.state == state.RUNNING:
+                if worker is not None and spec in candidates and spec not in told:
+                    self._study.tell(trial.number, _values(candidates[spec]))
+                    told.add(spec)
+                elif worker is None or spec in candidates or _is_dead(worker):
+                    self._study.tell(trial.number, state=state.FAIL)
+                    lost = worker is not None
+                else:
+                    self.held.add(spec)
+            if lost:
+                self._failed[spec] = trial.user_attrs[SOURCE]
+                self._attempts[spec] += LEFT not in trial.user_attrs
         for spec, candidate in candidates.items():
             if spec not in told:
                 self._add(spec, candidate.source, state.COMPLETE, _values(candidate))
@@ -146,6 +148,7 @@ class Claims:
         state = optuna.trial.TrialState
         for trial in self._study.get_trials(deepcopy=False, states=(state.RUNNING,)):
             if trial.user_attrs.get(WORKER) == self._worker:
+                self._storage.set_trial_user_attr(trial._trial_id, LEFT, True)
                 self._study.tell(trial.number, state=state.FAIL)
 
     @contextmanager

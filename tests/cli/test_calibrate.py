@@ -23,6 +23,11 @@ def test_help_names_the_options(command, capsys) -> None:
         (["calibrate", "--trials", "0"], "--trials"),
         (["tune"], "no profile is stored"),
         (["tune", "abcdef"], "no profile 'abcdef'"),
+        (["tune", "--join", "latest"], "no calibration is under way"),
+        (["tune", "--join", "abcdef"], "no calibration 'abcdef'"),
+        (["tune", "--join", "latest", "--trials", "3"], "leave out trials"),
+        (["tune", "--model", "there"], "--model says where the model of --join lies"),
+        (["calibrate", "--workers", "0"], "--workers"),
         (["ui"], "run casspec calibrate"),
     ],
 )

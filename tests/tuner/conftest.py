@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.storage.conftest import postgres_server, postgres_url, storage  # noqa: F401
+
 
 @pytest.fixture(scope="session")
 def with_mirror(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:

@@ -1,18 +1,22 @@
 """A search whose answers are known: additive losses, no model, runnable as a process of its own.
 
-As a process it is offered 8-bit plans beside the target's precision.
+As a process it is offered 8-bit plans beside the target's precision, shares the search with others like it, and prints
+the plans it evaluates.
 
 python -m tests.tuner.synthetic DATABASE STUDY_URL TRIALS
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from typing import Any
 
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.search_stage import StoredSearch
 from casspec.tuner.study import DrafterSearch, SearchBudget
 from tests.storage import samples
 
@@ -56,17 +60,26 @@ class SyntheticEvaluator:
         )
 
 
+class PrintingEvaluator(SyntheticEvaluator):
+    def evaluate(self, spec: PlanSpec, *arguments: Any, **options: Any) -> DrafterCandidate:
+        print(spec.name, flush=True)
+        return super().evaluate(spec, *arguments, **options)
+
+
 def main(database: str, study_url: str, trials: str) -> None:
     with open_repository(database) as repository:
         calibration = repository.calibration(samples.model(), samples.device(), "float32", SETTINGS)
+        shared = StoredSearch(repository, calibration.calibration_id)
         search = DrafterSearch(
-            SyntheticEvaluator(seconds=0.02, quantised=True),
+            PrintingEvaluator(seconds=0.02, quantised=True),
             N_LAYERS,
             SearchBudget(trials=int(trials), seconds=1e9, patience=10**6),
-            repository.candidates(calibration.calibration_id),
-            lambda candidate: repository.save_candidate(calibration.calibration_id, candidate),
+            shared.candidates(),
+            shared.save,
             study_url,
             calibration.calibration_id,
+            seed=os.getpid(),
+            shared=shared,
         )
         print("ready", flush=True)
         search.run()

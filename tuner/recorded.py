@@ -9,7 +9,7 @@ other place where it was wrong: tokens that are not accepted, with a confidence 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,10 +31,15 @@ Traces = Mapping[RecordingKey, PlanTrace]
 
 
 class TracedPlan:
-    """What one plan said after every token of some recordings."""
+    """What one plan said after every token of some recordings.
 
-    def __init__(self, traces: Traces) -> None:
+    Args:
+        traces: at the depths drafts have. first: as the first token of a draft, where that was traced apart.
+    """
+
+    def __init__(self, traces: Traces, first: Traces | None = None) -> None:
         self._said = {key: _proposals(trace) for key, trace in traces.items()}
+        self._said_first = {key: _proposals(trace) for key, trace in first.items()} if first else self._said
         self._wrong = [
             proposal
             for key, trace in traces.items()
@@ -42,9 +47,9 @@ class TracedPlan:
             if not hit
         ]
 
-    def said(self, key: RecordingKey, place: int) -> Proposal:
-        """What it said of the continuation's token `place`, the last one traced past the end."""
-        traced = self._said[key]
+    def said(self, key: RecordingKey, place: int, depth: int) -> Proposal:
+        """What it said of the continuation's token `place` after a node of `depth`, the last one traced past the end."""
+        traced = self._said[key] if depth else self._said_first[key]
         return traced[min(place, len(traced) - 1)]
 
     def astray(self, key: RecordingKey, draw: int) -> Proposal:
@@ -63,9 +68,9 @@ def _proposals(trace: PlanTrace) -> list[Proposal]:
 
 @dataclass(frozen=True)
 class Drafting:
-    """The plans a policy may ask, by name, and what a forward of one costs, everything beside the forward included."""
+    """What the plans a policy may ask said, and what a forward of one costs, everything beside the forward included."""
 
-    plans: Mapping[str, TracedPlan]
+    traced: Callable[[Plan], TracedPlan]
     draft_ms: ForwardMs
 
 
@@ -107,9 +112,9 @@ class RecordedText:
         self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
     ) -> list[Proposal]:
         """As `Sequence.propose`, from the traces of the plan; its forward is charged, rows it has to compute anew included."""
-        if self.drafting is None or plan.name not in self.drafting.plans:
+        if self.drafting is None:
             raise ValueError(f"plan '{plan.name}' was not traced on this recording, so nobody knows what it would say")
-        traced, queries = self.drafting.plans[plan.name], tree.unwritten(nodes, plan.name)
+        traced, queries = self.drafting.traced(plan), tree.unwritten(nodes, plan.name)
         for node in queries:
             tree.writers[node] = plan.name
         self.draft_ms += self.drafting.draft_ms(plan, len(queries), self.committed)
@@ -117,8 +122,10 @@ class RecordedText:
         on_path, first = self.on_path(tree), self.committed + 1 - self.prompt_length
         said = []
         for node in nodes:
-            place = first + tree.depths[node]
-            proposal = traced.said(self.key, place) if on_path[node] else traced.astray(self.key, place * 31 + node)
+            depth = tree.depths[node]
+            place = first + depth
+            on = on_path[node]
+            proposal = traced.said(self.key, place, depth) if on else traced.astray(self.key, place * 31 + node)
             tokens, scores = proposal.tokens[:width], proposal.scores[: width + 1]
             said.append(Proposal(tokens, scores, proposal.probabilities[:width]))
         return said

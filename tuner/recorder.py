@@ -18,6 +18,9 @@ from casspec.tuner.settings import CalibrationSettings
 
 RECORDING_PREFIX = "recording/"
 
+REPORTING_PREFIX = "reporting/"
+"""Of recordings that nothing is ever chosen on."""
+
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a note."""
 
@@ -64,6 +67,42 @@ def stored_recordings(repository: Repository, calibration_id: str) -> dict[tuple
     return recordings
 
 
+def reporting_recordings(
+    repository: Repository,
+    calibration_id: str,
+    load: Callable[[], TargetModel],
+    prompts: Sequence[Prompt],
+    settings: CalibrationSettings,
+    n_tokens: int,
+    progress: Progress,
+) -> list[Recording]:
+    """Recordings of prompts that no calibration recorded, kept beside its own; prompts that leave no room are left out.
+
+    Args:
+        load: gives the model, called when a recording is missing.
+        settings: their modes, temperature and seed.
+    """
+    stored = repository.documents(calibration_id, ARTIFACT_KIND)
+    jobs = [(prompt, mode) for mode in settings.modes for prompt in prompts]
+    recordings = []
+    for done, (prompt, mode) in enumerate(jobs):
+        progress(done, len(jobs), f"{prompt.task}, {mode}")
+        name = f"{REPORTING_PREFIX}{n_tokens}/{mode}/{prompt.id}"
+        content = repository.artifact(stored[name]["sha256"]) if name in stored else None
+        if content is None:
+            target = load()
+            tokens = prompt_ids(prompt, target.tokenizer) if target.tokenizer is not None else []
+            if not 0 < len(tokens) <= target.max_context - n_tokens:
+                continue
+            decode = lossless_decode(target, n_tokens)
+            made = record(target, decode, prompt.id, prompt.task, tokens, mode, settings.temperature, settings.seed)
+            content = made.to_bytes()
+            repository.save_artifact(name, content, calibration_id)
+        recordings.append(Recording.from_bytes(content))
+    progress(len(jobs), len(jobs), "")
+    return recordings
+
+
 def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSettings) -> list[tuple[Prompt, list[int]]]:
     """Prompts of the tuning half that fit the context, from every task in turn, with their token ids."""
     if target.tokenizer is None:
@@ -89,8 +128,9 @@ def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSetti
 
 
 def lossless_decode(target: TargetModel, n_tokens: int) -> Decode:
-    """Decodes `n_tokens` tokens past any stop token: every method emits the target's text, so the fastest one is used."""
-    decoder = Decoder(target, method="dytc")
+    """Decodes `n_tokens` tokens past any stop token: every method emits the target's text, so the fastest one is used, and it goes on with
+    what it learned from the texts before."""
+    decoder = Decoder(target, method="dytc").learning()
 
     def decode(prompt: list[int], sampling: Sampling, seed: int) -> Sequence[int]:
         return decoder.generate(

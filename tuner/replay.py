@@ -73,7 +73,8 @@ class ReplayedReviewer(Reviewer):
         def draft_ms(plan: Plan, n_tokens: int, context: int) -> float:
             return forward_ms(plan, n_tokens, context) + overhead_ms
 
-        self._drafting = Drafting({plan.name: TracedPlan(traces)}, draft_ms)
+        traced = TracedPlan(traces)
+        self._drafting = Drafting(lambda plan: traced, draft_ms)
 
     def propose(self, sequence: Any, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
         text: RecordedText = sequence

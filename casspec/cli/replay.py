@@ -1,0 +1,283 @@
+"""`casspec replay`: the methods of a stored profile on recordings, without decoding anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casspec.cli.console import output, progress, say
+from casspec.cli.options import device_option, format_option, set_up, storage_option, threads_option
+
+if TYPE_CHECKING:
+    from casspec.runtime.target import TargetModel
+    from casspec.storage.repository import Repository
+    from casspec.storage.schema import BenchReport, CascadeProfile, Mode
+    from casspec.tuner.prompts import Prompt, Suite
+    from casspec.tuner.recordings import Recording
+    from casspec.tuner.settings import CalibrationSettings
+
+PROMPTS = 10
+"""Of the reporting half, where no benchmark says how many."""
+
+UNVERIFIED = "predicted, unverified"
+
+
+@click.command(name="replay")
+@click.argument("model", required=False)
+@click.option(
+    "--profile", "selection", metavar="ID", help="Stored profile; by default the latest, of MODEL where that is given."
+)
+@click.option("--methods", default="all", show_default=True, metavar="all|A,B", help="Methods to replay.")
+@click.option(
+    "--half",
+    type=click.Choice(["reporting", "tuning"]),
+    default="reporting",
+    show_default=True,
+    help="Which half of the suite. The profile was made from the tuning half, so that its figures flatter.",
+)
+@click.option("--mode", type=click.Choice(["sample", "greedy", "both"]), default="both", show_default=True)
+@click.option("--prompts", "n_prompts", type=click.IntRange(min=1), metavar="N", help="Only N prompts of all tasks.")
+@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Side by side.")
+@click.option("--latency", metavar="ID", help="Stored profile whose latencies to take instead, of another device say.")
+@click.option("--verify", is_flag=True, help="Also decode the same prompts, as `casspec bench` does, and store that.")
+@device_option
+@threads_option
+@format_option("table", "json")
+@storage_option
+def command(
+    model: str | None,
+    selection: str | None,
+    methods: str,
+    half: str,
+    mode: str,
+    n_prompts: int | None,
+    batch: int,
+    latency: str | None,
+    verify: bool,
+    device: str,
+    threads: int | None,
+    output_format: str,
+    storage: str | None,
+) -> None:
+    """Predict what the methods of a stored profile gain, by decoding recordings in simulation.
+
+    Prints every method by task with its predicted speedup and mean acceptance length, and two bounds: the best that can be had in
+    hindsight from what dytc drafts with, and the best for one who knows the text. Where a benchmark of the profile decoded the same
+    prompts, or with --verify, what it measured stands beside. The model MODEL is loaded only for what is not stored yet: recordings
+    of the reporting half, what self-drafters say on recordings, and what a step costs beside its forwards.
+    """
+    if verify and (batch > 1 or latency):
+        raise click.UsageError("--verify decodes one sequence on this device: leave --batch and --latency out")
+    set_up(device, threads)
+
+    from casspec.profile_lookup import load_profile
+    from casspec.runtime.latency import LatencyPredictor
+    from casspec.storage import open_repository
+    from casspec.tuner.forecast import forward_ms_at
+    from casspec.tuner.overhead import stored_overheads
+    from casspec.tuner.replay_run import ReplayRun, StepCosts
+    from casspec.tuner.replayed_methods import AbsentModel, replayable
+    from casspec.tuner.traces import TraceShelf
+
+    names = replayable(None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()])
+    with open_repository(storage) as repository:
+        profile = repository.profile(selection or _latest(repository, model))
+        at_latency = repository.profile(latency).latency if latency else profile.latency
+        loaded = load_profile(profile.profile_id, storage)
+        texts = _Texts(repository, profile, model or profile.model.name, device, half)
+        modes: tuple[Mode, ...] = texts.settings.modes if mode == "both" else (mode,)  # type: ignore[assignment]
+        with progress(("record", "replay", "bounds")) as run:
+            with run.stage("record") as bar:
+                recordings = [one for one in texts.recordings(n_prompts, bar.update) if one.mode in modes]
+                measured_at = LatencyPredictor(profile.latency).forward_ms
+                overheads = stored_overheads(repository, texts.key, texts.target, texts.tuning(), measured_at)
+            shelf = TraceShelf(repository, texts.key, recordings, texts.target)
+            full_plan = AbsentModel(profile.model.n_layers, profile.model.vocab_size).full_plan
+            costs = StepCosts(full_plan, forward_ms_at(LatencyPredictor(at_latency), batch), overheads, batch)
+            replays = ReplayRun(profile, loaded.recycling_matrix, recordings, shelf, costs)
+            predicted = []
+            with run.stage("replay", len(names)) as bar:
+                for done, method in enumerate(names):
+                    bar.update(done, note=method)
+                    predicted += replays.predicted(method)
+            with run.stage("bounds"):
+                bounds = replays.bounds(predicted)
+        alike = batch == 1 and latency is None
+        report = texts.decoded(names, modes, recordings, storage) if verify else texts.benchmark() if alike else None
+    about = _about(profile, half, batch, latency, recordings, report)
+    _print(predicted, bounds, report, about, output_format)
+
+
+@dataclass
+class _Texts:
+    """Where the texts of a calibration come from; the model is loaded when something needs it."""
+
+    repository: Repository
+    profile: CascadeProfile
+    model: str
+    device: str
+    half: str
+    key: str = field(init=False)
+    settings: CalibrationSettings = field(init=False)
+    _target: TargetModel | None = None
+    _suite: Suite | None = None
+
+    def __post_init__(self) -> None:
+        from casspec.tuner.settings import CalibrationSettings
+
+        self.key, stored = self.repository.calibration_of(self.profile.content_hash())
+        known = {name: value for name, value in stored.items() if name in CalibrationSettings.model_fields}
+        self.settings = CalibrationSettings.model_validate(known)
+
+    def target(self) -> TargetModel:
+        if self._target is None:
+            import casspec
+            from casspec.runtime.loader import check_profile
+
+            self._target = casspec.load_target(self.model, device=self.device, dtype=self.profile.dtype)
+            check_profile(self.profile, self._target)
+        return self._target
+
+    def suite(self) -> Suite:
+        """Raises SuiteError where it is no longer the one the calibration recorded."""
+        if self._suite is None:
+            from casspec.storage.errors import SuiteError
+            from casspec.tuner.suites import load_suite
+
+            self._suite = load_suite(self.settings.suite)
+            if self._suite.content_hash() != self.settings.suite_sha256:
+                raise SuiteError(
+                    f"suite '{self.settings.suite}' has changed since this calibration recorded it; "
+                    "run `casspec calibrate` again"
+                )
+        return self._suite
+
+    def tuning(self) -> list[Recording]:
+        """What the calibration recorded."""
+        from casspec.tuner.recorder import stored_recordings
+
+        return list(stored_recordings(self.repository, self.key).values())
+
+    def recordings(self, n_prompts: int | None, update: Callable[[int, int, str], None]) -> list[Recording]:
+        """Of the half, as many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
+        if self.half == "tuning":
+            recorded = self.tuning()
+            kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
+            return [one for one in recorded if one.prompt_id in kept]
+
+        from casspec.tuner.reality import prompts_of
+        from casspec.tuner.recorder import reporting_recordings
+        from casspec.tuner.requests import spread_over_tasks
+
+        report = self.benchmark()
+        n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
+        n_prompts = n_prompts or (prompts_of(report) if report else PROMPTS)
+        prompts = spread_over_tasks(self.suite().half("reporting"), n_prompts)
+        return reporting_recordings(self.repository, self.key, self.target, prompts, self.settings, n_tokens, update)
+
+    def benchmark(self) -> BenchReport | None:
+        """The newest benchmark of the profile on the half, with the noise the recordings have."""
+        from casspec.tuner.reality import comparable
+
+        reports = self.repository.bench_reports(self.profile.content_hash()) if self.half == "reporting" else []
+        return comparable(reports, self.settings)
+
+    def decoded(
+        self, methods: list[str], modes: tuple[Mode, ...], recordings: list[Recording], storage: str | None
+    ) -> BenchReport:
+        """The recorded prompts decoded by the same methods, interleaved with autoregressive decoding."""
+        from casspec.profile_lookup import load_profile
+        from casspec.tuner.benchmark import run_benchmark
+        from casspec.tuner.entries import AUTOREGRESSIVE, method_entries
+        from casspec.tuner.replayed_methods import variant_of
+
+        recorded = {recording.prompt_id for recording in recordings}
+        prompts: list[Prompt] = [prompt for prompt in self.suite().prompts if prompt.id in recorded]
+        variants = {method: variant_of(method, self.profile) for method in methods}
+        profile = load_profile(self.profile.profile_id, storage)
+        entries = [
+            entry
+            for entry in method_entries(self.target(), profile, methods)
+            if entry.method == AUTOREGRESSIVE or variants[entry.method] == entry.variant
+        ]
+        told = {
+            "suite": self.suite().name,
+            "suite_sha256": self.settings.suite_sha256,
+            "profile": self.profile.profile_id,
+            "half": self.half,
+        }
+        n_tokens = len(recordings[0].continuation_tokens)
+        with progress() as run, run.stage("decode") as bar:
+            report = run_benchmark(
+                self.target(),
+                prompts,
+                entries,
+                modes,
+                n_tokens,
+                seed=self.settings.seed,
+                progress=bar.update,
+                settings=told,
+            )
+        if self.half == "reporting":
+            self.repository.save_bench(self.profile.content_hash(), report)
+        return report
+
+
+def _latest(repository: Repository, model: str | None) -> str:
+    """The latest profile, of a model where one is named."""
+    from casspec.storage.errors import ProfileNotFound
+
+    if model is None:
+        return "latest"
+    for profile in repository.profiles():
+        if profile.model.name == model:
+            return profile.content_hash()
+    raise ProfileNotFound(f"no profile is stored for '{model}': run `casspec calibrate {model}` first")
+
+
+def _about(
+    profile: CascadeProfile,
+    half: str,
+    batch: int,
+    latency: str | None,
+    recordings: list[Recording],
+    report: BenchReport | None,
+) -> dict[str, Any]:
+    return {
+        "profile": profile.profile_id,
+        "model": profile.model.name,
+        "device": profile.device.name,
+        "dtype": profile.dtype,
+        "half": half,
+        "batch": batch,
+        "status": "predicted" if batch == 1 else UNVERIFIED,
+        "latency_of": latency or profile.profile_id,
+        "n_tokens": len(recordings[0].continuation_tokens) if recordings else 0,
+        "benchmark": report.created_at if report else None,
+        "benchmark_noise": report.noise if report else None,
+    }
+
+
+def _print(predicted: Any, bounds: Any, report: BenchReport | None, about: dict[str, Any], output_format: str) -> None:
+    from casspec.cli.replay_tables import bound_table, gap_table, replay_table
+    from casspec.tuner.reality import gaps
+
+    compared = gaps(predicted, report) if report else []
+    if output_format == "json":
+        rows = [asdict(row) for row in predicted]
+        listed = [asdict(gap) | {"speedup_gap": gap.speedup_gap, "length_gap": gap.length_gap} for gap in compared]
+        document = {"schema": 1, "rows": rows, "bounds": [asdict(row) for row in bounds], "gaps": listed}
+        click.echo(json.dumps(document | {"environment": about}))
+        return
+    for table in (replay_table(predicted, about), bound_table(bounds)):
+        output.print(table)
+    if compared:
+        output.print(gap_table(compared, about))
+    elif about["batch"] == 1:
+        say("no stored benchmark decoded these prompts and tokens: --verify decodes them")
+    if about["half"] == "tuning":
+        say("the profile was made from these texts, so that its methods do better here than elsewhere")

@@ -1,0 +1,130 @@
+"""`casspec replay` as a user runs it, on a tiny calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+import casspec
+from casspec.cli.main import main
+from casspec.storage import open_repository
+from casspec.storage.schema import CascadeProfile
+from casspec.tuner import suites
+from tests.tuner.small_calibration import SUITE, small_target
+from tests.tuner.stored import stored_calibration
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, CascadeProfile]:
+    database = str(tmp_path_factory.mktemp("replay") / "casspec.db")
+    return database, stored_calibration(database)
+
+
+@pytest.fixture
+def loads() -> list[str]:
+    """Names of the models that were loaded."""
+    return []
+
+
+@pytest.fixture
+def run(finished, loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs `casspec replay` on the profile of the tiny calibration: (exit code, stdout, stderr)."""
+    database, _ = finished
+
+    def load(name: str, **options: str):
+        loads.append(name)
+        return small_target()
+
+    monkeypatch.setattr(casspec, "load_target", load)
+    monkeypatch.setattr(suites, "load_suite", lambda name: SUITE)
+
+    def command(*words: str) -> tuple[int, str, str]:
+        code = main(["replay", "--storage", database, "--threads", "1", *words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+def document(out: str) -> dict:
+    return json.loads(out)
+
+
+def test_the_model_is_loaded_once_and_never_again_for_what_is_stored(run: Run, loads, finished) -> None:
+    words = ("--methods", "prompt-lookup,vertical,dytc", "--format", "json")
+    code, first, _ = run(*words)
+    assert code == 0
+    assert loads == [finished[1].model.name]
+    loads.clear()
+    code, second, _ = run(*words)
+    assert (code, loads) == (0, [])
+    assert document(first) == document(second)
+
+
+def test_rows_cover_methods_tasks_and_modes_and_bounds_are_bounds(run: Run) -> None:
+    code, out, _ = run("--methods", "prompt-lookup,token-recycling,dytc", "--half", "tuning", "--format", "json")
+    assert code == 0
+    found = document(out)
+    rows = {(row["method"], row["mode"], row["task"]): row for row in found["rows"]}
+    tasks = {*SUITE.tasks, "overall"}
+    methods = ("prompt-lookup", "token-recycling", "dytc")
+    assert set(rows) == {(m, mode, task) for m in methods for mode in ("sample", "greedy") for task in tasks}
+    assert rows["prompt-lookup", "sample", "overall"]["variant"] == "tuned"
+    for bound in found["bounds"]:
+        dytc = rows["dytc", bound["mode"], bound["task"]]
+        assert 1 <= bound["menu"] <= bound["clairvoyant"]
+        assert bound["reached"] == pytest.approx(dytc["speedup"] / bound["menu"])
+    assert found["environment"]["status"] == "predicted"
+    assert found["gaps"] == []
+
+
+def test_batches_are_marked_unverified_and_cost_more_than_one_sequence(run: Run) -> None:
+    words = ("--methods", "token-recycling", "--mode", "greedy", "--half", "tuning", "--format", "json")
+    speedup = {}
+    for batch in ("1", "16"):
+        code, out, _ = run(*words, "--batch", batch)
+        assert code == 0
+        found = document(out)
+        speedup[batch] = found["rows"][-1]["speedup"]
+    assert found["environment"]["status"] == "predicted, unverified"
+    assert speedup["16"] < speedup["1"], "many nodes of many sequences are no longer free"
+
+
+def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, finished) -> None:
+    code, out, _ = run("--methods", "prompt-lookup,token-recycling", "--verify", "--format", "json")
+    assert code == 0
+    gaps = document(out)["gaps"]
+    assert {(gap["method"], gap["mode"]) for gap in gaps if gap["task"] == "overall"} == {
+        (method, mode) for method in ("prompt-lookup", "token-recycling") for mode in ("sample", "greedy")
+    }
+    for gap in gaps:
+        assert gap["predicted_length"] == gap["measured_length"], "float32: equal texts, equal steps"
+        assert gap["length_gap"] == 0
+    with open_repository(finished[0]) as repository:
+        assert len(repository.bench_reports(finished[1].profile_id)) == 1
+    code, table, _ = run("--methods", "prompt-lookup")
+    assert code == 0
+    assert "replay and reality on the same prompts" in table, "found again in the store"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--methods", "swift"), "'swift' cannot be replayed"),
+        (("--methods", "nonsense"), "unknown method 'nonsense'"),
+        (("--profile", "beef"), "no profile"),
+        (("unheard-of",), "no profile is stored for 'unheard-of'"),
+        (("--verify", "--batch", "2"), "--verify decodes one sequence"),
+        (("--latency", "beef"), "no profile"),
+    ],
+)
+def test_bad_input_gets_one_line_that_says_what_to_do(run: Run, words, told) -> None:
+    code, out, err = run(*words)
+    assert code == 2
+    assert out == ""
+    assert told in err
+    assert len(err.strip().splitlines()) == 1

@@ -1,0 +1,199 @@
+"""Replay on a tiny float32 model: what it says of a decode is what a real decode does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.dsia import Plan
+from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.policies import METHODS, build_policy
+from casspec.runtime.policies.layer_sparse import LayerSparse
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import CascadeProfile, SkipSet
+from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
+from casspec.tuner.overhead import Overhead, Overheads, Probe, fit_overhead, measure_overheads
+from casspec.tuner.recorded import Drafting, TracedPlan
+from casspec.tuner.recordings import Recording
+from casspec.tuner.replay import replay
+from casspec.tuner.replay_run import StepCosts
+from casspec.tuner.replayed_methods import REFUSED, build_replayed, replayable
+from casspec.tuner.traces import trace_from_bytes, trace_to_bytes
+from tests.runtime.tiny import cold_matrix, tiny_profile
+from tests.tuner.tiny import LAYERS, VOCAB, tiny_recordings, tiny_target
+
+TARGET = tiny_target()
+RECORDINGS = tiny_recordings(TARGET, n=4, n_tokens=64)
+SPARSE = Plan.skipping(SkipSet(attention=(1,), mlp=(2,)), LAYERS, "sparse")
+RETRIEVAL = {
+    "autoregressive": {},
+    "prompt-lookup": {"max_ngram": 2},
+    "suffix": {"factor": 2.0},
+    "token-recycling": {"n_nodes": 12, "coupled": True},
+    "dytc": {"max_nodes": 12, "correct_latency": False},
+}
+
+
+def forward_ms(plan: Plan, n_tokens: int, context: int) -> float:
+    """A forward of the target takes 10 ms and a little a token, of other plans by their sub-layers."""
+    return 10.0 * (plan.n_attention + plan.n_mlp) / (2 * LAYERS) + 0.2 * n_tokens
+
+
+def verify_ms(n_tokens: int, context: int) -> float:
+    return forward_ms(TARGET.full_plan, n_tokens, context)
+
+
+def of_mode(mode: str) -> list[Recording]:
+    return [recording for recording in RECORDINGS if recording.mode == mode]
+
+
+def drafting(plan: Plan, recordings: list[Recording] = RECORDINGS) -> Drafting:
+    meter = AcceptanceMeter(TARGET, recordings, candidates=12, probabilities=True)
+    traced = TracedPlan({(one.prompt_id, one.mode): meter.depth_profile(plan, i) for i, one in enumerate(recordings)})
+    return Drafting(lambda asked: traced, forward_ms)
+
+
+@pytest.mark.parametrize("mode", ["sample", "greedy"])
+@pytest.mark.parametrize("method", RETRIEVAL)
+def test_retrieval_replays_exactly_as_it_decodes(method: str, mode: str) -> None:
+    matrix, parameters = cold_matrix(TARGET).to_bytes(), RETRIEVAL[method]
+    for recording in of_mode(mode):
+        policy = build_policy(method, TARGET, None, mode, parameters, matrix)
+        replayed = replay(policy, [recording], VOCAB, verify_ms)
+        decoder = Decoder(TARGET, tiny_profile(TARGET, decision="retrieval-only"), method, parameters)
+        decoder._policies[mode] = build_policy(method, TARGET, None, mode, parameters, matrix)
+        real = decoder.generate(
+            recording.prompt_tokens.tolist(),
+            max_new_tokens=len(recording.continuation_tokens),
+            temperature=recording.temperature,
+            seed=recording.seed,
+            stop_token_ids=[],
+        )
+        assert real.token_ids == recording.continuation_tokens.tolist()
+        assert replayed.verify_steps == real.statistics.verify_steps
+        assert replayed.tree_nodes - replayed.verify_steps == real.statistics.drafted_tokens
+        assert replayed.mean_acceptance_length == real.statistics.mean_acceptance_length
+
+
+def test_a_chain_of_one_token_replays_exactly_when_it_was_traced_at_that_depth() -> None:
+    for place, recording in enumerate(RECORDINGS):
+        trace = AcceptanceMeter(TARGET, RECORDINGS).first_token(SPARSE, place)
+        traced = TracedPlan({(recording.prompt_id, recording.mode): trace})
+        plan_says = Drafting(lambda plan, traced=traced: traced, forward_ms)
+        replayed = replay(LayerSparse(SPARSE, 1), [recording], VOCAB, verify_ms, drafting=plan_says)
+        decoder = Decoder(TARGET, None, "layer-sparse", {})
+        decoder._policies[recording.mode] = LayerSparse(SPARSE, 1)
+        real = decoder.generate(
+            recording.prompt_tokens.tolist(),
+            max_new_tokens=len(recording.continuation_tokens),
+            temperature=recording.temperature,
+            seed=recording.seed,
+            stop_token_ids=[],
+        ).statistics
+        assert (replayed.verify_steps, replayed.drafts) == (real.verify_steps, real.drafted_tokens)
+
+
+def test_forwards_of_a_plan_are_charged_with_what_they_compute_anew() -> None:
+    charged = []
+
+    def draft_ms(plan: Plan, n_tokens: int, context: int) -> float:
+        charged.append(n_tokens)
+        return 3.0
+
+    said = replace(drafting(SPARSE), draft_ms=draft_ms)
+    (first, *_) = RECORDINGS
+    free = replay(LayerSparse(SPARSE, 4), [first], VOCAB, verify_ms, drafting=replace(said, draft_ms=lambda *a: 0.0))
+    paid = replay(LayerSparse(SPARSE, 4), [first], VOCAB, verify_ms, drafting=said)
+    assert set(charged) == {1}, "a chain computes one new row a token"
+    assert paid.method_ms == pytest.approx(free.method_ms + 3.0 * paid.drafts)
+    assert paid.autoregressive_ms == free.autoregressive_ms
+
+
+def test_off_the_path_a_plan_says_what_it_said_where_it_was_wrong() -> None:
+    ids = np.array([[1, 2], [3, 4], [5, 6]], np.int32)
+    gaps = np.array([[2.0, -2.0], [0.5, -0.5], [1.0, -1.0]], np.float32)
+    trace = PlanTrace(ids, gaps, np.array([1, 9, 5], np.int32), np.ones(3, np.int16))
+    traced = TracedPlan({("p", "greedy"): trace})
+    assert [traced.said(("p", "greedy"), place, 1).tokens for place in (0, 2, 7)] == [[1, 2], [5, 6], [5, 6]]
+    assert {traced.astray(("p", "greedy"), draw).tokens[0] for draw in range(5)} == {3}
+    assert traced.astray(("p", "greedy"), 0).gap == pytest.approx(0.5)
+
+
+@pytest.fixture(scope="module")
+def profile() -> CascadeProfile:
+    document = tiny_profile(TARGET).document
+    assert document is not None
+    return document
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in REFUSED])
+def test_every_method_but_those_refused_replays_without_the_model(method: str, profile: CascadeProfile) -> None:
+    books: dict[str, Drafting] = {}
+
+    def traced(plan: Plan) -> TracedPlan:
+        if plan.name not in books:
+            TARGET.prepare(plan.precision)
+            books[plan.name] = drafting(plan)
+        return books[plan.name].traced(plan)
+
+    for mode in ("sample", "greedy"):
+        policy = build_replayed(method, profile, mode, None, forward_ms)
+        result = replay(policy, of_mode(mode), VOCAB, verify_ms, drafting=Drafting(traced, forward_ms))
+        assert result.emitted_tokens == sum(len(one.continuation_tokens) for one in of_mode(mode))
+        assert 1 <= result.mean_acceptance_length <= result.tree_nodes / result.verify_steps
+
+
+@pytest.mark.parametrize("method", [*REFUSED, "nonsense"])
+def test_what_cannot_be_replayed_is_refused_by_name(method: str) -> None:
+    with pytest.raises(UnsupportedOption, match=f"'{method}'"):
+        replayable(["dytc", method])
+    assert method not in replayable(None)
+
+
+def test_a_cascade_that_is_off_replays_as_plain_decoding(profile: CascadeProfile) -> None:
+    policy = build_replayed("dytc", profile.model_copy(update={"decision": "off"}), "greedy", None, forward_ms)
+    result = replay(policy, of_mode("greedy"), VOCAB, verify_ms)
+    assert result.mean_acceptance_length == result.speedup == 1
+
+
+def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> None:
+    overheads = Overheads(by_mode={"greedy": {"autoregressive": Overhead(step_ms=1), "others": Overhead(step_ms=4)}})
+    costs = StepCosts(TARGET.full_plan, forward_ms, overheads)
+    verify, plain = costs.verify("suffix", "greedy"), costs.verify("autoregressive", "greedy")
+    assert plain(1, 0) == pytest.approx(verify_ms(1, 0) + 1)
+    assert verify(3, 0) == pytest.approx(verify_ms(3, 0) + 4)
+    assert costs.verify("suffix", "sample")(3, 0) == verify_ms(3, 0), "nothing was measured there"
+    many = StepCosts(TARGET.full_plan, forward_ms, overheads, batch=8)
+    assert many.verify("suffix", "greedy")(3, 0) == pytest.approx(verify_ms(3, 0) + 1 + 8 * 3)
+
+
+def test_the_fit_finds_what_a_step_a_node_and_a_draft_cost() -> None:
+    def probe(steps: int, nodes: int, drafts: int) -> Probe:
+        return Probe(steps, nodes, drafts, 2.0 * (0.3 * steps + 0.02 * nodes + 0.5 * drafts))
+
+    found = fit_overhead([probe(10, 0, 0), probe(10, 80, 0), probe(10, 30, 20)], pace=2.0)
+    assert (found.step_ms, found.node_ms, found.draft_ms) == pytest.approx((0.3, 0.02, 0.5))
+    floor = fit_overhead([Probe(10, 0, 0, 1.0)], plain=Overhead(step_ms=0.4))
+    assert floor.step_ms == pytest.approx(0.4), "no verification costs less than a plain step"
+
+
+def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
+    found = measure_overheads(
+        TARGET, RECORDINGS, LatencyPredictor(tiny_profile(TARGET).document.latency).forward_ms, 1, 8
+    )
+    for mode in ("sample", "greedy"):
+        plain = found.of("autoregressive", mode)
+        assert plain.step_ms > 0
+        assert found.of("dytc", mode).step_ms >= plain.step_ms
+        assert found.of("vertical", mode) == found.of("suffix", mode)
+
+
+def test_a_trace_survives_being_stored() -> None:
+    trace = AcceptanceMeter(TARGET, RECORDINGS, probabilities=True).depth_profile(SPARSE, 1)
+    copy = trace_from_bytes(trace_to_bytes(trace))
+    for name, value in vars(trace).items():
+        assert np.array_equal(getattr(copy, name), value), name
+    assert np.all(copy.probabilities <= 1)

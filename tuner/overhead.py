@@ -1,0 +1,215 @@
+"""What a decoding step costs beside its forwards, measured in real decodes: what replay has to add to predicted latencies.
+
+Masks, noise, argmax, look-ups, the tree: on a small model this is a tenth of a step of dytc and a fortieth of an autoregressive one, so
+a speedup predicted from forwards alone promises too much. Python runs several times slower right after a forward, whose weights have
+driven everything else out of the caches, than in a loop of its own, so nothing but a real decode tells. Constants a verification, a
+drafted node and a forward of a plan are fitted to a few short ones, by decoding mode (noise costs, too), for three kinds of method:
+autoregressive decoding, dytc, and all others, which do little between forwards. They are taken over the target's own pace in the same
+decodes, so that a machine busier than when latencies were measured does not make them look larger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.policies.autoregressive import Autoregressive
+from casspec.runtime.policies.base import ForwardMs, Policy, evenly_sparse
+from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.policies.dytc.ablation import Ablation
+from casspec.runtime.policies.dytc.reviewer import Reviewer
+from casspec.runtime.policies.layer_sparse import LayerSparse
+from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
+from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
+from casspec.runtime.sequence import Sequence as Text
+from casspec.runtime.target import TargetModel
+from casspec.runtime.tree import CandidateTree
+from casspec.storage.document import Document
+from casspec.storage.repository import Repository
+from casspec.storage.schema import Mode
+from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE
+from casspec.tuner.recordings import Recording, recycling_matrix
+
+OVERHEAD_KIND = "overhead"
+OTHERS = "others"
+
+PROBED_RECORDINGS = 3
+"""Of each decoding mode."""
+PROBED_TOKENS = 32
+WARM_UP_TOKENS = 8
+CERTAIN = 1e3
+"""Standard errors of optimism that make dytc ask its reviewer whatever it says."""
+
+
+class Overhead(Document):
+    """Milliseconds beside the forwards."""
+
+    step_ms: float = 0.0
+    """A verification."""
+    node_ms: float = 0.0
+    """A drafted node that is verified."""
+    draft_ms: float = 0.0
+    """A forward of a plan."""
+
+    def verify_ms(self, n_tokens: int) -> float:
+        """Beside a verification of `n_tokens` nodes, the root among them."""
+        return self.step_ms + self.node_ms * (n_tokens - 1)
+
+
+class Overheads(Document):
+    """By decoding mode, of each kind of method."""
+
+    by_mode: dict[Mode, dict[str, Overhead]]
+
+    def of(self, method: str, mode: Mode) -> Overhead:
+        """Of a method; nothing where the mode was not probed."""
+        kinds = self.by_mode.get(mode, {})
+        return kinds.get(method) or kinds.get(OTHERS) or Overhead()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One short decode: what happened in it how often, and its milliseconds beside the forwards."""
+
+    steps: int
+    nodes: int
+    drafts: int
+    overhead_ms: float
+    verify_ms: float = 0.0
+
+
+def stored_overheads(
+    repository: Repository,
+    calibration_id: str,
+    load: Callable[[], TargetModel],
+    recordings: Sequence[Recording],
+    forward_ms: ForwardMs,
+) -> Overheads:
+    """What a calibration measured; measured now, with the model, where it has not."""
+    document = repository.get_document(calibration_id, OVERHEAD_KIND, "all")
+    if document is None:
+        measured = measure_overheads(load(), recordings, forward_ms)
+        document = repository.put_document(calibration_id, OVERHEAD_KIND, "all", measured.model_dump(mode="json"))
+    return Overheads.model_validate(document)
+
+
+def measure_overheads(
+    target: TargetModel,
+    recordings: Sequence[Recording],
+    forward_ms: ForwardMs,
+    per_mode: int = PROBED_RECORDINGS,
+    n_tokens: int = PROBED_TOKENS,
+) -> Overheads:
+    """Decodes the beginnings of a few recordings with every probe in turn.
+
+    Args:
+        forward_ms: predicts the target's steps, whose pace the figures are taken over.
+    """
+    by_mode: dict[Mode, dict[str, Overhead]] = {}
+    for mode in dict.fromkeys(recording.mode for recording in recordings):
+        chosen = [recording for recording in recordings if recording.mode == mode][:per_mode]
+        probes = [(kind, _Probe(target, build)) for kind, build in _probes(target, recordings)]
+        found: dict[str, list[Probe]] = {}
+        for recording in chosen:
+            for kind, probe in probes:
+                probe.run(recording, WARM_UP_TOKENS)
+                found.setdefault(kind, []).append(probe.run(recording, n_tokens))
+        predicted_ms = sum(_predicted_ms(target, recording, n_tokens, forward_ms) for recording in chosen)
+        pace = sum(run.verify_ms for run in found[AUTOREGRESSIVE]) / predicted_ms
+        plain = fit_overhead(found.pop(AUTOREGRESSIVE), pace)
+        by_mode[mode] = {AUTOREGRESSIVE: plain} | {
+            kind: fit_overhead(runs, pace, plain) for kind, runs in found.items()
+        }
+    return Overheads(by_mode=by_mode)
+
+
+def _predicted_ms(target: TargetModel, recording: Recording, n_tokens: int, forward_ms: ForwardMs) -> float:
+    """Of the forwards of an autoregressive decode."""
+    first = len(recording.prompt_tokens) - 1
+    return sum(forward_ms(target.full_plan, 1, first + place) for place in range(n_tokens))
+
+
+def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | None = None) -> Overhead:
+    """Non-negative least squares of the relative error. What never happened costs nothing.
+
+    Args:
+        pace: how many times slower than predicted the machine was; milliseconds are those of pace 1.
+        plain: of an autoregressive step, below which no verification can fall.
+    """
+    least_ms = plain.step_ms if plain else 0.0
+    from sklearn.linear_model import LinearRegression
+
+    counts = np.array([(probe.steps, probe.nodes, probe.drafts) for probe in probes], float)
+    measured = np.array([max(probe.overhead_ms, 1e-6) / pace for probe in probes])
+    above = np.maximum(measured - least_ms * counts[:, 0], 0.0) / measured
+    fit = LinearRegression(positive=True, fit_intercept=False).fit(counts / measured[:, None], above)
+    step_ms, node_ms, draft_ms = (float(cost) for cost in fit.coef_)
+    return Overhead(step_ms=least_ms + step_ms, node_ms=node_ms, draft_ms=draft_ms)
+
+
+def _probes(target: TargetModel, recordings: Sequence[Recording]) -> Iterator[tuple[str, Callable[[], Policy]]]:
+    """(kind of method, what builds the policy): small and large trees, with forwards of a plan and without."""
+    matrix = recycling_matrix(recordings, target.vocab_size)
+    plan = evenly_sparse(target.n_layers, 0.5)
+    builtin_ms = LatencyPredictor(builtin_latency(target)).forward_ms
+
+    def cascade(max_nodes: int, **parameters: Any) -> Policy:
+        return DyTC(target.full_plan, builtin_ms, matrix=matrix, max_nodes=max_nodes, **parameters)
+
+    def reviewed(max_nodes: int) -> Policy:
+        reviewer = _CountingReviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
+        return cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN, correct_latency=False)
+
+    yield AUTOREGRESSIVE, Autoregressive
+    yield OTHERS, PromptLookupPolicy
+    yield OTHERS, lambda: TokenRecyclingPolicy(matrix)
+    yield OTHERS, lambda: LayerSparse(plan)
+    yield CASCADE, lambda: cascade(16)
+    yield CASCADE, lambda: reviewed(16)
+    yield CASCADE, lambda: reviewed(48)
+
+
+class _CountingReviewer(Reviewer):
+    """Counts its forwards."""
+
+    drafts = 0
+
+    def propose(self, sequence: Text, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
+        self.drafts += 1
+        return super().propose(sequence, tree, nodes)
+
+
+class _Probe(Decoder):
+    """A decoder with a policy that no profile set up."""
+
+    def __init__(self, target: TargetModel, build: Callable[[], Policy]) -> None:
+        self._probed = build()
+        super().__init__(target)
+
+    def run(self, recording: Recording, n_tokens: int) -> Probe:
+        """Decodes `n_tokens` tokens after the recording's prompt."""
+        asked = self._asked()
+        statistics = self.generate(
+            recording.prompt_tokens.tolist(),
+            max_new_tokens=n_tokens,
+            temperature=recording.temperature,
+            seed=recording.seed,
+            stop_token_ids=[],
+        ).statistics
+        drafts = self._asked() - asked
+        if isinstance(self._probed, LayerSparse):
+            drafts = statistics.drafted_tokens  # one forward a token
+        counts = statistics.verify_steps, statistics.drafted_tokens, drafts
+        return Probe(*counts, statistics.overhead_ms, statistics.verify_ms)
+
+    def _asked(self) -> int:
+        reviewers = self._probed._reviewers if isinstance(self._probed, DyTC) else ()
+        return sum(reviewer.drafts for reviewer in reviewers if isinstance(reviewer, _CountingReviewer))
+
+    def _policy(self, mode: Mode) -> Policy:
+        return self._probed

@@ -1,0 +1,175 @@
+"""Every method of a profile replayed on recordings: what it is predicted to gain by task, and how far from the bounds it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.dsia import Plan
+from casspec.runtime.loader import CASCADE, cascade_of
+from casspec.runtime.policies.base import ForwardMs, Policy
+from casspec.storage.schema import CascadeProfile, Mode
+from casspec.tuner.bench_rows import OVERALL
+from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms
+from casspec.tuner.entries import AUTOREGRESSIVE
+from casspec.tuner.overhead import Overheads
+from casspec.tuner.recorded import Drafting
+from casspec.tuner.recordings import Recording
+from casspec.tuner.replay import Replayed, VerifyCost, replay
+from casspec.tuner.replayed_methods import build_replayed, variant_of
+from casspec.tuner.traces import TraceShelf
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A method on one task ("overall": all of them) in one decoding mode."""
+
+    method: str
+    variant: str
+    mode: Mode
+    task: str
+    speedup: float
+    mean_acceptance_length: float
+    drafts: float
+    """Forwards of plans a verification."""
+    tree_nodes: float
+    n_prompts: int
+    n_tokens: int
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Speedups nothing can exceed, and what dytc reaches of the first."""
+
+    mode: Mode
+    task: str
+    menu: float
+    clairvoyant: float
+    reached: float | None
+    """Replayed speedup of dytc over `menu`; None where dytc was not replayed."""
+
+
+@dataclass(frozen=True)
+class StepCosts:
+    """Predicted milliseconds of steps with `batch` sequences side by side.
+
+    Forwards come from a latency model for that batch. Beside them every sequence has a policy of its own; what an autoregressive step
+    takes is taken once.
+    """
+
+    target_plan: Plan
+    forward_ms: ForwardMs
+    overheads: Overheads
+    batch: int = 1
+
+    def verify(self, method: str, mode: Mode) -> VerifyCost:
+        plain, own = self.overheads.of(AUTOREGRESSIVE, mode), self.overheads.of(method, mode)
+
+        def verify_ms(n_tokens: int, context: int) -> float:
+            once = plain.verify_ms(n_tokens)
+            beside = once + self.batch * (own.verify_ms(n_tokens) - once)
+            return self.forward_ms(self.target_plan, n_tokens, context) + beside
+
+        return verify_ms
+
+    def draft(self, method: str, mode: Mode) -> ForwardMs:
+        beside = self.batch * self.overheads.of(method, mode).draft_ms
+        return lambda plan, n_tokens, context: self.forward_ms(plan, n_tokens, context) + beside
+
+
+@dataclass(frozen=True)
+class ReplayRun:
+    """What is replayed: the methods of a profile on some recordings, at some latencies.
+
+    Attributes:
+        matrix: content of the profile's recycling matrix.
+        shelf: what plans said on the recordings.
+    """
+
+    profile: CascadeProfile
+    matrix: bytes | None
+    recordings: Sequence[Recording]
+    shelf: TraceShelf
+    costs: StepCosts
+
+    def method(self, method: str) -> list[tuple[Recording, Replayed]]:
+        """What every recording came to."""
+        policies: dict[tuple[Mode, str], Policy] = {}
+        vocab_size, found = self.profile.model.vocab_size, []
+        for recording in self.recordings:
+            mode, task = recording.mode, recording.task
+            verify, plain = self.costs.verify(method, mode), self.costs.verify(AUTOREGRESSIVE, mode)
+            drafting = Drafting(self.shelf, self.costs.draft(method, mode))
+            if (mode, task) not in policies:
+                profile = cascade_of(self.profile, task) if method == CASCADE else self.profile
+                policies[mode, task] = build_replayed(method, profile, mode, self.matrix, self.costs.forward_ms)
+            replayed = replay(policies[mode, task], [recording], vocab_size, verify, plain, drafting)
+            found.append((recording, replayed))
+        return found
+
+    def predicted(self, method: str) -> list[Predicted]:
+        """By mode, every task, all tasks together last."""
+        variant = variant_of(method, self.profile)
+        rows = []
+        for (mode, task), judged in by_mode_and_task(self.method(method)).items():
+            total = Replayed()
+            for _, result in judged:
+                total.add(result)
+            steps = total.verify_steps
+            figures = total.speedup, total.mean_acceptance_length, total.drafts / steps, total.tree_nodes / steps
+            rows.append(Predicted(method, variant, mode, task, *figures, len(judged), total.emitted_tokens))
+        return rows
+
+    def bounds(self, predicted: Iterable[Predicted] = ()) -> list[Bounds]:
+        """By mode, every task, all tasks together last; with the share of the menu bound that dytc reaches."""
+        replayed = {(row.mode, row.task): row.speedup for row in predicted if row.method == CASCADE}
+        each = [(recording, self._bounds_ms(recording)) for recording in self.recordings]
+        rows = []
+        for (mode, task), found in by_mode_and_task(each).items():
+            plain, menu, clairvoyant = (sum(times[place] for _, times in found) for place in range(3))
+            bound, reached = plain / menu, replayed.get((mode, task))
+            rows.append(Bounds(mode, task, bound, plain / clairvoyant, None if reached is None else reached / bound))
+        return rows
+
+    def _bounds_ms(self, recording: Recording) -> tuple[float, float, float]:
+        """Autoregressive, by the menu bound, by the clairvoyant bound."""
+        plain, first = self.costs.verify(AUTOREGRESSIVE, recording.mode), len(recording.prompt_tokens) - 1
+        plain_ms = sum(plain(1, first + place) for place in range(len(recording.continuation_tokens)))
+        menu = self._menu(recording.mode)
+        # Plain decoding is on the menu, without what dytc costs beside its forwards.
+        return plain_ms, min(menu_bound_ms(recording, menu), plain_ms), min(clairvoyant_ms(recording, menu), plain_ms)
+
+    def _menu(self, mode: Mode) -> Menu:
+        profile = self.profile
+        vocab_size = profile.model.vocab_size
+        chosen = [spec for spec in profile.drafters if spec.kind == "self" and spec.parameters.get("cascade", True)]
+        n_layers = profile.model.n_layers
+        plans = [Plan.skipping(spec.skip, n_layers, spec.name, spec.quantization.precision) for spec in chosen]
+        menu = Menu(
+            vocab_size,
+            self.costs.verify(CASCADE, mode),
+            self.costs.draft(CASCADE, mode),
+            matrix=RecyclingMatrix.from_bytes(self.matrix, vocab_size) if self.matrix else None,
+            prior=next((entry for entry in profile.acceptance if entry.mode == mode), None),
+        )
+        return replace(
+            menu, plans=[(plan, self.shelf(plan)) for plan in plans] if profile.decision == "cascade" else []
+        )
+
+
+def by_mode_and_task(
+    judged: Iterable[tuple[Recording, T]],
+) -> Mapping[tuple[Mode, str], list[tuple[Recording, T]]]:
+    """Everything by decoding mode and task, "overall" last in each mode."""
+    everything = list(judged)
+    groups: dict[tuple[Mode, str], list[tuple[Recording, T]]] = {}
+    for mode in dict.fromkeys(recording.mode for recording, _ in everything):
+        of_mode = [one for one in everything if one[0].mode == mode]
+        for one in of_mode:
+            groups.setdefault((mode, one[0].task), []).append(one)
+        groups[mode, OVERALL] = of_mode
+    return groups

@@ -1,0 +1,88 @@
+"""Which methods can be replayed, and how they are built where there is no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.dsia import Plan
+from casspec.runtime.policies import METHODS
+from casspec.runtime.policies.autoregressive import Autoregressive
+from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import CascadeProfile, Mode, Precision
+from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE
+
+SEARCHES = "it searches for its skip set with the model while it decodes"
+
+REFUSED = {
+    "lookahead": "it learns from the target's tokens after guesses that are not in the text, and no recording holds those",
+    "swift": SEARCHES,
+    "knapspec": SEARCHES,
+}
+"""Methods that need the model at every step, each with its reason."""
+
+REPLAYABLE = tuple(method for method in METHODS if method not in REFUSED)
+
+
+def replayable(names: Sequence[str] | None) -> list[str]:
+    """The methods of these names, autoregressive left out since it is what others are compared with; by default all there are.
+
+    Raises UnsupportedOption for an unknown method and for one that cannot be replayed.
+    """
+    chosen = [name for name in dict.fromkeys(REPLAYABLE if names is None else names) if name != AUTOREGRESSIVE]
+    for name in chosen:
+        if name in REFUSED:
+            raise UnsupportedOption(f"method '{name}' cannot be replayed: {REFUSED[name]}; `casspec bench` runs it")
+        if name not in METHODS:
+            raise UnsupportedOption(f"unknown method '{name}'; methods that can be replayed: {', '.join(REPLAYABLE)}")
+    return chosen
+
+
+@dataclass(frozen=True)
+class AbsentModel:
+    """What policies ask of a target while they are built, without its weights."""
+
+    n_layers: int
+    vocab_size: int
+
+    @property
+    def full_plan(self) -> Plan:
+        return Plan.full(self.n_layers)
+
+    def prepare(self, precision: Precision) -> None:
+        """Nothing runs here, so any precision will do."""
+
+
+@dataclass(frozen=True)
+class ReplayIngredients(Ingredients):
+    """As a profile's, at other latencies than its own."""
+
+    latencies: ForwardMs
+
+    def forward_ms(self) -> ForwardMs:
+        return self.latencies
+
+
+def build_replayed(
+    method: str, profile: CascadeProfile, mode: Mode, matrix: bytes | None, forward_ms: ForwardMs
+) -> Policy:
+    """A method as the profile tuned it, as published where it did not.
+
+    Args:
+        matrix: content of the profile's recycling matrix.
+        forward_ms: the latencies it believes in.
+    """
+    if method == CASCADE and profile.decision == "off":
+        return Autoregressive()  # as `build_policy` has it
+    vocab_size = profile.model.vocab_size
+    start = RecyclingMatrix.from_bytes(matrix, vocab_size) if matrix else None
+    model = AbsentModel(profile.model.n_layers, vocab_size)
+    ingredients = ReplayIngredients(model, profile, mode, start, forward_ms)  # type: ignore[arg-type]
+    return METHODS[method].build(ingredients, **profile.settings(method))
+
+
+def variant_of(method: str, profile: CascadeProfile) -> str:
+    """As `casspec bench` calls it."""
+    return "tuned" if method == CASCADE or profile.settings(method) else "published"

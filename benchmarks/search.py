@@ -261,8 +261,8 @@ def rows_of(runs: Iterable[dict[str, Any]]) -> list[Row]:
 def table(rows: list[Row]) -> Iterator[str]:
     """Markdown: median hypervolume at each budget on the tuning half, then rescored, with the range over seeds."""
     heads = [f"{half} {budget}" for half in ("tuning", "reporting") for budget in BUDGETS]
-    yield "| sampler | seeds | " + " | ".join(heads) + " |"
-    yield "|---|---|" + "--:|" * len(heads)
+    yield "| sampler | seeds | runs | " + " | ".join(heads) + " |"
+    yield "|---|---|" + "--:|" * (len(heads) + 1)
     for row in rows:
         cells = []
         for rescored in (False, True):
@@ -270,7 +270,7 @@ def table(rows: list[Row]) -> Iterator[str]:
                 values = row.values(budget, rescored)
                 spread = f" ({min(values):.3f}–{max(values):.3f})" if rescored and values else ""
                 cells.append(f"{median(values):.4f}{spread}" if values else "")
-        yield f"| {row.search.sampler} | {row.search.seeds} | " + " | ".join(cells) + " |"
+        yield f"| {row.search.sampler} | {row.search.seeds} | {len(row.runs)} | " + " | ".join(cells) + " |"
 
 
 def draw(rows: list[Row], about: dict[str, Any], file: Path) -> None:
@@ -294,9 +294,9 @@ def draw(rows: list[Row], about: dict[str, Any], file: Path) -> None:
     panels[0].set_ylabel("hypervolume of the front, tuning half")
     low = min(row.curve()[20] for row in rows)
     panels[0].set_ylim(low, max(ends + [row.curve()[-1] for row in rows]) + 0.01)
-    n_seeds = max(len(row.runs) for row in rows)
+    n_runs = "–".join(map(str, sorted({min(len(row.runs) for row in rows), max(len(row.runs) for row in rows)})))
     figure.suptitle(
-        f"{about['target']}, {about['dtype']}: median of {n_seeds} seeds, {about['recordings']} recordings of "
+        f"{about['target']}, {about['dtype']}: median of {n_runs} runs, {about['recordings']} recordings of "
         f"{about['tokens']} tokens",
         fontsize="small",
     )
@@ -360,7 +360,7 @@ def main(
     if figure:
         draw(rows, about, figure)
     summary = [
-        {"sampler": row.search.sampler, "seeds": row.search.seeds}
+        {"sampler": row.search.sampler, "seeds": row.search.seeds, "runs": len(row.runs)}
         | {
             half: {str(budget): median(values) for budget in BUDGETS if (values := row.values(budget, rescored))}
             for half, rescored in (("tuning", False), ("reporting", True))

@@ -50,7 +50,7 @@ def children(calibrated: Calibrated) -> Iterator[Part]:
 
 def latency_part(calibrated: Calibrated) -> Part:
     """The fit: its errors, every measured point, predicted against measured."""
-    from casspec.profiler.figures import fit_figure
+    from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
     from casspec.runtime.latency import LatencyPredictor
 
     model, samples = calibrated.profile.latency, calibrated.samples
@@ -66,7 +66,15 @@ def latency_part(calibrated: Calibrated) -> Part:
         metrics=_latency_metrics(calibrated.profile) | {"points": float(model.n_points)},
         params={"kind": model.kind},
         texts={"points.csv": _csv(columns, points)} if samples else {},
-        figures=lambda: {"latency.png": fit_figure(samples, model)} if samples else {},
+        figures=lambda: (
+            {
+                "latency.png": fit_figure(samples, model),
+                "latency-errors.png": error_figure(samples, model),
+                "latency-roofline.png": roofline_figure(samples, model),
+            }
+            if samples
+            else {}
+        ),
     )
 
 

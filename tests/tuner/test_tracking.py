@@ -18,6 +18,7 @@ from casspec.tuner.companions import Companions, companions
 from casspec.tuner.registry import PROFILE_TAG, registered_name
 from casspec.tuner.tracked import trial_part
 from casspec.tuner.tracking import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
+from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 
 MATRIX = b"matrix"
@@ -49,7 +50,7 @@ def candidates(n: int) -> list[DrafterCandidate]:
 
 def profile(**changes: Any) -> CascadeProfile:
     latency = samples.latency_model().model_copy(
-        update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
+        update={"features": ("constant",), "coefficients": (1.0,), "shape": SHAPE}
     )
     matrix = Artifact(name="recycling-matrix", sha256=hashlib.sha256(MATRIX).hexdigest(), n_bytes=len(MATRIX))
     return samples.profile(**{"latency": latency, "artifacts": (matrix,)} | changes)
@@ -110,7 +111,12 @@ def test_a_calibration_is_one_parent_with_children_for_its_parts(tracker) -> Non
     assert told == {("1", "target"), ("1", "int8-dynamic"), ("2", "target")}
     assert sum(run.info.run_name.startswith("sensitivity int8-1a1m-") for run in trials) == 1
     assert files(tracker, parent_of(tracker, "whole")) == {"profile", "candidates.csv", "pareto.png", "sensitivity.png"}
-    assert files(tracker, runs["latency"]) == {"points.csv", "latency.png"}
+    assert files(tracker, runs["latency"]) == {
+        "points.csv",
+        "latency.png",
+        "latency-errors.png",
+        "latency-roofline.png",
+    }
     assert files(tracker, runs["replay"]) == {"cascade.csv", "predicted.csv", "methods.csv"}
     assert runs["replay"].data.metrics["predicted/sample/overall"] == 1.4
     assert runs["replay"].data.params == {"decision": "cascade", "dytc.max_nodes": "16"}
@@ -189,10 +195,12 @@ def test_aliases_follow_the_store(tracker) -> None:
     assert shown() == {"production": 21}
 
 
-def test_a_calibration_that_was_never_mirrored_is_when_it_is_promoted(tracker) -> None:
+def test_a_calibration_that_was_never_mirrored_is_when_it_is_promoted_or_raced(tracker) -> None:
     known = calibrated("late", aliases=("production",), seed=31)
     assert tracker.promote(known) > 0
     assert len(children(tracker, "late")) == 4
+    tracker.mirror_bench(samples.bench_report(), calibrated("later", seed=32))
+    assert len(children(tracker, "later")) == 5
 
 
 def test_another_device_is_another_registered_model(tracker) -> None:
@@ -221,6 +229,7 @@ def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:
     assert beside.tracking_uri == f"sqlite:///{tmp_path}/mine.mlflow.db"
     server = companions("postgresql://user:secret@host/base")
     other = companions("postgresql://user:secret@elsewhere/base")
+    assert server.study_url == "postgresql+psycopg://user:secret@host/base?options=-csearch_path%3Dcasspec_optuna"
     assert server.study_url != other.study_url
     assert server.tracking_uri != other.tracking_uri
     assert "secret" not in f"{server.tracking_uri} {server.artifact_root}"

@@ -74,7 +74,7 @@ class Tracker:
             self._client.set_terminated(run_id)
 
     def mirror_bench(self, report: BenchReport, calibrated: Calibrated | None = None) -> None:
-        """Adds a benchmark: a child of the run of a calibration that was mirrored before, else a run of its own.
+        """Adds a benchmark: a child of the run of its calibration, else a run of its own.
 
         A calibration then also gets what was measured beside what was predicted, and its page.
         """
@@ -86,7 +86,7 @@ class Tracker:
             self._fill(run.info.run_id, part)
             self._client.set_terminated(run.info.run_id)
             return
-        run_id = self._parent(calibrated).info.run_id
+        run_id = self._mirrored(calibrated)
         self._mirror_child(run_id, part, self._children(run_id).get(part.key), {BENCH_TAG: report.content_hash()})
         measured_at = datetime.fromisoformat(report.created_at)
         self._log(run_id, measured_metrics(calibrated.profile, report), {}, measured_at)
@@ -94,11 +94,8 @@ class Tracker:
         self._client.set_terminated(run_id)
 
     def promote(self, calibrated: Calibrated) -> int:
-        """Brings the aliases of a profile's version up to date and returns the version; mirrors what was never mirrored."""
-        parent = self._parent(calibrated)
-        if parent.info.status != FINISHED:
-            self.mirror(calibrated)
-        return self._register(parent.info.run_id, calibrated)
+        """Brings the aliases of a profile's registered model up to date and returns the profile's version."""
+        return self._register(self._mirrored(calibrated), calibrated)
 
     def forget(self, profile: CascadeProfile, aliases: Mapping[str, str]) -> None:
         """Takes a deleted profile out of the registry, where `aliases` are left; its runs stay, as a record of what was tried."""
@@ -121,6 +118,13 @@ class Tracker:
             return run
         tags = {CALIBRATION_TAG: str(calibrated.calibration_id)}
         return self._client.create_run(self._experiment_id, tags=tags, run_name=calibrated.name)
+
+    def _mirrored(self, calibrated: Calibrated) -> str:
+        """ID of the run of a calibration, which is mirrored now where it never was as a whole."""
+        parent = self._parent(calibrated)
+        if parent.info.status != FINISHED:
+            self.mirror(calibrated)
+        return str(parent.info.run_id)
 
     def _children(self, parent_id: str) -> dict[str, Run]:
         """Child runs by key; of doubles one is kept and the others are deleted."""

@@ -26,11 +26,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A chart as `<svg>`, with what it shows below it. `wide`: scrolls sideways on a narrow screen."""
+    """A chart as `<svg>`, with what it shows below it."""
 
     svg: str
     caption: str
-    wide: bool = False
     kind: Literal["drawing"] = "drawing"
 
 

@@ -48,14 +48,24 @@ def test_a_place_that_is_not_there_is_one_line(storage: str, tmp_path: Path, cap
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--seed", "4", "--trials", "9", "--budget", "12.5"], ["--suite", "my suite.jsonl"]]
+    "options",
+    [
+        [],
+        ["--seed", "4", "--trials", "9", "--budget", "12.5"],
+        ["--suite", "my suite.jsonl"],
+        ["--quick"],
+        ["--quick", "--trials", "64", "--per-task"],
+        ["--max-drafters", "1", "--max-extra-bytes", "1000000"],
+    ],
 )
 def test_the_named_command_asks_for_the_same_calibration(options: list[str]) -> None:
     def settings(words: list[str]) -> tuple[click.Context, dict[str, object]]:
         context = calibrate.make_context("calibrate", list(words))
         given = context.params
         suite = Suite(name=given["suite_name"], prompts=())
-        made = _settings(given["suite_name"], suite, given["seed"], given["trials"], given["budget"])
+        names = ("trials", "max_drafters", "max_extra_bytes", "per_task")
+        changes = {name: given[name] or None for name in names} | {"search_seconds": given["budget"]}
+        made = _settings(given["suite_name"], suite, given["seed"], given["quick"], changes)
         return context, made.model_dump(mode="json")
 
     _, asked = settings(["tiny", *options])

@@ -7,9 +7,17 @@ from typing import Any
 
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.page.parts import Commands, Part, Text
-from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.settings import QUICK, CalibrationSettings
 
-OPTIONS = {"suite": "--suite", "seed": "--seed", "trials": "--trials", "search_seconds": "--budget"}
+OPTIONS = {
+    "suite": "--suite",
+    "seed": "--seed",
+    "trials": "--trials",
+    "search_seconds": "--budget",
+    "max_drafters": "--max-drafters",
+    "max_extra_bytes": "--max-extra-bytes",
+    "per_task": "--per-task",
+}
 """Settings that an option of `casspec calibrate` sets."""
 
 
@@ -23,13 +31,22 @@ def reproduction(calibrated: Calibrated) -> Part:
 
 
 def _calibrate(calibrated: Calibrated) -> list[str]:
-    profile, settings = calibrated.profile, calibrated.settings
-    where = _where(calibrated)
-    words = ["casspec", "calibrate", profile.model.name, *where]
-    for name, option in OPTIONS.items():
-        value, default = settings.get(name), CalibrationSettings.model_fields[name].default
-        if value is not None and value != (default if name != "suite" else "reference"):
-            words += [option, _text(value)]
+    settings = calibrated.settings
+    quick = all(settings.get(name) == value for name, value in QUICK.items() if name not in OPTIONS)
+    words = [
+        "casspec",
+        "calibrate",
+        calibrated.profile.model.name,
+        *_where(calibrated),
+        *(["--quick"] if quick else []),
+    ]
+    usual = {"suite": "reference"} | {
+        name: CalibrationSettings.model_fields[name].default for name in OPTIONS if name != "suite"
+    }
+    for name, value in (usual | (QUICK if quick else {})).items():
+        asked = settings.get(name, value)
+        if name in OPTIONS and asked != value:
+            words += [OPTIONS[name]] if asked is True else [OPTIONS[name], _text(asked)]
     lines = [shlex.join(words)]
     if tuned := settings.get("tuned_methods"):
         lines.append(shlex.join(["casspec", "tune", "--methods", ",".join(tuned)]))

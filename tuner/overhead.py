@@ -93,7 +93,7 @@ def stored_overheads(
     """What a calibration measured; measured now, with the model, where it has not."""
     document = repository.get_document(calibration_id, OVERHEAD_KIND, "all")
     if document is None:
-        measured = measure_overheads(load(), recordings, forward_ms)
+        measured = measure_overheads(load(), recordings, forward_ms=forward_ms)
         document = repository.put_document(calibration_id, OVERHEAD_KIND, "all", measured.model_dump(mode="json"))
     return Overheads.model_validate(document)
 
@@ -101,14 +101,14 @@ def stored_overheads(
 def measure_overheads(
     target: TargetModel,
     recordings: Sequence[Recording],
-    forward_ms: ForwardMs,
     per_mode: int = PROBED_RECORDINGS,
     n_tokens: int = PROBED_TOKENS,
+    forward_ms: ForwardMs | None = None,
 ) -> Overheads:
     """Decodes the beginnings of a few recordings with every probe in turn.
 
     Args:
-        forward_ms: predicts the target's steps, whose pace the figures are taken over.
+        forward_ms: predicts the target's steps, whose pace the figures are taken over; None takes them as they are.
     """
     by_mode: dict[Mode, dict[str, Overhead]] = {}
     for mode in dict.fromkeys(recording.mode for recording in recordings):
@@ -119,8 +119,10 @@ def measure_overheads(
             for kind, probe in probes:
                 probe.run(recording, WARM_UP_TOKENS)
                 found.setdefault(kind, []).append(probe.run(recording, n_tokens))
-        predicted_ms = sum(_predicted_ms(target, recording, n_tokens, forward_ms) for recording in chosen)
-        pace = sum(run.verify_ms for run in found[AUTOREGRESSIVE]) / predicted_ms
+        pace = 1.0
+        if forward_ms is not None:
+            predicted_ms = sum(_predicted_ms(target, recording, n_tokens, forward_ms) for recording in chosen)
+            pace = sum(run.verify_ms for run in found[AUTOREGRESSIVE]) / predicted_ms
         plain = fit_overhead(found.pop(AUTOREGRESSIVE), pace)
         by_mode[mode] = {AUTOREGRESSIVE: plain} | {
             kind: fit_overhead(runs, pace, plain) for kind, runs in found.items()

@@ -9,7 +9,7 @@ import pytest
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.dsia import Plan
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.storage.errors import UnsupportedOption
@@ -181,9 +181,8 @@ def test_the_fit_finds_what_a_step_a_node_and_a_draft_cost() -> None:
 
 
 def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
-    found = measure_overheads(
-        TARGET, RECORDINGS, LatencyPredictor(tiny_profile(TARGET).document.latency).forward_ms, 1, 8
-    )
+    latency = LatencyPredictor(builtin_latency(TARGET))
+    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_tokens=8, forward_ms=latency.forward_ms)
     for mode in ("sample", "greedy"):
         plain = found.of("autoregressive", mode)
         assert plain.step_ms > 0

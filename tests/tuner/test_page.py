@@ -14,6 +14,7 @@ from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import Compared, compare, newest_of_cascade
 from casspec.tuner.page import render_page
 from casspec.tuner.page.evidence import errors_by_group
+from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 
 EMPTY_ELEMENTS = {"meta", "link", "br", "img", "hr"}
@@ -55,7 +56,7 @@ class Read(HTMLParser):
 
 def profile(**changes: object) -> CascadeProfile:
     latency = samples.latency_model().model_copy(
-        update={"features": ("constant",), "coefficients": (1.0,), "shape": {"launch_ms": 2.0}}
+        update={"features": ("constant",), "coefficients": (1.0,), "shape": SHAPE | {"launch_ms": 2.0}}
     )
     return samples.profile(latency=latency, **changes)
 
@@ -118,7 +119,7 @@ def test_references_inside_the_page_lead_to_one_place_each(page: str) -> None:
 def test_figures_are_told_in_words_and_tables_name_their_rows_and_columns(page: str) -> None:
     read = Read(page)
     charts = [attributes for attributes in read.all("svg") if attributes.get("role") == "img"]
-    assert len(charts) == len(read.all("svg")) == 7
+    assert len(charts) == len(read.all("svg")) == 8
     assert min(len(attributes["aria-label"]) for attributes in charts) > 40
     assert {attributes.get("scope") for attributes in read.all("th")} == {"col", "row"}
     assert len(read.all("caption")) == len(read.all("table"))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from casspec.profiler.figures import fit_figure
+from casspec.profiler.figures import fit_figure, roofline_figure
 from casspec.runtime.latency import LatencyPredictor
 from casspec.storage.schema import (
     BenchReport,
@@ -93,6 +93,15 @@ def latency_section(calibrated: Calibrated) -> Section:
             Drawing(
                 inline_svg(fit_figure(samples, model), "latency", alt),
                 "Predicted against measured time of every point; bars span the quartiles",
+            )
+        )
+        roofline = (
+            "Operations a second over operations a byte of the target's own forwards, below the device's ceilings."
+        )
+        parts.append(
+            Drawing(
+                inline_svg(roofline_figure(samples, model), "roofline", roofline),
+                "Roofline: left of the ridge memory bounds a forward, right of it arithmetic",
             )
         )
         parts.append(

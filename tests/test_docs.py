@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 METHODS_DOCUMENT = ROOT / "docs" / "methods.md"
 
-FOLDERS = ("alembic", "casspec", "docs", "profiler", "runtime", "storage", "tests", "tuner")
+FOLDERS = ("alembic", "benchmarks", "casspec", "docs", "profiler", "runtime", "storage", "tests", "tuner")
 MAPPED = {"casspec/migrations"}
 """Paths inside a wheel that a checkout keeps elsewhere."""
 
@@ -64,7 +64,7 @@ def test_the_architecture_names_every_module_below_the_tuner() -> None:
     files = {Path(name).name for name in named}
     modules = {
         path.name: path
-        for folder in ("storage", "runtime", "profiler", "tuner", "casspec")
+        for folder in ("storage", "runtime", "profiler", "tuner", "casspec", "benchmarks")
         for path in (ROOT / folder).rglob("*.py")
     }
     assert files - set(modules) - {"test_imports.py"} == set(), "named, but not there"

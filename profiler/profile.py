@@ -116,7 +116,7 @@ def fitted_samples(samples: Sequence[LatencySample], plan: Design) -> list[Laten
     even = {sample.point: sample for sample in at_even_pace(samples)}
     designed, held_out = dict.fromkeys(plan.fitted), set(plan.held_out)
     added = sorted(even.keys() - designed.keys() - held_out, key=LatencyPoint.canonical_json)
-    return [even[point] for point in (*designed, *added)]
+    return [even[point] for point in (*designed, *added) if point in even]
 
 
 def held_out_samples(samples: Sequence[LatencySample], plan: Design) -> list[LatencySample]:
@@ -126,7 +126,7 @@ def held_out_samples(samples: Sequence[LatencySample], plan: Design) -> list[Lat
 
 def _chosen(samples: Sequence[LatencySample], points: Collection[LatencyPoint]) -> list[LatencySample]:
     by_point = {sample.point: sample for sample in samples}
-    return [by_point[point] for point in points]
+    return [by_point[point] for point in points if point in by_point]
 
 
 def fewest_seconds(plan: Design, target: TargetModel) -> float:

@@ -29,6 +29,7 @@ from casspec.tuner import walltime
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.pareto import pareto_front
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recorded import Traces
 from casspec.tuner.recordings import Recording
 
 LOOKUP_COST = 0.01
@@ -45,9 +46,6 @@ RETRIEVAL = (
     DrafterSpec(name="token-recycling", kind="token-recycling"),
     DrafterSpec(name="prompt-lookup", kind="prompt-lookup"),
 )
-
-Traces = Mapping[tuple[str, str], PlanTrace]
-"""What a plan drafts along each recording, by (prompt id, decoding mode)."""
 
 Survival = Mapping[Mode, Sequence[float]]
 """By decoding mode, the probability that the first 1..k tokens of a draft are all accepted."""
@@ -131,7 +129,7 @@ def measure_contender(candidate: DrafterCandidate, traces: Traces, depth: int) -
     """What traces say of a candidate down to `depth`, by decoding mode."""
     name, by_mode = PlanSpec.of(candidate).name, dict[Mode, list[PlanTrace]]()
     for (_, mode), found in traces.items():
-        by_mode.setdefault(mode, []).append(found)  # type: ignore[arg-type]
+        by_mode.setdefault(mode, []).append(found)
     survival, cells = {}, {}
     for mode, found in by_mode.items():
         counter = CellCounter()

@@ -10,12 +10,14 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
+from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.storage.schema import AcceptancePrior, Mode
-from casspec.tuner.cascade import Contender, Traces
+from casspec.tuner.cascade import Contender
+from casspec.tuner.entries import CASCADE
 from casspec.tuner.method_tuning import Judged, Tuning, by_mode, geometric_speedup, replayed_each
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recorded import TracedPlan
 from casspec.tuner.recordings import Recording
-from casspec.tuner.replay import ReplayedReviewer
 
 Parameters = Mapping[str, Any]
 
@@ -25,21 +27,21 @@ class CascadeReplay:
     """Replays dytc with any of the contenders; no names are retrieval alone.
 
     Attributes:
-        contenders, traces: by name of the contender; traces cover all recordings of `tuning`.
+        contenders, traced: by name of the contender; what it said on all recordings of `tuning`.
     """
 
     tuning: Tuning
     contenders: Mapping[str, Contender]
-    traces: Mapping[str, Traces]
+    traced: Mapping[str, TracedPlan]
     n_layers: int
 
     @property
     def recordings(self) -> Sequence[Recording]:
         return self.tuning.recordings
 
-    def at(self, forward_ms: ForwardMs) -> CascadeReplay:
-        """The same replays with other latencies."""
-        return replace(self, tuning=replace(self.tuning, forward_ms=forward_ms))
+    def at(self, batch: int, forward_ms: ForwardMs) -> CascadeReplay:
+        """The same replays at the latencies of another batch."""
+        return replace(self, tuning=replace(self.tuning, batch=batch, forward_ms=forward_ms))
 
     def run(
         self, names: Sequence[str], parameters: Parameters, recordings: Sequence[Recording] | None = None
@@ -52,7 +54,7 @@ class CascadeReplay:
             prior = tuning.priors.get(mode)
             return DyTC(tuning.target_plan, tuning.forward_ms, [*reviewers], matrix, prior, **parameters)
 
-        return replayed_each(build, self.tuning, recordings)
+        return replayed_each(CASCADE, build, self.tuning, recordings, lambda plan: self.traced[plan.name])
 
     def score(
         self, names: Sequence[str], parameters: Parameters, recordings: Sequence[Recording] | None = None
@@ -65,10 +67,9 @@ class CascadeReplay:
         plans = [self.contenders[name].candidate.quantization for name in names]
         return sum({plan.precision: plan.extra_bytes for plan in plans}.values())
 
-    def _reviewer(self, name: str, mode: Mode) -> ReplayedReviewer:
+    def _reviewer(self, name: str, mode: Mode) -> Reviewer:
         contender = self.contenders[name]
         candidate = contender.candidate
         prior = AcceptancePrior(mode=mode, cells=contender.cells.get(mode, ()))
         table = Ablation().reviewer_table(name, candidate.acceptance, prior)
-        plan = PlanSpec.of(candidate).plan(self.n_layers)
-        return ReplayedReviewer(plan, table, candidate.acceptance, dict(self.traces[name]), self.tuning.forward_ms)
+        return Reviewer(PlanSpec.of(candidate).plan(self.n_layers), table, candidate.acceptance)

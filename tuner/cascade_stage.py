@@ -19,19 +19,20 @@ from casspec.tuner.cascade import (
     Cascade,
     Contender,
     Costs,
-    Traces,
     choose_cascade,
     contenders,
     lookup_survival,
     measure_contender,
     trace,
 )
-from casspec.tuner.cascade_replay import CascadeReplay
+from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.entries import CASCADE
 from casspec.tuner.forecast import Selection, by_batch, forecast
 from casspec.tuner.method_tuning import TunedMethods, Tuning
+from casspec.tuner.overhead import OVERHEAD_KIND, Overheads, measure_overheads
 from casspec.tuner.per_task import TaskVerdict, judge_task
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recorded import TracedPlan, Traces
 from casspec.tuner.recordings import Recording
 from casspec.tuner.selection import Limits, choose
 from casspec.tuner.settings import CalibrationSettings
@@ -48,8 +49,13 @@ class Bar(Protocol):
     def update(self, done: int, total: int | None = None, note: str = "") -> None: ...
 
 
-TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Callable[[int, int, str], None]], TunedMethods]
-"""Tunes the methods by replay: (target, recordings, latency, progress)."""
+TuneMethods = Callable[
+    [TargetModel, Sequence[Recording], LatencyModel, Overheads, Callable[[int, int, str], None]], TunedMethods
+]
+"""Tunes the methods by replay: (target, recordings, latency, overheads, progress)."""
+
+PROBED_RECORDINGS = 1
+"""Of each decoding mode, for what steps take beside their forwards."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,10 @@ class CascadeStage:
         fitting = [one for one in candidates if affordable(one.quantization, self.settings.max_extra_bytes)]
         traced = _Traced(AcceptanceMeter(self.target, recordings, self.settings.seed), self.target.n_layers)
         measured = self._contenders(traced, contenders(fitting, lookup, costs, BLOCK), bar)
-        tuned = self._tuned(recordings, latency, bar)
-        selection, tasks = self._selection(traced, latency, tuned, measured, bar)
+        overheads = self._overheads(recordings, latency)
+        tuned = self._tuned(recordings, latency, overheads, bar)
+        tuning = Tuning.of(self.target, recordings, latency, tuned.priors, overheads)
+        selection, tasks = self._selection(traced, tuning, latency, tuned.settings(CASCADE), measured, bar)
         for_tasks = [name for verdict in tasks.values() if verdict.own for name in verdict.own.drafters]
         cascade = choose_cascade(measured, selection.drafters, selection.decision, lookup, costs, for_tasks)
         return Chosen(cascade, selection, tuned, tasks)
@@ -110,25 +118,36 @@ class CascadeStage:
             measured.append(Contender.model_validate(document))
         return measured
 
-    def _tuned(self, recordings: Sequence[Recording], latency: LatencyModel, bar: Bar) -> TunedMethods:
+    def _overheads(self, recordings: Sequence[Recording], latency: LatencyModel) -> Overheads:
+        document = self.repository.get_document(self.key, OVERHEAD_KIND, "all")
+        if document is None:
+            n_tokens, forward_ms = self.settings.probed_tokens, LatencyPredictor(latency).forward_ms
+            measured = measure_overheads(self.target, recordings, PROBED_RECORDINGS, n_tokens, forward_ms)
+            document = self.repository.put_document(self.key, OVERHEAD_KIND, "all", measured.model_dump(mode="json"))
+        return Overheads.model_validate(document)
+
+    def _tuned(
+        self, recordings: Sequence[Recording], latency: LatencyModel, overheads: Overheads, bar: Bar
+    ) -> TunedMethods:
         document = self.repository.get_document(self.key, TUNED_KIND, "all")
         if document is None:
-            tuned = self.tune_methods(self.target, recordings, latency, bar.update)
+            tuned = self.tune_methods(self.target, recordings, latency, overheads, bar.update)
             document = self.repository.put_document(self.key, TUNED_KIND, "all", tuned.to_json())
         return TunedMethods.from_json(document)
 
     def _selection(
         self,
         traced: _Traced,
+        tuning: Tuning,
         latency: LatencyModel,
-        tuned: TunedMethods,
+        retrieval: Parameters,
         measured: Sequence[Contender],
         bar: Bar,
     ) -> tuple[Selection, dict[str, TaskVerdict]]:
         """The one cascade for all tasks and, where that was asked, the verdict on each task."""
         settings = self.settings
-        recordings = traced.meter.recordings
-        asked = list(dict.fromkeys(recording.task for recording in recordings)) if settings.per_task else []
+        tasks = dict.fromkeys(recording.task for recording in tuning.recordings)
+        asked = list(tasks) if settings.per_task else []
         stored = {task: self.repository.get_document(self.key, TASK_KIND, task) for task in asked}
         document = self.repository.get_document(self.key, SELECTION_KIND, "all")
         if document is not None and None not in stored.values():
@@ -138,13 +157,8 @@ class CascadeStage:
         def note(text: str) -> None:
             bar.update(len(measured), len(measured) + 1, text)
 
-        replays = CascadeReplay(
-            Tuning.of(self.target, recordings, latency, tuned.priors),
-            {one.name: one for one in measured},
-            {one.name: traced.of(one.candidate, note) for one in measured},
-            self.target.n_layers,
-        )
-        retrieval = tuned.settings(CASCADE)
+        said = {one.name: TracedPlan(traced.of(one.candidate, note)) for one in measured}
+        replays = CascadeReplay(tuning, {one.name: one for one in measured}, said, self.target.n_layers)
         limits = Limits(settings.max_drafters, settings.max_extra_bytes, settings.cascade_seconds)
         if document is None:
             choice = choose(replays, retrieval, limits, note=note)

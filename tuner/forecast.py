@@ -74,7 +74,7 @@ def by_batch(
     few = first_of_each_mode(replays.recordings, BATCH_RECORDINGS)
     predictions = []
     for batch in BATCHES:
-        at_batch = replays if batch == 1 else replays.at(forward_ms_at(latency, batch))
+        at_batch = replays if batch == 1 else replays.at(batch, forward_ms_at(latency, batch))
         found = forecast(at_batch, choice, retrieval, None if batch == 1 else few)
         predictions.append(
             BatchPrediction(

@@ -21,10 +21,14 @@ from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
+from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.grids import GRIDS, settings_of
+from casspec.tuner.overhead import Overheads
 from casspec.tuner.priors import retrieval_cells
+from casspec.tuner.recorded import Drafting, TracedPlan
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.replay import Replayed, replay
+from casspec.tuner.replay_run import StepCosts
 
 REPLAYED: dict[str, Sequence[str]] = {
     "prompt-lookup": tuple(GRIDS["prompt-lookup"]),
@@ -32,6 +36,8 @@ REPLAYED: dict[str, Sequence[str]] = {
     "dytc": ("max_nodes", "min_mass"),
 }
 """Methods tuned by replay, and the axes that make a difference to it: no self-drafter drafts here."""
+
+NO_OVERHEADS = Overheads(by_mode={})
 
 MOST_SETTINGS = 24
 """Settings of a method's grid that are replayed, the same number for all."""
@@ -83,6 +89,10 @@ class Tuning:
     target_plan: Plan
     forward_ms: ForwardMs
     priors: Mapping[Mode, AcceptancePrior]
+    overheads: Overheads = NO_OVERHEADS
+    """What steps take beside their forwards."""
+    batch: int = 1
+    """Sequences side by side that `forward_ms` is for."""
 
     @classmethod
     def of(
@@ -91,9 +101,11 @@ class Tuning:
         recordings: Sequence[Recording],
         latency: LatencyModel,
         priors: Sequence[AcceptancePrior],
+        overheads: Overheads,
     ) -> Self:
+        by_mode = {prior.mode: prior for prior in priors}
         forward_ms = LatencyPredictor(latency).forward_ms
-        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, {prior.mode: prior for prior in priors})
+        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, by_mode, overheads)
 
     @cached_property
     def half_of(self) -> dict[str, int]:
@@ -109,8 +121,10 @@ class Tuning:
             halves[self.half_of[recording.prompt_id]].append(recording)
         return recycling_matrix(halves[1], self.vocab_size), recycling_matrix(halves[0], self.vocab_size)
 
-    def verify_ms(self, n_tokens: int, context_tokens: int) -> float:
-        return self.forward_ms(self.target_plan, n_tokens, context_tokens)
+    @cached_property
+    def costs(self) -> StepCosts:
+        """What the steps of a method take."""
+        return StepCosts(self.target_plan, self.forward_ms, self.overheads, self.batch)
 
 
 def first_of_each_mode(recordings: Iterable[Recording], count: int) -> list[Recording]:
@@ -128,6 +142,7 @@ def tune_methods(
     target: TargetModel,
     recordings: Sequence[Recording],
     latency: LatencyModel,
+    overheads: Overheads = NO_OVERHEADS,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> TunedMethods:
     """Counts the priors, then tries every setting of every method.
@@ -137,16 +152,16 @@ def tune_methods(
         progress: called with (settings tried, of how many, method).
     """
     predictor = LatencyPredictor(latency)
-    by_mode: dict[Mode, list[Recording]] = {}
+    of_mode: dict[Mode, list[Recording]] = {}
     for recording in recordings:
-        by_mode.setdefault(recording.mode, []).append(recording)
+        of_mode.setdefault(recording.mode, []).append(recording)
     priors = [
         AcceptancePrior(
             mode=mode, cells=retrieval_cells(chosen, target.vocab_size, target.full_plan, predictor.forward_ms)
         )
-        for mode, chosen in by_mode.items()
+        for mode, chosen in of_mode.items()
     ]
-    tuning = Tuning.of(target, first_of_each_mode(recordings, MOST_RECORDINGS), latency, priors)
+    tuning = Tuning.of(target, first_of_each_mode(recordings, MOST_RECORDINGS), latency, priors, overheads)
     tried = {method: replayable_settings(method)[:MOST_SETTINGS] for method in REPLAYED}
     total = sum(map(len, tried.values()))
     settings, predicted, done = [], {}, 0
@@ -154,7 +169,7 @@ def tune_methods(
         best_score, best_parameters = 0.0, {}
         for parameters in tried[method]:
             progress(done, total, method)
-            results = replayed(_build(method, parameters, tuning), tuning)
+            results = by_mode(replayed_each(method, _build(method, parameters, tuning), tuning))
             done += 1
             score = geometric_speedup(results)
             if score > best_score:
@@ -182,10 +197,19 @@ Judged = tuple[Recording, Replayed]
 """A recording and what replaying it came to."""
 
 
-def replayed_each(build: Build, tuning: Tuning, recordings: Sequence[Recording] | None = None) -> list[Judged]:
-    """Replays a policy on each of some recordings of `tuning`, by default all.
+def replayed_each(
+    method: str,
+    build: Build,
+    tuning: Tuning,
+    recordings: Sequence[Recording] | None = None,
+    traced: Callable[[Plan], TracedPlan] | None = None,
+) -> list[Judged]:
+    """Replays a policy of `method` on each of some recordings of `tuning`, by default all.
 
     The recycling matrix used on a recording is made from the half its prompt is not in, as in `tuner/priors.py`.
+
+    Args:
+        traced: what the policy's plans said, for a policy with plans.
     """
     policies: dict[tuple[int, Mode], Policy] = {}
     judged = []
@@ -193,7 +217,16 @@ def replayed_each(build: Build, tuning: Tuning, recordings: Sequence[Recording] 
         half, mode = tuning.half_of[recording.prompt_id], recording.mode
         if (half, mode) not in policies:
             policies[half, mode] = build(tuning.matrices[half], mode)
-        judged.append((recording, replay(policies[half, mode], [recording], tuning.vocab_size, tuning.verify_ms)))
+        costs = tuning.costs
+        result = replay(
+            policies[half, mode],
+            [recording],
+            tuning.vocab_size,
+            costs.verify(method, mode),
+            costs.verify(AUTOREGRESSIVE, mode),
+            None if traced is None else Drafting(traced, costs.draft(method, mode)),
+        )
+        judged.append((recording, result))
     return judged
 
 
@@ -203,11 +236,6 @@ def by_mode(judged: Iterable[Judged]) -> dict[Mode, Replayed]:
     for recording, result in judged:
         totals.setdefault(recording.mode, Replayed()).add(result)
     return totals
-
-
-def replayed(build: Build, tuning: Tuning) -> dict[Mode, Replayed]:
-    """Replays a policy over all recordings, by decoding mode."""
-    return by_mode(replayed_each(build, tuning))
 
 
 def geometric_speedup(results: Mapping[Mode, Replayed]) -> float:

@@ -33,6 +33,8 @@ class CalibrationSettings(Document):
     """Self-drafters in the cascade."""
     max_extra_bytes: int | None = None
     """Of packed weights beside the target's own; None is no limit."""
+    probed_tokens: int = 32
+    """Decoded by each probe of what steps take beside their forwards."""
     cascade_seconds: float = 4.0
     """For tuning dytc's parameters, of one cascade."""
     per_task: bool = False
@@ -55,6 +57,7 @@ QUICK: dict[str, Any] = {
     "trials": 24,
     "search_seconds": 4.0,
     "patience": 8,
+    "probed_tokens": 16,
     "cascade_seconds": 0.5,
     "bench_prompts": 1,
 }

@@ -19,6 +19,7 @@ from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfi
 from casspec.tuner.calibrate import Calibrator
 from casspec.tuner.companions import companions
 from casspec.tuner.method_tuning import TunedMethods
+from casspec.tuner.overhead import Overheads
 from casspec.tuner.prompts import Prompt, Suite
 from casspec.tuner.recordings import Recording
 from casspec.tuner.settings import CalibrationSettings
@@ -45,6 +46,7 @@ SETTINGS = CalibrationSettings(
     trials=12,
     search_seconds=1e6,
     patience=1000,
+    probed_tokens=4,
     cascade_seconds=0.5,
     bench_prompts=1,
     bench_tokens=8,
@@ -79,6 +81,7 @@ def tuned_by_nobody(
     target: TargetModel,
     recordings: Sequence[Recording],
     latency: LatencyModel,
+    overheads: Overheads,
     progress: Callable[[int, int, str], None],
 ) -> TunedMethods:
     """Stands in for replaying methods, which has tests of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from casspec.tuner.cascade_replay import CascadeReplay
 from casspec.tuner.descent import descend
 from casspec.tuner.forecast import forecast
 from casspec.tuner.method_tuning import Tuning
+from casspec.tuner.overhead import Overhead, Overheads
 from casspec.tuner.per_task import judge_task, split_by_prompt
+from casspec.tuner.recorded import TracedPlan
 from casspec.tuner.recordings import Recording
 from casspec.tuner.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
 from tests.storage import samples
@@ -44,7 +47,7 @@ def replays(
 ) -> CascadeReplay:
     """Replays with made-up drafters, each named by its precision, that say the true token with the probability `right` gives."""
     target, rng = tiny_target(), np.random.default_rng(0)
-    contenders, traces = {}, {}
+    contenders, traced = {}, {}
     for name, probability in right.items():
         counter, found = CellCounter(), {}
         for recording in recordings:
@@ -62,9 +65,9 @@ def replays(
             survival={},
             cells=dict.fromkeys(MODES, counter.cells()),
         )
-        traces[name] = found
+        traced[name] = TracedPlan(found)
     tuning = Tuning(recordings, target.vocab_size, target.full_plan, latency, {})
-    return CascadeReplay(tuning, contenders, traces, target.n_layers)
+    return CascadeReplay(tuning, contenders, traced, target.n_layers)
 
 
 def test_forward_selection_takes_what_helps_and_no_more() -> None:
@@ -98,6 +101,14 @@ def test_a_drafter_joins_the_cascade_when_replay_is_faster_with_it(recordings, a
         }
     else:
         assert together > 0.8 * alone  # it is soon known not to be worth its time
+
+
+def test_what_steps_take_beside_their_forwards_is_part_of_the_prediction(recordings) -> None:
+    """A step of dytc takes as long beside its forward as in it, a plain one nothing: a cascade of retrieval is half as fast."""
+    free = replays(recordings, {})
+    dear = Overheads(by_mode={mode: {"dytc": Overhead(step_ms=10.0), "autoregressive": Overhead()} for mode in MODES})
+    charged = replace(free, tuning=replace(free.tuning, overheads=dear))
+    assert charged.score((), {}) == pytest.approx(free.score((), {}) / 2)
 
 
 def test_limits_of_memory_and_number_hold(recordings) -> None:

@@ -128,8 +128,8 @@ def trace(meter: AcceptanceMeter, candidate: DrafterCandidate, n_layers: int) ->
 def measure_contender(candidate: DrafterCandidate, traces: Traces, depth: int) -> Contender:
     """What traces say of a candidate down to `depth`, by decoding mode."""
     name, by_mode = PlanSpec.of(candidate).name, dict[Mode, list[PlanTrace]]()
-    for (_, mode), found in traces.items():
-        by_mode.setdefault(mode, []).append(found)
+    for (_, mode), one in traces.items():
+        by_mode.setdefault(mode, []).append(one)
     survival, cells = {}, {}
     for mode, found in by_mode.items():
         counter = CellCounter()

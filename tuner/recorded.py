@@ -4,7 +4,8 @@ A recording holds the target's token at every position of its text, so a policy'
 recorded path are accepted, all others rejected, exactly as in a real decode with the same noise. The policy sees what it would see
 for real (text so far, noise, the target's recorded successors after accepted tokens) and does not know when it has left the path.
 A plan says on the path what it said there when it was traced. Off the path, where nothing was traced, it says what it said at some
-other place where it was wrong: tokens that are not accepted, with a confidence it has when it errs.
+other place: tokens that are not accepted, as sure of itself as it usually is, for a plan does not notice that the text it goes on
+from is wrong. (Were it as doubtful there as where it errs, trees would stay smaller than in real decodes.)
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ RecordingKey = tuple[str, Mode]
 
 Traces = Mapping[RecordingKey, PlanTrace]
 
+STRIDE = 7919
+"""Places apart of what nearby nodes say off the path: a prime, so that every place is drawn."""
+
 
 class TracedPlan:
     """What one plan said after every token of some recordings.
@@ -40,21 +44,16 @@ class TracedPlan:
     def __init__(self, traces: Traces, first: Traces | None = None) -> None:
         self._said = {key: _proposals(trace) for key, trace in traces.items()}
         self._said_first = {key: _proposals(trace) for key, trace in first.items()} if first else self._said
-        self._wrong = [
-            proposal
-            for key, trace in traces.items()
-            for proposal, hit in zip(self._said[key], trace.hits.tolist(), strict=True)
-            if not hit
-        ]
+        self._anywhere = [proposal for proposals in self._said.values() for proposal in proposals]
 
     def said(self, key: RecordingKey, place: int, depth: int) -> Proposal:
         """What it said of the continuation's token `place` after a node of `depth`, the last one traced past the end."""
         traced = self._said[key] if depth else self._said_first[key]
         return traced[min(place, len(traced) - 1)]
 
-    def astray(self, key: RecordingKey, draw: int) -> Proposal:
-        """What it said where it was wrong, of all its recordings; `draw` says where."""
-        return self._wrong[draw % len(self._wrong)] if self._wrong else self._said[key][-1]
+    def astray(self, draw: int) -> Proposal:
+        """What it said at some place of all its recordings; `draw` says where."""
+        return self._anywhere[draw % len(self._anywhere)]
 
 
 def _proposals(trace: PlanTrace) -> list[Proposal]:
@@ -125,7 +124,9 @@ class RecordedText:
             depth = tree.depths[node]
             place = first + depth
             on = on_path[node]
-            proposal = traced.said(self.key, place, depth) if on else traced.astray(self.key, place * 31 + node)
+            proposal = (
+                traced.said(self.key, place, depth) if on else traced.astray((len(self.tokens) * 31 + node) * STRIDE)
+            )
             tokens, scores = proposal.tokens[:width], proposal.scores[: width + 1]
             said.append(Proposal(tokens, scores, proposal.probabilities[:width]))
         return said

@@ -37,7 +37,9 @@ COMMANDS = {
     "calibrate": Entry("casspec.cli.calibrate", "Profile, search drafters, store and benchmark a cascade."),
     "generate": Entry("casspec.cli.generate", "Decode a prompt with a stored cascade and stream the text."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
-    "replay": Entry("casspec.cli.replay", "Predict what methods gain on recordings, and how far they are from the bounds."),
+    "replay": Entry(
+        "casspec.cli.replay", "Predict what methods gain on recordings, and how far they are from the bounds."
+    ),
     "profile": Entry("casspec.cli.profile", "Measure latency on this device and fit the latency model."),
     "tune": Entry("casspec.cli.tune", "Search on for drafters, or tune the methods by real decodes."),
     "profiles": Entry("casspec.cli.profiles", "List, show, compare and delete stored cascade profiles."),

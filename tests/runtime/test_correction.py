@@ -3,11 +3,11 @@
 import random
 
 import pytest
+
 from casspec.runtime.correction import LatencyCorrection
 from casspec.runtime.decode import Decoder
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.timing import ForwardClock
-
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
 TARGET, DRAFT = "target", "draft"

@@ -174,8 +174,8 @@ class CascadeStage:
             if known is None:
                 verdict = judge_task(replays, task, selection.choice, retrieval, limits, held, note)
                 known = self.repository.put_document(self.key, TASK_KIND, task, verdict.model_dump(mode="json"))
-            verdicts[task] = TaskVerdict.model_validate(known)
-            held += verdicts[task].own.drafters if verdicts[task].own else ()
+            verdicts[task] = judged = TaskVerdict.model_validate(known)
+            held += judged.own.drafters if judged.own is not None else ()
         return selection, verdicts
 
 

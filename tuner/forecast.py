@@ -52,7 +52,7 @@ def forecast(
     """
     alone = replays.run((), retrieval if choice.drafters else choice.parameters, recordings)
     judged = replays.run(choice.drafters, choice.parameters, recordings) if choice.drafters else None
-    decision = decide(judged and _speedup(judged), _speedup(alone))
+    decision = decide(None if judged is None else _speedup(judged), _speedup(alone))
     if judged is None or decision != "cascade":
         choice, judged = Choice((), retrieval if choice.drafters else choice.parameters), alone
     return Selection(
@@ -80,7 +80,7 @@ def by_batch(
             BatchPrediction(
                 batch=batch,
                 decision=found.decision,
-                speedup=dict(found.predicted_speedup),
+                speedup={str(mode): value for mode, value in found.predicted_speedup.items()},
                 latencies=_provenance(replays, latency, batch),
                 verified=batch == 1,
             )

@@ -68,7 +68,7 @@ def judge_task(
         drafters=found.drafters,
         parameters=found.parameters,
         decision=found.decision,
-        predicted_speedup=dict(found.predicted_speedup),
+        predicted_speedup={str(mode): value for mode, value in found.predicted_speedup.items()},
     )
     return TaskVerdict(gain=gain, own=cascade)
 

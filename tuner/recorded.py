@@ -4,8 +4,9 @@ A recording holds the target's token at every position of its text, so a policy'
 recorded path are accepted, all others rejected, exactly as in a real decode with the same noise. The policy sees what it would see
 for real (text so far, noise, the target's recorded successors after accepted tokens) and does not know when it has left the path.
 A plan says on the path what it said there when it was traced. Off the path, where nothing was traced, it says what it said at some
-other place: tokens that are not accepted, as sure of itself as it usually is, for a plan does not notice that the text it goes on
-from is wrong. (Were it as doubtful there as where it errs, trees would stay smaller than in real decodes.)
+other place: tokens that are not accepted, as sure of itself as it usually is and agreeing with what was drafted as often, for a
+plan does not notice that the text it goes on from is wrong. (Were it as doubtful as where it errs, trees would stay smaller
+than in real decodes.)
 """
 
 from __future__ import annotations
@@ -85,6 +86,10 @@ class RecordedText:
         self.recording = recording
         self.key: RecordingKey = (recording.prompt_id, recording.mode)
         self.draft_ms, self.drafts = 0.0, 0
+        self._met, self._agreed = (
+            2,
+            1,
+        )  # drafted tokens a plan was asked about on the path, and those it would have drafted
         self.sampling = recording.sampling
         self.tokens: list[int] = recording.prompt_tokens.tolist()
         self.drafting = drafting
@@ -122,14 +127,31 @@ class RecordedText:
         said = []
         for node in nodes:
             depth = tree.depths[node]
-            place = first + depth
-            on = on_path[node]
-            proposal = (
-                traced.said(self.key, place, depth) if on else traced.astray((len(self.tokens) * 31 + node) * STRIDE)
-            )
-            tokens, scores = proposal.tokens[:width], proposal.scores[: width + 1]
-            said.append(Proposal(tokens, scores, proposal.probabilities[:width]))
+            if on_path[node]:
+                proposal = traced.said(self.key, first + depth, depth)
+                self._note_agreement(tree, node, proposal)
+                tokens = proposal.tokens[:width]
+            else:
+                draw = (len(self.tokens) * 31 + node) * STRIDE
+                proposal = traced.astray(draw)
+                tokens = self._agreeing(tree, node, proposal.tokens, draw)[:width]
+            said.append(Proposal(tokens, proposal.scores[: width + 1], proposal.probabilities[:width]))
         return said
+
+    def _note_agreement(self, tree: CandidateTree, node: int, proposal: Proposal) -> None:
+        """Counts how often a plan's token is the one that was drafted first after a node it is asked about."""
+        children = tree.children(node)
+        if children:
+            self._met += 1
+            self._agreed += tree.tokens[children[0]] == proposal.tokens[0]
+
+    def _agreeing(self, tree: CandidateTree, node: int, tokens: list[int], draw: int) -> list[int]:
+        """Off the path: `tokens` behind the one drafted first, as often as a plan agreed with that on the path."""
+        children = tree.children(node)
+        if not children or draw % 1000 >= 1000 * self._agreed / self._met:
+            return tokens
+        first = tree.tokens[children[0]]
+        return [first, *(token for token in tokens if token != first)]
 
     def targets(self, tree: CandidateTree) -> list[int]:
         """The recorded token after each node, by depth; only those on the recorded path are ever read."""

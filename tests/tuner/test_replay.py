@@ -12,11 +12,12 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.layer_sparse import LayerSparse
+from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, SkipSet
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.overhead import Overhead, Overheads, Probe, fit_overhead, measure_overheads
-from casspec.tuner.recorded import Drafting, TracedPlan
+from casspec.tuner.recorded import Drafting, RecordedText, TracedPlan
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import replay
 from casspec.tuner.replay_run import StepCosts
@@ -119,6 +120,20 @@ def test_off_the_path_a_plan_is_as_sure_of_itself_as_anywhere() -> None:
     traced = TracedPlan({("p", "greedy"): trace})
     assert [traced.said(("p", "greedy"), place, 1).tokens for place in (0, 2, 7)] == [[1, 2], [5, 6], [5, 6]]
     assert [traced.astray(draw).gap for draw in range(4)] == pytest.approx([2.0, 0.5, 1.0, 2.0])
+
+
+def test_off_the_path_a_plan_agrees_with_drafted_tokens_as_often_as_on_it() -> None:
+    recording = RECORDINGS[0]
+    text = RecordedText(recording, None, drafting(SPARSE))
+    tree = CandidateTree(text.tokens[-1])
+    wrong = tree.add(0, (int(recording.continuation_tokens[0]) + 1) % VOCAB)
+    tree.add(wrong, 7)
+    (always,), (never,) = [
+        (setattr(text, "_agreed", agreed), text.propose(SPARSE, tree, [wrong], width=2))[1] for agreed in (text._met, 0)
+    ]
+    assert always.tokens[0] == 7
+    assert never.tokens != always.tokens
+    assert always.scores == never.scores
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ class Fitted:
         predicted = self.linear.predict_ms(points, shape)
         whole = np.flatnonzero([has_head(point) for point in points])
         if self.ratios is not None and len(whole):
-            near = [self._inside(points[index]) for index in whole]
+            near = [self._inside(points[int(index)]) for index in whole]
             predicted[whole] *= np.exp(np.clip(self.ratios.log_ratio(near), *_LOG_LIMITS))
         return predicted
 

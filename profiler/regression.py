@@ -61,7 +61,7 @@ def bayesian(
             break
         del kept[lowest]
     return LinearFit(
-        tuple(features[index] for index in kept),
+        tuple(features[int(index)] for index in kept),
         ridge.coef_ / scale[kept],
         ridge.sigma_ / np.outer(scale[kept], scale[kept]),
         float(ridge.alpha_**-0.5),
@@ -82,7 +82,7 @@ def non_negative(
     noise = float(np.sqrt(residual @ residual / max(len(rows) - len(kept), 1)))
     covariance = noise**2 * np.linalg.pinv(scaled[:, kept].T @ scaled[:, kept])
     return LinearFit(
-        tuple(features[index] for index in kept),
+        tuple(features[int(index)] for index in kept),
         weights[kept] / scale[kept],
         covariance / np.outer(scale[kept], scale[kept]),
         noise,

@@ -85,12 +85,14 @@ def cascade_section(calibrated: Calibrated) -> Section:
     known = [(name, found["acceptance_by_depth"]) for name, found in depths if found.get("acceptance_by_depth")]
     if known:
         deepest = max(len(by_depth) for _, by_depth in known)
-        header = ("drafter", *(f"{depth}" for depth in range(1, deepest + 1)))
+        depths_header = ("drafter", *(f"{depth}" for depth in range(1, deepest + 1)))
         rows_by_depth = [
             (name, *(f"{a:.2f}" for a in by_depth), *[NONE] * (deepest - len(by_depth))) for name, by_depth in known
         ]
         parts.append(
-            Table("Offline acceptance by depth of the draft, given all before it", header, rows_by_depth, deepest)
+            Table(
+                "Offline acceptance by depth of the draft, given all before it", depths_header, rows_by_depth, deepest
+            )
         )
     if tasks := _tasks(profile):
         parts.append(tasks)

@@ -2,7 +2,7 @@
 
 A busy or hot machine slows all forwards, another user of the memory bus some plans more than others. So each plan has a line
 measured = bias + slope * predicted, from recursive least squares in relative error with exponential forgetting (Ljung 1999, chapter
-11), held towards slope 1 and bias 0 where there is little to learn from. A plan that has not run for a while tells little of now: it
+11), faster after a change, held towards slope 1 and bias 0 where there is little to learn from. A plan that has not run for a while tells little of now: it
 follows the slope of the target, which runs at every step.
 """
 
@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-MEMORY = 0.93
-"""Weight older forwards of a plan keep when a new one arrives: about 14 count."""
+MEMORY = 0.98
+"""Weight older forwards of a plan keep when a new one arrives: about 50 count."""
+
+RUN, MEMORY_IN_RUN = 6, 0.8
+"""After so many residuals of one sign the machine has changed, and what was before is forgotten as fast as this."""
 
 SLOPE_TRIALS = 0.5
 """Forwards the belief in slope 1 counts for."""
 
-BIAS_TRIALS = 3.0
+BIAS_TRIALS = 4.0
 """Forwards the belief in bias 0 counts for."""
 
 LARGEST = 3.0
@@ -37,6 +40,8 @@ class _Line:
     slope: float = 1.0
     bias_ms: float = 0.0
     ran_at: int = 0
+    run: int = 0
+    """Residuals of the last one's sign in a row, negative for those below zero."""
     scale: float = 0.05
     """Usual size of a residual."""
     s11: float = 0.0
@@ -51,11 +56,14 @@ class _Line:
         # Cut to what is usual: a forward that was interrupted once says little of the next. What goes on becomes usual in a few steps.
         y = expected + max(-LARGEST * self.scale, min(residual, LARGEST * self.scale))
         self.scale = max(self.scale + SCALE_RATE * (min(abs(residual), SPIKE * self.scale) - self.scale), LEAST_SCALE)
-        self.s11 = self.s11 * MEMORY + 1.0
-        self.s12 = self.s12 * MEMORY + x
-        self.s22 = self.s22 * MEMORY + x * x
-        self.t1 = self.t1 * MEMORY + y
-        self.t2 = self.t2 * MEMORY + x * y
+        sign = 1 if residual > 0 else -1
+        self.run = self.run + sign if self.run * sign > 0 else sign
+        memory = MEMORY if abs(self.run) < RUN else MEMORY_IN_RUN
+        self.s11 = self.s11 * memory + 1.0
+        self.s12 = self.s12 * memory + x
+        self.s22 = self.s22 * memory + x * x
+        self.t1 = self.t1 * memory + y
+        self.t2 = self.t2 * memory + x * y
         a, c = self.s11 + SLOPE_TRIALS, self.s22 + BIAS_TRIALS
         t1, determinant = self.t1 + SLOPE_TRIALS, a * c - self.s12 * self.s12
         self.slope = max((c * t1 - self.s12 * self.t2) / determinant, 0.05)

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from casspec.runtime.acceptance import AcceptanceTable
-from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
-from casspec.runtime.policies.dytc import REVIEW_OVERHEAD_MS
-from casspec.runtime.policies.dytc.reviewer import Reviewer
-from casspec.runtime.tree import CandidateTree
+from casspec.runtime.policies.base import Outcome, Policy
 from casspec.runtime.verify import accept, cut
-from casspec.tuner.recorded import Drafting, RecordedText, RecordedVerification, TracedPlan, Traces
+from casspec.tuner.recorded import Drafting, RecordedText, RecordedVerification
 from casspec.tuner.recordings import Recording
 
 VerifyCost = Callable[[int, int], float]
@@ -53,33 +47,6 @@ class Replayed:
     @property
     def mean_acceptance_length(self) -> float:
         return self.emitted_tokens / self.verify_steps if self.verify_steps else 0.0
-
-
-class ReplayedReviewer(Reviewer):
-    """A reviewer of dytc that stands for a plan with traces of its own; its forwards are charged at predicted latency."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        table: AcceptanceTable,
-        prior_acceptance: float,
-        traces: Traces,
-        forward_ms: ForwardMs,
-        overhead_ms: float = REVIEW_OVERHEAD_MS,
-    ) -> None:
-        """`overhead_ms`: what a review costs beside its forward."""
-        super().__init__(plan, table, prior_acceptance)
-
-        def draft_ms(plan: Plan, n_tokens: int, context: int) -> float:
-            return forward_ms(plan, n_tokens, context) + overhead_ms
-
-        traced = TracedPlan(traces)
-        self._drafting = Drafting(lambda plan: traced, draft_ms)
-
-    def propose(self, sequence: Any, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
-        text: RecordedText = sequence
-        text.drafting = self._drafting
-        return super().propose(sequence, tree, nodes)
 
 
 def replay(

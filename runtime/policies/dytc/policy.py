@@ -96,7 +96,7 @@ class DyTC(Policy):
         self._start_speedup = start_speedup
         self._corrects = correct_latency
         self._latencies: dict[str, list[float]] = {}  # predicted, by plan, of each bucket, at the present context
-        self._correction = LatencyCorrection(target_plan.name)
+        self._correction = LatencyCorrection(target_plan.name)  # of the machine, so it outlives a text
         self._context_step = -1
         self._verified: list[int] = []  # nodes of the grown tree that were verified, in their new order
 
@@ -122,7 +122,6 @@ class DyTC(Policy):
             self._retrieval.reset()
             for reviewer in self._reviewers:
                 reviewer.reset()
-            self._correction = LatencyCorrection(self._target_plan.name)
         self._pace = 1.0  # of the target, over its prediction
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
         self._rate_tokens = START_STEPS * self._start_speedup

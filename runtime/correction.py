@@ -2,8 +2,8 @@
 
 A busy or hot machine slows all forwards, another user of the memory bus some plans more than others. So each plan has a line
 measured = bias + slope * predicted, from recursive least squares in relative error with exponential forgetting (Ljung 1999, chapter
-11), faster after a change, held towards slope 1 and bias 0 where there is little to learn from. A plan that has not run for a while tells little of now: it
-follows the slope of the target, which runs at every step.
+11), faster after a change, held towards slope 1 and bias 0 where there is little to learn from. A plan that has not run for a while
+tells little of now: it follows the slope of the target, which runs at every step.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ class CalibrationSettings(Document):
     modes: tuple[Mode, ...] = ("sample", "greedy")
     temperature: float = 0.7
     """Of mode "sample"."""
-    recorded_prompts: int = 20
+    recorded_prompts: int = 16
     """Prompts of the tuning half recorded in each mode."""
     recorded_tokens: int = 128
-    profile_seconds: float = 20.0
-    searched_prompts: int = 10
+    profile_seconds: float = 14.0
+    searched_prompts: int = 8
     """Recordings a trial is scored on, of the first mode."""
     trials: int = 64
     search_seconds: float = 30.0
@@ -35,13 +35,13 @@ class CalibrationSettings(Document):
     """Of packed weights beside the target's own; None is no limit."""
     probed_tokens: int = 32
     """Decoded by each probe of what steps take beside their forwards."""
-    cascade_seconds: float = 4.0
+    cascade_seconds: float = 3.0
     """For tuning dytc's parameters, of one cascade."""
     per_task: bool = False
     """Whether to ask if tasks deserve a cascade of their own."""
     bench_prompts: int = 5
     """Prompts of the reporting half in the closing benchmark."""
-    bench_tokens: int = 128
+    bench_tokens: int = 96
     bench_modes: tuple[Mode, ...] = ("sample",)
     """Sampling is the main one; `casspec bench` measures both."""
 

@@ -19,6 +19,7 @@ from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.policies import METHODS
 from casspec.runtime.quantization import available
 from casspec.runtime.target import TargetModel
+from casspec.runtime.timing import ForwardClock
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import FAMILIES, VOCAB, greedy, repetitive_prompt, run, tiny_profile, tiny_target
@@ -246,8 +247,12 @@ def test_rejected_branches_leave_nothing_in_the_cache(make: Callable[..., Decode
         torch.testing.assert_close(decoder._cache.values[:, :n], fresh.values[:, :n], atol=1e-4, rtol=1e-4)
 
 
-def test_requests_do_not_depend_on_those_before(make: Callable[..., Decoder]) -> None:
-    """Text and drafts alike: every request starts from the profile's state. The longest comes in between, so the cache grows."""
+def test_requests_do_not_depend_on_those_before(make: Callable[..., Decoder], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text and drafts alike: every request starts from the profile's state. The longest comes in between, so the cache grows.
+
+    What forwards take is told to nobody: latencies are of the machine and may change what is drafted, though never the text.
+    """
+    monkeypatch.setattr(ForwardClock, "recent", lambda clock: [])
     requests = [
         (repetitive_prompt(20, 0), 30, {}),
         (repetitive_prompt(90, 1), 60, {"temperature": 0.7, "seed": 4}),

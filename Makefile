@@ -27,7 +27,7 @@ demo: $(STAMPS)/calibrate
 	@$(BIN)/casspec calibrate
 
 test: $(STAMPS)/dev
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
 
 # Top-level folders carry other import names, so types are checked on an installed copy.
 lint: $(STAMPS)/dev

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from casspec.profiler.candidates import on_one_thread
 from casspec.profiler.design import Design
 from casspec.profiler.profile import fitted_samples, held_out_samples
 from casspec.profiler.regression import relative_errors
@@ -85,6 +86,7 @@ def chosen_errors(model: LatencyModel) -> CandidateErrors | None:
     return next((entry for entry in model.candidates if entry.kind == model.kind), None)
 
 
+@on_one_thread()
 def cross_validated(samples: Sequence[LatencySample], model: LatencyModel, seed: int = 0) -> list[Predicted]:
     """Every whole forward among `samples`, predicted by a fit of the model's kind to seven eighths of the others."""
     fits = fit_all(samples, model.shape, (model.kind,))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from casspec.profiler.candidates import CANDIDATES, Fitted, Shape
+from casspec.profiler.candidates import CANDIDATES, Fitted, Shape, on_one_thread
 from casspec.profiler.regression import bayesian, relative_errors
 from casspec.runtime.latency_features import attended_tokens, has_head
 from casspec.runtime.target import bucket
@@ -43,6 +43,7 @@ Folds = Sequence[Sequence[int]]
 """Places of the samples that each fold leaves out."""
 
 
+@on_one_thread()
 def latency_model(
     samples: Sequence[LatencySample],
     shape: Shape,

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_info
 
-from casspec.profiler.candidates import CANDIDATES, attended_lines, plan_lines
+from casspec.profiler.candidates import CANDIDATES, Fitted, attended_lines, plan_lines
 from casspec.profiler.design import Design, design
 from casspec.profiler.refinement import REFINING_POINTS, refining_points
 from casspec.profiler.regression import relative_errors
@@ -107,6 +109,25 @@ def test_a_table_leaves_what_lies_beyond_it_to_the_linear_part(uneven: LatencyMo
     ratios = [predictor.predict_ms(point) / linear.predict_ms(point) for point in far]
     assert ratios[0] == pytest.approx(ratios[1])
     assert {predictor.provenance(point) for point in far} == {"extrapolated"}
+
+
+def test_fits_take_one_thread_and_give_the_others_back(plan: Design, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+    fit = CANDIDATES["boosted-table"]
+
+    def spy(*arguments: Any) -> Fitted:
+        seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "openmp")
+        return fit(*arguments)
+
+    monkeypatch.setitem(CANDIDATES, "boosted-table", spy)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        latency_model(synthetic_samples(plan.fitted), SHAPE, test_retest=0.0, kinds=("boosted-table",))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {1}
 
 
 def test_sub_layers_alone_are_predicted_by_the_linear_part(uneven: LatencyModel) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from casspec.runtime.target import CONTEXT_STEP, ForwardInput, bucket
 
-_BITS = {2: torch.int16, 4: torch.int32}
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integer types of a floating-point type's size; numpy has no bfloat16, and writes the bits instead."""
 
 
@@ -21,7 +21,7 @@ class InputBuffers:
     """Padded inputs by query bucket, of one sequence.
 
     Args:
-        capacity: slots, the scratch slot past them.
+        capacity: slots, a multiple of CONTEXT_STEP; the scratch slot comes past them.
         dtype, device: of the model.
     """
 

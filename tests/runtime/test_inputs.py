@@ -23,7 +23,7 @@ def calls(draw):
     return asked
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 @given(asked=calls())
 def test_equals_inputs_built_anew(dtype, asked):
     buffers = InputBuffers(CAPACITY, dtype, torch.device("cpu"))

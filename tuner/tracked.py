@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EPOCH = datetime.fromtimestamp(0, UTC)
+LONGEST_WORD = 100
 
 
 def _no_figures() -> Mapping[str, Figure]:
@@ -135,7 +137,9 @@ def replay_part(calibrated: Calibrated) -> Part:
     return Part(
         key="replay",
         name="replay",
-        metrics={f"predicted/{mode}/{task}": speedup for mode, task, speedup in predicted if speedup is not None},
+        metrics={
+            f"predicted/{mode}/{metric_word(task)}": speedup for mode, task, speedup in predicted if speedup is not None
+        },
         params={"decision": profile.decision} | {f"dytc.{k}": str(v) for k, v in profile.settings("dytc").items()},
         texts=texts,
     )
@@ -194,6 +198,11 @@ def parent_part(calibrated: Calibrated) -> Part:
             else {}
         ),
     )
+
+
+def metric_word(task: str) -> str:
+    """The name of a task, which may hold anything, as MLflow lets a metric be called."""
+    return re.sub(r"[^\w -]", "_", task)[:LONGEST_WORD]
 
 
 def measured_metrics(profile: CascadeProfile, report: BenchReport) -> dict[str, float]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.engine import make_url
+
+from casspec.storage.errors import StorageError
 from casspec.storage.export.json_profile import artifact_file, export
 from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.calibrated import Calibrated
@@ -33,23 +38,24 @@ BENCH_TAG = "casspec.bench"
 PARENT_TAG = "mlflow.parentRunId"
 RUNS_A_PAGE = 1000
 LONGEST_VALUE = 500
+LONGEST_REASON = 240
 FINISHED = "FINISHED"
 PROFILE_FOLDER = "profile"
 
 
 class Tracker:
-    """Writes to MLflow's own database at `places`; created on first use."""
+    """Writes to MLflow's own database at `places`; created on first use.
+
+    Everything that writes raises StorageError where that database cannot be used.
+    """
 
     def __init__(self, places: Companions) -> None:
         places.make_room()
-        self._client = _client(places.tracking_uri)
-        self._registry = Registry(self._client)
-        experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        self._experiment_id = (
-            experiment.experiment_id
-            if experiment
-            else self._client.create_experiment(EXPERIMENT, artifact_location=places.artifact_root.as_uri())
-        )
+        self._places = places
+        with self._failures():
+            self._client = _client(places.tracking_uri)
+            self._registry = Registry(self._client)
+            self._experiment_id = self._experiment()
 
     @property
     def page(self) -> str:
@@ -58,20 +64,21 @@ class Tracker:
 
     def mirror(self, calibrated: Calibrated, watch: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Brings parent, children, artifacts and version of a calibration up to date. `watch`: called with (children, of all)."""
-        parent = self._parent(calibrated)
-        run_id = parent.info.run_id
-        known = self._children(run_id)
-        parts = list(children(calibrated))
-        for done, part in enumerate(parts, start=1):
-            self._mirror_child(run_id, part, known.pop(part.key, None))
-            watch(done, len(parts))
-        for stranger in known.values():
-            if BENCH_TAG not in stranger.data.tags:  # benchmarks come later, and stay
-                self._client.delete_run(stranger.info.run_id)
-        self._fill(run_id, parent_part(calibrated))
-        self._register(run_id, calibrated)
-        if parent.info.status != FINISHED:
-            self._client.set_terminated(run_id)
+        with self._failures():
+            parent = self._parent(calibrated)
+            run_id = parent.info.run_id
+            known = self._children(run_id)
+            parts = list(children(calibrated))
+            for done, part in enumerate(parts, start=1):
+                self._mirror_child(run_id, part, known.pop(part.key, None))
+                watch(done, len(parts))
+            for stranger in known.values():
+                if BENCH_TAG not in stranger.data.tags:  # benchmarks come later, and stay
+                    self._client.delete_run(stranger.info.run_id)
+            self._fill(run_id, parent_part(calibrated))
+            self._register(run_id, calibrated)
+            if parent.info.status != FINISHED:
+                self._client.set_terminated(run_id)
 
     def mirror_bench(self, report: BenchReport, calibrated: Calibrated | None = None) -> None:
         """Adds a benchmark: a child of the run of its calibration, else a run of its own.
@@ -79,27 +86,58 @@ class Tracker:
         A calibration then also gets what was measured beside what was predicted, and its page.
         """
         part = bench_part(report)
-        if calibrated is None:
-            found = self._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
-            alone = [run for run in found if PARENT_TAG not in run.data.tags]
-            run = alone[0] if alone else self._create(part, {BENCH_TAG: report.content_hash()})
-            self._fill(run.info.run_id, part)
-            self._client.set_terminated(run.info.run_id)
-            return
-        run_id = self._mirrored(calibrated)
-        self._mirror_child(run_id, part, self._children(run_id).get(part.key), {BENCH_TAG: report.content_hash()})
-        measured_at = datetime.fromisoformat(report.created_at)
-        self._log(run_id, measured_metrics(calibrated.profile, report), {}, measured_at)
-        self._client.log_text(run_id, render_page(calibrated), "report.html")
-        self._client.set_terminated(run_id)
+        with self._failures():
+            if calibrated is None:
+                found = self._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
+                alone = [run for run in found if PARENT_TAG not in run.data.tags]
+                run = alone[0] if alone else self._create(part, {BENCH_TAG: report.content_hash()})
+                self._fill(run.info.run_id, part)
+                self._client.set_terminated(run.info.run_id)
+                return
+            run_id = self._mirrored(calibrated)
+            self._mirror_child(run_id, part, self._children(run_id).get(part.key), {BENCH_TAG: report.content_hash()})
+            measured_at = datetime.fromisoformat(report.created_at)
+            self._log(run_id, measured_metrics(calibrated.profile, report), {}, measured_at)
+            self._client.log_text(run_id, render_page(calibrated), "report.html")
+            self._client.set_terminated(run_id)
 
     def promote(self, calibrated: Calibrated) -> int:
         """Brings the aliases of a profile's registered model up to date and returns the profile's version."""
-        return self._register(self._mirrored(calibrated), calibrated)
+        with self._failures():
+            return self._register(self._mirrored(calibrated), calibrated)
 
     def forget(self, profile: CascadeProfile, aliases: Mapping[str, str]) -> None:
         """Takes a deleted profile out of the registry, where `aliases` are left; its runs stay, as a record of what was tried."""
-        self._registry.forget(profile, aliases)
+        with self._failures():
+            self._registry.forget(profile, aliases)
+
+    def _experiment(self) -> str:
+        """ID of the experiment, created where it is missing and brought back where someone deleted it."""
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        if experiment is None:
+            where = self._places.artifact_root.as_uri()
+            return str(self._client.create_experiment(EXPERIMENT, artifact_location=where))
+        if experiment.lifecycle_stage != "active":  # its name stays taken
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raises StorageError of one line in place of an error about MLflow's database."""
+        try:
+            yield
+        except Exception as error:
+            from mlflow.exceptions import MlflowException  # not sooner: `_client` says how it is to be imported
+            from sqlalchemy.exc import DBAPIError
+
+            refuses_value = getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
+            if refuses_value or not isinstance(error, MlflowException | DBAPIError):
+                raise
+            reason = textwrap.shorten(str(error).partition("\n")[0], LONGEST_REASON, placeholder=" ...")
+            raise StorageError(
+                f"MLflow's database {make_url(self._places.tracking_uri).database} cannot be used ({reason}): what was "
+                "measured is stored elsewhere; mend that database or move it away, then run the same command again"
+            ) from error
 
     def _register(self, run_id: str, calibrated: Calibrated) -> int:
         """The profile as a folder of the parent run, and as a version of its registered model."""

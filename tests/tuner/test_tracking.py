@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from casspec.profile_lookup import load_profile
 from casspec.runtime.loader import LoadedProfile
+from casspec.storage.errors import StorageError
 from casspec.storage.schema import Artifact, CascadeProfile, DrafterCandidate, Precision, Quantization
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.companions import Companions, companions
@@ -138,6 +141,15 @@ def test_a_benchmark_is_a_child_and_completes_the_parent(tracker) -> None:
     assert "report.html" in files(tracker, parent)
 
 
+def test_tasks_may_be_called_anything(tracker) -> None:
+    tasks = {"c++": 1.3, "Q&A (short)": 1.2, "..": 1.1, "übung/" + "x" * 300: 1.0}
+    tracker.mirror(calibrated("named", seed=5, predicted_by_task={"greedy": tasks}))
+    metrics = children(tracker, "named")["replay"].data.metrics
+    assert metrics["predicted/greedy/c__"] == 1.3
+    assert set(tasks.values()) <= set(metrics.values())
+    assert any(name.startswith("predicted/greedy/übung_xxx") for name in metrics)
+
+
 def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
     class Killed(BaseException):
         pass
@@ -221,6 +233,32 @@ def test_a_version_downloads_as_a_profile_that_can_be_loaded(tracker, places, tm
     uri = f"models:/{registered_name(known.profile)}@production"
     folder = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
     assert load_profile(Path(folder) / "profile.json") == LoadedProfile(known.profile, MATRIX)
+
+
+def test_what_someone_deleted_in_the_interface_comes_back(tmp_path, with_mirror) -> None:
+    places = companions(str(with_mirror(tmp_path / "casspec.db")))
+    tracker = Tracker(places)
+    tracker.mirror(calibrated("deleted"))
+    tracker._client.delete_experiment(tracker._experiment_id)
+    again = Tracker(places)
+    again.mirror(calibrated("deleted"))
+    assert again._experiment_id == tracker._experiment_id
+    assert len(children(again, "deleted")) == 4
+
+
+@pytest.mark.parametrize("damage", ["of another release", "no database"])
+def test_a_database_of_mlflow_that_cannot_be_used_is_told_in_one_line(tmp_path, with_mirror, damage) -> None:
+    places = companions(str(with_mirror(tmp_path / "casspec.db")))
+    file = tmp_path / "casspec.mlflow.db"
+    if damage == "no database":
+        file.write_bytes(b"x" * 5000)
+    else:
+        with closing(sqlite3.connect(file)) as database:
+            database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+            database.commit()
+    with pytest.raises(StorageError, match=r"casspec\.mlflow\.db cannot be used .*run the same command again") as told:
+        Tracker(places)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:

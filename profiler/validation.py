@@ -91,16 +91,23 @@ def fit_all(
 
 
 def compare(samples: Sequence[LatencySample], shape: Shape, fits: Fits, seed: int = 0) -> tuple[CandidateErrors, ...]:
-    """Errors of each candidate on what it has not seen. `fits`: the candidates, fitted to all samples."""
+    """Errors of each candidate on what it has not seen; where all forwards are of one plan or one context, those by point again.
+
+    `fits`: the candidates, fitted to all samples.
+    """
     splits = {
         "by_point": point_folds(samples, seed),
         "by_plan": folds_of(samples, plan_class),
         "by_context": folds_of(samples, lambda point: attended_tokens(point.model_copy(update={"n_tokens": 1}))),
     }
-    errors = {name: _split_errors(samples, shape, fits, folds) for name, folds in splits.items()}
+    errors = {name: _split_errors(samples, shape, fits, folds) for name, folds in splits.items() if folds}
     beyond = beyond_half(samples, shape, fits)
     return tuple(
-        CandidateErrors(kind=kind, beyond=beyond.get(kind), **{name: errors[name][kind] for name in splits})
+        CandidateErrors(
+            kind=kind,
+            beyond=beyond.get(kind),
+            **{name: errors.get(name, errors["by_point"])[kind] for name in splits},
+        )
         for kind in fits
     )
 
@@ -158,12 +165,12 @@ def plan_class(point: LatencyPoint) -> Hashable:
 
 
 def folds_of(samples: Sequence[LatencySample], group: Callable[[LatencyPoint], Hashable]) -> list[list[int]]:
-    """A fold for each group of whole forwards; batches of a group are left out with it."""
+    """A fold for each group of whole forwards, batches among them; [] for a single group, without which nothing is left to fit."""
     groups: dict[Hashable, list[int]] = {}
     for place, sample in enumerate(samples):
         if has_head(sample.point):
             groups.setdefault(group(sample.point), []).append(place)
-    return list(groups.values())
+    return list(groups.values()) if len(groups) > 1 else []
 
 
 def measured_plans(points: Sequence[LatencyPoint]) -> tuple[MeasuredPlan, ...]:

@@ -161,6 +161,16 @@ def test_a_plan_is_left_out_with_all_its_forwards(plan: Design) -> None:
         assert not left_out & others
 
 
+@pytest.mark.parametrize("sizes", [{"n_layers": 1, "max_context": 2048}, {"n_layers": 12, "max_context": 128}])
+def test_a_model_of_one_plan_or_one_context_is_fitted_all_the_same(sizes: dict[str, int]) -> None:
+    target: Any = SimpleNamespace(**sizes)
+    model = latency_model(synthetic_samples(design(target).fitted, NOISE), SHAPE, NOISE)
+    (chosen,) = [entry for entry in model.candidates if entry.kind == model.kind]
+    assert (chosen.by_plan == chosen.by_point) == (sizes["n_layers"] == 1)
+    assert (chosen.by_context == chosen.by_point) == (sizes["max_context"] == 128)
+    assert model.cv_median_error < 5 * NOISE
+
+
 def test_beyond_half_the_largest_context_is_predicted_from_below(plan: Design) -> None:
     samples = synthetic_samples(plan.fitted, NOISE)
     fits = fit_all(samples, SHAPE, ("bayesian-linear",))

@@ -8,6 +8,7 @@ tells little of now: it follows the slope of the target, which runs at every ste
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 MEMORY = 0.98
@@ -30,6 +31,9 @@ SCALE_RATE, SPIKE, LEAST_SCALE = 0.2, 6.0, 0.02
 
 FRESHNESS = 0.97
 """Weight a plan's own line keeps for each forward of any plan that ran since its own last one."""
+
+LEAST_SLOPE = 0.05
+"""Of a line; and no prediction is corrected to less than this share of it, however far from what ran."""
 
 
 @dataclass(slots=True)
@@ -66,7 +70,7 @@ class _Line:
         self.t2 = self.t2 * memory + x * y
         a, c = self.s11 + SLOPE_TRIALS, self.s22 + BIAS_TRIALS
         t1, determinant = self.t1 + SLOPE_TRIALS, a * c - self.s12 * self.s12
-        self.slope = max((c * t1 - self.s12 * self.t2) / determinant, 0.05)
+        self.slope = max((c * t1 - self.s12 * self.t2) / determinant, LEAST_SLOPE)
         self.bias_ms = (a * self.t2 - self.s12 * t1) / determinant * self.unit_ms
 
 
@@ -101,6 +105,10 @@ class LatencyCorrection:
         return base.slope + fresh * (own.slope - base.slope), fresh * own.bias_ms
 
     def corrected_ms(self, plan: str, predicted_ms: float) -> float:
-        """The prediction as the machine runs now; never less than a twentieth of it."""
+        """The prediction as the machine runs now."""
+        return self.corrected_curve(plan, (predicted_ms,))[0]
+
+    def corrected_curve(self, plan: str, predicted_ms: Iterable[float]) -> list[float]:
+        """Predictions of one plan as the machine runs now: all above 0, and what was predicted longer stays longer."""
         slope, bias_ms = self.line(plan)
-        return max(slope * predicted_ms + bias_ms, 0.05 * predicted_ms)
+        return [max(slope * ms + bias_ms, LEAST_SLOPE * ms) for ms in predicted_ms]

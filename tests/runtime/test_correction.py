@@ -68,6 +68,20 @@ def test_learns_a_constant_beside_the_slope():
     assert correction.corrected_ms(TARGET, 3.0) == pytest.approx(1.2 * 3.0 + 1.0, rel=0.05)
 
 
+def test_what_is_predicted_longer_stays_longer_far_from_what_ran():
+    correction = LatencyCorrection(TARGET)
+    for step in range(200):
+        predicted = (5.0, 9.0)[step % 2]
+        correction.observe(TARGET, predicted, 2.0 * predicted - 4.0)
+    slope, bias_ms = correction.line(TARGET)
+    assert slope * 0.5 + bias_ms < 0  # what the line alone would say
+    predicted = [0.1, 0.5, 1.0, 5.0, 9.0]
+    corrected = correction.corrected_curve(TARGET, predicted)
+    assert corrected[0] > 0
+    assert corrected == sorted(corrected)
+    assert corrected == [correction.corrected_ms(TARGET, ms) for ms in predicted]
+
+
 def test_one_interrupted_forward_changes_little():
     machine = Machine(0)
     machine.run(30)
@@ -87,6 +101,19 @@ def test_a_plan_that_does_not_run_follows_the_target():
 
 def test_knows_nothing_at_first():
     assert LatencyCorrection(TARGET).corrected_ms(DRAFT, 3.0) == 3.0
+
+
+def test_costs_are_looked_up_where_the_text_is_not_where_the_last_one_was():
+    """Both texts lie in one context step, but the second's larger forwards attend to a step more."""
+    target = tiny_target()
+    forward_ms = LatencyPredictor(tiny_profile(target).document.latency).forward_ms
+    decoder = Decoder(target, tiny_profile(target), "dytc")
+    for n_tokens in (65, 110):
+        decoder.generate(repetitive_prompt(n_tokens), max_new_tokens=1)
+    sizes, predicted = decoder._policy("greedy")._latencies["target"]
+    assert sizes[-1] == 24
+    assert predicted == [forward_ms(target.full_plan, size, 109) for size in sizes]
+    assert predicted[-1] > forward_ms(target.full_plan, 24, 64)
 
 
 def test_dytc_follows_what_its_forwards_take_and_the_text_stays(monkeypatch):

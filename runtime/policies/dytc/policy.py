@@ -95,9 +95,10 @@ class DyTC(Policy):
         self._rate_decay = rate_decay
         self._start_speedup = start_speedup
         self._corrects = correct_latency
-        self._latencies: dict[str, list[float]] = {}  # predicted, by plan, of each bucket, at the present context
+        self._latencies: dict[
+            str, tuple[list[int], list[float]]
+        ] = {}  # buckets and predictions by plan, at this context
         self._correction = LatencyCorrection(target_plan.name)  # of the machine, so it outlives a text
-        self._context_step = -1
         self._verified: list[int] = []  # nodes of the grown tree that were verified, in their new order
 
     @classmethod
@@ -123,6 +124,7 @@ class DyTC(Policy):
             for reviewer in self._reviewers:
                 reviewer.reset()
         self._pace = 1.0  # of the target, over its prediction
+        self._context_step = -1  # the last text looked costs up at another place in the step
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
         self._rate_tokens = START_STEPS * self._start_speedup
         self._rate_ms = START_STEPS * self._forward_ms(self._target_plan, 1, sequence.committed)
@@ -238,11 +240,10 @@ class DyTC(Policy):
         if context // CONTEXT_STEP != self._context_step:
             self._context_step = context // CONTEXT_STEP
             self._latencies.clear()
-        latencies = self._latencies.get(plan.name)
-        buckets = [size for size in QUERY_BUCKETS if size <= most_rows]
-        if latencies is None:
-            latencies = [self._forward_ms(plan, size, context) for size in buckets]
-            self._latencies[plan.name] = latencies
-        slope, bias = self._correction.line(plan.name)
-        slope, bias = rate * slope / self._pace, rate * bias / self._pace
-        return CostCurve(buckets, [slope * cost + bias for cost in latencies])
+        known = self._latencies.get(plan.name)
+        if known is None:
+            sizes = [size for size in QUERY_BUCKETS if size <= most_rows]
+            known = self._latencies[plan.name] = sizes, [self._forward_ms(plan, size, context) for size in sizes]
+        buckets, predicted = known
+        scale = rate / self._pace
+        return CostCurve(buckets, [scale * cost for cost in self._correction.corrected_curve(plan.name, predicted)])

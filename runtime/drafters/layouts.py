@@ -19,9 +19,15 @@ Layout = list[tuple[int, int]]
 NEXT_RANK_SHARE = 0.3
 """Of the target's tokens that a self-drafter's earlier ranks miss, the share the next rank finds: measured on the reference model."""
 
+LEAST_ACCEPTANCE = 1e-3
+
 
 def self_rank_acceptance(first: float, width: int) -> list[float]:
-    """Built-in rank acceptance [width], falling, of a self-drafter whose best token is accepted with probability `first`."""
+    """Built-in rank acceptance [width], falling, of a self-drafter whose best token is accepted with probability `first`.
+
+    A score of 0 or 1 on few recordings is neither: every rank keeps a chance, so that layouts can be compared.
+    """
+    first = min(max(first, LEAST_ACCEPTANCE), 1.0 - LEAST_ACCEPTANCE)
     share, found = min(NEXT_RANK_SHARE, first), [first]
     for _ in range(1, width):
         found.append(share * (1 - sum(found)))

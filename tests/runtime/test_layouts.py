@@ -52,6 +52,13 @@ def test_built_in_rank_acceptance_falls_and_stays_a_probability(first: float, wi
     assert sum(ranks) < 1
 
 
+@pytest.mark.parametrize("first", [0.0, 1.0])
+def test_a_plan_that_never_or_always_agreed_has_a_layout_too(first: float) -> None:
+    paths = rank_paths(static_layout(63, 5, self_rank_acceptance(first, 10)))
+    assert len(paths) == 63
+    assert {(0,), (0, 0), (1,)} <= set(paths)
+
+
 class RankDrafter:
     """Proposes tokens that tell node and rank."""
 

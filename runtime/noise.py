@@ -61,7 +61,7 @@ class GumbelNoise:
         self._counters = (counters * _signed(GAMMA))[None]
         self._start = 0
         self._window = torch.empty(0, vocab_size, device=device)
-        self._host = self._window.cpu().numpy()
+        self._host: np.ndarray | None = None  # the window, once somebody asks for it there
 
     def rows(self, position: int, count: int) -> Tensor:
         """g at emitted positions position .. position + count - 1: [count, vocab] float32."""
@@ -73,6 +73,8 @@ class GumbelNoise:
     def host_rows(self, position: int, count: int) -> np.ndarray:
         """The same numbers for drafters that look tokens up on the host."""
         offset = self._place(position, count)
+        if self._host is None:
+            self._host = self._window.cpu().numpy()
         return self._host[offset : offset + count]
 
     def _place(self, position: int, count: int) -> int:
@@ -81,7 +83,7 @@ class GumbelNoise:
             fresh_start = position + len(kept)
             fresh = self._generate(fresh_start, max(self.window_rows, count - len(kept)))
             self._window, self._start = torch.cat((kept, fresh)), position
-            self._host = self._window.cpu().numpy()
+            self._host = None
         return position - self._start
 
     def _generate(self, position: int, count: int) -> Tensor:

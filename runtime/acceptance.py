@@ -11,11 +11,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from math import exp
-from typing import Literal
 
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior
-
-Mode = Literal["greedy", "sample"]
 
 PRIOR_STRENGTH = 24.0
 """Pseudo-trials a prior counts for, at most."""

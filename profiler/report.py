@@ -8,6 +8,7 @@ from statistics import median
 
 from casspec.profiler.candidates import on_one_thread
 from casspec.profiler.design import Design
+from casspec.profiler.pace import at_even_pace
 from casspec.profiler.profile import fitted_samples, held_out_samples
 from casspec.profiler.regression import relative_errors
 from casspec.profiler.validation import cross_validated_ms, fit_all, point_folds
@@ -71,7 +72,7 @@ def checks(model: LatencyModel, held_out: Sequence[Predicted]) -> list[Check]:
     chosen = chosen_errors(model)
     found = []
     if held_out:
-        row = _row("", held_out)
+        row = error_row("", held_out)
         found.append(Check("held-out cells, median", row.median_error, error_bar(model)))
         found.append(Check("held-out cells, 90th percentile", row.p90_error, LARGEST_P90_ERROR))
     if chosen is not None:
@@ -95,19 +96,25 @@ def cross_validated(samples: Sequence[LatencySample], model: LatencyModel, seed:
     return [Predicted(sample, value) for sample, value in pairs if has_head(sample.point)]
 
 
+def as_stored(samples: Sequence[LatencySample], model: LatencyModel) -> list[Predicted]:
+    """Every whole forward among `samples`, predicted by the stored model, whether it was fitted to it or not."""
+    predictor = LatencyPredictor(model)
+    even = at_even_pace(samples)
+    return [Predicted(sample, predictor.predict_ms(sample.point)) for sample in even if has_head(sample.point)]
+
+
 def held_out(samples: Sequence[LatencySample], model: LatencyModel, plan: Design) -> list[Predicted]:
     """The cells that were drawn before anything was measured and never entered the fit, predicted by the stored model."""
-    predictor = LatencyPredictor(model)
-    return [Predicted(sample, predictor.predict_ms(sample.point)) for sample in held_out_samples(samples, plan)]
+    return as_stored(held_out_samples(samples, plan), model)
 
 
 def error_table(samples: Sequence[LatencySample], model: LatencyModel, plan: Design, seed: int = 0) -> list[ErrorRow]:
     """Rows by plan, query tokens, context and batch, then all points, then those held out of the fit."""
     known = cross_validated(fitted_samples(samples, plan), model, seed)
     rows = [row for _, grouped in grouped_errors(known, model) for row in grouped]
-    rows.append(_row("all, cross-validated", known))
+    rows.append(error_row("all, cross-validated", known))
     drawn = held_out(samples, model, plan)
-    return [*rows, _row("held-out cells", drawn)] if drawn else rows
+    return [*rows, error_row("held-out cells", drawn)] if drawn else rows
 
 
 def grouped_errors(known: Sequence[Predicted], model: LatencyModel) -> list[tuple[str, list[ErrorRow]]]:
@@ -124,11 +131,12 @@ def grouped_errors(known: Sequence[Predicted], model: LatencyModel) -> list[tupl
         groups: dict[str, list[Predicted]] = {}
         for entry in known:
             groups.setdefault(classify(entry.sample.point), []).append(entry)
-        found.append((name, [_row(group, groups[group]) for group in sorted(groups)]))
+        found.append((name, [error_row(group, groups[group]) for group in sorted(groups)]))
     return found
 
 
-def _row(group: str, entries: Sequence[Predicted]) -> ErrorRow:
+def error_row(group: str, entries: Sequence[Predicted]) -> ErrorRow:
+    """All `entries`, at least one, as one group."""
     errors = tuple(entry.error for entry in entries)
     spreads = [entry.sample.measurement.spread for entry in entries]
     return ErrorRow(group, len(errors), median(errors), Measurement(values=errors).quantile(0.9), median(spreads))

@@ -8,12 +8,13 @@ from html.parser import HTMLParser
 
 import pytest
 
+from casspec.profiler.report import as_stored
 from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import BenchReport, CascadeProfile, Precision, Quantization
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import Compared, compare, newest_of_cascade
 from casspec.tuner.page import render_page
-from casspec.tuner.page.evidence import errors_by_group
+from casspec.tuner.page.evidence import error_rows
 from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 
@@ -187,14 +188,18 @@ def test_the_gap_is_between_what_is_known_of_both() -> None:
     assert [row.gap for row in compared] == [None, pytest.approx(0.25), None, None]
 
 
-def test_latency_errors_are_grouped_in_order() -> None:
-    measured = [samples.sample(n_tokens, value) for n_tokens, value in ((1, 2.0), (4, 1.0), (20, 4.0))]
-    rows = errors_by_group(measured, profile().latency)  # predicts 2 ms for everything; medians are 1.1 times the value
+def test_latency_errors_are_at_the_pace_the_model_predicts_and_in_order() -> None:
+    measured = [
+        samples.sample(n_tokens, value).model_copy(update={"pace": 1.25})
+        for n_tokens, value in ((1, 2.0), (4, 1.0), (20, 4.0))
+    ]
+    latency = profile().latency  # predicts 2 ms for everything; medians are 1.1 times the value
+    rows = error_rows(as_stored(measured, latency), latency)
     assert [row[:3] for row in rows] == [
-        ("forward", "3", "54.5%"),
-        ("1 query token", "1", "9.1%"),
-        ("2 to 8 query tokens", "1", "81.8%"),
-        ("9 to 32 query tokens", "1", "54.5%"),
-        ("context from 64 tokens", "3", "54.5%"),
+        ("plan: the target", "3", "54.5%"),
+        ("tokens  1", "1", "9.1%"),
+        ("tokens  2 to 8", "1", "81.8%"),
+        ("tokens  9 to 32", "1", "54.5%"),
+        ("context from 64", "3", "54.5%"),
         ("all", "3", "54.5%"),
     ]

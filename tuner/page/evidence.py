@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
 from typing import Any
 
 from casspec.profiler.figures import fit_figure, roofline_figure
-from casspec.runtime.latency import LatencyPredictor
-from casspec.storage.schema import (
-    BenchReport,
-    BenchRow,
-    LatencyModel,
-    LatencyPoint,
-    LatencySample,
-    Measurement,
-    Precision,
-)
+from casspec.profiler.report import Predicted, as_stored, error_row, grouped_errors
+from casspec.storage.schema import BenchReport, BenchRow, LatencyModel, Precision
 from casspec.tuner.bench_figures import time_figure
 from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.calibrated import Calibrated
@@ -28,8 +19,6 @@ from casspec.tuner.page.svg import inline_svg
 from casspec.tuner.pareto import hypervolume, pareto_front
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.report import FIGURES, caption, label, remarks
-
-TOKEN_CLASSES = ((1, 1), (2, 8), (9, 32), (33, 512))
 
 
 def search_section(calibrated: Calibrated) -> Section | None:
@@ -87,7 +76,6 @@ def latency_section(calibrated: Calibrated) -> Section:
     if model.candidates:
         parts.append(_candidates(model))
     if samples:
-        errors = errors_by_group(samples, model)
         alt = f"Predicted against measured milliseconds of {len(samples)} points, on the diagonal where they agree."
         parts.append(
             Drawing(
@@ -104,11 +92,12 @@ def latency_section(calibrated: Calibrated) -> Section:
                 "Roofline: left of the ridge memory bounds a forward, right of it arithmetic",
             )
         )
+    if known := as_stored(samples, model):
         parts.append(
             Table(
-                "Relative error of the stored model on all measured points, those it was fitted on included",
-                ("points", "how many", "median", "90th percentile"),
-                errors,
+                "Relative error of the stored model on all measured forwards, those it was fitted on included",
+                ("forwards", "how many", "median", "90th percentile"),
+                error_rows(known, model),
                 figures=3,
             )
         )
@@ -138,30 +127,13 @@ def _candidates(model: LatencyModel) -> Table:
     return Table("Median error (90th percentile) of each method on points left out of its fit", header, rows, figures=4)
 
 
-def errors_by_group(samples: Sequence[LatencySample], model: LatencyModel) -> list[tuple[str, str, str, str]]:
+def error_rows(known: Sequence[Predicted], model: LatencyModel) -> list[tuple[str, str, str, str]]:
     """(group, points, median, 90th percentile) of relative errors by plan, query tokens and context, then of all."""
-    predictor = LatencyPredictor(model)
-    errors = [abs(predictor.predict_ms(one.point) / (one.measurement.median_ms / one.pace) - 1) for one in samples]
-    half = model.fitted_context_tokens[1] // 2
-    rows: list[tuple[str, str, str, str]] = []
-    for place, name in (
-        (_plan, str),
-        (_token_class, lambda bounds: f"{bounds[0]} to {bounds[1]} query tokens" if bounds[1] > 1 else "1 query token"),
-        (
-            lambda point: point.context_tokens >= half,
-            lambda far: f"context {'from' if far else 'below'} {half:,} tokens",
-        ),
-        (lambda point: "", lambda _: "all"),
-    ):
-        groups: dict[Any, list[float]] = {}
-        for sample, error in zip(samples, errors, strict=True):
-            groups.setdefault(place(sample.point), []).append(error)
-        rows += [_error_row(name(group), groups[group]) for group in sorted(groups)]
-    return rows
-
-
-def _error_row(name: str, errors: list[float]) -> tuple[str, str, str, str]:
-    return name, str(len(errors)), f"{median(errors):.1%}", f"{Measurement(values=tuple(errors)).quantile(0.9):.1%}"
+    rows = [row for _, grouped in grouped_errors(known, model) for row in grouped]
+    return [
+        (row.group, str(row.n_points), f"{row.median_error:.1%}", f"{row.p90_error:.1%}")
+        for row in (*rows, error_row("all", known))
+    ]
 
 
 def bench_section(report: BenchReport) -> Section:
@@ -236,12 +208,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_plain, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _plan(point: LatencyPoint) -> str:
-    own = point.precision is Precision.TARGET
-    return f"{point.subject}" if own else f"{point.subject}, {point.precision.short}"
-
-
-def _token_class(point: LatencyPoint) -> tuple[int, int]:
-    return next(bounds for bounds in TOKEN_CLASSES if point.n_tokens <= bounds[1])

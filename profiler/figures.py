@@ -51,11 +51,14 @@ def fit_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
     return figure
 
 
-def error_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
-    """Cross-validated errors by plan, query tokens, context and batch: a bar for the median, a mark for the 90th percentile."""
+def error_figure(samples: Sequence[LatencySample], model: LatencyModel, seed: int = 0) -> Figure:
+    """Cross-validated errors by plan, query tokens, context and batch: a bar for the median, a mark for the 90th percentile.
+
+    Of `fitted_samples` it shows what `error_table` says with the same seed.
+    """
     from matplotlib.figure import Figure
 
-    groups = grouped_errors(cross_validated(at_even_pace(samples), model), model)
+    groups = grouped_errors(cross_validated(at_even_pace(samples), model, seed), model)
     rows = [(name, row) for name, found in groups for row in found]
     figure = Figure(figsize=(6.5, 1.2 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()

@@ -14,6 +14,7 @@ from casspec.cli.console import output, progress, say
 from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
+    from casspec.profiler.design import Design
     from casspec.storage.schema import LatencyModel, LatencySample
 
 
@@ -91,36 +92,36 @@ def command(
         _print(latency_tables.planned(plan, target, budget))
         return
 
-    from casspec.storage.database import open_database
-    from casspec.storage.repository import Repository
+    from casspec.storage import open_repository
 
-    repository = Repository(open_database(storage))
     fingerprint = device_fingerprint(device)
     settings: dict[str, Any] = {"stage": "profile", "seed": seed, "budget_seconds": budget}
     settings |= {"batch": batch} if batch > 1 else {}
     settings |= {"max_context": max_context} if max_context else {}
-    calibration = repository.calibration(
-        model_fingerprint(target), fingerprint, str(target.dtype).removeprefix("torch."), settings, force=force
-    )
-    key = calibration.calibration_id
-    try:
-        with progress() as run, run.stage("profile") as bar:
-            fitted = profile_stored(
-                repository, key, target, fingerprint, bar.update, budget, seed, largest_context, batch
-            )
-    except KeyboardInterrupt:
-        stored = len(repository.latency_samples(key))
-        raise click.Abort(f"{stored} points are stored; the same command goes on from there") from None
-    samples = repository.latency_samples(key)
-    plan = scope_of(repository, key, largest_context).design(target, seed)
+    with open_repository(storage) as repository:
+        calibration = repository.calibration(
+            model_fingerprint(target), fingerprint, str(target.dtype).removeprefix("torch."), settings, force=force
+        )
+        key = calibration.calibration_id
+        try:
+            with progress() as run, run.stage("profile") as bar:
+                fitted = profile_stored(
+                    repository, key, target, fingerprint, bar.update, budget, seed, largest_context, batch
+                )
+        except KeyboardInterrupt:
+            stored = len(repository.latency_samples(key))
+            raise click.Abort(f"{stored} points are stored; the same command goes on from there") from None
+        samples = repository.latency_samples(key)
+        plan = scope_of(repository, key, largest_context).design(target, seed)
+        judged = list(verdicts(repository, key).values())
     output.print(latency_tables.error_rows(error_table(samples, fitted, plan, seed)))
     if fitted.candidates:
         output.print(latency_tables.compared(fitted.candidates, fitted.kind))
     output.print(latency_tables.checked(checks(fitted, held_out(samples, fitted, plan))))
     _print(latency_tables.noise(fitted, drift(samples)))
-    _print(latency_tables.precisions(list(verdicts(repository, key).values())))
+    _print(latency_tables.precisions(judged))
     if figures is not None:
-        _draw(figures, samples, fitted)
+        _draw(figures, samples, fitted, plan, seed)
     say(f"stored as calibration {key}")
 
 
@@ -129,10 +130,16 @@ def _print(parts: Iterable[RenderableType]) -> None:
         output.print(part, soft_wrap=not isinstance(part, Table))
 
 
-def _draw(directory: Path, samples: Sequence[LatencySample], model: LatencyModel) -> None:
+def _draw(directory: Path, samples: Sequence[LatencySample], model: LatencyModel, plan: Design, seed: int) -> None:
     from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
+    from casspec.profiler.profile import fitted_samples
 
+    drawn = {
+        "fit": fit_figure(samples, model),
+        "errors": error_figure(fitted_samples(samples, plan), model, seed),
+        "roofline": roofline_figure(samples, model),
+    }
     directory.mkdir(parents=True, exist_ok=True)
-    for name, draw in (("fit", fit_figure), ("errors", error_figure), ("roofline", roofline_figure)):
-        draw(samples, model).savefig(directory / f"latency-{name}.png", dpi=120)
+    for name, figure in drawn.items():
+        figure.savefig(directory / f"latency-{name}.png", dpi=120)
     say(f"figures are in {directory}")

@@ -16,7 +16,7 @@ from casspec.profiler import measure, profile, stored
 from casspec.profiler.design import Design, design
 from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
 from casspec.profiler.probes import Probes
-from casspec.profiler.profile import RETEST_POINTS, Scope, profile_latency, retest_points
+from casspec.profiler.profile import RETEST_POINTS, Scope, fitted_samples, profile_latency, retest_points
 from casspec.profiler.refinement import REFINING_POINTS
 from casspec.profiler.report import error_table
 from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
@@ -176,6 +176,14 @@ def test_figures_show_errors_by_group_and_the_ceilings(run: Run, tmp_path: Path)
     roofline.savefig(tmp_path / "roofline.png")
     ceiling = next(line for line in roofline.axes[0].get_lines() if line.get_label() == "ceilings")
     assert max(ceiling.get_ydata()) == pytest.approx(1e3 * CEILINGS.matmul_tflops["float32"])
+
+
+def test_the_figure_of_errors_says_what_the_table_says(run: Run) -> None:
+    figure = error_figure(fitted_samples(run.samples, run.plan), run.model, seed=3)
+    bars = [bar.get_width() / 100 for bar in figure.axes[0].patches]
+    rows = error_table(run.samples, run.model, run.plan, seed=3)
+    assert bars == pytest.approx([row.median_error for row in rows if row.group.split()[0] != "all,"][: len(bars)])
+    assert len(bars) == len(rows) - 2
 
 
 def test_batches_are_measured_predicted_and_told_apart(target: TargetModel, device: DeviceFingerprint) -> None:

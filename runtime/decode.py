@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -163,7 +164,7 @@ class Decoder:
             return Generation([], statistics)
         noise = None
         if not sampling.greedy:
-            seed = torch.seed() if seed is None else seed
+            seed = secrets.randbits(64) if seed is None else seed  # torch.seed() would reseed the caller's generators
             noise = GumbelNoise(seed, self.target.vocab_size, self.target.device)
 
         with torch.inference_mode():

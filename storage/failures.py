@@ -48,6 +48,8 @@ def storage_failures(url: URL) -> Iterator[None]:
     """Raises StorageError in place of a driver's or the file system's error inside the block."""
     try:
         yield
+    except BrokenPipeError:
+        raise  # of whoever reads what is printed meanwhile: no database is a pipe
     except (DBAPIError, sqlite3.Error) as error:
         raise StorageError(f"the database {printable(url)} {_advice(error, url)}") from error
     except OSError as error:

@@ -129,6 +129,13 @@ def test_a_full_disk_reported_by_the_file_system_reads_the_same(tmp_path: Path) 
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_a_reader_of_the_output_that_has_gone_is_no_fault_of_the_database(tmp_path: Path) -> None:
+    database = open_database(str(tmp_path / "casspec.db"))
+    with pytest.raises(BrokenPipeError), Repository(database).alone():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    database.close()
+
+
 def test_a_directory_is_no_database(tmp_path: Path) -> None:
     assert str(tmp_path) in refusal(str(tmp_path))
 

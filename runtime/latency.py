@@ -13,6 +13,7 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency_features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
 from casspec.runtime.latency_table import RatioTable
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 
 Provenance = Literal["measured", "interpolated", "extrapolated"]
@@ -27,12 +28,17 @@ class LatencyPredictor:
     `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, tokens, context step).
     Plans are told apart by name. A precision that the model was not fitted on is predicted as the target's own, a batch by the table
     of the largest measured one below it.
+
+    Raises UnsupportedOption for a model of a later release, whose features nobody knows here.
     """
 
     def __init__(self, model: LatencyModel) -> None:
         unknown = [name for name in model.features if name not in FEATURES]
         if unknown:
-            raise ValueError(f"unknown latency features {unknown}; known: {sorted(FEATURES)}")
+            raise UnsupportedOption(
+                f"the latency model has features {', '.join(unknown)}, which this casspec does not know: upgrade casspec or run "
+                "casspec calibrate again"
+            )
         self.model = model
         self._terms = [
             (FEATURES[name], weight) for name, weight in zip(model.features, model.coefficients, strict=True)

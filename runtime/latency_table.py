@@ -21,13 +21,6 @@ class RatioTable:
             [log(tokens) for tokens in table.tokens],
             [float(rows) for rows in table.attended],
         )
-        size = 1
-        for axis in self._axes:
-            size *= len(axis)
-        if len(table.ratios) != size or len(table.spreads) not in (0, size):
-            raise ValueError(
-                f"a latency table of {size} cells holds {len(table.ratios)} ratios and {len(table.spreads)} spreads"
-            )
         self._logs = [log(ratio) for ratio in table.ratios]
         self._spreads = table.spreads
 

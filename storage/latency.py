@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from math import prod
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from casspec.storage.document import Document
 from casspec.storage.plans import Precision
@@ -92,6 +95,20 @@ class LatencyTable(Document):
     spreads: tuple[float, ...] = ()
     """Relative standard deviations of the ratios, () where the method gives none."""
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        axes = (self.attention, self.mlp, self.tokens, self.attended)
+        if any(not axis or list(axis) != sorted(set(axis)) for axis in axes):
+            raise ValueError("the lines of a latency table's axes have to rise")
+        size = prod(map(len, axes))
+        if len(self.ratios) != size or len(self.spreads) not in (0, size):
+            raise ValueError(
+                f"a latency table of {size} cells holds {len(self.ratios)} ratios and {len(self.spreads)} spreads"
+            )
+        if min(self.tokens) < 1 or not min(self.ratios) > 0:
+            raise ValueError("the tokens and ratios of a latency table have to be positive")
+        return self
+
 
 class MeasuredPlan(Document):
     """A plan class whose whole forwards were measured and entered the fit."""
@@ -122,7 +139,7 @@ class LatencyModel(Document):
     """Forward time on one device: a linear part on roofline features and, where it predicts better, tables of ratios to it.
 
     time_ms = sum_i coefficients[i] * feature_i(point), times the table's ratio for whole forwards; `features` names the feature
-    functions of `runtime/latency.py`, in order.
+    functions of `runtime/latency_features.py`, in order.
     """
 
     kind: LatencyKind = "bayesian-linear"
@@ -134,7 +151,7 @@ class LatencyModel(Document):
     noise: float = 0.0
     """Standard deviation of the relative residual."""
     shape: dict[str, float]
-    """What the features need of the model and device: see `runtime/latency.py`."""
+    """What the features need of the model and device: see `shape_of` in `runtime/latency_features.py`."""
     tables: tuple[LatencyTable, ...] = ()
     """One a precision and batch, of the kinds that have tables."""
     buckets: tuple[int, ...]
@@ -151,3 +168,10 @@ class LatencyModel(Document):
     """What was measured itself, as far as it entered the fit; () in models of an earlier release."""
     candidates: tuple[CandidateErrors, ...] = ()
     """What was compared, the chosen one among them."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        n, rows = len(self.features), [len(row) for row in self.covariance]
+        if len(self.coefficients) != n or rows not in ([], [n] * n):
+            raise ValueError(f"a latency model of {n} features needs as many coefficients, and a square covariance")
+        return self

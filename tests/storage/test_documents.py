@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.storage.schema import CascadeProfile, DrafterSpec, Measurement, Precision, Quantization, SkipSet
+from casspec.storage.schema import (
+    CascadeProfile,
+    DrafterSpec,
+    LatencyModel,
+    LatencyTable,
+    Measurement,
+    Precision,
+    Quantization,
+    SkipSet,
+)
 from tests.storage import samples
 
 
@@ -55,6 +64,39 @@ def test_content_is_hashed() -> None:
         samples.profile(drafters=()),
     ]
     assert len({profile.content_hash() for profile in [samples.profile(), *others]}) == 5
+
+
+TABLE = {
+    "precision": "target",
+    "attention": (2, 4),
+    "mlp": (4,),
+    "tokens": (1, 4),
+    "attended": (64,),
+    "ratios": (1,) * 4,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"ratios": (1,) * 3}, "4 cells holds 3 ratios"),
+        ({"spreads": (0.1,)}, "4 ratios and 1 spreads"),
+        ({"ratios": (1, 1, 0, 1)}, "positive"),
+        ({"tokens": (0, 4)}, "positive"),
+        ({"attention": (4, 2)}, "rise"),
+        ({"mlp": (), "ratios": ()}, "rise"),
+    ],
+)
+def test_a_table_that_cannot_be_interpolated_is_no_document(changes: dict, what: str) -> None:
+    LatencyTable.model_validate(TABLE)
+    with pytest.raises(ValueError, match=what):
+        LatencyTable.model_validate(TABLE | changes)
+
+
+@pytest.mark.parametrize("changes", [{"coefficients": (0.5,)}, {"covariance": ((1.0, 0.0),)}])
+def test_a_latency_model_has_a_coefficient_a_feature(changes: dict) -> None:
+    with pytest.raises(ValueError, match="2 features needs as many"):
+        LatencyModel.model_validate(samples.latency_model().model_dump() | changes)
 
 
 def test_a_profile_of_before_predictions_by_task_and_batch_still_loads() -> None:

@@ -118,6 +118,13 @@ def test_a_malformed_skip_set_is_named(entry: dict) -> None:
         skip_layers.read({"broken": entry}, 8)
 
 
+def broken_latency() -> str:
+    """A profile whose latency model lacks a coefficient."""
+    content = samples.profile().model_dump(mode="json")
+    del content["latency"]["coefficients"][0]
+    return json.dumps(content)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -126,6 +133,7 @@ def test_a_malformed_skip_set_is_named(entry: dict) -> None:
         ('{"schema_version": 99}', "upgrade casspec"),
         ('{"schema_version": 1, "dtype": 3}', "is no valid profile"),
         ('{"schema_version": "x"}', "is no valid profile"),
+        (broken_latency(), "is no valid profile, latency: .*as many coefficients"),
     ],
 )
 def test_files_that_hold_no_profile_are_refused_in_one_line(tmp_path: Path, text: str, expected: str) -> None:

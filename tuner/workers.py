@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -91,7 +92,11 @@ def share_of(threads: int, size: int) -> int:
 
 
 def end_with_parent() -> None:
-    """Interrupts this process when its standard input closes: whoever started it has ended, or wants it to end."""
+    """Interrupts this process when its standard input closes: whoever started it has ended, or wants it to end.
+
+    Called in the main thread.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started all of us with it ignored
 
     def watch() -> None:
         while os.read(0, 1024):

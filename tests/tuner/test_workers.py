@@ -213,9 +213,14 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
 
 # ----------------------------------------------------------------------------------------------------------------- crew
 
-SLEEPS = (
-    "from casspec.tuner.workers import end_with_parent as e; e(); import time; print('up', flush=True); time.sleep(99)"
-)
+SLEEPS = """
+import time
+from casspec.tuner.workers import end_with_parent
+end_with_parent()
+print("up", flush=True)
+while True:  # like a worker between two trials: one long sleep would not be interrupted
+    time.sleep(0.05)
+"""
 
 
 def is_running(pid: int) -> bool:
@@ -251,6 +256,16 @@ def test_a_worker_that_ends_early_is_told_of_and_hurts_nobody() -> None:
     with Crew(1, [sys.executable, "-c", dies], say=said.append).at_work("id"):
         time.sleep(3)
     assert said == ["a worker ended early, the others did its part: error: no such model"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_worker_gives_up_in_order_though_a_shell_ignores_ctrl_c_for_it() -> None:
+    ignored = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" + SLEEPS
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", ignored], text=True, **pipes) as worker:  # type: ignore[call-overload]
+        assert worker.stdout.readline() == "up\n"
+        worker.stdin.close()
+        assert "KeyboardInterrupt" in worker.stderr.read()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")

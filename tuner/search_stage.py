@@ -198,7 +198,6 @@ def joined(
             f"calibration {key} is of '{calibration.model.name}', and '{target.name}' is another model: "
             "name the one that is calibrated with --model"
         )
-    known = {name: value for name, value in calibration.settings.items() if name in CalibrationSettings.model_fields}
-    settings = CalibrationSettings.model_validate(known)
+    settings = CalibrationSettings.of_stored(calibration.settings)
     before = len(shared.candidates())
     return before, SearchStage(repository, places, key, target, settings).join(latency, basis, watch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from casspec.storage.schema import Document, Mode
@@ -44,6 +45,12 @@ class CalibrationSettings(Document):
     bench_tokens: int = 96
     bench_modes: tuple[Mode, ...] = ("sample",)
     """Sampling is the main one; `casspec bench` measures both."""
+
+    @staticmethod
+    def of_stored(values: Mapping[str, Any]) -> CalibrationSettings:
+        """Those among what a calibration was stored with, whether it searched or tuned methods."""
+        known = {name: value for name, value in values.items() if name in CalibrationSettings.model_fields}
+        return CalibrationSettings.model_validate(known)
 
 
 CASCADE_SETTINGS = ("max_drafters", "max_extra_bytes", "per_task")

@@ -148,13 +148,12 @@ def _join(
 
 
 def _calibrated_on(stored: dict[str, Any]) -> tuple[Suite, CalibrationSettings]:
-    """The suite of a calibration, unchanged, and its settings, whether it searched or tuned methods."""
+    """The suite of a calibration, unchanged, and its settings."""
     from casspec.storage.errors import SuiteError
     from casspec.tuner.settings import CalibrationSettings
     from casspec.tuner.suites import load_suite
 
-    known = {name: value for name, value in stored.items() if name in CalibrationSettings.model_fields}
-    settings = CalibrationSettings.model_validate(known)
+    settings = CalibrationSettings.of_stored(stored)
     suite = load_suite(settings.suite)
     if suite.content_hash() != settings.suite_sha256:
         raise SuiteError(

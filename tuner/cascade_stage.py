@@ -29,7 +29,7 @@ from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.entries import CASCADE
 from casspec.tuner.forecast import Selection, by_batch, forecast
 from casspec.tuner.method_tuning import TunedMethods, Tuning
-from casspec.tuner.overhead import OVERHEAD_KIND, Overheads, measure_overheads
+from casspec.tuner.overhead import Overheads, stored_overheads
 from casspec.tuner.per_task import TaskVerdict, judge_task
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import TracedPlan, Traces
@@ -119,12 +119,10 @@ class CascadeStage:
         return measured
 
     def _overheads(self, recordings: Sequence[Recording], latency: LatencyModel) -> Overheads:
-        document = self.repository.get_document(self.key, OVERHEAD_KIND, "all")
-        if document is None:
-            n_tokens, forward_ms = self.settings.probed_tokens, LatencyPredictor(latency).forward_ms
-            measured = measure_overheads(self.target, recordings, PROBED_RECORDINGS, n_tokens, forward_ms)
-            document = self.repository.put_document(self.key, OVERHEAD_KIND, "all", measured.model_dump(mode="json"))
-        return Overheads.model_validate(document)
+        forward_ms, n_tokens = LatencyPredictor(latency).forward_ms, self.settings.probed_tokens
+        return stored_overheads(
+            self.repository, self.key, lambda: self.target, recordings, forward_ms, PROBED_RECORDINGS, n_tokens
+        )
 
     def _tuned(
         self, recordings: Sequence[Recording], latency: LatencyModel, overheads: Overheads, bar: Bar

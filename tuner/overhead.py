@@ -38,9 +38,9 @@ from casspec.tuner.recordings import Recording, recycling_matrix
 OVERHEAD_KIND = "overhead"
 OTHERS = "others"
 
-PROBED_RECORDINGS = 3
-"""Of each decoding mode."""
-PROBED_TOKENS = 32
+PROBED_RECORDINGS, PROBED_TOKENS = 3, 32
+"""Of each decoding mode, and decoded of each, where a calibration does not say otherwise."""
+
 WARM_UP_TOKENS = 8
 CERTAIN = 1e3
 """Standard errors of optimism that make dytc ask its reviewer whatever it says."""
@@ -89,11 +89,17 @@ def stored_overheads(
     load: Callable[[], TargetModel],
     recordings: Sequence[Recording],
     forward_ms: ForwardMs,
+    per_mode: int = PROBED_RECORDINGS,
+    n_tokens: int = PROBED_TOKENS,
 ) -> Overheads:
-    """What a calibration measured; measured now, with the model, where it has not."""
+    """What a calibration measured; measured now, with the model, where it has not.
+
+    Args:
+        load: gives the model, called when nothing is stored. The rest as in `measure_overheads`.
+    """
     document = repository.get_document(calibration_id, OVERHEAD_KIND, "all")
     if document is None:
-        measured = measure_overheads(load(), recordings, forward_ms=forward_ms)
+        measured = measure_overheads(load(), recordings, per_mode, n_tokens, forward_ms)
         document = repository.put_document(calibration_id, OVERHEAD_KIND, "all", measured.model_dump(mode="json"))
     return Overheads.model_validate(document)
 
@@ -108,12 +114,13 @@ def measure_overheads(
     """Decodes the beginnings of a few recordings with every probe in turn.
 
     Args:
+        per_mode: recordings of each decoding mode. n_tokens: decoded of each.
         forward_ms: predicts the target's steps, whose pace the figures are taken over; None takes them as they are.
     """
     by_mode: dict[Mode, dict[str, Overhead]] = {}
     for mode in dict.fromkeys(recording.mode for recording in recordings):
         chosen = [recording for recording in recordings if recording.mode == mode][:per_mode]
-        probes = [(kind, _Probe(target, build)) for kind, build in _probes(target, recordings)]
+        probes = list(_probes(target, recordings))
         found: dict[str, list[Probe]] = {}
         for recording in chosen:
             for kind, probe in probes:
@@ -143,9 +150,9 @@ def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | N
         pace: how many times slower than predicted the machine was; milliseconds are those of pace 1.
         plain: of an autoregressive step, below which no verification can fall.
     """
-    least_ms = plain.step_ms if plain else 0.0
     from sklearn.linear_model import LinearRegression
 
+    least_ms = plain.step_ms if plain else 0.0
     counts = np.array([(probe.steps, probe.nodes, probe.drafts) for probe in probes], float)
     measured = np.array([max(probe.overhead_ms, 1e-6) / pace for probe in probes])
     above = np.maximum(measured - least_ms * counts[:, 0], 0.0) / measured
@@ -154,8 +161,8 @@ def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | N
     return Overhead(step_ms=least_ms + step_ms, node_ms=node_ms, draft_ms=draft_ms)
 
 
-def _probes(target: TargetModel, recordings: Sequence[Recording]) -> Iterator[tuple[str, Callable[[], Policy]]]:
-    """(kind of method, what builds the policy): small and large trees, with forwards of a plan and without."""
+def _probes(target: TargetModel, recordings: Sequence[Recording]) -> Iterator[tuple[str, _Probe]]:
+    """(kind of method, probe): small and large trees, with forwards of a plan and without."""
     matrix = recycling_matrix(recordings, target.vocab_size)
     plan = evenly_sparse(target.n_layers, 0.5)
     builtin_ms = LatencyPredictor(builtin_latency(target)).forward_ms
@@ -163,17 +170,15 @@ def _probes(target: TargetModel, recordings: Sequence[Recording]) -> Iterator[tu
     def cascade(max_nodes: int, **parameters: Any) -> Policy:
         return DyTC(target.full_plan, builtin_ms, matrix=matrix, max_nodes=max_nodes, **parameters)
 
-    def reviewed(max_nodes: int) -> Policy:
+    yield AUTOREGRESSIVE, _Probe(target, Autoregressive())
+    yield OTHERS, _Probe(target, PromptLookupPolicy())
+    yield OTHERS, _Probe(target, TokenRecyclingPolicy(matrix))
+    yield OTHERS, _Probe(target, LayerSparse(plan))
+    yield CASCADE, _Probe(target, cascade(16))
+    for max_nodes in (16, 48):
         reviewer = _CountingReviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
-        return cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN, correct_latency=False)
-
-    yield AUTOREGRESSIVE, Autoregressive
-    yield OTHERS, PromptLookupPolicy
-    yield OTHERS, lambda: TokenRecyclingPolicy(matrix)
-    yield OTHERS, lambda: LayerSparse(plan)
-    yield CASCADE, lambda: cascade(16)
-    yield CASCADE, lambda: reviewed(16)
-    yield CASCADE, lambda: reviewed(48)
+        asked_always = cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN, correct_latency=False)
+        yield CASCADE, _Probe(target, asked_always, reviewer)
 
 
 class _CountingReviewer(Reviewer):
@@ -187,15 +192,15 @@ class _CountingReviewer(Reviewer):
 
 
 class _Probe(Decoder):
-    """A decoder with a policy that no profile set up."""
+    """A decoder with a policy that no profile set up; `reviewer`: what that one asks."""
 
-    def __init__(self, target: TargetModel, build: Callable[[], Policy]) -> None:
-        self._probed = build()
+    def __init__(self, target: TargetModel, policy: Policy, reviewer: _CountingReviewer | None = None) -> None:
+        self._probed, self._reviewer = policy, reviewer
         super().__init__(target)
 
     def run(self, recording: Recording, n_tokens: int) -> Probe:
         """Decodes `n_tokens` tokens after the recording's prompt."""
-        asked = self._asked()
+        before = self._reviewer.drafts if self._reviewer else 0
         statistics = self.generate(
             recording.prompt_tokens.tolist(),
             max_new_tokens=n_tokens,
@@ -203,15 +208,11 @@ class _Probe(Decoder):
             seed=recording.seed,
             stop_token_ids=[],
         ).statistics
-        drafts = self._asked() - asked
+        drafts = self._reviewer.drafts - before if self._reviewer else 0
         if isinstance(self._probed, LayerSparse):
             drafts = statistics.drafted_tokens  # one forward a token
         counts = statistics.verify_steps, statistics.drafted_tokens, drafts
         return Probe(*counts, statistics.overhead_ms, statistics.verify_ms)
-
-    def _asked(self) -> int:
-        reviewers = self._probed._reviewers if isinstance(self._probed, DyTC) else ()
-        return sum(reviewer.drafts for reviewer in reviewers if isinstance(reviewer, _CountingReviewer))
 
     def _policy(self, mode: Mode) -> Policy:
         return self._probed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from math import isfinite
 from typing import Any
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
@@ -58,6 +59,9 @@ METHODS: dict[str, type[Policy]] = {
 TREE_SIZES = {"max_nodes", "max_review", "n_nodes"}
 """Parameters that bound how many nodes of a tree a method drafts."""
 
+COUNTS_FROM_ONE = {"max_match", "max_block", "recent"}
+"""Parameters without which a method has nothing to go by."""
+
 
 def build_policy(
     method: str,
@@ -71,7 +75,8 @@ def build_policy(
 
     The cascade of a profile whose decision is "off" decodes plainly, unless parameters are given.
 
-    Raises UnsupportedOption for an unknown method or parameter, a value of the wrong type, or a tree larger than a step can verify.
+    Raises UnsupportedOption for an unknown method or parameter, a value of the wrong type, a negative count, a number not finite, or
+    a tree larger than a step can verify.
     """
     policy = METHODS.get(method)
     if policy is None:
@@ -90,6 +95,11 @@ def build_policy(
             raise UnsupportedOption(
                 f"parameter {name} of method '{method}' takes {wanted.__name__}, not {type(value).__name__}"
             )
+        least = int(name in COUNTS_FROM_ONE)
+        if wanted is int and value < least:
+            raise UnsupportedOption(f"parameter {name} of method '{method}' takes numbers from {least} on, not {value}")
+        if wanted is float and not isfinite(value):
+            raise UnsupportedOption(f"parameter {name} of method '{method}' takes a finite number, not {value}")
     for name in TREE_SIZES & parameters.keys():
         if not 1 <= parameters[name] < MAX_TREE_NODES:
             raise UnsupportedOption(

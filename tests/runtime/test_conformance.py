@@ -306,6 +306,13 @@ def test_prompts_come_as_lists_or_tensors() -> None:
     assert decoder.generate(torch.tensor([[3, 4, 5]]), 8).token_ids == expected
 
 
+def test_a_request_without_a_seed_draws_one_and_leaves_the_callers_generator() -> None:
+    decoder, state = Decoder(target_of()), torch.get_rng_state()
+    texts = {tuple(decoder.generate([3, 4, 5], 24, temperature=2.0).token_ids) for _ in range(3)}
+    assert len(texts) == 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 @pytest.mark.parametrize(
     ("request_", "named"),
     [
@@ -333,6 +340,10 @@ def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str,
         ("layer-sparse", {"plan": None}, "has no parameter plan"),
         ("dytc", {"max_nodes": 0}, "max_nodes=0"),
         ("token-recycling", {"n_nodes": 500}, "n_nodes=500"),
+        ("suffix", {"max_match": 0}, "max_match of method 'suffix' takes numbers from 1 on, not 0"),
+        ("layer-sparse", {"n_tokens": -1}, "n_tokens of method 'layer-sparse' takes numbers from 0 on, not -1"),
+        ("vertical", {"lenience": float("nan")}, "lenience .* not nan"),
+        ("swift", {"skip_ratio": float("inf")}, "skip_ratio .* not inf"),
     ],
 )
 def test_unknown_methods_and_parameters_are_refused_by_name(

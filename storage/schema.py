@@ -1,8 +1,9 @@
 """The documents that cross floors: frozen, versioned, with one canonical JSON and one content hash each.
 
 Everything casspec learns about a model on a device is one of these. They are what the database stores, what `casspec
-export` writes and what the runtime reads. Documents of plans, of latency and of predictions stand in files of their own. None of
-these imports torch or sqlalchemy, so that a serving host can read a profile with the base install.
+export` writes and what the runtime reads. Documents of plans, of latency and of predictions stand in files of their own; whoever is
+not one of these files imports them from here. None imports torch or sqlalchemy, so that a serving host can read a profile with the
+base install.
 
 Times are milliseconds and sizes bytes throughout; units stand in the names.
 """
@@ -25,7 +26,9 @@ from casspec.storage.latency import Measurement as Measurement
 from casspec.storage.plans import Precision as Precision
 from casspec.storage.plans import Quantization as Quantization
 from casspec.storage.plans import SkipSet as SkipSet
-from casspec.storage.predictions import BatchPrediction, Decision, TaskCascade
+from casspec.storage.predictions import BatchPrediction as BatchPrediction
+from casspec.storage.predictions import Decision as Decision
+from casspec.storage.predictions import TaskCascade as TaskCascade
 
 SCHEMA_VERSION = 1
 """Version of every document below; raised when a field changes meaning or goes away."""

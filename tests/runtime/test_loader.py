@@ -9,8 +9,7 @@ from casspec.runtime.loader import LoadedProfile, cascade_of
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.dytc import DyTC
-from casspec.storage.predictions import TaskCascade
-from casspec.storage.schema import CascadeProfile
+from casspec.storage.schema import CascadeProfile, TaskCascade
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
 OWN = TaskCascade(

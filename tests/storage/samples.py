@@ -6,10 +6,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import (
     AcceptanceCell,
     AcceptancePrior,
+    BatchPrediction,
     BenchReport,
     BenchRow,
     CascadeProfile,
@@ -26,6 +26,7 @@ from casspec.storage.schema import (
     Precision,
     Quantization,
     SkipSet,
+    TaskCascade,
 )
 
 SETTINGS = {"suite": "s" * 64, "seed": 0, "budget_s": 60.0}

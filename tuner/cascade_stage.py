@@ -162,7 +162,7 @@ class CascadeStage:
             choice = choose(replays, retrieval, limits, note=note)
             note("predicting speedups")
             found = forecast(replays, choice, retrieval)
-            batches = by_batch(replays, choice, retrieval, LatencyPredictor(latency))
+            batches = by_batch(replays, found, choice, retrieval, LatencyPredictor(latency))
             found = found.model_copy(update={"predicted_by_batch": batches})
             document = self.repository.put_document(self.key, SELECTION_KIND, "all", found.model_dump(mode="json"))
         selection = Selection.model_validate(document)
@@ -170,7 +170,7 @@ class CascadeStage:
         for task in asked:
             known = stored[task]
             if known is None:
-                verdict = judge_task(replays, task, selection.choice, retrieval, limits, held, note)
+                verdict = judge_task(replays, task, selection, retrieval, limits, held, note)
                 known = self.repository.put_document(self.key, TASK_KIND, task, verdict.model_dump(mode="json"))
             verdicts[task] = judged = TaskVerdict.model_validate(known)
             held += judged.own.drafters if judged.own is not None else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import geometric_mean, median
 from typing import Literal
 
 from casspec.runtime.dsia import Plan
@@ -36,10 +36,6 @@ class Selection(Document):
     """By decoding mode and task."""
     predicted_by_batch: tuple[BatchPrediction, ...] = ()
 
-    @property
-    def choice(self) -> Choice:
-        return Choice(self.drafters, self.parameters)
-
 
 def forecast(
     replays: CascadeReplay, choice: Choice, retrieval: Parameters, recordings: Sequence[Recording] | None = None
@@ -65,27 +61,48 @@ def forecast(
 
 
 def by_batch(
-    replays: CascadeReplay, choice: Choice, retrieval: Parameters, latency: LatencyPredictor
+    replays: CascadeReplay, single: Selection, choice: Choice, retrieval: Parameters, latency: LatencyPredictor
 ) -> tuple[BatchPrediction, ...]:
     """The fastest of the choice, retrieval alone and nothing at every batch of BATCHES, at the latencies of that batch.
 
-    Sequences of a batch are taken to draft trees of one size and to end together, which no real batch does: an upper bound.
+    Sequences of a batch are taken to draft trees of one size and to end together, which no real batch does: an upper bound. Beyond
+    batch 1 a few recordings are replayed, which may be easier or harder than all: how a batch
+    changes their speedup is how it is taken to change that of all.
+
+    Args:
+        single: what `forecast` found of the choice on all recordings, at batch 1.
     """
     few = first_of_each_mode(replays.recordings, BATCH_RECORDINGS)
+    same = single if len(few) == len(replays.recordings) else forecast(replays, choice, retrieval, few)
     predictions = []
     for batch in BATCHES:
-        at_batch = replays if batch == 1 else replays.at(batch, forward_ms_at(latency, batch))
-        found = forecast(at_batch, choice, retrieval, None if batch == 1 else few)
+        decision, speedups = single.decision, single.predicted_speedup
+        if batch > 1:
+            found = forecast(replays.at(batch, forward_ms_at(latency, batch)), choice, retrieval, few)
+            decision, speedups = _as_on_all(found, same, single)
         predictions.append(
             BatchPrediction(
                 batch=batch,
-                decision=found.decision,
-                speedup={str(mode): value for mode, value in found.predicted_speedup.items()},
+                decision=decision,
+                speedup={str(mode): value for mode, value in speedups.items()},
                 latencies=_provenance(replays, latency, batch),
                 verified=batch == 1,
             )
         )
     return tuple(predictions)
+
+
+def _as_on_all(found: Selection, few: Selection, single: Selection) -> tuple[Decision, Speedups]:
+    """What was found on a few recordings as it would be on all, from what both are at batch 1."""
+    if "off" in (found.decision, few.decision, single.decision):
+        return found.decision, found.predicted_speedup
+    speedups = {
+        mode: speedup * single.predicted_speedup[mode] / few.predicted_speedup[mode]
+        for mode, speedup in found.predicted_speedup.items()
+    }
+    if decide(None, geometric_mean(speedups.values())) == "off":
+        return "off", dict.fromkeys(speedups, 1.0)
+    return found.decision, speedups
 
 
 def forward_ms_at(latency: LatencyPredictor, batch: int) -> ForwardMs:
@@ -117,7 +134,8 @@ def _provenance(
     replays: CascadeReplay, latency: LatencyPredictor, batch: int
 ) -> Literal["measured", "interpolated", "extrapolated"]:
     """Where the latency of a plain step in the middle of a recording comes from."""
-    context = round(median(len(recording.tokens) for recording in replays.recordings))
+    rows = [len(one.prompt_tokens) + len(one.continuation_tokens) / 2 for one in replays.recordings]
+    context = round(median(rows))
     return latency.provenance(_point(replays.tuning.target_plan, 1, context, batch))
 
 

@@ -7,15 +7,16 @@ seen both: a task that gains all the same gains for a reason. Only then a cascad
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 
 from casspec.storage.predictions import TaskCascade
 from casspec.storage.schema import Document
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.forecast import forecast
+from casspec.tuner.forecast import Selection, forecast
 from casspec.tuner.method_tuning import Judged, by_mode
 from casspec.tuner.recordings import Recording
-from casspec.tuner.selection import Choice, Limits, Note, choose
+from casspec.tuner.selection import Limits, Note, choose
 
 LEAST_GAIN = 1.03
 """Times faster on held-out recordings a cascade of its own must be for a task to get one."""
@@ -33,7 +34,7 @@ class TaskVerdict(Document):
 def judge_task(
     replays: CascadeReplay,
     task: str,
-    for_all: Choice,
+    for_all: Selection,
     retrieval: Parameters,
     limits: Limits,
     beside: Sequence[str] = (),
@@ -42,7 +43,7 @@ def judge_task(
     """Whether `task` deserves a cascade of its own, and that one if it does.
 
     Args:
-        for_all: the cascade of all tasks.
+        for_all: what was selected for all tasks together.
         retrieval: parameters of dytc for retrieval alone.
         beside: plans whose weights are held whatever this task gets.
     """
@@ -51,19 +52,19 @@ def judge_task(
     if not all(folds):
         return TaskVerdict(gain=None)
 
-    def chosen(on: Sequence[Recording]) -> Choice:
-        return choose(replays, retrieval, limits, on, beside, lambda text: note(f"{task}: {text}"))
+    def selected(on: Sequence[Recording]) -> Selection:
+        choice = choose(replays, retrieval, limits, on, beside, lambda text: note(f"{task}: {text}"))
+        return forecast(replays, choice, retrieval, on)
 
     own: list[Judged] = []
     general: list[Judged] = []
     for judged, other in (folds, folds[::-1]):
-        choice = chosen(other)
-        own += replays.run(choice.drafters, choice.parameters, judged)
-        general += replays.run(for_all.drafters, for_all.parameters, judged)
+        own += as_decided(replays, selected(other), judged)
+        general += as_decided(replays, for_all, judged)
     gain = times_faster(own, general)
     if gain < LEAST_GAIN:
         return TaskVerdict(gain=gain)
-    found = forecast(replays, chosen(recordings), retrieval, recordings)
+    found = selected(recordings)
     cascade = TaskCascade(
         drafters=found.drafters,
         parameters=found.parameters,
@@ -71,6 +72,14 @@ def judge_task(
         predicted_speedup={str(mode): value for mode, value in found.predicted_speedup.items()},
     )
     return TaskVerdict(gain=gain, own=cascade)
+
+
+def as_decided(replays: CascadeReplay, selection: Selection, recordings: Sequence[Recording]) -> list[Judged]:
+    """What the recordings come to as the selection decides: plain decoding where that is fastest."""
+    judged = replays.run(selection.drafters, selection.parameters, recordings)
+    if selection.decision != "off":
+        return judged
+    return [(recording, replace(result, method_ms=result.autoregressive_ms)) for recording, result in judged]
 
 
 def split_by_prompt(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:

@@ -10,12 +10,14 @@ import pytest
 
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.dsia import Plan
-from casspec.storage.schema import Precision, Quantization
+from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.storage.predictions import Decision
+from casspec.storage.schema import LatencyPoint, Precision, Quantization
 from casspec.tuner.acceptance import PlanTrace, count_confidence
 from casspec.tuner.cascade import Contender
-from casspec.tuner.cascade_replay import CascadeReplay
+from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
-from casspec.tuner.forecast import forecast
+from casspec.tuner.forecast import Selection, by_batch, forecast
 from casspec.tuner.method_tuning import Tuning
 from casspec.tuner.overhead import Overhead, Overheads
 from casspec.tuner.per_task import judge_task, split_by_prompt
@@ -68,6 +70,16 @@ def replays(
         traced[name] = TracedPlan(found)
     tuning = Tuning(recordings, target.vocab_size, target.full_plan, latency, {})
     return CascadeReplay(tuning, contenders, traced, target.n_layers)
+
+
+def flat_latency() -> LatencyPredictor:
+    """`forward_ms` at every batch."""
+
+    class Flat(LatencyPredictor):
+        def predict_ms(self, point: LatencyPoint) -> float:
+            return 10.0 if point.precision is Precision.TARGET else 1.0
+
+    return Flat(builtin_latency(tiny_target()))
 
 
 def test_forward_selection_takes_what_helps_and_no_more() -> None:
@@ -131,6 +143,24 @@ def test_nothing_is_drafted_where_verification_costs_by_the_token(recordings) ->
     assert set(found.predicted_speedup.values()) == {1.0}
 
 
+def test_a_batch_is_predicted_for_all_recordings_though_few_are_replayed(recordings) -> None:
+    """The drafter is right in the first recordings of each mode, which batches are replayed on, and wrong in as many others."""
+    easy = by_task(recordings, ("easy",), copies=3)  # six of each mode, of which five are replayed
+    several = [*easy, *by_task(recordings, ("hard",), copies=3)]
+    replay = replays(several, {"int8": lambda recording: 0.97 if recording.task == "easy" else 0.3})
+    choice = Choice(("int8",), {"max_nodes": 32})
+    single = forecast(replay, choice, {})
+    on_easy = forecast(replay, choice, {}, easy)
+    assert min(on_easy.predicted_speedup[mode] / single.predicted_speedup[mode] for mode in MODES) > 1.2
+    one, *more = by_batch(replay, single, choice, {}, flat_latency())
+    assert one.speedup == single.predicted_speedup
+    assert {batch.decision for batch in more} == {"cascade"}
+    for batch in more:
+        assert batch.speedup == pytest.approx(single.predicted_speedup, rel=0.02), (
+            "no batch costs more than one sequence"
+        )
+
+
 def test_the_decision_is_for_what_clearly_pays() -> None:
     assert decide(2.0, 1.5) == "cascade"
     assert decide(1.51, 1.5) == decide(None, 1.5) == decide(1.2, 1.5) == "retrieval-only"
@@ -184,6 +214,16 @@ def test_parameters_are_tuned_by_replay(recordings) -> None:
 # -------------------------------------------------------------------------------------------------------------- per task
 
 
+def selected(decision: Decision, drafters: tuple[str, ...] = (), parameters: Parameters | None = None) -> Selection:
+    return Selection(
+        drafters=drafters,
+        parameters=dict(parameters or {}),
+        decision=decision,
+        predicted_speedup={},
+        predicted_by_task={},
+    )
+
+
 def by_task(recordings: Sequence[Recording], tasks: Sequence[str], copies: int) -> list[Recording]:
     """The recordings once a task and copy, under new names."""
     found = []
@@ -204,7 +244,7 @@ def test_only_a_task_that_gains_on_held_out_recordings_gets_its_own_cascade(reco
         return lambda recording: 0.97 if recording.task == task else 0.05
 
     replay = replays(several, {"int8": knows("prose"), "int4": knows("code")})
-    for_all, limits = Choice(("int8",), {"max_nodes": 32}), Limits(most_drafters=1, seconds=0.0)
+    for_all, limits = selected("cascade", ("int8",), {"max_nodes": 32}), Limits(most_drafters=1, seconds=0.0)
     code = judge_task(replay, "code", for_all, {}, limits)
     assert code.own is not None
     assert code.gain > 1.5
@@ -218,7 +258,26 @@ def test_only_a_task_that_gains_on_held_out_recordings_gets_its_own_cascade(reco
 
 def test_a_task_of_one_prompt_cannot_be_judged(recordings) -> None:
     replay = replays(recordings[:1], {"int8": lambda recording: 0.9})
-    assert judge_task(replay, "task", Choice((), {}), {}, Limits(seconds=0.0)).gain is None
+    assert judge_task(replay, "task", selected("retrieval-only"), {}, Limits(seconds=0.0)).gain is None
+
+
+def test_a_task_is_judged_against_plain_decoding_where_that_is_what_all_tasks_get(recordings) -> None:
+    """With the same cascade for all a task gains nothing of its own; where all decode plainly it gains all of it."""
+    replay, limits = replays(recordings, {"int8": lambda recording: 0.97}), Limits(seconds=0.0)
+    same = judge_task(replay, "task", selected("cascade", ("int8",), {"max_nodes": 32}), {}, limits)
+    assert (same.gain, same.own) == (pytest.approx(1.0, abs=0.03), None)
+    off = judge_task(replay, "task", selected("off"), {}, limits)
+    assert off.own is not None
+    assert off.gain == pytest.approx(replay.score(("int8",), {"max_nodes": 32}), rel=0.05)
+
+
+def test_a_task_may_decode_plainly_where_the_cascade_for_all_costs_it_time(recordings) -> None:
+    free = replays(recordings, {"int8": lambda recording: 0.02})
+    dear = Overheads(by_mode={mode: {"dytc": Overhead(step_ms=30.0), "autoregressive": Overhead()} for mode in MODES})
+    replay = replace(free, tuning=replace(free.tuning, overheads=dear))
+    verdict = judge_task(replay, "task", selected("cascade", ("int8",)), {}, Limits(seconds=0.0))
+    assert verdict.own is not None
+    assert (verdict.own.decision, set(verdict.own.predicted_speedup.values())) == ("off", {1.0})
 
 
 def test_both_modes_of_a_prompt_are_on_one_side(recordings) -> None:

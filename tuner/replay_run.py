@@ -18,7 +18,7 @@ from casspec.tuner.overhead import Overheads
 from casspec.tuner.recorded import Drafting
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import Replayed, VerifyCost, replay
-from casspec.tuner.replayed_methods import build_replayed, variant_of
+from casspec.tuner.replayed_methods import build_replayed, really_run, variant_of
 from casspec.tuner.traces import TraceShelf
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Speedups nothing can exceed, and what dytc reaches of the first."""
+    """Speedups that dytc's drafters and knowing the text would allow at tree sizes as dytc has them by default, and what dytc reaches."""
 
     mode: Mode
     task: str
@@ -98,16 +98,18 @@ class ReplayRun:
 
     def method(self, method: str) -> list[tuple[Recording, Replayed]]:
         """What every recording came to."""
-        policies: dict[tuple[Mode, str], Policy] = {}
+        policies: dict[tuple[Mode, str | None], Policy] = {}
         vocab_size, found = self.profile.model.vocab_size, []
         for recording in self.recordings:
-            mode, task = recording.mode, recording.task
-            verify, plain = self.costs.verify(method, mode), self.costs.verify(AUTOREGRESSIVE, mode)
-            drafting = Drafting(self.shelf, self.costs.draft(method, mode))
-            if (mode, task) not in policies:
-                profile = cascade_of(self.profile, task) if method == CASCADE else self.profile
-                policies[mode, task] = build_replayed(method, profile, mode, self.matrix, self.costs.forward_ms)
-            replayed = replay(policies[mode, task], [recording], vocab_size, verify, plain, drafting)
+            mode = recording.mode
+            own = recording.task if method == CASCADE and recording.task in self.profile.by_task else None
+            profile = cascade_of(self.profile, own)
+            if (mode, own) not in policies:
+                policies[mode, own] = build_replayed(method, profile, mode, self.matrix, self.costs.forward_ms)
+            runs = really_run(method, profile)
+            verify, plain = self.costs.verify(runs, mode), self.costs.verify(AUTOREGRESSIVE, mode)
+            drafting = Drafting(self.shelf, self.costs.draft(runs, mode))
+            replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting)
             found.append((recording, replayed))
         return found
 

@@ -29,7 +29,7 @@ REPLAYABLE = tuple(method for method in METHODS if method not in REFUSED)
 def replayable(names: Sequence[str] | None) -> list[str]:
     """The methods of these names, autoregressive left out since it is what others are compared with; by default all there are.
 
-    Raises UnsupportedOption for an unknown method and for one that cannot be replayed.
+    Raises UnsupportedOption for an unknown method, for one that cannot be replayed, and where nothing is left.
     """
     chosen = [name for name in dict.fromkeys(REPLAYABLE if names is None else names) if name != AUTOREGRESSIVE]
     for name in chosen:
@@ -37,7 +37,17 @@ def replayable(names: Sequence[str] | None) -> list[str]:
             raise UnsupportedOption(f"method '{name}' cannot be replayed: {REFUSED[name]}; `casspec bench` runs it")
         if name not in METHODS:
             raise UnsupportedOption(f"unknown method '{name}'; methods that can be replayed: {', '.join(REPLAYABLE)}")
+    if not chosen:
+        raise UnsupportedOption(
+            f"no method is named besides {AUTOREGRESSIVE}, which others are compared with; "
+            f"methods that can be replayed: {', '.join(REPLAYABLE)}"
+        )
     return chosen
+
+
+def really_run(method: str, profile: CascadeProfile) -> str:
+    """The method that decodes: the cascade of a profile whose decision is "off" decodes plainly, as `build_policy` has it."""
+    return AUTOREGRESSIVE if method == CASCADE and profile.decision == "off" else method
 
 
 @dataclass(frozen=True)
@@ -74,8 +84,8 @@ def build_replayed(
         matrix: content of the profile's recycling matrix.
         forward_ms: the latencies it believes in.
     """
-    if method == CASCADE and profile.decision == "off":
-        return Autoregressive()  # as `build_policy` has it
+    if really_run(method, profile) == AUTOREGRESSIVE:
+        return Autoregressive()
     vocab_size = profile.model.vocab_size
     start = RecyclingMatrix.from_bytes(matrix, vocab_size) if matrix else None
     model = AbsentModel(profile.model.n_layers, vocab_size)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 
-from casspec.runtime.decode import Decoder
+from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies import METHODS, build_policy
+from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
@@ -20,9 +22,9 @@ from casspec.tuner.overhead import Overhead, Overheads, Probe, fit_overhead, mea
 from casspec.tuner.recorded import Drafting, RecordedText, TracedPlan
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import replay
-from casspec.tuner.replay_run import StepCosts
+from casspec.tuner.replay_run import ReplayRun, StepCosts
 from casspec.tuner.replayed_methods import REFUSED, build_replayed, replayable
-from casspec.tuner.traces import trace_from_bytes, trace_to_bytes
+from casspec.tuner.traces import TraceShelf, trace_from_bytes, trace_to_bytes
 from tests.runtime.tiny import cold_matrix, tiny_profile
 from tests.tuner.tiny import LAYERS, VOCAB, tiny_recordings, tiny_target
 
@@ -57,6 +59,19 @@ def drafting(plan: Plan, recordings: list[Recording] = RECORDINGS) -> Drafting:
     return Drafting(lambda asked: traced, forward_ms)
 
 
+def decoded(recording: Recording, policy: Policy) -> Generation:
+    """The recording's prompt decoded for real."""
+    decoder = Decoder(TARGET)
+    decoder._policies[recording.mode] = policy
+    return decoder.generate(
+        recording.prompt_tokens.tolist(),
+        max_new_tokens=len(recording.continuation_tokens),
+        temperature=recording.temperature,
+        seed=recording.seed,
+        stop_token_ids=[],
+    )
+
+
 @pytest.mark.parametrize("mode", ["sample", "greedy"])
 @pytest.mark.parametrize("method", RETRIEVAL)
 def test_retrieval_replays_exactly_as_it_decodes(method: str, mode: str) -> None:
@@ -64,15 +79,7 @@ def test_retrieval_replays_exactly_as_it_decodes(method: str, mode: str) -> None
     for recording in of_mode(mode):
         policy = build_policy(method, TARGET, None, mode, parameters, matrix)
         replayed = replay(policy, [recording], VOCAB, verify_ms)
-        decoder = Decoder(TARGET, tiny_profile(TARGET, decision="retrieval-only"), method, parameters)
-        decoder._policies[mode] = build_policy(method, TARGET, None, mode, parameters, matrix)
-        real = decoder.generate(
-            recording.prompt_tokens.tolist(),
-            max_new_tokens=len(recording.continuation_tokens),
-            temperature=recording.temperature,
-            seed=recording.seed,
-            stop_token_ids=[],
-        )
+        real = decoded(recording, build_policy(method, TARGET, None, mode, parameters, matrix))
         assert real.token_ids == recording.continuation_tokens.tolist()
         assert replayed.verify_steps == real.statistics.verify_steps
         assert replayed.tree_nodes - replayed.verify_steps == real.statistics.drafted_tokens
@@ -85,15 +92,7 @@ def test_a_chain_of_one_token_replays_exactly_when_it_was_traced_at_that_depth()
         traced = TracedPlan({(recording.prompt_id, recording.mode): trace})
         plan_says = Drafting(lambda plan, traced=traced: traced, forward_ms)
         replayed = replay(LayerSparse(SPARSE, 1), [recording], VOCAB, verify_ms, drafting=plan_says)
-        decoder = Decoder(TARGET, None, "layer-sparse", {})
-        decoder._policies[recording.mode] = LayerSparse(SPARSE, 1)
-        real = decoder.generate(
-            recording.prompt_tokens.tolist(),
-            max_new_tokens=len(recording.continuation_tokens),
-            temperature=recording.temperature,
-            seed=recording.seed,
-            stop_token_ids=[],
-        ).statistics
+        real = decoded(recording, LayerSparse(SPARSE, 1)).statistics
         assert (replayed.verify_steps, replayed.drafts) == (real.verify_steps, real.drafted_tokens)
 
 
@@ -167,10 +166,20 @@ def test_what_cannot_be_replayed_is_refused_by_name(method: str) -> None:
     assert method not in replayable(None)
 
 
-def test_a_cascade_that_is_off_replays_as_plain_decoding(profile: CascadeProfile) -> None:
-    policy = build_replayed("dytc", profile.model_copy(update={"decision": "off"}), "greedy", None, forward_ms)
-    result = replay(policy, of_mode("greedy"), VOCAB, verify_ms)
-    assert result.mean_acceptance_length == result.speedup == 1
+@pytest.mark.parametrize("names", [[], ["autoregressive"]])
+def test_a_replay_of_nothing_is_refused(names: list[str]) -> None:
+    with pytest.raises(UnsupportedOption, match="no method is named besides autoregressive"):
+        replayable(names)
+
+
+def test_a_cascade_that_is_off_replays_as_plain_decoding_and_costs_what_that_does(profile: CascadeProfile) -> None:
+    dear = {"autoregressive": Overhead(step_ms=1), "dytc": Overhead(step_ms=4)}
+    costs = StepCosts(TARGET.full_plan, forward_ms, Overheads(by_mode={"greedy": dear, "sample": dear}))
+    off = profile.model_copy(update={"decision": "off"})
+    shelf = cast(TraceShelf, lambda plan: pytest.fail("nothing is drafted"))
+    rows = ReplayRun(off, None, RECORDINGS, shelf, costs).predicted("dytc")
+    assert {row.mode for row in rows} == {"greedy", "sample"}
+    assert {(row.speedup, row.mean_acceptance_length, row.drafts) for row in rows} == {(1, 1, 0)}
 
 
 def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> None:

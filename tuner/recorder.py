@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import chain, zip_longest
+from typing import TypeVar
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.sampling import Sampling
@@ -23,6 +25,8 @@ REPORTING_PREFIX = "reporting/"
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a note."""
+
+T = TypeVar("T", Prompt, Recording)
 
 
 def record_suite(
@@ -82,6 +86,11 @@ def reporting_recordings(
         load: gives the model, called when a recording is missing.
         settings: their modes, temperature and seed.
     """
+
+    @cache
+    def decoder() -> Decode:
+        return lossless_decode(load(), n_tokens)
+
     stored = repository.documents(calibration_id, ARTIFACT_KIND)
     jobs = [(prompt, mode) for mode in settings.modes for prompt in prompts]
     recordings = []
@@ -94,8 +103,7 @@ def reporting_recordings(
             tokens = prompt_ids(prompt, target.tokenizer) if target.tokenizer is not None else []
             if not 0 < len(tokens) <= target.max_context - n_tokens:
                 continue
-            decode = lossless_decode(target, n_tokens)
-            made = record(target, decode, prompt.id, prompt.task, tokens, mode, settings.temperature, settings.seed)
+            made = record(target, decoder(), prompt.id, prompt.task, tokens, mode, settings.temperature, settings.seed)
             content = made.to_bytes()
             repository.save_artifact(name, content, calibration_id)
         recordings.append(Recording.from_bytes(content))
@@ -107,15 +115,11 @@ def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSetti
     """Prompts of the tuning half that fit the context, from every task in turn, with their token ids."""
     if target.tokenizer is None:
         raise UnsupportedModel(f"'{target.name}' has no tokenizer, so no suite can be read; add one to its directory")
-    by_task: defaultdict[str, list[Prompt]] = defaultdict(list)
-    for prompt in suite.half("tuning"):
-        by_task[prompt.task].append(prompt)
-    in_turn = chain.from_iterable(zip_longest(*by_task.values()))
     room = target.max_context - settings.recorded_tokens
     chosen: list[tuple[Prompt, list[int]]] = []
-    for prompt in in_turn:
-        if prompt is None or len(chosen) == settings.recorded_prompts:
-            continue
+    for prompt in tasks_in_turn(suite.half("tuning")):
+        if len(chosen) == settings.recorded_prompts:
+            break
         tokens = prompt_ids(prompt, target.tokenizer)
         if 0 < len(tokens) <= room:
             chosen.append((prompt, tokens))
@@ -127,9 +131,19 @@ def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSetti
     return chosen
 
 
+def tasks_in_turn(of_tasks: Sequence[T]) -> list[T]:
+    """The first of every task, then the second of every task, and so on."""
+    by_task: defaultdict[str, list[T]] = defaultdict(list)
+    for one in of_tasks:
+        by_task[one.task].append(one)
+    return [one for one in chain.from_iterable(zip_longest(*by_task.values())) if one is not None]
+
+
 def lossless_decode(target: TargetModel, n_tokens: int) -> Decode:
-    """Decodes `n_tokens` tokens past any stop token: every method emits the target's text, so the fastest one is used, and it goes on with
-    what it learned from the texts before."""
+    """Decodes `n_tokens` tokens past any stop token.
+
+    Every method emits the target's text, so the fastest one is used, and it goes on with what it learned from the texts before.
+    """
     decoder = Decoder(target, method="dytc").learning()
 
     def decode(prompt: list[int], sampling: Sampling, seed: int) -> Sequence[int]:

@@ -15,7 +15,7 @@ from casspec.cli.options import device_option, format_option, set_up, storage_op
 if TYPE_CHECKING:
     from casspec.runtime.target import TargetModel
     from casspec.storage.repository import Repository
-    from casspec.storage.schema import BenchReport, CascadeProfile, Mode
+    from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
     from casspec.tuner.prompts import Prompt, Suite
     from casspec.tuner.recordings import Recording
     from casspec.tuner.settings import CalibrationSettings
@@ -86,13 +86,13 @@ def command(
     names = replayable(None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()])
     with open_repository(storage) as repository:
         profile = repository.profile(selection or _latest(repository, model))
-        at_latency = repository.profile(latency).latency if latency else profile.latency
+        at_latency = _latencies(repository, latency, profile) if latency else profile.latency
         loaded = load_profile(profile.profile_id, storage)
         texts = _Texts(repository, profile, model or profile.model.name, device, half)
         modes: tuple[Mode, ...] = texts.settings.modes if mode == "both" else (mode,)  # type: ignore[assignment]
         with progress(("record", "replay", "bounds")) as run:
             with run.stage("record") as bar:
-                recordings = [one for one in texts.recordings(n_prompts, bar.update) if one.mode in modes]
+                recordings = texts.recordings(modes, n_prompts, bar.update)
                 measured_at = LatencyPredictor(profile.latency).forward_ms
                 overheads = stored_overheads(repository, texts.key, texts.target, texts.tuning(), measured_at)
             shelf = TraceShelf(repository, texts.key, recordings, texts.target)
@@ -157,18 +157,34 @@ class _Texts:
         return self._suite
 
     def tuning(self) -> list[Recording]:
-        """What the calibration recorded."""
-        from casspec.tuner.recorder import stored_recordings
+        """What the calibration recorded, tasks in turn."""
+        from casspec.tuner.recorder import stored_recordings, tasks_in_turn
 
-        return list(stored_recordings(self.repository, self.key).values())
+        return tasks_in_turn(list(stored_recordings(self.repository, self.key).values()))
 
-    def recordings(self, n_prompts: int | None, update: Callable[[int, int, str], None]) -> list[Recording]:
-        """Of the half, as many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
-        if self.half == "tuning":
-            recorded = self.tuning()
-            kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
-            return [one for one in recorded if one.prompt_id in kept]
+    def recordings(
+        self, modes: tuple[Mode, ...], n_prompts: int | None, update: Callable[[int, int, str], None]
+    ) -> list[Recording]:
+        """Of the half, at least one. Raises UnsupportedOption where there is none."""
+        from casspec.storage.errors import UnsupportedOption
 
+        found = self._recorded(n_prompts) if self.half == "tuning" else self._reporting(n_prompts, update)
+        chosen = [one for one in found if one.mode in modes]
+        if not chosen:
+            raise UnsupportedOption(
+                f"of the {self.half} half nothing is recorded in mode {', '.join(modes)}, or its prompts leave no room in "
+                "the model's context: take another --mode or --half"
+            )
+        return chosen
+
+    def _recorded(self, n_prompts: int | None) -> list[Recording]:
+        """Of the tuning half, tasks in turn."""
+        recorded = self.tuning()
+        kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
+        return [one for one in recorded if one.prompt_id in kept]
+
+    def _reporting(self, n_prompts: int | None, update: Callable[[int, int, str], None]) -> list[Recording]:
+        """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
         from casspec.tuner.reality import prompts_of
         from casspec.tuner.recorder import reporting_recordings
         from casspec.tuner.requests import spread_over_tasks
@@ -225,6 +241,19 @@ class _Texts:
         if self.half == "reporting":
             self.repository.save_bench(self.profile.content_hash(), report)
         return report
+
+
+def _latencies(repository: Repository, selection: str, profile: CascadeProfile) -> LatencyModel:
+    """Those of another profile. Raises ProfileMismatch for one of another model: its sub-layers take other times."""
+    from casspec.storage.errors import ProfileMismatch
+
+    other = repository.profile(selection)
+    if other.model.config_sha256 != profile.model.config_sha256:
+        raise ProfileMismatch(
+            f"profile {other.profile_id} holds latencies of '{other.model.name}', not of '{profile.model.name}': "
+            "--latency takes a profile of the same model on another device"
+        )
+    return other.latency
 
 
 def _latest(repository: Repository, model: str | None) -> str:

@@ -12,6 +12,7 @@ from casspec.cli.main import main
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner import suites
+from tests.storage import samples
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import stored_calibration
 
@@ -82,6 +83,27 @@ def test_rows_cover_methods_tasks_and_modes_and_bounds_are_bounds(run: Run) -> N
     assert found["gaps"] == []
 
 
+def test_a_few_prompts_of_the_tuning_half_are_of_all_tasks(run: Run) -> None:
+    words = ("--methods", "prompt-lookup", "--half", "tuning", "--mode", "greedy", "--prompts", "2", "--format", "json")
+    code, out, _ = run(*words)
+    assert code == 0
+    n_prompts = {row["task"]: row["n_prompts"] for row in document(out)["rows"]}
+    assert n_prompts == {**dict.fromkeys(SUITE.tasks, 1), "overall": 2}
+
+
+def test_latencies_of_another_model_are_refused(run: Run, finished) -> None:
+    database, profile = finished
+    other = profile.model_copy(update={"model": samples.model(name="wider")})
+    with open_repository(database) as repository:
+        other_id = repository.save_profile(None, other).profile_id
+    code, out, err = run("--profile", profile.profile_id, "--latency", other_id)
+    with open_repository(database) as repository:
+        repository.delete_profile(other_id)
+    assert (code, out) == (2, "")
+    assert "holds latencies of 'wider'" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 def test_batches_are_marked_unverified_and_cost_more_than_one_sequence(run: Run) -> None:
     words = ("--methods", "token-recycling", "--mode", "greedy", "--half", "tuning", "--format", "json")
     speedup = {}
@@ -120,6 +142,7 @@ def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, fi
         (("unheard-of",), "no profile is stored for 'unheard-of'"),
         (("--verify", "--batch", "2"), "--verify decodes one sequence"),
         (("--latency", "beef"), "no profile"),
+        (("--methods", "autoregressive"), "no method is named besides autoregressive"),
     ],
 )
 def test_bad_input_gets_one_line_that_says_what_to_do(run: Run, words, told) -> None:

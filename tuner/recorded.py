@@ -86,10 +86,8 @@ class RecordedText:
         self.recording = recording
         self.key: RecordingKey = (recording.prompt_id, recording.mode)
         self.draft_ms, self.drafts = 0.0, 0
-        self._met, self._agreed = (
-            2,
-            1,
-        )  # drafted tokens a plan was asked about on the path, and those it would have drafted
+        # Drafted tokens that plans were asked about on the path, and those of them they would have drafted; begun with a half.
+        self._met, self._agreed = 2, 1
         self.sampling = recording.sampling
         self.tokens: list[int] = recording.prompt_tokens.tolist()
         self.drafting = drafting

@@ -10,7 +10,7 @@ import pytest
 
 from casspec.profiler.report import as_stored
 from casspec.storage.predictions import BatchPrediction, TaskCascade
-from casspec.storage.schema import BenchReport, CascadeProfile, Precision, Quantization
+from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import Compared, compare, newest_of_cascade
 from casspec.tuner.page import render_page
@@ -172,6 +172,18 @@ def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
     assert "rag the one for all – 1.00×" in text
     assert "8 off greedy 1.00× extrapolated no" in text
     assert "greedy qa 1.50× 1.20× +25.0%" in text
+
+
+def test_a_plan_kept_for_a_task_says_so() -> None:
+    beside = {"cascade": False}
+    drafters = (
+        DrafterSpec(name="own", kind="self", parameters=beside),
+        DrafterSpec(name="chain", kind="self", parameters=beside),
+    )
+    own = TaskCascade(drafters=("own",), parameters={}, decision="cascade", predicted_speedup={})
+    text = Read(render_page(calibrated(drafters=drafters, by_task={"qa": own}))).text
+    assert "own in the cascade of qa" in text
+    assert "chain for other methods" in text
 
 
 def test_the_gap_is_between_what_is_known_of_both() -> None:

@@ -79,7 +79,7 @@ def cascade_section(calibrated: Calibrated) -> Section:
     header = ("drafter", "role", "precision", "attention left out", "MLP left out", "acceptance", "step cost", "memory")
     rows = [_drafter(calibrated, drafter) for drafter in profile.drafters]
     parts: list[Part] = [
-        Table("Drafters, of falling cost; acceptance is offline, cost in steps of the target", header, rows, figures=3)
+        Table("Drafters in the order they joined; acceptance is offline, cost in steps of the target", header, rows, 3)
     ]
     depths = [(drafter.name, _found(calibrated, drafter)) for drafter in profile.drafters if drafter.kind == "self"]
     known = [(name, found["acceptance_by_depth"]) for name, found in depths if found.get("acceptance_by_depth")]
@@ -181,12 +181,11 @@ def _drafter(calibrated: Calibrated, drafter: DrafterSpec) -> tuple[str, ...]:
     if drafter.kind != "self":
         return (drafter.name, "retrieval", *[NONE] * 6)
     found = _found(calibrated, drafter)
-    role = "in the cascade" if drafter.parameters.get("cascade", True) else "for other methods"
     acceptance = drafter.parameters.get("acceptance", found.get("acceptance"))
     n_layers = calibrated.profile.model.n_layers
     return (
         drafter.name,
-        role,
+        _role(calibrated.profile, drafter),
         "the target's" if drafter.quantization.precision == "target" else str(drafter.quantization.precision),
         _layers(drafter.skip.attention, n_layers),
         _layers(drafter.skip.mlp, n_layers),
@@ -194,6 +193,14 @@ def _drafter(calibrated: Calibrated, drafter: DrafterSpec) -> tuple[str, ...]:
         f"{found['cost']:.2f}" if found else NONE,
         _mebibytes(drafter.quantization.extra_bytes),
     )
+
+
+def _role(profile: CascadeProfile, drafter: DrafterSpec) -> str:
+    """What a plan is kept for."""
+    if drafter.parameters.get("cascade", True):
+        return "in the cascade"
+    tasks = [task for task, own in profile.by_task.items() if drafter.name in own.drafters]
+    return f"in the cascade of {', '.join(tasks)}" if tasks else "for other methods"
 
 
 def _found(calibrated: Calibrated, drafter: DrafterSpec) -> dict[str, Any]:

@@ -68,34 +68,37 @@ def method_entries(
     methods: Sequence[str] | None = None,
     tell: Tell = lambda line: None,
 ) -> list[Entry]:
-    """Autoregressive first, then `methods` (default all): with published parameters, and tuned where the profile has
-    some.
+    """Autoregressive first, then `methods` (default all): with published parameters, and tuned where the profile has some.
 
-    The cascade is tuned by nature: with a profile it appears once, as "tuned", without one once, as "published". On prompts of a task
-    with a cascade of its own that one runs. Of all
-    methods, one that cannot run here is left out and told in one line.
+    The cascade is tuned by nature: with a profile it appears once, as "tuned", without one once, as "published". On prompts of a
+    task with a cascade of its own that one runs. Of all methods, one that cannot run here in each of its variants is left out and
+    told in one line.
 
-    Raises UnsupportedOption for an unknown method or a named one that cannot run here, ProfileMismatch for a profile of another
-    model or device.
+    Raises:
+        UnsupportedOption: an unknown method, or a named one that cannot run here.
+        ProfileMismatch: a profile of another model or device.
     """
     chosen = list(METHODS) if methods is None else list(dict.fromkeys(methods))
     unknown = [method for method in chosen if method not in METHODS]
     if unknown:
         raise UnsupportedOption(f"unknown method '{unknown[0]}'; methods: {', '.join(METHODS)}")
     document = profile.document if profile else None
-    entries = []
+    entries: list[Entry] = []
     for method in [AUTOREGRESSIVE, *(method for method in chosen if method != AUTOREGRESSIVE)]:
         tuned = document is not None and (method == CASCADE or bool(document.settings(method)))
+        variants = []
         try:
             if method != CASCADE or not tuned:
-                entries.append(Entry(method, PUBLISHED, Decoder(target, profile, method, parameters={})))
+                variants.append(Entry(method, PUBLISHED, Decoder(target, profile, method, parameters={})))
             if tuned:
                 own = _by_task(target, profile) if method == CASCADE else {}
-                entries.append(Entry(method, TUNED, Decoder(target, profile, method), by_task=own))
+                variants.append(Entry(method, TUNED, Decoder(target, profile, method), by_task=own))
         except UnsupportedOption as refusal:
             if methods is not None:
                 raise
             tell(f"{method} is left out: {refusal}")
+        else:
+            entries += variants
     return entries
 
 

@@ -13,6 +13,7 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.predictions import TaskCascade
+from casspec.storage.schema import MethodSettings
 from casspec.tuner.benchmark import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
 from casspec.tuner.entries import method_entries, peer_entries
 from tests.runtime.tiny import tiny_profile, tiny_target
@@ -54,6 +55,24 @@ def test_every_method_has_a_row_for_every_task_with_overall_last(target: TargetM
     assert {"model", "device", "versions", "threads", "dtype", "seed", "commit", "command_line"} <= set(
         report.environment
     )
+
+
+def test_a_method_that_is_left_out_is_left_out_in_every_variant(
+    target: TargetModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untunable(target: TargetModel, profile: Any, method: str, parameters: Any = None) -> Decoder:
+        if method == "suffix" and parameters is None:
+            raise UnsupportedOption("no kernel")
+        return Decoder(target, profile, method, parameters)
+
+    monkeypatch.setattr("casspec.tuner.entries.Decoder", untunable)
+    settings = (MethodSettings(method="suffix", variant="tuned", parameters={"factor": 2.0}),)
+    profile = tiny_profile(target, methods=settings)
+    told: list[str] = []
+    assert "suffix" not in {found.method for found in method_entries(target, profile, tell=told.append)}
+    assert told == ["suffix is left out: no kernel"]
+    with pytest.raises(UnsupportedOption, match="no kernel"):
+        method_entries(target, profile, ["suffix"])
 
 
 def test_speedups_follow_the_clock_of_the_decoders(target: TargetModel) -> None:

@@ -75,7 +75,7 @@ def _layers_of(model: str) -> int:
 
     try:
         config = AutoConfig.from_pretrained(reference_path() if model == "reference" else model)
-    except (OSError, ValueError) as error:
+        return int(config.num_hidden_layers)
+    except (OSError, ValueError, AttributeError) as error:  # some configurations hold those of several models
         reason = next(iter(str(error).splitlines()), "")
         raise UnknownModel(f"{model} has no readable configuration ({reason}): use --layers N instead") from None
-    return int(config.num_hidden_layers)

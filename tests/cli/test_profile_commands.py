@@ -215,6 +215,10 @@ def test_layers_are_read_from_the_model_named(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", str(file), "--model", str(tmp_path / "nothing"))
     assert (code, err.count("\n")) == (2, 1)
     assert "--layers" in err
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    code, _, err = run("import", str(file), "--model", str(tmp_path))
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--layers" in err
 
 
 def test_db_commands_follow_a_database_from_nothing_to_trouble(run: Run, storage: str) -> None:

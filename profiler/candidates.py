@@ -8,7 +8,7 @@ because the runtime reads plain numbers only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -18,11 +18,9 @@ import numpy as np
 
 from casspec.profiler.regression import LinearFit, non_negative
 from casspec.runtime.latency import LEAST_MS
-from casspec.runtime.latency_features import attended_tokens, has_head
+from casspec.runtime.latency_features import Shape, attended_tokens, has_head
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.storage.schema import LatencyKind, LatencyPoint, LatencySample, LatencyTable, Precision
-
-Shape = Mapping[str, float]
 
 PLAN_SHARES = (0.25, 0.5, 0.75, 1.0)
 """Grid lines: sub-layers of each kind that run, as shares of all."""

@@ -12,11 +12,11 @@ from itertools import product
 
 import numpy as np
 
-from casspec.profiler.candidates import InterpolatedRatios, Shape, plan_lines
+from casspec.profiler.candidates import InterpolatedRatios, plan_lines
 from casspec.profiler.design import VERIFY_BUCKETS, Design
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.regression import bayesian
-from casspec.runtime.latency_features import has_head
+from casspec.runtime.latency_features import Shape, has_head
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision
 
 REFINING_POINTS = 16

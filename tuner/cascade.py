@@ -15,9 +15,9 @@ from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
-from casspec.storage.predictions import Decision
 from casspec.storage.schema import (
     AcceptanceCell,
+    Decision,
     Document,
     DrafterCandidate,
     DrafterSpec,

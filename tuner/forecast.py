@@ -10,8 +10,7 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.target import CONTEXT_STEP
-from casspec.storage.predictions import BatchPrediction, Decision
-from casspec.storage.schema import Document, LatencyPoint, Mode
+from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyPoint, Mode
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.method_tuning import Judged, by_mode, first_of_each_mode, geometric_speedup
 from casspec.tuner.recordings import Recording
@@ -66,8 +65,8 @@ def by_batch(
     """The fastest of the choice, retrieval alone and nothing at every batch of BATCHES, at the latencies of that batch.
 
     Sequences of a batch are taken to draft trees of one size and to end together, which no real batch does: an upper bound. Beyond
-    batch 1 a few recordings are replayed, which may be easier or harder than all: how a batch
-    changes their speedup is how it is taken to change that of all.
+    batch 1 a few recordings are replayed, which may be easier or harder than all: how a batch changes their speedup is how it is
+    taken to change that of all.
 
     Args:
         single: what `forecast` found of the choice on all recordings, at batch 1.

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 
-from casspec.storage.predictions import TaskCascade
-from casspec.storage.schema import Document
+from casspec.storage.schema import Document, TaskCascade
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.forecast import Selection, forecast
 from casspec.tuner.method_tuning import Judged, by_mode

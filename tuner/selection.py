@@ -14,7 +14,7 @@ from typing import Any
 
 from casspec.runtime.policies import settable
 from casspec.runtime.policies.dytc import DyTC
-from casspec.storage.predictions import Decision
+from casspec.storage.schema import Decision
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
 from casspec.tuner.method_tuning import first_of_each_mode

@@ -130,8 +130,7 @@ class _Texts:
         from casspec.tuner.settings import CalibrationSettings
 
         self.key, stored = self.repository.calibration_of(self.profile.content_hash())
-        known = {name: value for name, value in stored.items() if name in CalibrationSettings.model_fields}
-        self.settings = CalibrationSettings.model_validate(known)
+        self.settings = CalibrationSettings.of_stored(stored)
 
     def target(self) -> TargetModel:
         if self._target is None:

@@ -11,8 +11,7 @@ import pytest
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.storage.predictions import Decision
-from casspec.storage.schema import LatencyPoint, Precision, Quantization
+from casspec.storage.schema import Decision, LatencyPoint, Precision, Quantization
 from casspec.tuner.acceptance import PlanTrace, count_confidence
 from casspec.tuner.cascade import Contender
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters

@@ -63,6 +63,18 @@ def test_chosen_rows_of_the_visibility_are_those_nodes(steps, picks: list[int]) 
     assert (tree.visibility(nodes) == tree.visibility()[nodes]).all()
 
 
+@given(additions, st.lists(st.integers(0, 10**6), min_size=1, max_size=8), st.lists(st.sampled_from(["", "a", "b"])))
+def test_a_plan_computes_what_it_is_asked_about_and_the_ancestors_it_did_not_write(
+    steps, picks: list[int], writers: list[str]
+) -> None:
+    tree = grow(steps)
+    tree.writers[: len(writers)] = writers[: len(tree)]
+    nodes = [pick % len(tree) for pick in picks]
+    above = set().union(*(ancestors(tree, node) for node in nodes))
+    expected = {node for node in above if tree.writers[node] != "a"} | set(nodes)
+    assert tree.unwritten(nodes, "a") == sorted(expected)
+
+
 @given(additions)
 def test_equal_siblings_merge_and_keep_the_better_probability(steps) -> None:
     tree = CandidateTree(7)

@@ -130,7 +130,7 @@ class Sequence:
         """
         queries = tree.unwritten(nodes, plan.name)
         wanted = None
-        if len(queries) > len(nodes) or queries != nodes:
+        if queries != nodes:
             place = {node: i for i, node in enumerate(queries)}
             wanted = torch.tensor([place[node] for node in nodes], device=self._target.device)
         inputs = self._tree_inputs(tree, queries, tree.visibility(queries))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -71,6 +73,11 @@ class FakeClock:
             self.seconds += milliseconds() / 1e3
 
         return call
+
+
+def model_of(n_layers: int = 12, max_context: int = 2048) -> Any:
+    """What a design asks of a model."""
+    return SimpleNamespace(n_layers=n_layers, max_context=max_context)
 
 
 def tiny_target(seed: int = 0, **changes: object) -> TargetModel:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +11,9 @@ from casspec.profiler.probes import plan_of
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.target import bucket
 from casspec.storage.schema import Precision
-from tests.profiler.fakes import tiny_target
+from tests.profiler.fakes import model_of, tiny_target
 
 LOW_BIT = (Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT)
-
-
-def model_of(n_layers: int = 12, max_context: int = 2048) -> Any:
-    return SimpleNamespace(n_layers=n_layers, max_context=max_context)
 
 
 def test_the_same_arguments_give_the_same_design() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from statistics import median
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -17,15 +15,9 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.latency_features import FEATURES, padded_tokens
 from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
-from tests.profiler.fakes import SHAPE, synthetic_samples, true_ms
+from tests.profiler.fakes import SHAPE, model_of, synthetic_samples, true_ms
 
-MODEL: Any = SimpleNamespace(n_layers=12, max_context=2048)
 NOISE = 0.03
-
-
-@pytest.fixture(scope="module")
-def plan() -> Design:
-    return design(MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +39,7 @@ def test_latencies_without_noise_are_recovered(plan: Design) -> None:
 
 def test_a_kernel_with_a_kink_of_its_own_is_recovered_beside_the_target() -> None:
     """4-bit weights: bound by memory for a few rows, by operations after, at rates the device's ceilings do not tell."""
-    both = design(MODEL, precisions=[Precision.INT4_WEIGHT])
+    both = design(model_of(), precisions=[Precision.INT4_WEIGHT])
 
     def milliseconds(point: LatencyPoint) -> float:
         if point.precision is Precision.TARGET:

@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable
 from math import log2
 from statistics import median
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,9 +31,8 @@ from casspec.profiler.validation import (
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.latency_features import padded_tokens
 from casspec.storage.schema import CandidateErrors, LatencyModel, LatencyPoint, LatencySample, Measurement
-from tests.profiler.fakes import SHAPE, synthetic_samples, true_ms
+from tests.profiler.fakes import SHAPE, model_of, synthetic_samples, true_ms
 
-MODEL: Any = SimpleNamespace(n_layers=12, max_context=2048)
 NOISE = 0.01
 
 
@@ -50,11 +48,6 @@ def samples_of(points: tuple[LatencyPoint, ...], ms: Callable[[LatencyPoint], fl
         LatencySample(point=point, measurement=Measurement(values=(ms(point) * (1 + dice.gauss(0, NOISE)),)))
         for point in points
     ]
-
-
-@pytest.fixture(scope="module")
-def plan() -> Design:
-    return design(MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +156,7 @@ def test_a_plan_is_left_out_with_all_its_forwards(plan: Design) -> None:
 
 @pytest.mark.parametrize("sizes", [{"n_layers": 1, "max_context": 2048}, {"n_layers": 12, "max_context": 128}])
 def test_a_model_of_one_plan_or_one_context_is_fitted_all_the_same(sizes: dict[str, int]) -> None:
-    target: Any = SimpleNamespace(**sizes)
-    model = latency_model(synthetic_samples(design(target).fitted, NOISE), SHAPE, NOISE)
+    model = latency_model(synthetic_samples(design(model_of(**sizes)).fitted, NOISE), SHAPE, NOISE)
     (chosen,) = [entry for entry in model.candidates if entry.kind == model.kind]
     assert (chosen.by_plan == chosen.by_point) == (sizes["n_layers"] == 1)
     assert (chosen.by_context == chosen.by_point) == (sizes["max_context"] == 128)

@@ -25,6 +25,7 @@ from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
 from casspec.tuner.requests import spread_over_tasks
+from casspec.tuner.search_stage import StoredSearch
 from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.tracking import Tracker
 from casspec.tuner.workers import NOBODY, Crew
@@ -68,8 +69,9 @@ class Calibrator:
         Args:
             force: start a new attempt although a finished one is stored.
             source: ID of an earlier calibration of the same target and suite, whose latencies, recordings and
-                candidates are taken over instead of being measured again. By default a finished one that differs in the
-                choice of the cascade alone, where there is one.
+                candidates are taken over instead of being measured again, and whose search this one goes beyond. By
+                default a finished one with the usual choice of the cascade that differs in nothing else, where there is
+                one: then its search is this one's.
 
         Raises:
             UnsupportedModel: a model without a tokenizer; SuiteError: prompts that do not fit its context.
@@ -85,10 +87,11 @@ class Calibrator:
             settings,
             self.crew,
         )
-        if source is None and not force:
-            source = self._measured_before(target, settings)
         if source is not None:
             take_over(self.repository, source, run.key)
+        elif not force and (same := self._measured_before(target, settings)):
+            StoredSearch(self.repository, run.key).note_taken_over(StoredSearch(self.repository, same).taken_over())
+            take_over(self.repository, same, run.key)
         with stages.stage("profile") as bar:
             latency = profile_stored(
                 self.repository, run.key, target, device, bar.update, settings.profile_seconds, settings.seed

@@ -29,7 +29,9 @@ from casspec.tuner.study import DrafterSearch, SearchBudget, Watch
 from casspec.tuner.workers import NOBODY, Crew
 
 SEARCH_KIND = "search"
-"""Stage documents: the basis of the search, that it is closed (no plan may be taken), that it has ended."""
+"""Stage documents: the basis of the search, how many candidates are another's, that it is closed (no plan may be taken),
+that it has ended.
+"""
 
 
 class SearchBasis(Document):
@@ -53,8 +55,16 @@ class StoredSearch:
 
     def begin(self, basis: SearchBasis) -> SearchBasis:
         """Writes down what the search begins with; where it began before, what it began with then."""
+        self.note_taken_over(len(self.candidates()))
         kept = self._repository.put_document(self._id, SEARCH_KIND, "basis", basis.model_dump(mode="json"))
         return SearchBasis.model_validate(kept)
+
+    def note_taken_over(self, n_candidates: int) -> None:
+        """Writes down, once, that the first so many candidates are another search's, which this one goes beyond."""
+        self._repository.put_document(self._id, SEARCH_KIND, "taken-over", n_candidates)
+
+    def taken_over(self) -> int:
+        return self._repository.get_document(self._id, SEARCH_KIND, "taken-over") or 0
 
     def basis(self) -> SearchBasis | None:
         """What the search began with; None when it has not begun."""
@@ -160,6 +170,7 @@ class SearchStage:
             [(seed.name, seed.skip) for seed in self.repository.seeds(self.target.n_layers)],
             watch,
             shared=shared,
+            taken_over=shared.taken_over(),
         )
 
     def _prepared(self, precision: Precision) -> Quantization:

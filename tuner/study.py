@@ -56,6 +56,7 @@ LONGEST_WALK = 100
 """Parameters changed, one after the other, in search of a plan not yet evaluated."""
 
 SENSITIVITY = "sensitivity"
+BESIDE = "beside"
 
 POLL_S = 0.1
 """Time between two looks at what other workers have done."""
@@ -69,7 +70,7 @@ class SearchBudget:
     seconds: float
     """Of evaluation, by this worker."""
     patience: int
-    """Sampled trials in a row, of all workers, that leave the front as it is."""
+    """Sampled trials in a row, of all workers and of earlier runs, that leave the front as it is."""
     spent_seconds: float = 0.0
     """Share of this worker in what earlier runs took."""
 
@@ -104,6 +105,8 @@ class DrafterSearch:
         sampler: what proposes plans after the seeds, one of `SAMPLERS`; a study stays with its sampler.
         sensitivity: whether uniform sets and those ranked by sensitivity are among the seeds.
         shared: what further workers share with this one; None where there are none.
+        taken_over: the first so many of `known` are of a search that this one goes beyond: nobody's patience is less
+            for them.
     """
 
     def __init__(
@@ -121,12 +124,13 @@ class DrafterSearch:
         sampler: str = DEFAULT_SAMPLER,
         sensitivity: bool = True,
         shared: Sharing | None = None,
+        taken_over: int = 0,
     ) -> None:
         self._evaluator = evaluator
         self._n_layers = n_layers
         self._budget = budget
         self._candidates: dict[PlanSpec, DrafterCandidate] = {}
-        self._add(known)
+        self._front: list[DrafterCandidate] = []
         self._save = save
         self._imported = imported
         self._watch = watch
@@ -135,7 +139,11 @@ class DrafterSearch:
         self._shared = shared
         self._closed = False
         self._seconds = budget.spent_seconds
+        stored = list(known)
+        self._add(stored[:taken_over])
         self._idle = 0
+        """Sampled trials in a row that left the front as it is."""
+        self._add(stored[taken_over:])
         distributions = search_space(sampler, n_layers, evaluator.precisions)
         made = make_sampler(sampler, seed + len(self._candidates), distributions)
         self._choices = choices(n_layers, evaluator.precisions)
@@ -205,7 +213,6 @@ class DrafterSearch:
             self._evaluate(claim)
 
     def _run_sampler(self) -> None:
-        self._idle = 0
         while self._idle < self._budget.patience and (claim := self._claim(self._propose)) is not None:
             self._evaluate(claim)
 
@@ -239,7 +246,7 @@ class DrafterSearch:
             return self._claims.accept(trial, self._sampler)
         self._claims.decline(trial)
         beside = self._beside(trial.params)
-        return None if beside is None else self._claims.take(beside, "beside")
+        return None if beside is None else self._claims.take(beside, BESIDE)
 
     def _is_free(self, spec: PlanSpec) -> bool:
         return spec not in self._candidates and not spec.is_target and self._claims.is_free(spec)
@@ -257,7 +264,7 @@ class DrafterSearch:
 
     def _evaluate(self, claim: Claim) -> None:
         ranked = claim.source == SENSITIVITY  # compared with each other: all over the same recordings
-        to_beat = 0.0 if ranked else acceptance_to_beat(self._candidates.values(), self._evaluator.cost(claim.spec))
+        to_beat = 0.0 if ranked else acceptance_to_beat(self._front, self._evaluator.cost(claim.spec))
         with self._claims.alive(claim):
             fresh = self._evaluator.evaluate(claim.spec, claim.source, to_beat, profile_depths=not ranked)
             candidate = self._save(fresh)
@@ -280,14 +287,16 @@ class DrafterSearch:
             # One of a precision that an earlier run was offered and this one isn't can't be told to this study.
             usable = candidate.quantization.precision in self._evaluator.precisions
             if usable and PlanSpec.of(candidate) not in self._candidates:
-                front = pareto_front(self._candidates.values())
                 self._candidates[PlanSpec.of(candidate)] = candidate
-                self._idle = self._idle + 1 if pareto_front(self._candidates.values()) == front else 0
+                front = pareto_front([*self._front, candidate])
+                if front != self._front:
+                    self._front, self._idle = front, 0
+                elif candidate.source in (self._sampler, BESIDE):
+                    self._idle += 1
         return len(self._candidates) > before
 
     def _report(self, note: str) -> None:
-        front = len(pareto_front(self._candidates.values()))
-        self._watch(len(self._candidates), f"{note}, {front} on the front")
+        self._watch(len(self._candidates), f"{note}, {len(self._front)} on the front")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -27,6 +27,7 @@ from casspec.tuner.companions import companions
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorder import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG
+from casspec.tuner.search_stage import StoredSearch
 from casspec.tuner.tracking import CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
 from tests.runtime.tiny import library_model
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, calibrate, small_target, tuned_by_nobody
@@ -138,6 +139,7 @@ def test_searching_on_takes_over_what_was_measured(finished) -> None:
         assert new.latency == old.latency
         assert new.artifacts == old.artifacts  # the matrix comes from the same recordings
         assert len(repository.candidates(key)) == SETTINGS.trials + 3
+        assert StoredSearch(repository, key).taken_over() == SETTINGS.trials
     assert [done for stage, done in measured if stage == "search"] == [13, 14, 15]
     assert not [done for stage, done in measured if stage == "profile"]
 
@@ -151,7 +153,9 @@ def test_another_choice_of_the_cascade_measures_nothing_again(finished) -> None:
         log = StageLog(lambda stage, done: measured.append(stage))
         profile = calibrator.run(small_target(), SUITE, asked, log)
         assert calibrator.run(small_target(), SUITE, asked, StageLog()) == profile
-    assert "profile" not in measured
+        key, _ = repository.calibration_of(profile.content_hash())
+        assert StoredSearch(repository, key).taken_over() == 0  # it is the search of the usual one
+    assert not {"profile", "search"} & set(measured)
     assert profile.latency == usual.latency
     assert profile.artifacts == usual.artifacts
     assert set(profile.task_gains) == {"count"}  # of the other task one prompt was recorded

@@ -320,6 +320,17 @@ def test_patience_and_time_end_a_search(search, tmp_path) -> None:
     assert len(found) == 15  # each says it took 0.01 s
 
 
+def test_patience_lasts_over_interruptions_and_is_new_for_who_searches_on(search) -> None:
+    def run(**options: Any) -> int:
+        evaluator = SyntheticEvaluator()
+        search.make(evaluator, trials=10**6, patience=6, **options).run()
+        return len(evaluator.evaluated)
+
+    assert run() >= 6
+    assert run() == 0
+    assert run(taken_over=len(search.stored)) >= 6
+
+
 def test_a_model_without_inner_layers_has_nothing_to_search(tmp_path) -> None:
     budget = SearchBudget(trials=5, seconds=1e9, patience=5)
     url = f"sqlite:///{tmp_path / 'study.db'}"

@@ -121,18 +121,25 @@ def test_off_the_path_a_plan_is_as_sure_of_itself_as_anywhere() -> None:
     assert [traced.astray(draw).gap for draw in range(4)] == pytest.approx([2.0, 0.5, 1.0, 2.0])
 
 
-def test_off_the_path_a_plan_agrees_with_drafted_tokens_as_often_as_on_it() -> None:
+@pytest.mark.parametrize("agrees", [True, False])
+def test_off_the_path_a_plan_agrees_with_drafted_tokens_as_often_as_on_it(agrees: bool) -> None:
     recording = RECORDINGS[0]
-    text = RecordedText(recording, None, drafting(SPARSE))
+    truth = recording.continuation_tokens
+    ids = (truth[:, None] + np.array([[0, 1] if agrees else [1, 2]])).astype(np.int32) % VOCAB
+    gaps = np.tile(np.array([1.0, -1.0], np.float32), (len(truth), 1))
+    trace = PlanTrace(ids, gaps, truth, np.ones(len(truth), np.int16))
+    traced = TracedPlan({(recording.prompt_id, recording.mode): trace})
+    text = RecordedText(recording, None, Drafting(lambda plan: traced, forward_ms))
     tree = CandidateTree(text.tokens[-1])
-    wrong = tree.add(0, (int(recording.continuation_tokens[0]) + 1) % VOCAB)
-    tree.add(wrong, 7)
-    (always,), (never,) = [
-        (setattr(text, "_agreed", agreed), text.propose(SPARSE, tree, [wrong], width=2))[1] for agreed in (text._met, 0)
-    ]
-    assert always.tokens[0] == 7
-    assert never.tokens != always.tokens
-    assert always.scores == never.scores
+    tree.add(0, int(truth[0]))
+    for _ in range(200):
+        (on_path,) = text.propose(SPARSE, tree, [0], width=2)
+        assert (on_path.tokens[0] == truth[0]) is agrees
+    wrong = tree.add(0, int(truth[0] + 1) % VOCAB)
+    tree.add(wrong, VOCAB + 7)  # nothing the plan would say by itself
+    (astray,) = text.propose(SPARSE, tree, [wrong], width=2)
+    assert (astray.tokens[0] == VOCAB + 7) is agrees
+    assert len(set(astray.tokens)) == len(astray.tokens) == 2
 
 
 @pytest.fixture(scope="module")

@@ -76,8 +76,9 @@ class StoredSearch:
             self._known = self._repository.candidates(self._id)
         return self._known
 
-    def save(self, candidate: DrafterCandidate) -> DrafterCandidate:
-        return self._repository.save_candidate(self._id, candidate)
+    def save(self, candidate: DrafterCandidate) -> DrafterCandidate | None:
+        """None where the search has ended: a worker that was taken for dead and wakes up changes nothing any more."""
+        return None if self.ended() else self._repository.save_candidate(self._id, candidate)
 
     def alone(self) -> AbstractContextManager[None]:
         return self._repository.alone()

@@ -75,7 +75,7 @@ class SearchBudget:
     """Share of this worker in what earlier runs took."""
 
 
-Save = Callable[[DrafterCandidate], DrafterCandidate]
+Save = Callable[[DrafterCandidate], DrafterCandidate | None]
 Watch = Callable[[int, str], None]
 
 
@@ -99,7 +99,7 @@ class DrafterSearch:
 
     Args:
         known: candidates stored by earlier runs of this search.
-        save: stores a candidate and returns the one that is stored.
+        save: stores a candidate and returns the one that is stored, None where the search has ended without it.
         watch: called with (candidates so far, note) after each.
         study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
         sampler: what proposes plans after the seeds, one of `SAMPLERS`; a study stays with its sampler.
@@ -269,8 +269,9 @@ class DrafterSearch:
             fresh = self._evaluator.evaluate(claim.spec, claim.source, to_beat, profile_depths=not ranked)
             candidate = self._save(fresh)
         self._seconds += fresh.seconds
-        self._add([candidate])
-        self._report(claim.source)
+        if candidate is not None:
+            self._add([candidate])
+            self._report(claim.source)
 
     def _catch_up(self) -> None:
         """Learns what other workers have found, and brings the study up to it. Only while alone."""

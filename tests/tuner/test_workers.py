@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from casspec.tuner.companions import companions
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.samplers import make_sampler, search_space
 from casspec.tuner.search_stage import StoredSearch, joined
-from casspec.tuner.study import open_study
+from casspec.tuner.study import DrafterSearch, SearchBudget, open_study
 from casspec.tuner.workers import Crew, share_of
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL
@@ -159,6 +160,26 @@ def test_a_worker_taken_for_dead_that_saves_after_all_is_counted_once(workers) -
     slow.follow(told(PLAN))
     other.follow(told(PLAN))
     assert sorted(states(other)) == ["COMPLETE", "FAIL"]
+
+
+def test_a_worker_that_wakes_up_after_the_search_adds_nothing_to_it(tmp_path: Path) -> None:
+    database = str(tmp_path / "casspec.db")
+    with open_repository(database) as repository:
+        key = repository.calibration(samples.model(), samples.device(), "float32", SETTINGS).calibration_id
+        shared = StoredSearch(repository, key)
+
+        class Asleep(SyntheticEvaluator):
+            def evaluate(self, spec: PlanSpec, *arguments: Any, **options: Any) -> DrafterCandidate:
+                if len(self.evaluated) == 2:
+                    shared.close()
+                    shared.end(2)
+                return super().evaluate(spec, *arguments, **options)
+
+        url, budget = companions(database).study_url, SearchBudget(TRIALS, seconds=1e9, patience=10**6)
+        evaluator = Asleep()
+        found = DrafterSearch(evaluator, 6, budget, [], shared.save, url, key, shared=shared).run()
+        assert len(evaluator.evaluated) == 3
+        assert repository.candidates(key) == found == found[:2]
 
 
 # ----------------------------------------------------------------------------------------------------------------- join

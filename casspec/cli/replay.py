@@ -284,7 +284,7 @@ def _about(
         "batch": batch,
         "status": "predicted" if batch == 1 else UNVERIFIED,
         "latency_of": latency or profile.profile_id,
-        "n_tokens": len(recordings[0].continuation_tokens) if recordings else 0,
+        "n_tokens": len(recordings[0].continuation_tokens),
         "benchmark": report.created_at if report else None,
         "benchmark_noise": report.noise if report else None,
     }

@@ -134,7 +134,7 @@ def test_off_the_path_a_plan_agrees_with_drafted_tokens_as_often_as_on_it(agrees
     tree.add(0, int(truth[0]))
     for _ in range(200):
         (on_path,) = text.propose(SPARSE, tree, [0], width=2)
-        assert (on_path.tokens[0] == truth[0]) is agrees
+        assert (on_path.tokens[0] == int(truth[0])) is agrees
     wrong = tree.add(0, int(truth[0] + 1) % VOCAB)
     tree.add(wrong, VOCAB + 7)  # nothing the plan would say by itself
     (astray,) = text.propose(SPARSE, tree, [wrong], width=2)

@@ -8,6 +8,7 @@ sees the target's rows before it and its own row.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
@@ -51,7 +52,10 @@ def sub_layer_weights(latency: LatencyPredictor, n_layers: int, context_tokens: 
 
 
 class _Texts:
-    """Several recordings as one text of many tokens: attention runs recording by recording, everything else at once."""
+    """Several recordings as one text of many tokens: attention runs recording by recording, everything else at once.
+
+    Rows that only fill a forward up to its bucket are no tokens of it: how similar they are tells nothing.
+    """
 
     def __init__(self, target: TargetModel, meter: AcceptanceMeter, indices: list[int]) -> None:
         self._target = target
@@ -59,9 +63,11 @@ class _Texts:
         embedded = []
         for index in indices:
             cache, forwards = meter.first_token_inputs(index)
+            n_left = len(meter.recordings[index].continuation_tokens)
             for inputs in forwards:
                 self._frames.append(target.frame(inputs, cache))
-                embedded.append(target.embed(inputs))
+                embedded.append(target.embed(inputs)[:n_left])
+                n_left -= len(embedded[-1])
         self._sizes = [len(rows) for rows in embedded]
         self._embedded = torch.cat(embedded)
 
@@ -81,8 +87,11 @@ class _Texts:
         return torch.stack([self._attended(way, index) for way in states])
 
     def _attended(self, way: Tensor, index: int) -> Tensor:
-        parts = zip(way.split(self._sizes), self._frames, strict=True)
-        return torch.cat([self._target.attend(part, index, self._target.layers[index], frame) for part, frame in parts])
+        layer, attended = self._target.layers[index], []
+        for part, frame in zip(way.split(self._sizes), self._frames, strict=True):
+            filled = F.pad(part, (0, 0, 0, frame.queries - len(part)))
+            attended.append(self._target.attend(filled, index, layer, frame)[: len(part)])
+        return torch.cat(attended)
 
 
 def _skip_set(skipped: tuple[int, ...]) -> SkipSet:

@@ -43,6 +43,7 @@ from casspec.tuner.prompts import Half, Suite
 from casspec.tuner.recorder import lossless_decode
 from casspec.tuner.recordings import Recording, record
 from casspec.tuner.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
+from casspec.tuner.samplers import SAMPLERS
 from casspec.tuner.study import DrafterSearch, SearchBudget
 from casspec.tuner.suites import load_suite
 
@@ -98,6 +99,8 @@ class RememberingMeter(AcceptanceMeter):
         super().__init__(target, recordings)
         self._traces: dict[tuple[Any, ...], PlanTrace] = {}
         self._states: dict[tuple[Any, ...], Tensor] = {}
+        self._seen: dict[int, ForwardInput] = {}
+        """Forwards with states, held so that no other ever has their ID."""
         self._model = target
 
     @property
@@ -115,6 +118,7 @@ class RememberingMeter(AcceptanceMeter):
     def logits(self, plan: Plan, inputs: ForwardInput, cache: KVCache) -> Tensor:
         """As the target's own forward, from the deepest kept state on."""
         model = self._model
+        self._seen[id(inputs)] = inputs
         keys = {layer: (id(inputs), tuple(step for step in plan.steps if step[0] < layer)) for layer in BOUNDARIES}
         begun = next((layer for layer in BOUNDARIES if keys[layer] in self._states), 0)
         x = self._states[keys[begun]] if begun else model.embed(inputs)
@@ -327,8 +331,8 @@ def run_all(
 @click.option("--recordings", default=8, show_default=True, help="Of each half of the suite.")
 @click.option("--tokens", default=48, show_default=True, help="Of each recording.")
 @click.option("--prompt-tokens", default=128, show_default=True, help="Prompts are cut to their last so many.")
-@click.option("--seeds", default=5, show_default=True)
-@click.option("--sampler", "names", multiple=True, help="Only these; all by default.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--sampler", "names", multiple=True, type=click.Choice(SAMPLERS), help="Only these; all by default.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), default=Path("build/search.json"))
 @click.option("--figure", type=click.Path(path_type=Path))
 def main(
@@ -352,7 +356,9 @@ def main(
 
     def keep() -> None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps({"about": about, "runs": runs}) + "\n", encoding="utf-8")
+        unfinished = json_file.with_suffix(".part")  # a kill while writing is to cost one run, not all
+        unfinished.write_text(json.dumps({"about": about, "runs": runs}) + "\n", encoding="utf-8")
+        unfinished.replace(json_file)
 
     run_all(bench, names, seeds, runs, keep)
     rows = rows_of(runs)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.storage.errors import StorageError
 from casspec.storage.failures import storage_failures
+from casspec.storage.location import printable
 from casspec.storage.schema import DrafterCandidate, Precision
 from casspec.tuner.companions import STUDY_SCHEMA
 from casspec.tuner.plans import PlanSpec
@@ -230,9 +231,15 @@ def study_storage(url: str) -> optuna.storages.RDBStorage:
             options["pool_pre_ping"] = True
             with create_engine(url).begin() as connection:
                 connection.execute(CreateSchema(STUDY_SCHEMA, if_not_exists=True))
-        storage = optuna.storages.RDBStorage(
-            url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S
-        )
+        try:
+            storage = optuna.storages.RDBStorage(
+                url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S
+            )
+        except RuntimeError as error:  # tables of another release of Optuna
+            raise StorageError(
+                f"{str(error).rstrip('. ')}. Or move {printable(make_url(url))} away: a study is built anew from the "
+                "stored candidates"
+            ) from error
     if is_sqlite:
         # As in `storage/database.py`: writers queue from the start of a transaction, and no commit waits for the disk.
         # What a crash of the machine loses, `Claims.follow` adds again; it breaks nothing.

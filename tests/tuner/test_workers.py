@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ import torch
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims
+from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims, study_storage
 from casspec.tuner.companions import companions
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.samplers import make_sampler, search_space
@@ -180,6 +182,16 @@ def test_a_worker_that_wakes_up_after_the_search_adds_nothing_to_it(tmp_path: Pa
         found = DrafterSearch(evaluator, 6, budget, [], shared.save, url, key, shared=shared).run()
         assert len(evaluator.evaluated) == 3
         assert repository.candidates(key) == found == found[:2]
+
+
+def test_a_study_of_another_optuna_is_told_in_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    study_storage(f"sqlite:///{file}")
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'v99.0.0.a'")
+        database.commit()
+    with pytest.raises(StorageError, match=r"install -U optuna`\. Or move .*study\.db away"):
+        study_storage(f"sqlite:///{file}")
 
 
 # ----------------------------------------------------------------------------------------------------------------- join

@@ -9,7 +9,16 @@ import click
 from click.core import ParameterSource
 
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import format_option, model_argument, run_options, seed_option, set_up, storage_option
+from casspec.cli.options import (
+    figures_option,
+    format_option,
+    model_argument,
+    run_options,
+    seed_option,
+    set_up,
+    storage_option,
+    suite_option,
+)
 
 if TYPE_CHECKING:
     from casspec.runtime.loader import LoadedProfile
@@ -34,13 +43,7 @@ EXIT_INTERRUPTED = 130
     "priors.",
 )
 @click.option("--methods", default="all", show_default=True, metavar="all|A,B", help="Methods to compare.")
-@click.option(
-    "--suite",
-    default="reference",
-    show_default=True,
-    metavar="NAME|PATH",
-    help="Prompts, for instance Spec-Bench's question.jsonl: the reporting half is used.",
-)
+@suite_option("its reporting half is used")
 @click.option("--mode", type=click.Choice(["sample", "greedy", "both"]), default="both", show_default=True)
 @run_options
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
@@ -58,12 +61,7 @@ EXIT_INTERRUPTED = 130
     metavar="N",
     help="Tokens a method and mode to compare with --check-lossless.",
 )
-@click.option(
-    "--figures",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
-    help="Also draw charts there: speedup by task, and where the time of a token goes.",
-)
+@figures_option("speedup by task, and where the time of a token goes")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the JSON."
 )
@@ -75,7 +73,7 @@ def command(
     target: str | None,
     selection: str | None,
     methods: str,
-    suite: str,
+    suite_name: str,
     mode: str,
     device: str,
     dtype: str,
@@ -116,17 +114,17 @@ def command(
     from casspec.tuner.suites import load_suite
 
     loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
-    loaded_suite = load_suite(suite)
-    for note in loaded_suite.notes:
+    suite = load_suite(suite_name)
+    for note in suite.notes:
         say(note)
-    prompts = spread_over_tasks(loaded_suite.half("reporting"), n_prompts)
+    prompts = spread_over_tasks(suite.half("reporting"), n_prompts)
     profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
     entries = method_entries(loaded, profile, None if methods == "all" else _names(methods), say)
     entries += ablation_entries(loaded, profile) if ablation else []
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]
     settings = {
-        "suite": loaded_suite.name,
-        "suite_sha256": loaded_suite.content_hash(),
+        "suite": suite.name,
+        "suite_sha256": suite.content_hash(),
         "profile": profile.document.profile_id if profile and profile.document else None,
     }
     if check_lossless:

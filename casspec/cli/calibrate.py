@@ -9,7 +9,7 @@ import click
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import progress, say
-from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option
+from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option, suite_option
 
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 @click.command(name="calibrate")
 @model_argument
 @run_options
-@click.option(
-    "--suite",
-    "suite_name",
-    default="reference",
-    show_default=True,
-    metavar="SUITE",
-    help="`reference`, a JSONL file, a source file or a directory of source.",
-)
+@suite_option("half of it decides, the other half is benchmarked")
 @click.option(
     "--quick", is_flag=True, help="Less of everything and no benchmark: a working profile soon, not the best one."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -75,6 +76,28 @@ def format_option(*choices: str) -> Callable[[Function], Function]:
         default=choices[0],
         show_default=True,
         help="How to print the result.",
+    )
+
+
+def suite_option(used_for: str) -> Callable[[Function], Function]:
+    """`--suite`, passed as `suite_name`; `used_for` ends its help."""
+    return click.option(
+        "--suite",
+        "suite_name",
+        default="reference",
+        show_default=True,
+        metavar="SUITE",
+        help=f"`reference`, a JSONL file such as Spec-Bench's question.jsonl, a source file or a directory of source; {used_for}.",
+    )
+
+
+def figures_option(drawn: str) -> Callable[[Function], Function]:
+    """`--figures`, a directory that is made when it is missing; `drawn`: what is drawn there."""
+    return click.option(
+        "--figures",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIRECTORY",
+        help=f"Also draw there, as PNG files: {drawn}.",
     )
 
 

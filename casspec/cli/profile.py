@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option
+from casspec.cli.options import figures_option, model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.profiler.design import Design
@@ -41,12 +41,7 @@ if TYPE_CHECKING:
     metavar="N",
     help="Largest batch to measure; batches of 2, 4 ... N are measured as far as memory allows.",
 )
-@click.option(
-    "--figures",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIRECTORY",
-    help="Draw the fit, its errors and the roofline there, as PNG files.",
-)
+@figures_option("the fit, its errors and the roofline")
 @click.option("--dry-run", is_flag=True, help="Say what would be measured and how long it may take, then stop.")
 @click.option("--force", is_flag=True, help="Measure again although the same profile is stored.")
 @seed_option
@@ -91,6 +86,8 @@ def command(
         plan = Scope(largest_context, possible, rows).design(target, seed)
         _print(latency_tables.planned(plan, target, budget))
         return
+    if figures is not None:
+        figures.mkdir(parents=True, exist_ok=True)
 
     from casspec.storage import open_repository
 
@@ -139,7 +136,6 @@ def _draw(directory: Path, samples: Sequence[LatencySample], model: LatencyModel
         "errors": error_figure(fitted_samples(samples, plan), model, seed),
         "roofline": roofline_figure(samples, model),
     }
-    directory.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
         figure.savefig(directory / f"latency-{name}.png", dpi=120)
     say(f"figures are in {directory}")

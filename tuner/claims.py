@@ -236,9 +236,9 @@ def study_storage(url: str) -> optuna.storages.RDBStorage:
                 url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S
             )
         except RuntimeError as error:  # tables of another release of Optuna
+            spare = f"move {printable(make_url(url))} away" if is_sqlite else f"drop schema {STUDY_SCHEMA}"
             raise StorageError(
-                f"{str(error).rstrip('. ')}. Or move {printable(make_url(url))} away: a study is built anew from the "
-                "stored candidates"
+                f"{str(error).rstrip('. ')}. Or {spare}: studies are built anew from the stored candidates"
             ) from error
     if is_sqlite:
         # As in `storage/database.py`: writers queue from the start of a transaction, and no commit waits for the disk.

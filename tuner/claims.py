@@ -77,7 +77,7 @@ class Claims:
         self._precisions = precisions
         self._distributions = dict(distributions)
         self._attributes = dict(attributes)
-        self._worker = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._worker = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.held: set[PlanSpec] = set()
         """Plans that are being evaluated, as of the last `follow`."""
         self._failed: dict[PlanSpec, str] = {}
@@ -273,10 +273,18 @@ def _values(candidate: DrafterCandidate) -> list[float]:
     return [candidate.acceptance, candidate.cost]
 
 
+def _machine() -> str:
+    """Where a process ID says which process: containers may share a host's name, each with process IDs of its own."""
+    try:
+        return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return socket.gethostname()
+
+
 def _is_dead(worker: str) -> bool:
     """Whether a worker of this machine has ended; of others nothing is known but their heartbeat."""
-    host, pid, _ = worker.rsplit(":", 2)
-    if os.name != "posix" or host != socket.gethostname():
+    machine, pid, _ = worker.rsplit(":", 2)
+    if os.name != "posix" or machine != _machine():
         return False
     try:
         os.kill(int(pid), 0)

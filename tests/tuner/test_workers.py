@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -98,11 +99,11 @@ def told(spec: PlanSpec) -> dict[PlanSpec, DrafterCandidate]:
     return {spec: SyntheticEvaluator().evaluate(spec, "uniform")}
 
 
-def bury(worker: Claims) -> None:
-    """Renames the worker of all its trials to a process of this machine that has ended."""
+def bury(worker: Claims, elsewhere: str = "") -> None:
+    """Renames the worker of all its trials to a process of this machine that has ended, or of another called alike."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    host = worker._worker.partition(":")[0]
+    host = worker._worker.partition(":")[0] + elsewhere
     for trial in worker._study.trials:
         if trial.user_attrs.get(WORKER) == worker._worker and trial.state.name == "RUNNING":
             worker._storage.set_trial_user_attr(trial._trial_id, WORKER, f"{host}:{process.pid}:0")
@@ -138,6 +139,16 @@ def test_what_a_dead_worker_was_at_is_tried_again_a_few_times(workers) -> None:
     assert heir.lost() == []
     assert not heir.is_free(PLAN)
     assert states(heir) == ["FAIL"] * MOST_ATTEMPTS
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="needs Linux")
+def test_a_worker_in_a_container_called_like_this_machine_is_not_taken_for_dead(workers) -> None:
+    there, here = workers(), workers()
+    there.take(PLAN, "uniform")
+    bury(there, elsewhere="0")  # of another namespace of process IDs
+    here.follow({})
+    assert here.held == {PLAN}
+    assert there._worker.startswith(f"{socket.gethostname()}/")
 
 
 def test_a_proposal_nobody_could_accept_any_more_and_given_up_claims_fail(workers) -> None:

@@ -42,11 +42,11 @@ class PlanTrace:
     """What a plan would have drafted at every position of one continuation.
 
     Attributes:
-        token_ids: int32 [n, CANDIDATES], best perturbed score first.
-        gaps: float32 [n, CANDIDATES], nats from each candidate's perturbed score to the best other one's.
+        token_ids: int32 [n, candidates], best perturbed score first; as many as the meter keeps.
+        gaps: float32 [n, candidates], nats from each candidate's perturbed score to the best other one's.
         truth: int32 [n], what the target emitted.
         depths: int16 [n], draft depth each position was scored at, from 1.
-        probabilities: float32 [n, CANDIDATES], the plan's own of each candidate, without noise; None where nobody asked.
+        probabilities: float32 [n, candidates], the plan's own of each candidate, without noise; None where nobody asked.
     """
 
     token_ids: np.ndarray

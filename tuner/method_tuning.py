@@ -25,7 +25,7 @@ from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.grids import GRIDS, settings_of
 from casspec.tuner.overhead import Overheads
 from casspec.tuner.priors import retrieval_cells
-from casspec.tuner.recorded import Drafting, TracedPlan
+from casspec.tuner.recorded import Drafting, KeptNoise, TracedPlan
 from casspec.tuner.recordings import Recording, recycling_matrix
 from casspec.tuner.replay import Replayed, replay
 from casspec.tuner.replay_run import StepCosts
@@ -93,6 +93,8 @@ class Tuning:
     """What steps take beside their forwards."""
     batch: int = 1
     """Sequences side by side that `forward_ms` is for."""
+    noise: KeptNoise | None = None
+    """Of the recordings, kept from one replay to the next."""
 
     @classmethod
     def of(
@@ -105,7 +107,8 @@ class Tuning:
     ) -> Self:
         by_mode = {prior.mode: prior for prior in priors}
         forward_ms = LatencyPredictor(latency).forward_ms
-        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, by_mode, overheads)
+        noise = KeptNoise(target.vocab_size)
+        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, by_mode, overheads, noise=noise)
 
     @cached_property
     def half_of(self) -> dict[str, int]:
@@ -225,6 +228,7 @@ def replayed_each(
             costs.verify(method, mode),
             costs.verify(AUTOREGRESSIVE, mode),
             None if traced is None else Drafting(traced, costs.draft(method, mode)),
+            tuning.noise,
         )
         judged.append((recording, result))
     return judged

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import Outcome, Policy
 from casspec.runtime.verify import accept, cut
-from casspec.tuner.recorded import Drafting, RecordedText, RecordedVerification
+from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, RecordedVerification
 from casspec.tuner.recordings import Recording
 
 VerifyCost = Callable[[int, int], float]
@@ -56,17 +55,18 @@ def replay(
     verify_cost: VerifyCost,
     plain_cost: VerifyCost | None = None,
     drafting: Drafting | None = None,
+    noise: KeptNoise | None = None,
 ) -> Replayed:
     """Replays each recording from a cold start, as a benchmark would run it.
 
     Args:
         plain_cost: of an autoregressive step, where it differs from `verify_cost` for one token.
         drafting: what the policy's plans said, and what they cost.
+        noise: of these recordings, where they are replayed more than once.
     """
-    total = Replayed()
+    total, noise = Replayed(), noise or KeptNoise(vocab_size, most_bytes=0)
     for recording in recordings:
-        noise = None if recording.sampling.greedy else GumbelNoise(recording.seed, vocab_size)
-        text = RecordedText(recording, noise, drafting)
+        text = RecordedText(recording, noise.of(recording), drafting)
         replay_one(policy, text, len(recording.continuation_tokens), verify_cost, total, plain_cost)
     return total
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
@@ -15,7 +16,7 @@ from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms
 from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.overhead import Overheads
-from casspec.tuner.recorded import Drafting
+from casspec.tuner.recorded import Drafting, KeptNoise
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import Replayed, VerifyCost, replay
 from casspec.tuner.replayed_methods import build_replayed, really_run, variant_of
@@ -96,6 +97,10 @@ class ReplayRun:
     shelf: TraceShelf
     costs: StepCosts
 
+    @cached_property
+    def noise(self) -> KeptNoise:
+        return KeptNoise(self.profile.model.vocab_size)
+
     def method(self, method: str) -> list[tuple[Recording, Replayed]]:
         """What every recording came to."""
         policies: dict[tuple[Mode, str | None], Policy] = {}
@@ -109,7 +114,7 @@ class ReplayRun:
             runs = really_run(method, profile)
             verify, plain = self.costs.verify(runs, mode), self.costs.verify(AUTOREGRESSIVE, mode)
             drafting = Drafting(self.shelf, self.costs.draft(runs, mode))
-            replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting)
+            replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting, self.noise)
             found.append((recording, replayed))
         return found
 

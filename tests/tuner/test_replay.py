@@ -19,7 +19,7 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, SkipSet
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.overhead import Overhead, Overheads, Probe, fit_overhead, measure_overheads
-from casspec.tuner.recorded import Drafting, RecordedText, TracedPlan
+from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, TracedPlan
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import replay
 from casspec.tuner.replay_run import ReplayRun, StepCosts
@@ -84,6 +84,20 @@ def test_retrieval_replays_exactly_as_it_decodes(method: str, mode: str) -> None
         assert replayed.verify_steps == real.statistics.verify_steps
         assert replayed.tree_nodes - replayed.verify_steps == real.statistics.drafted_tokens
         assert replayed.mean_acceptance_length == real.statistics.mean_acceptance_length
+
+
+def test_noise_kept_between_replays_is_what_is_made_anew_and_no_more_than_asked_for_is_kept() -> None:
+    first, second = of_mode("sample")
+    kept = KeptNoise(VOCAB, most_bytes=4 * VOCAB * len(first.continuation_tokens))
+    matrix = cold_matrix(TARGET).to_bytes()
+    for recording in (first, second, first, second):
+        policy = build_policy("dytc", TARGET, None, "sample", {}, matrix)
+        assert replay(policy, [recording], VOCAB, verify_ms, noise=kept) == replay(
+            policy, [recording], VOCAB, verify_ms
+        )
+    assert kept.of(first) is kept.of(first)
+    assert kept.of(second) is not kept.of(second)
+    assert kept.of(of_mode("greedy")[0]) is None
 
 
 def test_a_chain_of_one_token_replays_exactly_when_it_was_traced_at_that_depth() -> None:

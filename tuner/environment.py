@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -27,8 +28,14 @@ def environment(target: TargetModel) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "commit": source_commit(),
-        "command_line": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command_line": shlex.join([Path(sys.argv[0]).name, *map(without_passwords, sys.argv[1:])]),
     }
+
+
+def without_passwords(word: str) -> str:
+    """A word of a command line as reports may show it: they are printed, mirrored and mailed, and a storage URL may hold a password."""
+    word = re.sub(r"(://[^/?#@:]*):[^@]*@", r"\1:***@", word)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", word)
 
 
 def source_commit(file: Path = Path(__file__)) -> str | None:

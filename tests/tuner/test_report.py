@@ -8,11 +8,12 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from casspec.storage.schema import BenchReport, BenchRow
 from casspec.tuner.bench_figures import bench_figures, speedup_figure, time_figure, write_figures
-from casspec.tuner.environment import source_commit
+from casspec.tuner.environment import source_commit, without_passwords
 from casspec.tuner.exactness import Difference
 from casspec.tuner.lossless_check import LosslessRow
 from casspec.tuner.report import (
@@ -189,3 +190,19 @@ def test_the_commit_is_that_of_the_checkout_the_code_is_tracked_in(tmp_path: Pat
     assert source_commit(untracked) is None
     tracked.write_text("a = 2\n")
     assert source_commit(tracked) == git("rev-parse", "HEAD") + "-dirty"
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("--storage=postgresql://user:s:e/c%40@host:5432/casspec", "--storage=postgresql://user:***@host:5432/casspec"),
+        (
+            "postgresql://user@host/x?password=hidden&sslmode=require",
+            "postgresql://user@host/x?password=***&sslmode=require",
+        ),
+        ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"),
+    ],
+)
+def test_a_command_line_is_shown_without_passwords(word: str, shown: str) -> None:
+    assert without_passwords(word) == shown

@@ -11,11 +11,14 @@ import pytest
 from casspec.cli.calibrate import _settings
 from casspec.cli.calibrate import command as calibrate
 from casspec.cli.main import main
+from casspec.cli.tune import SECONDS_PER_METHOD
+from casspec.cli.tune import command as tune
 from casspec.storage import open_repository
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.page.parts import Commands
 from casspec.tuner.page.reproduce import reproduction
 from casspec.tuner.prompts import Suite
+from casspec.tuner.settings import RunTuningSettings
 from tests.storage import samples
 from tests.tuner.test_page import profile
 
@@ -45,6 +48,26 @@ def test_a_place_that_is_not_there_is_one_line(storage: str, tmp_path: Path, cap
     assert capsys.readouterr().err.count("\n") == 1
     assert main(["report", "ffff", "--storage", storage]) == 2
     assert "casspec profiles list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--methods", "suffix,dytc"], ["--methods", "suffix", "--seconds-per-method", "7"]]
+)
+def test_the_named_commands_tune_methods_as_they_were_tuned(options: list[str]) -> None:
+    asked = tune.make_context("tune", list(options)).params
+    settings = RunTuningSettings(
+        suite="reference",
+        suite_sha256="",
+        tuned_from="",
+        tuned_methods=tuple(asked["methods"].split(",")),
+        seconds_per_method=asked["seconds_per_method"] or SECONDS_PER_METHOD,
+    )
+    device = samples.device(kind="cuda")
+    told = reproduction(Calibrated(profile(device=device), calibration_id="1", settings=settings.model_dump()))
+    assert isinstance(told, Commands)
+    program, name, *words = shlex.split(told.lines[1])
+    assert (program, name) == ("casspec", "tune")
+    assert tune.make_context("tune", words).params == asked | {"device": "cuda"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.figures import pareto_figure, sensitivity_figure
 from casspec.tuner.page.charts import history_figure, overall_figure
-from casspec.tuner.page.parts import Drawing, Part, Section, Table, Text
+from casspec.tuner.page.parts import NONE, Drawing, Part, Section, Table, Text
 from casspec.tuner.page.reproduce import reproduction
 from casspec.tuner.page.svg import inline_svg
 from casspec.tuner.pareto import hypervolume, pareto_front
@@ -114,7 +114,7 @@ def _candidates(model: LatencyModel) -> Table:
     """What was compared, each point predicted without what the column names."""
 
     def cell(errors: tuple[float, float] | None) -> str:
-        return "–" if errors is None else f"{errors[0]:.1%} ({errors[1]:.1%})"
+        return NONE if errors is None else f"{errors[0]:.1%} ({errors[1]:.1%})"
 
     rows = [
         (
@@ -201,6 +201,8 @@ def _environment(report: BenchReport) -> list[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return NONE
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

@@ -10,10 +10,8 @@ from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import Compared, compare, newest_of_cascade
 from casspec.tuner.page.charts import gap_figure
-from casspec.tuner.page.parts import Drawing, Highlight, Part, Section, Table, Text
+from casspec.tuner.page.parts import NONE, Drawing, Highlight, Part, Section, Table, Text
 from casspec.tuner.page.svg import inline_svg
-
-NONE = "–"
 
 DECISIONS = {
     "cascade": "Self-drafters join retrieval. Each one in the cascade made dytc, replayed on recordings of the tuning half at "

@@ -8,6 +8,9 @@ from typing import Literal
 
 Cells = Sequence[str]
 
+NONE = "–"
+"""In a cell: nothing is known, or nothing was asked."""
+
 
 @dataclass(frozen=True)
 class Table:

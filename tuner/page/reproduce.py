@@ -7,7 +7,7 @@ from typing import Any
 
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.page.parts import Commands, Part, Text
-from casspec.tuner.settings import QUICK, CalibrationSettings
+from casspec.tuner.settings import QUICK, CalibrationSettings, RunTuningSettings
 
 OPTIONS = {
     "suite": "--suite",
@@ -26,17 +26,20 @@ def reproduction(calibrated: Calibrated) -> Part:
     if not calibrated.settings:
         return Text("This profile was imported: the calibration that made it is not in this database.")
     return Commands(
-        "On such a device, with this version of casspec and torch", [*_calibrate(calibrated), *_bench(calibrated)]
+        "On such a device, with this version of casspec and torch",
+        [_calibrate(calibrated), *_tune(calibrated), *_bench(calibrated)],
     )
 
 
-def _calibrate(calibrated: Calibrated) -> list[str]:
+def _calibrate(calibrated: Calibrated) -> str:
     settings = calibrated.settings
     quick = all(settings.get(name) == value for name, value in QUICK.items() if name not in OPTIONS)
     words = [
         "casspec",
         "calibrate",
         calibrated.profile.model.name,
+        "--dtype",
+        calibrated.profile.dtype,
         *_where(calibrated),
         *(["--quick"] if quick else []),
     ]
@@ -47,10 +50,19 @@ def _calibrate(calibrated: Calibrated) -> list[str]:
         asked = settings.get(name, value)
         if name in OPTIONS and asked != value:
             words += [OPTIONS[name]] if asked is True else [OPTIONS[name], _text(asked)]
-    lines = [shlex.join(words)]
-    if tuned := settings.get("tuned_methods"):
-        lines.append(shlex.join(["casspec", "tune", "--methods", ",".join(tuned)]))
-    return lines
+    return shlex.join(words)
+
+
+def _tune(calibrated: Calibrated) -> list[str]:
+    """The tuning by real decodes, of a profile that took an earlier one over."""
+    settings = calibrated.settings
+    if not (tuned := settings.get("tuned_methods")):
+        return []
+    words = ["casspec", "tune", *_where(calibrated), "--methods", ",".join(tuned)]
+    usual = RunTuningSettings.model_fields["seconds_per_method"].default
+    if (seconds := settings.get("seconds_per_method", usual)) != usual:
+        words += ["--seconds-per-method", _text(seconds)]
+    return [shlex.join(words)]
 
 
 def _bench(calibrated: Calibrated) -> list[str]:
@@ -62,12 +74,9 @@ def _bench(calibrated: Calibrated) -> list[str]:
 
 
 def _where(calibrated: Calibrated) -> list[str]:
-    """Options that name the device and precision."""
-    profile = calibrated.profile
-    words = ["--dtype", profile.dtype]
-    if profile.device.kind == "cpu":
-        return [*words, "--threads", str(profile.device.threads)]
-    return [*words, "--device", profile.device.kind]
+    """Options that name the device."""
+    device = calibrated.profile.device
+    return ["--threads", str(device.threads)] if device.kind == "cpu" else ["--device", device.kind]
 
 
 def _text(value: Any) -> str:

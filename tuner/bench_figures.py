@@ -20,6 +20,11 @@ COLOURS = {"published": "tab:blue", "tuned": "tab:orange", "peer": "tab:gray"}
 ABLATION_COLOUR = "tab:green"
 
 
+def literal(words: str) -> str:
+    """Words of the user's, such as tasks and paths, as a chart shows them: matplotlib reads mathematics between two dollar signs."""
+    return words.replace("$", r"\$")
+
+
 def bench_figures(report: BenchReport) -> dict[str, Figure]:
     """Every chart of the report by its file name."""
     modes: dict[Mode, None] = dict.fromkeys(row.mode for row in report.rows)
@@ -58,10 +63,10 @@ def speedup_figure(report: BenchReport, mode: Mode) -> Figure:
         )
         axes.bar_label(bars, fmt="%.2f", padding=2, fontsize="x-small")
         axes.axvline(1.0, color="black", linewidth=0.8)
-        axes.set_title(task, fontsize="medium")
+        axes.set_title(literal(task), fontsize="medium")
     panels[0].invert_yaxis()
     panels[0].margins(x=0.15)
-    figure.suptitle(f"speedup over autoregressive decoding, {mode}: {caption(report, mode)}", fontsize="small")
+    figure.suptitle(f"speedup over autoregressive decoding, {mode}: {literal(caption(report, mode))}", fontsize="small")
     return figure
 
 
@@ -79,6 +84,6 @@ def time_figure(report: BenchReport, mode: Mode) -> Figure:
         left = [start + time_ms for start, time_ms in zip(left, times_ms, strict=True)]
     axes.invert_yaxis()
     axes.set(xlabel="milliseconds a token")
-    figure.suptitle(f"{mode}: {caption(report, mode)}", fontsize="small")
+    figure.suptitle(f"{mode}: {literal(caption(report, mode))}", fontsize="small")
     axes.legend(fontsize="small")
     return figure

@@ -156,6 +156,15 @@ def test_names_are_no_markup() -> None:
     assert "a & b, seed 0" in Read(page).text
 
 
+def test_tasks_are_no_mathematics() -> None:
+    tasks = (r"a $\frac$ b", "5 $")
+    rows = tuple(samples.bench_row("dytc", task) for task in ("overall", *tasks))
+    known = Calibrated(profile(), reports=[samples.bench_report(rows=rows)])
+    drawn = re.sub(r"&#39;|\s+", " ", Read(render_page(known)).text)
+    for task in tasks:
+        assert drawn.count(f"greedy, {task}") >= 2  # in the chart, and in the words for it
+
+
 def test_an_imported_profile_has_a_page_of_what_it_brings() -> None:
     text = Read(render_page(Calibrated(profile(decision="off", predicted_speedup={})))).text
     assert "Decision: off" in text

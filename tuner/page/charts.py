@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from casspec.storage.schema import BenchReport, DrafterCandidate, Mode
-from casspec.tuner.bench_figures import speedup_figure
+from casspec.tuner.bench_figures import literal, speedup_figure
 from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.gaps import Compared
 from casspec.tuner.page.svg import WIDTH_INCHES
@@ -35,7 +35,7 @@ def gap_figure(compared: Sequence[Compared]) -> Figure:
         drawn = [(value, place) for value, place in known if value is not None]
         axes.scatter([x for x, _ in drawn], [y for _, y in drawn], color=color, s=36, label=what, zorder=2)
     axes.axvline(1.0, color="black", linewidth=0.8)
-    axes.set_yticks(list(places), [f"{row.mode}, {row.task}" for row in compared])
+    axes.set_yticks(list(places), [literal(f"{row.mode}, {row.task}") for row in compared])
     axes.invert_yaxis()
     axes.margins(y=0.08)
     axes.set(xlabel="speedup over autoregressive decoding")

@@ -19,6 +19,7 @@ from typing import Literal
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 
 Subject = Literal["attention", "mlp", "drafter", "forward"]
@@ -80,7 +81,14 @@ def design(
     Args:
         precisions: those to measure beside the target's own.
         batches: batches beyond 1, each with the largest number of cache rows a sequence of it may have.
+
+    Raises UnsupportedOption for a model whose context is shorter than the largest tree.
     """
+    if target.max_context < VERIFY_BUCKETS[-1]:
+        raise UnsupportedOption(
+            f"a context of {target.max_context} tokens is too short to calibrate, for trees of {VERIFY_BUCKETS[-1]} are measured; "
+            "take a model with a longer one"
+        )
     contexts = contexts_of(target, largest_context)
     shares = {
         batch: tuple(context for context in contexts if context + VERIFY_BUCKETS[-1] <= rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.probes import plan_of
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.target import bucket
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.profiler.fakes import model_of, tiny_target
 
@@ -88,6 +90,11 @@ def test_batches_are_measured_as_far_as_memory_allows_and_leave_other_points_as_
     assert rows[8] <= 600
     assert all(any(point.batch == batch for point in more.held_out) for batch in (2, 8))
     assert all(point.n_tokens * point.batch <= LARGEST_BATCH_ROWS for point in more.points if point.batch > 1)
+
+
+def test_a_context_shorter_than_a_tree_is_refused() -> None:
+    with pytest.raises(UnsupportedOption, match="too short to calibrate"):
+        design(model_of(max_context=VERIFY_BUCKETS[-1] - 1))
 
 
 def test_batches_double_up_to_the_largest() -> None:

@@ -178,13 +178,15 @@ class CascadeProfile(Document):
     device: DeviceFingerprint
     dtype: str
     drafters: tuple[DrafterSpec, ...]
-    """The cascade, in order of falling cost; a bottom retrieval drafter last."""
+    """Self-drafters in the order they joined the cascade, then plans for other methods and single tasks, retrieval last."""
     latency: LatencyModel
     acceptance: tuple[AcceptancePrior, ...]
     methods: tuple[MethodSettings, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
     predicted_speedup: dict[str, float] = Field(default_factory=dict)
     """By decoding mode, of `dytc` on the tuning half."""
+    predicted_interval: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """By decoding mode, where the speedup would have come to lie with other prompts of the same kind, nine times out of ten."""
     predicted_by_task: dict[str, dict[str, float]] = Field(default_factory=dict)
     """The same by decoding mode and task."""
     predicted_by_batch: tuple[BatchPrediction, ...] = ()

@@ -110,6 +110,7 @@ class CalibrationRun:
             methods=_methods(tuned, selection) + cascade.methods,
             artifacts=(artifact,),
             predicted_speedup={str(mode): value for mode, value in selection.predicted_speedup.items()},
+            predicted_interval=selection.predicted_interval,
             predicted_by_task=chosen.predicted_by_task,
             predicted_by_batch=selection.predicted_by_batch,
             decision=cascade.decision,

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from statistics import geometric_mean, median
 from typing import Literal
 
+import numpy as np
+from pydantic import Field
+
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.policies.base import ForwardMs
@@ -14,12 +17,16 @@ from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyP
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.method_tuning import Judged, by_mode, first_of_each_mode, geometric_speedup
 from casspec.tuner.recordings import Recording
+from casspec.tuner.replay import Replayed
 from casspec.tuner.selection import Choice, decide
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 
 BATCH_RECORDINGS = 5
 """Of each decoding mode that batches beyond 1 are replayed on."""
+
+RESAMPLES, INTERVAL = 2000, (5.0, 95.0)
+"""Of the bootstrap over prompts, and the percentiles it is told by."""
 
 Speedups = dict[Mode, float]
 
@@ -33,6 +40,8 @@ class Selection(Document):
     predicted_speedup: Speedups
     predicted_by_task: dict[str, dict[str, float]]
     """By decoding mode and task."""
+    predicted_interval: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """By decoding mode, see `interval`."""
     predicted_by_batch: tuple[BatchPrediction, ...] = ()
 
 
@@ -56,6 +65,7 @@ def forecast(
         decision=decision,
         predicted_speedup=_by_mode(judged, decision),
         predicted_by_task=_by_mode_and_task(judged, decision),
+        predicted_interval={} if decision == "off" else _intervals(judged),
     )
 
 
@@ -136,6 +146,26 @@ def _provenance(
     rows = [len(one.prompt_tokens) + len(one.continuation_tokens) / 2 for one in replays.recordings]
     context = round(median(rows))
     return latency.provenance(_point(replays.tuning.target_plan, 1, context, batch))
+
+
+def interval(results: Sequence[Replayed]) -> tuple[float, float]:
+    """Where the speedup over all of some recordings would have come to lie with other prompts of the same kind.
+
+    A percentile bootstrap (Efron & Tibshirani 1993, chapter 13) over recordings, of the ratio of their summed times: prompts differ by
+    far more than a machine does from itself, so a prediction from a few of them is no sharper than this.
+    """
+    times = np.array([(result.autoregressive_ms, result.method_ms) for result in results])
+    drawn = np.random.default_rng(0).integers(len(times), size=(RESAMPLES, len(times)))
+    plain_ms, method_ms = np.moveaxis(times[drawn].sum(axis=1), -1, 0)
+    low, high = np.percentile(plain_ms / method_ms, INTERVAL)
+    return float(low), float(high)
+
+
+def _intervals(judged: Sequence[Judged]) -> dict[str, tuple[float, float]]:
+    of_mode: dict[Mode, list[Replayed]] = {}
+    for recording, result in judged:
+        of_mode.setdefault(recording.mode, []).append(result)
+    return {str(mode): interval(results) for mode, results in of_mode.items()}
 
 
 def _speedup(judged: Sequence[Judged]) -> float:

@@ -20,6 +20,10 @@ class Compared:
     measured: float | None
     spread: float = 0.0
     """Of the measured one over repeats, relative."""
+    n_prompts: int = 0
+    """The measured one is of."""
+    interval: tuple[float, float] | None = None
+    """Of the predicted one, by choice of prompts."""
 
     @property
     def gap(self) -> float | None:
@@ -44,8 +48,9 @@ def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compare
         tasks = {task for known, task in [*predicted, *measured] if known == mode}
         for task in sorted(tasks, key=lambda task: (task != OVERALL, task)):
             row = measured.get((mode, task))
-            found = (row.speedup, row.spread) if row else (None, 0.0)
-            rows.append(Compared(mode, task, predicted.get((mode, task)), *found))
+            found = (row.speedup, row.spread, row.n_prompts) if row else (None, 0.0, 0)
+            interval = profile.predicted_interval.get(mode) if task == OVERALL else None
+            rows.append(Compared(mode, task, predicted.get((mode, task)), *found, interval))
     return rows
 
 

@@ -42,7 +42,7 @@ class CalibrationSettings(Document):
     """Whether to ask if tasks deserve a cascade of their own."""
     bench_prompts: int = 5
     """Prompts of the reporting half in the closing benchmark."""
-    bench_tokens: int = 96
+    bench_tokens: int = 128
     bench_modes: tuple[Mode, ...] = ("sample",)
     """Sampling is the main one; `casspec bench` measures both."""
 

@@ -51,15 +51,16 @@ def children(calibrated: Calibrated) -> Iterator[Part]:
 
 
 def latency_part(calibrated: Calibrated) -> Part:
-    """The fit: its errors, every measured point, predicted against measured."""
+    """The fit: its errors, every point at the pace that is predicted, predicted against measured."""
     from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
+    from casspec.profiler.pace import at_even_pace
     from casspec.runtime.latency import LatencyPredictor
 
     model, samples = calibrated.profile.latency, calibrated.samples
     predictor = LatencyPredictor(model)
     points = [
         (*one.point.model_dump(mode="json").values(), one.measurement.median_ms, predictor.predict_ms(one.point))
-        for one in samples
+        for one in at_even_pace(samples)
     ]
     columns = [*samples[0].point.model_dump(), "measured_ms", "predicted_ms"] if samples else []
     return Part(

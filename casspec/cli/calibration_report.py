@@ -23,7 +23,10 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None) -> None:
 
         output.print(bench_table(report))
         say(noise_line(report))
-    predicted = ", ".join(f"{speedup:.2f}x {mode}" for mode, speedup in sorted(profile.predicted_speedup.items()))
+    predicted = ", ".join(
+        f"{speedup:.2f}x{_interval(profile.predicted_interval.get(mode))} {mode}"
+        for mode, speedup in sorted(profile.predicted_speedup.items())
+    )
     profile_id = profile.profile_id
     say(f"profile   {profile_id}  {profile.model.name} on {profile.device.name}, {profile.dtype}")
     # A profile may keep plans for other methods although the cascade runs without them.
@@ -67,8 +70,14 @@ def _gap(profile: CascadeProfile, report: BenchReport | None) -> str:
     from casspec.tuner.gaps import compare
 
     told = [
-        f"{one.mode} predicted {one.predicted:.2f}x, measured {one.measured:.2f}x, gap {one.gap:+.1%}"
+        f"{one.mode} {one.measured:.2f}x on {one.n_prompts} other prompts, "
+        f"predicted {one.predicted:.2f}x, gap {one.gap:+.1%}"
         for one in compare(profile, report)
         if one.task == OVERALL and one.predicted and one.measured and one.gap is not None
     ]
-    return f"measured  {'; '.join(told)}" if told else ""
+    return f"measured  {'; '.join(told)} (`casspec replay --verify`: on the same prompts)" if told else ""
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    """By choice of prompts."""
+    return f" ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else ""

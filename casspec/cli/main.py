@@ -55,6 +55,7 @@ COMMANDS = {
 _EXTRA_OF_LIBRARY = {
     "optuna": "calibrate",
     "sklearn": "calibrate",
+    "threadpoolctl": "calibrate",
     "sqlalchemy": "calibrate",
     "alembic": "calibrate",
     "mlflow": "calibrate",

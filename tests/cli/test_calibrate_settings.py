@@ -38,7 +38,13 @@ def test_the_outcome_tells_prediction_and_measurement_apart(said, monkeypatch) -
     monkeypatch.setattr(calibration_report.output, "print", lambda table: None)
     calibration_report.print_outcome(samples.profile(), samples.bench_report())
     (line,) = [line for line in said if line.startswith("measured")]
-    assert line == "measured  greedy predicted 1.50x, measured 1.60x, gap -6.2%"
+    assert line.startswith("measured  greedy 1.60x on 4 other prompts, predicted 1.50x, gap -6.2%")
+
+
+def test_a_prediction_is_told_with_its_interval(said) -> None:
+    calibration_report.print_outcome(samples.profile(predicted_interval={"greedy": (1.25, 1.75)}), None)
+    (line,) = [line for line in said if line.startswith("predicted")]
+    assert line.startswith("predicted 1.50x (1.25-1.75) greedy")
 
 
 def test_the_outcome_tells_tasks_and_batches_where_they_were_asked(said) -> None:

@@ -182,6 +182,7 @@ profiles = st.builds(
     seed=st.integers(),
     dtype=st.sampled_from(["float32", "bfloat16"]),
     predicted_speedup=speedups,
+    predicted_interval=st.dictionaries(st.sampled_from(["greedy", "sample"]), st.tuples(finite, finite)),
     predicted_by_task=st.dictionaries(
         st.sampled_from(["greedy", "sample"]), st.dictionaries(st.text(max_size=8), finite)
     ),

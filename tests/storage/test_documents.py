@@ -100,7 +100,7 @@ def test_a_latency_model_has_a_coefficient_a_feature(changes: dict) -> None:
 
 
 def test_a_profile_of_before_predictions_by_task_and_batch_still_loads() -> None:
-    added = {"predicted_by_task", "predicted_by_batch", "by_task", "task_gains"}
+    added = {"predicted_interval", "predicted_by_task", "predicted_by_batch", "by_task", "task_gains"}
     old = {name: value for name, value in json.loads(samples.profile().canonical_json()).items() if name not in added}
     read = CascadeProfile.model_validate(old)
     assert read == samples.profile()

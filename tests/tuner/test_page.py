@@ -140,8 +140,8 @@ def test_the_page_tells_what_the_store_knows(page: str) -> None:
         "Decision: cascade",
         "int8-dynamic is not offered to drafters: no kernel beats the target's own.",
         "sparse-40 in the cascade",
-        "greedy overall 1.50× 1.60× -6.2%",
-        "greedy qa – 1.20× –",
+        "greedy overall 1.50× – 1.60× -6.2%",
+        "greedy qa – – 1.20× –",
         "3 drafters were evaluated",
         "casspec calibrate tiny --dtype float32 --threads 2 --seed 3 --trials 12 casspec bench --methods dytc",
         "max_nodes 16",
@@ -180,7 +180,14 @@ def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
     assert "qa int8 max_nodes 5 1.07×" in text
     assert "rag the one for all – 1.00×" in text
     assert "8 off greedy 1.00× extrapolated no" in text
-    assert "greedy qa 1.50× 1.20× +25.0%" in text
+    assert "greedy qa 1.50× – 1.20× +25.0%" in text
+
+
+def test_a_prediction_is_listed_with_its_interval() -> None:
+    known = Calibrated(profile(predicted_interval={"greedy": (1.25, 1.75)}), reports=[samples.bench_report()])
+    text = Read(render_page(known)).text
+    assert "greedy overall 1.50× 1.25–1.75 1.60× -6.2%" in text
+    assert "nine times out of ten" in text
 
 
 def test_a_plan_kept_for_a_task_says_so() -> None:
@@ -202,8 +209,8 @@ def test_the_gap_is_between_what_is_known_of_both() -> None:
     compared = compare(told, report())
     assert compared == [
         Compared("sample", "overall", 1.5, None),
-        Compared("greedy", "overall", 2.0, 1.6, 1.0),
-        Compared("greedy", "qa", None, 1.2, 1.0),
+        Compared("greedy", "overall", 2.0, 1.6, 1.0, 4),
+        Compared("greedy", "qa", None, 1.2, 1.0, 4),
         Compared("greedy", "rag", 3.0, None),
     ]
     assert [row.gap for row in compared] == [None, pytest.approx(0.25), None, None]

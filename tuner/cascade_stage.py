@@ -54,7 +54,7 @@ TuneMethods = Callable[
 ]
 """Tunes the methods by replay: (target, recordings, latency, overheads, progress)."""
 
-PROBED_RECORDINGS = 1
+PROBED_RECORDINGS = 2
 """Of each decoding mode, for what steps take beside their forwards."""
 
 
@@ -99,7 +99,8 @@ class CascadeStage:
         overheads = self._overheads(recordings, latency)
         tuned = self._tuned(recordings, latency, overheads, bar)
         tuning = Tuning.of(self.target, recordings, latency, tuned.priors, overheads)
-        selection, tasks = self._selection(traced, tuning, latency, tuned.settings(CASCADE), measured, bar)
+        retrieval = tuned.settings(CASCADE) | {"review_overhead_ms": overheads.review_ms}
+        selection, tasks = self._selection(traced, tuning, latency, retrieval, measured, bar)
         for_tasks = [name for verdict in tasks.values() if verdict.own for name in verdict.own.drafters]
         cascade = choose_cascade(measured, selection.drafters, selection.decision, lookup, costs, for_tasks)
         return Chosen(cascade, selection, tuned, tasks)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,11 @@ class Overheads(Document):
         kinds = self.by_mode.get(mode, {})
         return kinds.get(method) or kinds.get(OTHERS) or Overhead()
 
+    @property
+    def review_ms(self) -> float:
+        """Beside a forward of a plan inside dytc, over the decoding modes: what dytc is told."""
+        return fmean(self.of(CASCADE, mode).draft_ms for mode in self.by_mode)
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -114,17 +120,20 @@ def measure_overheads(
     """Decodes the beginnings of a few recordings with every probe in turn.
 
     Args:
-        per_mode: recordings of each decoding mode. n_tokens: decoded of each.
+        per_mode: recordings of each decoding mode, those with the shortest prompts: prefills tell nothing of steps. n_tokens: decoded
+            of each.
         forward_ms: predicts the target's steps, whose pace the figures are taken over; None takes them as they are.
     """
     by_mode: dict[Mode, dict[str, Overhead]] = {}
     for mode in dict.fromkeys(recording.mode for recording in recordings):
-        chosen = [recording for recording in recordings if recording.mode == mode][:per_mode]
+        of_mode = [recording for recording in recordings if recording.mode == mode]
+        chosen = sorted(of_mode, key=lambda recording: len(recording.prompt_tokens))[:per_mode]
         probes = list(_probes(target, recordings))
+        for _, probe in probes:
+            probe.run(chosen[0], WARM_UP_TOKENS)
         found: dict[str, list[Probe]] = {}
         for recording in chosen:
             for kind, probe in probes:
-                probe.run(recording, WARM_UP_TOKENS)
                 found.setdefault(kind, []).append(probe.run(recording, n_tokens))
         pace = 1.0
         if forward_ms is not None:
@@ -174,7 +183,8 @@ def _probes(target: TargetModel, recordings: Sequence[Recording]) -> Iterator[tu
     yield OTHERS, _Probe(target, PromptLookupPolicy())
     yield OTHERS, _Probe(target, TokenRecyclingPolicy(matrix))
     yield OTHERS, _Probe(target, LayerSparse(plan))
-    yield CASCADE, _Probe(target, cascade(16))
+    for max_nodes in (4, 16):
+        yield CASCADE, _Probe(target, cascade(max_nodes))
     for max_nodes in (16, 48):
         reviewer = _CountingReviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
         asked_always = cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN, correct_latency=False)

@@ -23,7 +23,10 @@ from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.calibrate import MATRIX_NAME, STAGES, Calibrator
 from casspec.tuner.calibration_run import CalibrationRun
 from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender, trace
+from casspec.tuner.cascade_stage import SELECTION_KIND
 from casspec.tuner.companions import companions
+from casspec.tuner.forecast import Selection
+from casspec.tuner.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorder import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG
@@ -170,6 +173,19 @@ def test_a_profile_predicts_by_mode_task_and_batch(finished) -> None:
     assert [prediction.verified for prediction in profile.predicted_by_batch] == [True] + [False] * 5
     assert profile.predicted_by_batch[0].decision == profile.decision
     assert profile.predicted_by_batch[0].speedup == profile.predicted_speedup
+    assert all(
+        low <= profile.predicted_speedup[mode] <= high for mode, (low, high) in profile.predicted_interval.items()
+    )
+
+
+def test_dytc_is_told_what_reviews_cost_here(finished) -> None:
+    database, profile = finished
+    with open_repository(str(database)) as repository:
+        key, _ = repository.calibration_of(profile.content_hash())
+        overheads = Overheads.model_validate(repository.get_document(key, OVERHEAD_KIND, "all"))
+        selection = Selection.model_validate(repository.get_document(key, SELECTION_KIND, "all"))
+    measured = [overheads.of("dytc", mode).draft_ms for mode in ("greedy", "sample")]
+    assert selection.parameters["review_overhead_ms"] == pytest.approx(sum(measured) / 2)
 
 
 def test_plans_that_need_more_memory_than_allowed_are_not_searched(tmp_path) -> None:

@@ -30,9 +30,6 @@ from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 
-REVIEW_OVERHEAD_MS = 0.25
-"""What a review costs beside its forward: masks, noise, candidates. Of this code on one processor; small where forwards are long."""
-
 START_STEPS = 10.0
 """Autoregressive steps the belief in the start rate counts for."""
 
@@ -50,6 +47,7 @@ class DyTC(Policy):
         max_ngram, branch: of the retrieval.
         min_mass: probability below which a candidate is not worth handling.
         optimism: standard errors added to a self-drafter's acceptance before it is compared; 0 turns exploration off.
+        review_overhead_ms: what a review costs beside its forward (masks, noise, candidates); calibration measures it.
         rate_decay: weight of the past in R. start_speedup: R starts at this many times the autoregressive rate.
         correct_latency: follow what forwards really take while decoding, see `runtime/correction.py`.
         without: answers switched off, see `runtime/policies/dytc/ablation.py`.
@@ -74,6 +72,7 @@ class DyTC(Policy):
         branch: int = 4,
         min_mass: float = 0.04,
         optimism: float = 1.0,
+        review_overhead_ms: float = 0.25,
         rate_decay: float = 0.98,
         start_speedup: float = 1.8,
         correct_latency: bool = True,
@@ -92,6 +91,7 @@ class DyTC(Policy):
         self._max_rounds = max_rounds
         self._min_mass = min_mass
         self._optimism = optimism if ablation.exploration else 0.0
+        self._review_overhead_ms = review_overhead_ms
         self._rate_decay = rate_decay
         self._start_speedup = start_speedup
         self._corrects = correct_latency
@@ -222,7 +222,7 @@ class DyTC(Policy):
         return best
 
     def _review_ms(self, reviewer: Reviewer, rows: int, context: int) -> float:
-        return self._ms(reviewer.plan, rows, context) + REVIEW_OVERHEAD_MS
+        return self._ms(reviewer.plan, rows, context) + self._review_overhead_ms
 
     def _ms(self, plan: Plan, rows: int, context: int) -> float:
         """Predicted time of a forward, as it is now beside the target's: a slowdown of everything changes no decision."""

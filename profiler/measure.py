@@ -44,6 +44,8 @@ class Schedule:
     seed: int = 0
     first_order: int = 0
     """Place in the run of the first sample."""
+    least_rounds: int = MIN_ROUNDS
+    """However short the budget is."""
 
 
 def measure(
@@ -55,7 +57,7 @@ def measure(
     progress: Progress,
     anchors: Anchors | None = None,
 ) -> list[LatencySample]:
-    """Measures all points within about the budget (never fewer than MIN_ROUNDS rounds) and saves each once.
+    """Measures all points within about the budget (never fewer than `least_rounds` rounds) and saves each once.
 
     `call_for` gives the call a point stands for; it is asked once a point and block. `anchors` are measured with every block, and
     first where they are among the points; without any every sample has pace 1.
@@ -70,7 +72,7 @@ def measure(
         block = shuffled[start : start + BLOCK_POINTS]
         share = len(block) / (len(shuffled) - start)
         end = timer.now_s() + share * (deadline - timer.now_s())
-        values = _measure_block(dict.fromkeys((*block, *anchors.points)), call_for, timer, end, dice)
+        values = _measure_block(dict.fromkeys((*block, *anchors.points)), call_for, timer, end, schedule.least_rounds, dice)
         pace = anchors.pace({point: median(times) for point, times in values.items()})
         for point in block:
             sample = LatencySample(
@@ -96,6 +98,7 @@ def _measure_block(
     call_for: Callable[[LatencyPoint], Call],
     timer: Timer,
     end_s: float,
+    least_rounds: int,
     dice: random.Random,
 ) -> Visits:
     """All times of the points of a block."""
@@ -103,7 +106,7 @@ def _measure_block(
     for call in calls.values():
         timer.time_ms(call, 1)
     rounds: list[Visits] = []
-    while len(rounds) < MIN_ROUNDS or (len(rounds) < MAX_ROUNDS and timer.now_s() < end_s):
+    while len(rounds) < least_rounds or (len(rounds) < MAX_ROUNDS and timer.now_s() < end_s):
         rounds.append(_round(calls, timer, rounds, dice))
     for _ in range(REPETITIONS_OF_DISTURBED):
         slow = [index for index, pace in enumerate(round_paces(rounds)) if pace > SLOW_ROUND]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from casspec.profiler.design import LARGEST_CONTEXT, Design, design, estimate_seconds
-from casspec.profiler.measure import BLOCK_POINTS, FEWEST_CALLS_A_POINT, Progress, Save, Schedule, measure, missing
+from casspec.profiler.measure import BLOCK_POINTS, FEWEST_CALLS_A_POINT, MIN_ROUNDS, Progress, Save, Schedule, measure, missing
 from casspec.profiler.pace import Anchors, anchors_of, at_even_pace, steady_ms
 from casspec.profiler.probes import Probes
 from casspec.profiler.refinement import REFINING_POINTS, refining_points
@@ -56,6 +56,7 @@ def profile_latency(
     seed: int = 0,
     *,
     scope: Scope | None = None,
+    least_rounds: int = MIN_ROUNDS,
     stored_retests: Sequence[LatencySample] = (),
     save_retest: Save = _forget,
     timer: Timer | None = None,
@@ -66,6 +67,7 @@ def profile_latency(
         device: with measured ceilings.
         stored, save: samples of an earlier run of the same seed, which ended early; receives each new sample.
         progress: called with (points done, points in all, note).
+        least_rounds: of measurements of a point, however short the budget is.
         stored_retests, save_retest: the same as `stored` and `save` for second measurements of a few points.
     """
     shape = _shape(target, device)
@@ -85,6 +87,7 @@ def profile_latency(
             budget_seconds=budget_seconds * share * len(todo) / max(len(points), 1),
             seed=seed + len(known),
             first_order=1 + max((sample.order for sample in known), default=-1),
+            least_rounds=least_rounds,
         )
         done = before + len(points) - len(todo)
 

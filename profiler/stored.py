@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
 from casspec.profiler.device import measure_ceilings
-from casspec.profiler.measure import Progress
+from casspec.profiler.measure import MIN_ROUNDS, Progress
 from casspec.profiler.pace import at_even_pace
 from casspec.profiler.precisions import PrecisionVerdict, judge, screen
 from casspec.profiler.profile import BUDGET_SECONDS, Scope, profile_latency
@@ -48,6 +48,7 @@ def profile_stored(
     seed: int = 0,
     largest_context: int = LARGEST_CONTEXT,
     largest_batch: int = 1,
+    least_rounds: int = MIN_ROUNDS,
 ) -> LatencyModel:
     """The latency model of a calibration: the stored one, or what is still missing is measured, fitted and stored.
 
@@ -68,6 +69,7 @@ def profile_stored(
         budget_seconds,
         seed,
         scope=Scope(largest_context, tuple(worth_measuring(screened)), batches),
+        least_rounds=least_rounds,
         stored_retests=[LatencySample.model_validate(document) for document in retests],
         save_retest=lambda sample: store.put_document(
             calibration_id, RETEST_KIND, sample.point.canonical_json(), sample.model_dump(mode="json")

@@ -94,7 +94,15 @@ class Calibrator:
             take_over(self.repository, same, run.key)
         with stages.stage("profile") as bar:
             latency = profile_stored(
-                self.repository, run.key, target, device, bar.update, settings.profile_seconds, settings.seed
+                self.repository,
+                run.key,
+                target,
+                device,
+                bar.update,
+                settings.profile_seconds,
+                settings.seed,
+                settings.profiled_context,
+                least_rounds=settings.profile_rounds,
             )
         with stages.stage("record") as bar:
             recordings = record_suite(self.repository, run.key, target, suite, settings, bar.update)

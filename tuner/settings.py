@@ -24,6 +24,10 @@ class CalibrationSettings(Document):
     """Prompts of the tuning half recorded in each mode."""
     recorded_tokens: int = 128
     profile_seconds: float = 14.0
+    profile_rounds: int = 3
+    """Measurements of a latency, however short that time is."""
+    profiled_context: int = 2048
+    """Largest context latencies are measured at; beyond it they are extrapolated."""
     searched_prompts: int = 8
     """Recordings a trial is scored on, of the first mode."""
     trials: int = 64
@@ -60,6 +64,8 @@ QUICK: dict[str, Any] = {
     "recorded_prompts": 5,
     "recorded_tokens": 64,
     "profile_seconds": 5.0,
+    "profile_rounds": 2,
+    "profiled_context": 1024,
     "searched_prompts": 5,
     "trials": 24,
     "search_seconds": 4.0,

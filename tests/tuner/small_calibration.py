@@ -42,6 +42,7 @@ SETTINGS = CalibrationSettings(
     recorded_prompts=3,
     recorded_tokens=12,
     profile_seconds=0.05,
+    profile_rounds=1,
     searched_prompts=2,
     trials=12,
     search_seconds=1e6,

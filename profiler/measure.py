@@ -72,7 +72,9 @@ def measure(
         block = shuffled[start : start + BLOCK_POINTS]
         share = len(block) / (len(shuffled) - start)
         end = timer.now_s() + share * (deadline - timer.now_s())
-        values = _measure_block(dict.fromkeys((*block, *anchors.points)), call_for, timer, end, schedule.least_rounds, dice)
+        values = _measure_block(
+            dict.fromkeys((*block, *anchors.points)), call_for, timer, end, schedule.least_rounds, dice
+        )
         pace = anchors.pace({point: median(times) for point, times in values.items()})
         for point in block:
             sample = LatencySample(

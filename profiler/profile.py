@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from casspec.profiler.design import LARGEST_CONTEXT, Design, design, estimate_seconds
-from casspec.profiler.measure import BLOCK_POINTS, FEWEST_CALLS_A_POINT, MIN_ROUNDS, Progress, Save, Schedule, measure, missing
+from casspec.profiler.measure import (
+    BLOCK_POINTS,
+    FEWEST_CALLS_A_POINT,
+    MIN_ROUNDS,
+    Progress,
+    Save,
+    Schedule,
+    measure,
+    missing,
+)
 from casspec.profiler.pace import Anchors, anchors_of, at_even_pace, steady_ms
 from casspec.profiler.probes import Probes
 from casspec.profiler.refinement import REFINING_POINTS, refining_points

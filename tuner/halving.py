@@ -41,10 +41,11 @@ class Round:
 
 @dataclass(eq=False)
 class Racer:
-    """A setting in the race; `contestants` by fold."""
+    """A setting in the race; `contestants` by fold. One that `stays` is in it to the end, however slow."""
 
     parameters: dict[str, Any]
     contestants: Sequence[Contestant]
+    stays: bool = False
     relative_times: dict[Mode, list[float]] = field(default_factory=dict)
     """By mode: time a token over the autoregressive one, a value each round."""
 
@@ -76,7 +77,7 @@ class Halving:
     """One race under way.
 
     Args:
-        racers: at least one; the first is the setting as published and stays to the end.
+        racers: at least one; the first is the setting as published and stays to the end. Others that stay come next.
         baseline: autoregressive decoding, by fold.
         round_at: the i-th round, i = 0, 1, ...; without end.
         budget_ms: decode time of all contestants together, prefill included. One round is always played, so that a budget
@@ -108,7 +109,7 @@ class Halving:
         self._prefill_ms, self._token_ms = 0.0, 0.0
 
     def run(self) -> Halved:
-        """Races until two challengers of the published setting are left, and takes the fastest of the three.
+        """Races until two challengers of those that stay are left, and takes the fastest of all.
 
         Raises CasspecError where the published setting cannot decode here.
         """
@@ -116,13 +117,14 @@ class Halving:
         alive = self._warmed_up()
         published, n_settings = alive[0], len(alive)
         # 2. As many rungs as halvings lead to two challengers, each with an equal share of what is left of the budget.
-        n_rungs = max(1, math.ceil(math.log2(max(n_settings - 1, 1))))
+        staying = [racer for racer in alive if racer.stays or racer is published]
+        n_rungs = max(1, math.ceil(math.log2(max(n_settings - len(staying), 1))))
         for rung in range(n_rungs):
             if rung and self._spent_ms >= self._budget_ms:
                 break
             if rung:
-                challengers = sorted(alive[1:], key=lambda racer: racer.score, reverse=True)
-                alive = [published, *challengers[: math.ceil(len(challengers) / 2)]]
+                challengers = sorted(alive[len(staying) :], key=lambda racer: racer.score, reverse=True)
+                alive = [*staying, *challengers[: math.ceil(len(challengers) / 2)]]
             self._rung(alive, (self._budget_ms - self._spent_ms) / (n_rungs - rung))
         # 3. The published setting wins a tie.
         return Halved(max(alive, key=lambda racer: racer.score), published, n_settings, self._spent_ms)

@@ -7,9 +7,9 @@ decodes, whatever it drafts with. The outcome is a new profile: the old one with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import islice
@@ -54,7 +54,7 @@ class RunTuned(Document):
 
     method: str
     parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
-    """The fastest setting: a value on every axis of the method's grid."""
+    """The fastest setting: a value on every axis of the method's grid, and whatever else the profile had set."""
     speedup: dict[Mode, float] = Field(default_factory=dict)
     """By decoding mode, over autoregressive decoding in the same rounds of the tuning half."""
     published_speedup: dict[Mode, float] = Field(default_factory=dict)
@@ -109,6 +109,8 @@ class RunTuner:
     Attributes:
         key: ID of the calibration it belongs to.
         drafters: names of the profile's self-drafters.
+        stored: by method, the setting the profile has: it is in the race to the end, so that a short one cannot make it worse
+            by leaving it out.
     """
 
     repository: Repository
@@ -117,6 +119,7 @@ class RunTuner:
     folds: Folds
     drafters: tuple[str, ...]
     contestants: Contestants
+    stored: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self, progress: Progress) -> list[RunTuned]:
         """One outcome a method, in the settings' order."""
@@ -159,14 +162,17 @@ class RunTuner:
         )
 
     def _racers(self, method: str) -> list[Racer]:
-        """The published setting, which must be there, and whichever others can be built here."""
+        """The published setting, which must be there, and whichever others can be built here: the stored one and more of the grid."""
         published, *others = islice(
             settings_of(method, self.drafters, self.settings.seed), self.settings.settings_per_method
         )
-        racers = [Racer(published, self.contestants(method, published))]
-        for parameters in others:
+        racers = [Racer(published, self.contestants(method, published), stays=True)]
+        stored = published | self.stored.get(method, {})
+        if stored != published:
+            others = [stored, *(setting for setting in others if setting != stored)]
+        for parameters in others[: self.settings.settings_per_method - 1]:
             with suppress(CasspecError):
-                racers.append(Racer(parameters, self.contestants(method, parameters)))
+                racers.append(Racer(parameters, self.contestants(method, parameters), stays=parameters is stored))
         return racers
 
 
@@ -202,7 +208,8 @@ def tune_by_runs(
     drafters = tuple(drafter.name for drafter in old.drafters if drafter.kind == "self")
     with stages.stage("tune") as bar:
         decoders = contestants or _decoders(repository, key, target, old, folds)
-        outcomes = RunTuner(repository, key, settings, folds, drafters, decoders).run(bar.update)
+        stored = {method: old.settings(method) for method in settings.tuned_methods}
+        outcomes = RunTuner(repository, key, settings, folds, drafters, decoders, stored).run(bar.update)
     new = repository.save_profile(key, tuned_profile(old, outcomes))
     if calibration.status == "running":
         with stages.stage("track") as bar:

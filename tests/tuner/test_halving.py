@@ -66,6 +66,18 @@ def test_slower_halves_drop_out_and_the_published_setting_stays() -> None:
     assert count["s7"] > count["s5"] == count["s4"] > count["s3"] == count["s0"]
 
 
+def test_a_setting_that_stays_is_raced_to_the_end_however_slow() -> None:
+    machine = Machine()
+    speeds = {"published": 1.0, "stored": 0.6} | {f"s{i}": 1 + i / 10 for i in range(8)}
+    racers = [
+        Racer({"name": name}, [Timed(machine, name, speed)], stays=name == "stored") for name, speed in speeds.items()
+    ]
+    halved = Halving(racers, [Timed(machine, "autoregressive")], round_at, 20_000).run()
+    assert halved.best.parameters == {"name": "s7"}
+    count = decodes(machine)
+    assert count["stored"] == count["published"] == count["s7"] == count["s6"] > count["s5"]
+
+
 def test_survivors_decode_longer_texts_and_everyone_in_a_round_the_same() -> None:
     machine = Machine()
     speeds = {f"s{i}": 1 + i / 10 for i in range(9)}

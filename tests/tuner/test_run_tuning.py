@@ -18,7 +18,7 @@ from casspec.tuner.entries import Contestant
 from casspec.tuner.grids import GRIDS, axes_of, published_setting
 from casspec.tuner.recorder import stored_recordings
 from casspec.tuner.recordings import recycling_matrix
-from casspec.tuner.run_tuning import Folds, RunTuned, tunable, tune_by_runs
+from casspec.tuner.run_tuning import Folds, RunTuned, RunTuner, tunable, tune_by_runs
 from casspec.tuner.settings import RunTuningSettings
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, small_target
 from tests.tuner.stored import DRAFTER, stored_calibration
@@ -90,6 +90,20 @@ def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated)
         assert key != source
         assert RunTuningSettings.model_validate(stored) == settings
         assert stored_recordings(repository, key).keys() == stored_recordings(repository, source).keys()
+
+
+def test_what_the_profile_had_set_is_in_the_race_though_no_grid_has_it(calibrated) -> None:
+    database, old = calibrated
+    known = {"n_tokens": 13, "most_recent": True}
+    settings = run_settings(old, "prompt-lookup", seconds=3.0)
+    contestants = preferring(Machine(), {"prompt-lookup": known})
+    with open_repository(database) as repository:
+        key = repository.calibration(old.model, old.device, old.dtype, settings.model_dump(mode="json")).calibration_id
+        folds = Folds.of(SUITE, small_target(), settings)
+        tuner = RunTuner(repository, key, settings, folds, (), contestants, {"prompt-lookup": known})
+        (outcome,) = tuner.run(lambda *_: None)
+    assert outcome.parameters == published_setting("prompt-lookup") | known
+    assert outcome.n_settings == settings.settings_per_method
 
 
 def test_an_interrupted_tuning_goes_on_with_the_method_it_was_at(calibrated) -> None:

@@ -48,9 +48,9 @@ def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compare
         tasks = {task for known, task in [*predicted, *measured] if known == mode}
         for task in sorted(tasks, key=lambda task: (task != OVERALL, task)):
             row = measured.get((mode, task))
-            found = (row.speedup, row.spread, row.n_prompts) if row else (None, 0.0, 0)
+            speedup, spread, n_prompts = (row.speedup, row.spread, row.n_prompts) if row else (None, 0.0, 0)
             interval = profile.predicted_interval.get(mode) if task == OVERALL else None
-            rows.append(Compared(mode, task, predicted.get((mode, task)), *found, interval))
+            rows.append(Compared(mode, task, predicted.get((mode, task)), speedup, spread, n_prompts, interval))
     return rows
 
 

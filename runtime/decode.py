@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.inputs import InputBuffers
 from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.loader import LoadedProfile, check_profile
 from casspec.runtime.noise import GumbelNoise
@@ -119,6 +120,7 @@ class Decoder:
         self._matrix = loaded.recycling_matrix
         self._policies: dict[str, Any] = {}
         self._cache: KVCache | None = None
+        self._inputs: InputBuffers | None = None
         self._keeps_learned = False
         self._policy("greedy")
 
@@ -128,7 +130,7 @@ class Decoder:
         What is decoded stays the same, only the speed may change.
         """
         other = copy.copy(self)
-        other._policies, other._cache, other._keeps_learned = {}, None, True
+        other._policies, other._cache, other._inputs, other._keeps_learned = {}, None, None, True
         return other
 
     def generate(
@@ -171,7 +173,7 @@ class Decoder:
             begin = time.perf_counter()
             policy = self._policy("greedy" if sampling.greedy else "sample")
             cache = self._cache_for(len(prompt) + limit)
-            sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, policy.needs_top)
+            sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, policy.needs_top, self._inputs)
             policy.begin(sequence)
             self._synchronize()
             statistics.prefill_ms = (time.perf_counter() - begin) * 1e3
@@ -219,8 +221,9 @@ class Decoder:
         """The decoder's cache, grown when a request needs more rows; stale rows are never attended to."""
         needed = n_tokens + MAX_TREE_NODES
         if self._cache is None or self._cache.capacity < needed:
-            self._cache = None
+            self._cache = self._inputs = None
             self._cache = self.target.new_cache(needed)
+            self._inputs = InputBuffers(self._cache.capacity, self.target.dtype, self.target.device)
         return self._cache
 
     def _synchronize(self) -> None:

@@ -1,4 +1,4 @@
-"""The tensors of a sequence's forwards, kept between them: a step writes what changed and allocates nothing.
+"""The tensors of forwards, kept between them: a step writes what changed and allocates nothing.
 
 Right after a forward the caches hold weights, not Python: every different operation then costs several times what it does in a loop
 of its own, so there are few.
@@ -16,9 +16,12 @@ from casspec.runtime.target import CONTEXT_STEP, ForwardInput, bucket
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integer types of a floating-point type's size; numpy has no bfloat16, and writes the bits instead."""
 
+_SHOWN = 0
+"""Bits of a mask where a query sees; elsewhere minus infinity's."""
+
 
 class InputBuffers:
-    """Padded inputs by query bucket, of one sequence.
+    """Padded inputs by query bucket, of one cache; sequences that follow each other in it may share them.
 
     Args:
         capacity: slots, a multiple of CONTEXT_STEP; the scratch slot comes past them.
@@ -29,8 +32,7 @@ class InputBuffers:
         self._capacity = capacity
         self._dtype = dtype
         self._device = device
-        hidden = torch.full((1,), -torch.inf, dtype=dtype).view(_BITS[dtype.itemsize]).numpy()
-        self._bits = np.array((hidden[0], 0), hidden.dtype)  # of False and True
+        self._hidden = torch.full((1,), -torch.inf, dtype=dtype).view(_BITS[dtype.itemsize]).item()
         self._of_size: dict[int, _Bucket] = {}
 
     def fill(
@@ -53,11 +55,11 @@ class InputBuffers:
         kept.numbers[1, :n] = positions
         kept.numbers[2, :n] = slots
         kept.numbers[2, n:] = self._capacity
-        mask, (hidden, shown), written = kept.mask, self._bits, kept.written
-        mask[:, min(kept.seen, first) : first] = shown
-        mask[:, first:written] = hidden
-        mask[:n, first : first + columns] = self._bits[visibility.view(np.uint8)]
-        mask[n:, first] = shown
+        mask = kept.mask
+        mask[:, min(kept.seen, first) : first] = _SHOWN
+        mask[:, first : kept.written] = self._hidden
+        np.copyto(mask[:n, first : first + columns], _SHOWN, where=visibility)
+        mask[n:, first] = _SHOWN
         kept.seen, kept.written = first, first + columns
         length = -(-(first + columns) // CONTEXT_STEP) * CONTEXT_STEP
         return kept.views.get(length) or kept.inputs(length, self._device)

@@ -77,7 +77,7 @@ class KVCache:
                 f"{slots} cache rows are needed but the cache holds {self.capacity}; shorten the prompt or max_new_tokens"
             )
 
-    def move(self, source: torch.Tensor, destination: torch.Tensor) -> None:
-        """Copies flat rows `source` to flat rows `destination` in every layer (both int64 [n]; may overlap)."""
+    def move(self, source: torch.Tensor, first: int) -> None:
+        """Copies flat rows `source` (int64 [n]) to those from `first` on, in every layer; they may overlap."""
         for rows in self._by_head:
-            rows.index_copy_(2, destination, rows.index_select(2, source))
+            rows[:, :, first : first + len(source)] = rows.index_select(2, source)

@@ -11,7 +11,9 @@ and any position can be asked for in any order. Each (seed, sequence, position) 
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,9 @@ GAMMA = 0x9E3779B97F4A7C15
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT = 31
 _WORD = (1 << 64) - 1
+
+NoiseRow = Sequence[float]
+"""The Gumbel vector of one position, on the host: read entry by entry."""
 
 
 def mix(value: int) -> int:
@@ -51,7 +56,7 @@ class GumbelNoise:
         vocab_size, device: of the logits the noise is added to.
     """
 
-    window_rows = 16
+    window_rows = 32
 
     def __init__(self, seed: int, vocab_size: int, device: torch.device | str = "cpu", sequence: int = 0) -> None:
         self._key = mix((mix(seed & _WORD) + sequence) & _WORD)
@@ -61,7 +66,7 @@ class GumbelNoise:
         self._counters = (counters * _signed(GAMMA))[None]
         self._start = 0
         self._window = torch.empty(0, vocab_size, device=device)
-        self._host: np.ndarray | None = None  # the window, once somebody asks for it there
+        self._host: list[NoiseRow] = []  # the window, once somebody asks for it there
 
     def rows(self, position: int, count: int) -> Tensor:
         """g at emitted positions position .. position + count - 1: [count, vocab] float32."""
@@ -70,11 +75,11 @@ class GumbelNoise:
         offset = self._place(position, count)
         return self._window[offset : offset + count]
 
-    def host_rows(self, position: int, count: int) -> np.ndarray:
-        """The same numbers for drafters that look tokens up on the host."""
+    def host_rows(self, position: int, count: int) -> list[NoiseRow]:
+        """The same numbers for drafters that look tokens up on the host, where a view reads a few of them fastest."""
         offset = self._place(position, count)
-        if self._host is None:
-            self._host = self._window.cpu().numpy()
+        if not self._host:
+            self._host = [cast(NoiseRow, memoryview(row)) for row in self._window.cpu().numpy()]
         return self._host[offset : offset + count]
 
     def _place(self, position: int, count: int) -> int:
@@ -83,7 +88,7 @@ class GumbelNoise:
             fresh_start = position + len(kept)
             fresh = self._generate(fresh_start, max(self.window_rows, count - len(kept)))
             self._window, self._start = torch.cat((kept, fresh)), position
-            self._host = None
+            self._host = []
         return position - self._start
 
     def _generate(self, position: int, count: int) -> Tensor:

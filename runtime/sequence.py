@@ -17,7 +17,7 @@ from casspec.runtime.drafters.token_recycling import WIDTH
 from casspec.runtime.dsia import Plan
 from casspec.runtime.inputs import InputBuffers
 from casspec.runtime.kv_cache import KVCache
-from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import QUERY_BUCKETS, ForwardInput, TargetModel
 from casspec.runtime.timing import ForwardClock, RanForward
@@ -82,6 +82,7 @@ class Sequence:
         noise: GumbelNoise | None,
         clock: ForwardClock,
         keep_top: bool = False,
+        inputs: InputBuffers | None = None,
     ) -> None:
         self.tokens = list(prompt)
         self.sampling = sampling
@@ -90,7 +91,7 @@ class Sequence:
         self.cache = cache
         self._noise = noise
         self.clock = clock
-        self._inputs = InputBuffers(cache.capacity, target.dtype, target.device)
+        self._inputs = inputs or InputBuffers(cache.capacity, target.dtype, target.device)
         self._prefill(prompt[:-1], keep_top)
 
     @property
@@ -98,8 +99,8 @@ class Sequence:
         """Rows in the cache that belong to the target."""
         return len(self.tokens) - 1
 
-    def noise_rows(self, count: int) -> np.ndarray | None:
-        """Host copy of the noise the next `count` emitted positions are sampled with [count, vocab]; None when greedy."""
+    def noise_rows(self, count: int) -> list[NoiseRow] | None:
+        """The noise the next `count` emitted positions are sampled with, on the host; None when greedy."""
         return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
 
     def recent_forwards(self) -> list[RanForward]:
@@ -114,13 +115,7 @@ class Sequence:
         with self.clock.measure("verify", plan, n, self.committed):
             logits = self._target.forward(inputs, self.cache, plan)
         logits = logits[:n]
-        noise = None
-        if self._noise is not None:
-            # The token after a node at position p is emitted position p + 1; the root stands at `committed`.
-            noise = self._noise.rows(len(self.tokens), max(tree.depths) + 1)
-            if n > 1:
-                noise = noise.index_select(0, inputs.positions[0, :n] - self.committed)
-        return Verified(self.sampling.tokens(logits, noise).tolist(), logits)
+        return Verified(self.sampling.tokens(logits, self._noise_after(tree.depths)).tolist(), logits)
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -192,22 +187,30 @@ class Sequence:
 
     def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
         """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""
-        if self._noise is None:
-            return self.sampling.scores(logits)
-        first, last = min(depths), max(depths)
-        noise = self._noise.rows(len(self.tokens) + first, last - first + 1)
-        if len(depths) != len(noise) or any(depth != first + i for i, depth in enumerate(depths)):
-            noise = noise.index_select(0, torch.tensor(depths, device=noise.device) - first)
-        return self.sampling.perturbed(logits, noise)
+        noise = self._noise_after(depths)
+        return self.sampling.scores(logits) if noise is None else self.sampling.perturbed(logits, noise)
 
     def commit(self, path: list[int], emitted: list[int]) -> None:
         """Keeps the rows of the accepted nodes `path` (root first), appends the emitted tokens, forgets the rest of the tree."""
         base = self.committed
-        moves = [(base + node, base + place) for place, node in enumerate(path) if node != place]
-        if moves:
-            source, destination = torch.tensor(moves, device=self._target.device).t()
-            self.cache.move(source, destination)
+        # Once a node of the path does not stand at its place, none after it does.
+        settled = next((place for place, node in enumerate(path) if node != place), len(path))
+        if settled < len(path):
+            rows = [base + node for node in path[settled:]]
+            self.cache.move(torch.tensor(rows, device=self._target.device), base + settled)
         self.tokens.extend(emitted)
+
+    def _noise_after(self, depths: list[int]) -> Tensor | None:
+        """The noise of the children of nodes at `depths` [len(depths), vocab]; None when greedy."""
+        if self._noise is None:
+            return None
+        # The token after the root is emitted position len(tokens).
+        first = min(depths)
+        rows = self._noise.rows(len(self.tokens) + first, max(depths) - first + 1)
+        wanted = [depth - first for depth in depths]
+        if wanted == list(range(len(rows))):
+            return rows
+        return rows.index_select(0, torch.tensor(wanted, device=rows.device))
 
     def _prefill(self, prompt: list[int], keep_top: bool) -> None:
         target, cache = self._target, self.cache

@@ -17,12 +17,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.dsia import Plan
-from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.growth import CostCurve, Growth
@@ -150,7 +148,7 @@ def retrieved_trees(recording: Recording, menu: Menu) -> Iterator[CandidateTree]
     free = CostCurve([menu.max_nodes], [0.0])
     for root in range(first - 1, len(text) - 1):
 
-        def noise_rows(count: int, position: int = root + 1) -> np.ndarray | None:
+        def noise_rows(count: int, position: int = root + 1) -> list[NoiseRow] | None:
             return None if noise is None else noise.host_rows(position, count)
 
         growth = Growth(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from casspec.runtime.dsia import Plan
-from casspec.runtime.noise import GumbelNoise
+from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.sequence import Proposal
 from casspec.runtime.timing import RanForward
@@ -135,7 +135,7 @@ class RecordedText:
     def committed(self) -> int:
         return len(self.tokens) - 1
 
-    def noise_rows(self, count: int) -> np.ndarray | None:
+    def noise_rows(self, count: int) -> list[NoiseRow] | None:
         return None if self._noise is None else self._noise.host_rows(len(self.tokens), count)
 
     def recent_forwards(self) -> list[RanForward]:

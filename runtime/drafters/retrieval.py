@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-import numpy as np
-
 from casspec.runtime.acceptance import (
     GAP_EDGES,
     LITERAL_AGREES,
@@ -28,6 +26,7 @@ from casspec.runtime.acceptance import (
 )
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.token_recycling import Row, TokenRecycling
+from casspec.runtime.noise import NoiseRow
 
 Match = tuple[int, int]
 """(text position of the token that followed, length of the match); length 0 is no match."""
@@ -100,7 +99,7 @@ class Retrieval:
         return self._lookup.match(suffix) if self._at_leaves else (0, 0)
 
     def offer(
-        self, token: int, match: Match, noise: np.ndarray | None, inverse_temperature: float
+        self, token: int, match: Match, noise: NoiseRow | None, inverse_temperature: float
     ) -> list[tuple[int, int]]:
         """(token, cell) of the candidates after a leaf that ends with `token`, at most `branch` and the literal one.
 
@@ -120,8 +119,7 @@ class Retrieval:
         if noise is None:
             scored = list(zip(logits, ids, strict=True))
         else:
-            gumbel = noise[ids].tolist()
-            scored = [(value * inverse_temperature + g, i) for value, g, i in zip(logits, gumbel, ids, strict=True)]
+            scored = [(value * inverse_temperature + noise[i], i) for value, i in zip(logits, ids, strict=True)]
             scored.sort(reverse=True)
         best, candidate = scored[0]
         second = scored[1][0] if len(scored) > 1 else best - GAP_EDGES[-1]

@@ -8,14 +8,14 @@ take their calibrated chances, and what retrieval had offered beside them shares
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.retrieval import Match, Retrieval
 from casspec.runtime.drafters.token_recycling import TokenRecycling
+from casspec.runtime.noise import NoiseRow
 from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.runtime.tree import CandidateTree
 
@@ -38,7 +38,7 @@ class CostCurve:
 
     def place(self, rows: int) -> int:
         """Index of the bucket that holds `rows`, the last one past it."""
-        return next((i for i, size in enumerate(self.buckets) if rows <= size), len(self.buckets) - 1)
+        return min(bisect_left(self.buckets, rows), len(self.buckets) - 1)
 
     def of(self, rows: int) -> float:
         return self.costs[self.place(rows)]
@@ -51,7 +51,7 @@ class Growth:
         suffix: the last tokens of the text, the root's among them.
         max_depth: of any node.
         min_mass: below it a candidate is not worth handling.
-        noise_rows: `Sequence.noise_rows`: Gumbel rows [count, vocab] of the positions being drafted, None when greedy.
+        noise_rows: `Sequence.noise_rows`: Gumbel rows of the positions being drafted, None when greedy.
 
     Attributes:
         masses, chances: by node. gain: sum of the masses of all nodes but the root.
@@ -66,7 +66,7 @@ class Growth:
         retrieval: Retrieval,
         max_depth: int,
         min_mass: float,
-        noise_rows: Callable[[int], np.ndarray | None],
+        noise_rows: Callable[[int], list[NoiseRow] | None],
         inverse_temperature: float,
     ) -> None:
         self.tree = CandidateTree(root_token)
@@ -230,7 +230,7 @@ class Growth:
             self.offered[node] = offered
         return offered
 
-    def _noise_at(self, depth: int) -> np.ndarray:
+    def _noise_at(self, depth: int) -> NoiseRow:
         """Noise of the children of nodes at `depth`, made in steps: few trees grow as deep as they may."""
         if self._noise is None or depth >= len(self._noise):
             self._noise = self._noise_rows(min(self.max_depth, depth + NOISE_STEP))

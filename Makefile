@@ -3,15 +3,17 @@
 #   make demo     install, then calibrate the bundled reference model
 #   make test     install what development needs, then run the tests
 #   make lint     style, format and types
-#   make bench    the long benchmark, and the tests that need a CUDA device
+#   make bench    the long benchmark (every method), and the tests that need a CUDA device
 #   make clean    remove what these made, the virtual environment included
 #
 # PYTHON       the interpreter the environment is made from
 # TORCH_INDEX  a package index for torch alone, for instance https://download.pytorch.org/whl/cpu
 #              or https://download.pytorch.org/whl/cu126 (`make clean` before changing it)
+# BENCH        options of `casspec bench`, for instance BENCH="--prompts 10" for less than a third of the time
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+BENCH ?=
 VENV ?= .venv
 
 BIN := $(VENV)/bin
@@ -39,7 +41,7 @@ lint: $(STAMPS)/dev
 	@cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p casspec
 
 bench: $(STAMPS)/dev
-	@$(BIN)/casspec bench
+	@$(BIN)/casspec bench $(BENCH)
 	@$(BIN)/python -m pytest -q tests/gpu
 
 clean:

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from casspec.storage.errors import CasspecError
@@ -25,6 +25,9 @@ FEWEST_TOKENS = 16
 """Decoded at once: shorter texts say nothing about a drafter that learns from the text."""
 FEWEST_ROUNDS = 3
 """Rounds a rung is planned for; texts get shorter to make room for them."""
+CLEARLY = 2.0
+"""Standard errors by which a setting must be faster than the one that stays to replace it: of many that race a few rounds, one is
+the fastest by luck."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Round:
 
 @dataclass(eq=False)
 class Racer:
-    """A setting in the race; `contestants` by fold. One that `stays` is in it to the end, however slow."""
+    """A setting in the race; `contestants` by fold. One that `stays` is in it to the end, however slow, and gives way only to one
+    that is clearly faster."""
 
     parameters: dict[str, Any]
     contestants: Sequence[Contestant]
@@ -62,6 +66,17 @@ class Racer:
         """Geometric mean of the speedups of all modes."""
         return math.prod(self.speedups.values()) ** (1 / len(self.relative_times))
 
+    def clearly_faster(self, other: Racer) -> bool:
+        """Over the rounds that both were in, by more than chance would have it."""
+        modes = [
+            [math.log(theirs / own) for own, theirs in zip(times, other.relative_times[mode], strict=True)]
+            for mode, times in self.relative_times.items()
+        ]
+        gains = [fmean(of_round) for of_round in zip(*modes, strict=True)]
+        if len(gains) < 2:
+            return False
+        return fmean(gains) > CLEARLY * stdev(gains) / math.sqrt(len(gains))
+
 
 @dataclass(frozen=True)
 class Halved:
@@ -77,7 +92,7 @@ class Halving:
     """One race under way.
 
     Args:
-        racers: at least one; the first is the setting as published and stays to the end. Others that stay come next.
+        racers: at least one; the first is the setting as published and is in the race to the end. One that stays comes next.
         baseline: autoregressive decoding, by fold.
         round_at: the i-th round, i = 0, 1, ...; without end.
         budget_ms: decode time of all contestants together, prefill included. One round is always played, so that a budget
@@ -126,8 +141,12 @@ class Halving:
                 challengers = sorted(alive[len(staying) :], key=lambda racer: racer.score, reverse=True)
                 alive = [*staying, *challengers[: math.ceil(len(challengers) / 2)]]
             self._rung(alive, (self._budget_ms - self._spent_ms) / (n_rungs - rung))
-        # 3. The published setting wins a tie.
-        return Halved(max(alive, key=lambda racer: racer.score), published, n_settings, self._spent_ms)
+        # 3. The published setting wins a tie, and one that stays against all that are not clearly faster.
+        best = max(alive, key=lambda racer: racer.score)
+        stays = next((racer for racer in alive if racer.stays), best)
+        if best is not stays and not best.clearly_faster(stays):
+            best = stays
+        return Halved(best, published, n_settings, self._spent_ms)
 
     def _warmed_up(self) -> list[Racer]:
         first = self._round_at(0)

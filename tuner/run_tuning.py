@@ -109,8 +109,8 @@ class RunTuner:
     Attributes:
         key: ID of the calibration it belongs to.
         drafters: names of the profile's self-drafters.
-        stored: by method, the setting the profile has: it is in the race to the end, so that a short one cannot make it worse
-            by leaving it out.
+        stored: by method, the setting the profile has: it stays unless another is clearly faster, so that a short race cannot make
+            it worse by chance.
     """
 
     repository: Repository
@@ -166,7 +166,7 @@ class RunTuner:
         published, *others = islice(
             settings_of(method, self.drafters, self.settings.seed), self.settings.settings_per_method
         )
-        racers = [Racer(published, self.contestants(method, published), stays=True)]
+        racers = [Racer(published, self.contestants(method, published))]
         stored = published | self.stored.get(method, {})
         if stored != published:
             others = [stored, *(setting for setting in others if setting != stored)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from casspec.cli.console import output, say
+from casspec.cli.profile_tables import interval
 
 if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, CascadeProfile
@@ -24,7 +25,7 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None) -> None:
         output.print(bench_table(report))
         say(noise_line(report))
     predicted = ", ".join(
-        f"{speedup:.2f}x{_interval(profile.predicted_interval.get(mode))} {mode}"
+        f"{speedup:.2f}x{interval(profile.predicted_interval.get(mode))} {mode}"
         for mode, speedup in sorted(profile.predicted_speedup.items())
     )
     profile_id = profile.profile_id
@@ -76,8 +77,3 @@ def _gap(profile: CascadeProfile, report: BenchReport | None) -> str:
         if one.task == OVERALL and one.predicted and one.measured and one.gap is not None
     ]
     return f"measured  {'; '.join(told)} (`casspec replay --verify`: on the same prompts)" if told else ""
-
-
-def _interval(bounds: tuple[float, float] | None) -> str:
-    """By choice of prompts."""
-    return f" ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else ""

@@ -50,7 +50,11 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
         "dtype": profile.dtype,
         "suite": f"{profile.suite}, seed {profile.seed}",
         "decision": profile.decision,
-        "predicted speedup": _speedups(profile.predicted_speedup),
+        "predicted speedup": ", ".join(
+            f"{mode} {speedup:.2f}x{interval(profile.predicted_interval.get(mode))}"
+            for mode, speedup in profile.predicted_speedup.items()
+        )
+        or "-",
         "latency model": f"median error {latency.cv_median_error:.1%} (test-retest {latency.test_retest:.1%}) "
         f"over {latency.n_points} points, contexts {latency.fitted_context_tokens[0]} to "
         f"{latency.fitted_context_tokens[1]} tokens",
@@ -65,6 +69,10 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
         table.add_row(name, Text(value))
     yield table
     yield _cascade(profile.drafters, profile.model.n_layers)
+    if profile.predicted_by_task:
+        yield _tasks(profile)
+    if profile.predicted_by_batch:
+        yield _batches(profile)
     if profile.methods:
         yield _methods(profile)
     if reports:
@@ -84,6 +92,36 @@ def _cascade(drafters: Sequence[DrafterSpec], n_layers: int) -> Table:
         plan = [str(drafter.quantization.precision), *skipped] if drafter.kind == "self" else ["", "", ""]
         table.add_row(drafter.name, drafter.kind, *plan, _settings(drafter.parameters))
     return table
+
+
+def _tasks(profile: CascadeProfile) -> Table:
+    """What is predicted of every task, and which cascade it has."""
+    modes = list(profile.predicted_by_task)
+    table = _table("task", *modes, "cascade", "gain of its own", wrapped={"cascade"}, title="predicted by task")
+    for task in dict.fromkeys(task for speedups in profile.predicted_by_task.values() for task in speedups):
+        found = [profile.predicted_by_task[mode].get(task) for mode in modes]
+        own, gain = profile.by_task.get(task), profile.task_gains.get(task)
+        table.add_row(
+            task,
+            *("" if speedup is None else f"{speedup:.2f}x" for speedup in found),
+            "the one for all" if own is None else (", ".join(own.drafters) or own.decision),
+            "" if gain is None else f"{gain - 1:+.1%}",
+        )
+    return table
+
+
+def _batches(profile: CascadeProfile) -> Table:
+    """What is predicted of several sequences side by side; beyond one nothing decodes them yet."""
+    table = _table("sequences", "decision", "predicted", "", title="predicted by batch")
+    for one in profile.predicted_by_batch:
+        status = "" if one.batch == 1 else "unverified"
+        table.add_row(str(one.batch), one.decision, _speedups(one.speedup), status)
+    return table
+
+
+def interval(bounds: tuple[float, float] | None) -> str:
+    """Of a predicted speedup, by choice of prompts; nothing where it is not known."""
+    return f" ({bounds[0]:.2f}-{bounds[1]:.2f})" if bounds else ""
 
 
 def _methods(profile: CascadeProfile) -> Table:

@@ -10,6 +10,7 @@ import pytest
 
 from casspec.cli.main import main
 from casspec.storage import open_repository
+from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization, SkipSet
 from tests.storage import samples
 
@@ -52,6 +53,26 @@ def test_list_shows_what_is_stored_latest_first(run: Run, stored) -> None:
     assert rows[1]["measured_speedup"] == {"greedy": 1.6}
     _, table, _ = run("profiles", "list")
     assert all(profile.profile_id in table for profile in stored)
+
+
+def test_show_tells_predictions_by_task_and_batch(run: Run, storage: str) -> None:
+    with open_repository(storage) as repository:
+        own = TaskCascade(drafters=("quick",), decision="cascade", predicted_speedup={"greedy": 2.5})
+        repository.save_profile(
+            None,
+            samples.profile(
+                predicted_interval={"greedy": (1.25, 1.75)},
+                predicted_by_task={"greedy": {"rewrite": 2.25, "tests": 1.5}},
+                by_task={"rewrite": own},
+                task_gains={"rewrite": 1.07, "tests": 0.99},
+                predicted_by_batch=(BatchPrediction(batch=8, decision="retrieval-only", speedup={"greedy": 1.31}),),
+            ),
+        )
+    lines = run("profiles", "show")[1].splitlines()
+    assert any("(1.25-1.75)" in line for line in lines)
+    assert next(line for line in lines if line.startswith("rewrite")).split() == ["rewrite", "2.25x", "quick", "+7.0%"]
+    assert next(line for line in lines if line.startswith("tests")).rstrip().endswith("the one for all  -1.0%")
+    assert next(line for line in lines if line.startswith("8 ")).split()[1:4] == ["retrieval-only", "greedy", "1.31x"]
 
 
 def test_an_empty_store_says_what_to_do(run: Run) -> None:

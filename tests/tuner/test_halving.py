@@ -13,7 +13,7 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.entries import Contestant
 from casspec.tuner.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
 from casspec.tuner.requests import Request
-from tests.tuner.timed import Machine, Refusing, Timed
+from tests.tuner.timed import Machine, Refusing, Timed, Uneven
 
 MODES = {"sample": 0.7, "greedy": 0.0}
 
@@ -76,6 +76,20 @@ def test_a_setting_that_stays_is_raced_to_the_end_however_slow() -> None:
     assert halved.best.parameters == {"name": "s7"}
     count = decodes(machine)
     assert count["stored"] == count["published"] == count["s7"] == count["s6"] > count["s5"]
+
+
+def test_what_stays_gives_way_to_the_clearly_faster_alone() -> None:
+    def winner(faster_by: float) -> str:
+        machine = Machine()
+        racers = [
+            Racer({"name": "published"}, [Timed(machine, "published", 0.9)]),
+            Racer({"name": "stored"}, [Timed(machine, "stored", 1.0)], stays=True),
+            Racer({"name": "lucky"}, [Uneven(machine, "lucky", faster_by)]),
+        ]
+        return Halving(racers, [Timed(machine, "autoregressive")], round_at, 20_000).run().best.parameters["name"]
+
+    assert winner(1.02) == "stored"
+    assert winner(1.5) == "lucky"
 
 
 def test_survivors_decode_longer_texts_and_everyone_in_a_round_the_same() -> None:

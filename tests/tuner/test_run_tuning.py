@@ -135,7 +135,8 @@ def test_methods_are_tuned_on_what_the_same_seconds_allow(calibrated) -> None:
     for outcome in outcomes:
         assert 20.0 <= outcome.decode_seconds < 21.0
         assert outcome.n_settings == 16
-        assert outcome.parameters == published_setting(outcome.method)  # nothing is faster
+        # Nothing is faster, so what the profile had stays.
+        assert outcome.parameters == published_setting(outcome.method) | old.settings(outcome.method)
 
 
 def test_real_decoders_start_from_a_matrix_that_has_not_seen_their_prompts(calibrated, monkeypatch) -> None:
@@ -152,8 +153,9 @@ def test_real_decoders_start_from_a_matrix_that_has_not_seen_their_prompts(calib
     new, outcomes = tune(database, old, settings, None)
     for outcome in outcomes:
         axes = axes_of(outcome.method, [DRAFTER.name])
-        published = published_setting(outcome.method)
-        assert all(value in (*axes[axis], published[axis]) for axis, value in new.settings(outcome.method).items())
+        published, stored = published_setting(outcome.method), old.settings(outcome.method)
+        for axis, value in new.settings(outcome.method).items():
+            assert value in (*axes.get(axis, ()), published[axis], stored.get(axis))
         assert set(outcome.speedup) == {"sample", "greedy"}
 
     folds = Folds.of(SUITE, target, settings)

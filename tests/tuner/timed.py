@@ -37,6 +37,20 @@ class Timed:
         return Generation([1] * max_new_tokens, statistics(max_new_tokens, max_new_tokens, decode_ms))
 
 
+class Uneven(Timed):
+    """By turns a third faster and a third slower than its speedup."""
+
+    def __init__(self, machine: Machine, name: str, speedup: float) -> None:
+        super().__init__(machine, name)
+        self._mean, self._calls = speedup, 0
+
+    def generate(self, input_ids: list[int], max_new_tokens: int, temperature: float = 0.0, **asked: Any) -> Generation:
+        self._calls += 1
+        speedup = self._mean * (4 / 3 if self._calls % 4 < 2 else 3 / 4)
+        self._speedups = {"sample": speedup, "greedy": speedup}
+        return super().generate(input_ids, max_new_tokens, temperature, **asked)
+
+
 class Refusing:
     """Cannot decode on this machine."""
 

@@ -19,6 +19,8 @@ AUTOREGRESSIVE = "autoregressive"
 CASCADE = "dytc"
 PUBLISHED, TUNED = "published", "tuned"
 RETRIEVAL_ONLY = "retrieval-only"
+AS_CALIBRATED = "as calibrated"
+"""dytc that believes in the latencies of its profile, whatever forwards take while it decodes: what a replay replays."""
 
 Tell = Callable[[str], None]
 """Takes one line for the user."""
@@ -123,6 +125,24 @@ def ablation_entries(target: TargetModel, profile: LoadedProfile | None = None) 
         # Tree sizes of the profile are those that pay with reviews; the published ones are retrieval's own.
         entries.append(Entry(CASCADE, RETRIEVAL_ONLY, Decoder(target, alone, CASCADE, parameters={})))
     return entries
+
+
+def as_calibrated(target: TargetModel, profile: LoadedProfile) -> list[Entry]:
+    """The cascade with the latencies of its profile alone; nothing where that is what it does anyway, being off."""
+
+    def believing(task: str | None) -> Decoder:
+        loaded = replace(profile, task=task)
+        cascade = loaded.cascade
+        if cascade is None or cascade.decision == "off":
+            return Decoder(target, loaded, CASCADE)
+        return Decoder(target, loaded, CASCADE, {**cascade.settings(CASCADE), "correct_latency": False})
+
+    document = profile.document
+    if document is None or document.decision == "off":
+        return []
+    return [
+        Entry(CASCADE, AS_CALIBRATED, believing(None), by_task={task: believing(task) for task in document.by_task})
+    ]
 
 
 def peer_entries(target: TargetModel, tell: Tell = lambda line: None) -> list[Entry]:

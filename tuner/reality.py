@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from casspec.storage.schema import BenchReport, Mode
+from casspec.tuner.entries import AS_CALIBRATED
 from casspec.tuner.replay_run import Predicted
 from casspec.tuner.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.settings import CalibrationSettings
@@ -58,13 +59,13 @@ def prompts_of(report: BenchReport) -> int:
 
 
 def gaps(predicted: Iterable[Predicted], report: BenchReport) -> list[Gap]:
-    """Of every row that both know, over as many prompts."""
+    """Of every row that both know, over as many prompts; where dytc was also decoded as calibrated, as it is replayed, of that too."""
     measured = {(row.method, row.variant, row.mode, row.task): row for row in report.rows}
     found = []
     for row in predicted:
-        real = measured.get((row.method, row.variant, row.mode, row.task))
-        if real is not None and real.n_prompts == row.n_prompts:
-            lengths = row.mean_acceptance_length, real.mean_acceptance_length
-            names = row.method, row.variant, row.mode, row.task
-            found.append(Gap(*names, row.speedup, real.speedup, *lengths))
+        for variant in row.variant, AS_CALIBRATED:
+            real = measured.get((row.method, variant, row.mode, row.task))
+            if real is not None and real.n_prompts == row.n_prompts:
+                lengths = row.mean_acceptance_length, real.mean_acceptance_length
+                found.append(Gap(row.method, variant, row.mode, row.task, row.speedup, real.speedup, *lengths))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from casspec.runtime.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
-    from casspec.tuner.prompts import Prompt, Suite
     from casspec.tuner.recordings import Recording
-    from casspec.tuner.settings import CalibrationSettings
-
-PROMPTS = 10
-"""Of the reporting half, where no benchmark says how many."""
 
 UNVERIFIED = "predicted, unverified"
 
@@ -80,6 +75,7 @@ def command(
     from casspec.tuner.forecast import forward_ms_at
     from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.replay_run import ReplayRun, StepCosts
+    from casspec.tuner.replay_texts import ReplayTexts
     from casspec.tuner.replayed_methods import AbsentModel, replayable
     from casspec.tuner.traces import TraceShelf
 
@@ -88,7 +84,7 @@ def command(
         profile = repository.profile(selection or _latest(repository, model))
         at_latency = _latencies(repository, latency, profile) if latency else profile.latency
         loaded = load_profile(profile.profile_id, storage)
-        texts = _Texts(repository, profile, model or profile.model.name, device, half)
+        texts = ReplayTexts(repository, profile, _loader(model or profile.model.name, device, profile), half)  # type: ignore[arg-type]
         modes: tuple[Mode, ...] = texts.settings.modes if mode == "both" else (mode,)  # type: ignore[assignment]
         with progress(("record", "replay", "bounds")) as run:
             with run.stage("record") as bar:
@@ -107,139 +103,26 @@ def command(
             with run.stage("bounds"):
                 bounds = replays.bounds(predicted)
         alike = batch == 1 and latency is None
-        report = texts.decoded(names, modes, recordings, storage) if verify else texts.benchmark() if alike else None
+        report = texts.benchmark() if alike else None
+        if verify:
+            with progress() as run, run.stage("decode") as bar:
+                report = texts.decoded(loaded, names, modes, recordings, bar.update)
     about = _about(profile, half, batch, latency, recordings, report)
     _print(predicted, bounds, report, about, output_format)
 
 
-@dataclass
-class _Texts:
-    """Where the texts of a calibration come from; the model is loaded when something needs it."""
+def _loader(model: str, device: str, profile: CascadeProfile) -> Callable[[], TargetModel]:
+    """Loads the model when something needs it."""
 
-    repository: Repository
-    profile: CascadeProfile
-    model: str
-    device: str
-    half: str
-    key: str = field(init=False)
-    settings: CalibrationSettings = field(init=False)
-    _target: TargetModel | None = None
-    _suite: Suite | None = None
+    def load() -> TargetModel:
+        import casspec
+        from casspec.runtime.loader import check_profile
 
-    def __post_init__(self) -> None:
-        from casspec.tuner.settings import CalibrationSettings
+        target = casspec.load_target(model, device=device, dtype=profile.dtype)
+        check_profile(profile, target)
+        return target
 
-        self.key, stored = self.repository.calibration_of(self.profile.content_hash())
-        self.settings = CalibrationSettings.of_stored(stored)
-
-    def target(self) -> TargetModel:
-        if self._target is None:
-            import casspec
-            from casspec.runtime.loader import check_profile
-
-            self._target = casspec.load_target(self.model, device=self.device, dtype=self.profile.dtype)
-            check_profile(self.profile, self._target)
-        return self._target
-
-    def suite(self) -> Suite:
-        """Raises SuiteError where it is no longer the one the calibration recorded."""
-        if self._suite is None:
-            from casspec.storage.errors import SuiteError
-            from casspec.tuner.suites import load_suite
-
-            self._suite = load_suite(self.settings.suite)
-            if self._suite.content_hash() != self.settings.suite_sha256:
-                raise SuiteError(
-                    f"suite '{self.settings.suite}' has changed since this calibration recorded it; "
-                    "run `casspec calibrate` again"
-                )
-        return self._suite
-
-    def tuning(self) -> list[Recording]:
-        """What the calibration recorded, tasks in turn."""
-        from casspec.tuner.recorder import stored_recordings, tasks_in_turn
-
-        return tasks_in_turn(list(stored_recordings(self.repository, self.key).values()))
-
-    def recordings(
-        self, modes: tuple[Mode, ...], n_prompts: int | None, update: Callable[[int, int, str], None]
-    ) -> list[Recording]:
-        """Of the half, at least one. Raises UnsupportedOption where there is none."""
-        from casspec.storage.errors import UnsupportedOption
-
-        found = self._recorded(n_prompts) if self.half == "tuning" else self._reporting(n_prompts, update)
-        chosen = [one for one in found if one.mode in modes]
-        if not chosen:
-            raise UnsupportedOption(
-                f"of the {self.half} half nothing is recorded in mode {', '.join(modes)}, or its prompts leave no room in "
-                "the model's context: take another --mode or --half"
-            )
-        return chosen
-
-    def _recorded(self, n_prompts: int | None) -> list[Recording]:
-        """Of the tuning half, tasks in turn."""
-        recorded = self.tuning()
-        kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
-        return [one for one in recorded if one.prompt_id in kept]
-
-    def _reporting(self, n_prompts: int | None, update: Callable[[int, int, str], None]) -> list[Recording]:
-        """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
-        from casspec.tuner.reality import prompts_of
-        from casspec.tuner.recorder import reporting_recordings
-        from casspec.tuner.requests import spread_over_tasks
-
-        report = self.benchmark()
-        n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
-        n_prompts = n_prompts or (prompts_of(report) if report else PROMPTS)
-        prompts = spread_over_tasks(self.suite().half("reporting"), n_prompts)
-        return reporting_recordings(self.repository, self.key, self.target, prompts, self.settings, n_tokens, update)
-
-    def benchmark(self) -> BenchReport | None:
-        """The newest benchmark of the profile on the half, with the noise the recordings have."""
-        from casspec.tuner.reality import comparable
-
-        reports = self.repository.bench_reports(self.profile.content_hash()) if self.half == "reporting" else []
-        return comparable(reports, self.settings)
-
-    def decoded(
-        self, methods: list[str], modes: tuple[Mode, ...], recordings: list[Recording], storage: str | None
-    ) -> BenchReport:
-        """The recorded prompts decoded by the same methods, interleaved with autoregressive decoding."""
-        from casspec.profile_lookup import load_profile
-        from casspec.tuner.benchmark import run_benchmark
-        from casspec.tuner.entries import AUTOREGRESSIVE, method_entries
-        from casspec.tuner.replayed_methods import variant_of
-
-        recorded = {recording.prompt_id for recording in recordings}
-        prompts: list[Prompt] = [prompt for prompt in self.suite().prompts if prompt.id in recorded]
-        variants = {method: variant_of(method, self.profile) for method in methods}
-        profile = load_profile(self.profile.profile_id, storage)
-        entries = [
-            entry
-            for entry in method_entries(self.target(), profile, methods)
-            if entry.method == AUTOREGRESSIVE or variants[entry.method] == entry.variant
-        ]
-        told = {
-            "suite": self.suite().name,
-            "suite_sha256": self.settings.suite_sha256,
-            "profile": self.profile.profile_id,
-            "half": self.half,
-        }
-        n_tokens = len(recordings[0].continuation_tokens)
-        with progress() as run, run.stage("decode") as bar:
-            report = run_benchmark(
-                self.target(),
-                prompts,
-                entries,
-                modes,
-                n_tokens,
-                seed=self.settings.seed,
-                progress=bar.update,
-                settings=told,
-            )
-        if self.half == "reporting":
-            self.repository.save_bench(self.profile.content_hash(), report)
-        return report
+    return load
 
 
 def _latencies(repository: Repository, selection: str, profile: CascadeProfile) -> LatencyModel:

@@ -11,7 +11,7 @@ import casspec
 from casspec.cli.main import main
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile
-from casspec.tuner import suites
+from casspec.tuner import replay_texts
 from tests.storage import samples
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import stored_calibration
@@ -41,7 +41,7 @@ def run(finished, loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return small_target()
 
     monkeypatch.setattr(casspec, "load_target", load)
-    monkeypatch.setattr(suites, "load_suite", lambda name: SUITE)
+    monkeypatch.setattr(replay_texts, "load_suite", lambda name: SUITE)
 
     def command(*words: str) -> tuple[int, str, str]:
         code = main(["replay", "--storage", database, "--threads", "1", *words])
@@ -131,6 +131,18 @@ def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, fi
     code, table, _ = run("--methods", "prompt-lookup")
     assert code == 0
     assert "replay and reality on the same prompts" in table, "found again in the store"
+
+
+def test_dytc_is_also_decoded_as_it_was_replayed(run: Run) -> None:
+    code, out, _ = run("--methods", "dytc", "--prompts", "2", "--verify", "--format", "json")
+    assert code == 0
+    overall = [gap for gap in document(out)["gaps"] if gap["task"] == "overall"]
+    assert {(gap["variant"], gap["mode"]) for gap in overall} == {
+        (variant, mode) for variant in ("tuned", "as calibrated") for mode in ("sample", "greedy")
+    }
+    for gap in overall:
+        if gap["variant"] == "as calibrated":
+            assert gap["length_gap"] == 0
 
 
 @pytest.mark.parametrize(

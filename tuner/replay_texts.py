@@ -1,0 +1,143 @@
+"""What a calibration can be replayed on, and compared with: recordings of one half of its suite, and benchmarks of the same prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.target import TargetModel
+from casspec.storage.errors import SuiteError, UnsupportedOption
+from casspec.storage.repository import Repository
+from casspec.storage.schema import BenchReport, CascadeProfile, Mode
+from casspec.tuner.benchmark import run_benchmark
+from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE, as_calibrated, method_entries
+from casspec.tuner.prompts import Half, Suite
+from casspec.tuner.reality import comparable, prompts_of
+from casspec.tuner.recorder import reporting_recordings, stored_recordings, tasks_in_turn
+from casspec.tuner.recordings import Recording
+from casspec.tuner.replayed_methods import variant_of
+from casspec.tuner.requests import spread_over_tasks
+from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.suites import load_suite
+
+PROMPTS = 10
+"""Of the reporting half, where no benchmark says how many."""
+
+Update = Callable[[int, int, str], None]
+
+
+class ReplayTexts:
+    """Recordings of one half, made with the model where they are not stored.
+
+    Args:
+        load: gives the model, called when something needs it.
+    """
+
+    def __init__(
+        self, repository: Repository, profile: CascadeProfile, load: Callable[[], TargetModel], half: Half
+    ) -> None:
+        self._repository = repository
+        self._profile = profile
+        self._load = load
+        self._half = half
+        self.key, stored = repository.calibration_of(profile.content_hash())
+        self.settings = CalibrationSettings.of_stored(stored)
+
+    def target(self) -> TargetModel:
+        return self._target
+
+    def tuning(self) -> list[Recording]:
+        """What the calibration recorded, tasks in turn."""
+        return tasks_in_turn(list(stored_recordings(self._repository, self.key).values()))
+
+    def recordings(self, modes: Sequence[Mode], n_prompts: int | None, update: Update) -> list[Recording]:
+        """Of the half, at least one; all prompts that a benchmark decoded, or `n_prompts` of them.
+
+        Raises:
+            UnsupportedOption: there is none.
+            SuiteError: the suite is no longer the one the calibration recorded.
+        """
+        found = self._recorded(n_prompts) if self._half == "tuning" else self._reporting(n_prompts, update)
+        chosen = [one for one in found if one.mode in modes]
+        if not chosen:
+            raise UnsupportedOption(
+                f"of the {self._half} half nothing is recorded in mode {', '.join(modes)}, or its prompts leave no room in "
+                "the model's context: take another --mode or --half"
+            )
+        return chosen
+
+    def benchmark(self) -> BenchReport | None:
+        """The newest benchmark of the profile on the half, with the noise the recordings have."""
+        if self._half == "tuning":
+            return None
+        return comparable(self._repository.bench_reports(self._profile.content_hash()), self.settings)
+
+    def decoded(
+        self,
+        profile: LoadedProfile,
+        methods: Sequence[str],
+        modes: Sequence[Mode],
+        recordings: Sequence[Recording],
+        update: Update,
+    ) -> BenchReport:
+        """The recorded prompts decoded by the same methods, interleaved with autoregressive decoding; stored for the reporting half.
+
+        dytc also decodes as it was replayed, with the latencies that the calibration measured and no others.
+        """
+        recorded = {recording.prompt_id for recording in recordings}
+        prompts = [prompt for prompt in self._suite.prompts if prompt.id in recorded]
+        variants = {method: variant_of(method, self._profile) for method in methods}
+        entries = [
+            entry
+            for entry in method_entries(self._target, profile, list(methods))
+            if entry.method == AUTOREGRESSIVE or variants[entry.method] == entry.variant
+        ]
+        if CASCADE in methods:
+            entries += as_calibrated(self._target, profile)
+        told = {
+            "suite": self._suite.name,
+            "suite_sha256": self.settings.suite_sha256,
+            "profile": self._profile.profile_id,
+            "half": self._half,
+        }
+        report = run_benchmark(
+            self._target,
+            prompts,
+            entries,
+            tuple(modes),
+            len(recordings[0].continuation_tokens),
+            seed=self.settings.seed,
+            progress=update,
+            settings=told,
+        )
+        if self._half == "reporting":
+            self._repository.save_bench(self._profile.content_hash(), report)
+        return report
+
+    @cached_property
+    def _target(self) -> TargetModel:
+        return self._load()
+
+    @cached_property
+    def _suite(self) -> Suite:
+        suite = load_suite(self.settings.suite)
+        if suite.content_hash() != self.settings.suite_sha256:
+            raise SuiteError(
+                f"suite '{self.settings.suite}' has changed since this calibration recorded it; "
+                "run `casspec calibrate` again"
+            )
+        return suite
+
+    def _recorded(self, n_prompts: int | None) -> list[Recording]:
+        recorded = self.tuning()
+        kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
+        return [one for one in recorded if one.prompt_id in kept]
+
+    def _reporting(self, n_prompts: int | None, update: Update) -> list[Recording]:
+        """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
+        report = self.benchmark()
+        n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
+        n_prompts = n_prompts or (prompts_of(report) if report else PROMPTS)
+        prompts = spread_over_tasks(self._suite.half("reporting"), n_prompts)
+        return reporting_recordings(self._repository, self.key, self.target, prompts, self.settings, n_tokens, update)

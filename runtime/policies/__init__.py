@@ -59,6 +59,9 @@ METHODS: dict[str, type[Policy]] = {
 TREE_SIZES = {"max_nodes", "max_review", "n_nodes"}
 """Parameters that bound how many nodes of a tree a method drafts."""
 
+DRAFTED = {"n_tokens", "n_drafted", "max_depth", "width", "level", "branch", "n_children", "max_block", "max_rounds"}
+"""Parameters that count tokens or forwards on the way to a tree: more of them than it has nodes help nobody."""
+
 COUNTS_FROM_ONE = {"max_match", "max_block", "recent"}
 """Parameters without which a method has nothing to go by."""
 
@@ -76,7 +79,7 @@ def build_policy(
     The cascade of a profile whose decision is "off" decodes plainly, unless parameters are given.
 
     Raises UnsupportedOption for an unknown method or parameter, a value of the wrong type, a negative count, a number not finite, or
-    a tree larger than a step can verify.
+    more drafted than a step can verify.
     """
     policy = METHODS.get(method)
     if policy is None:
@@ -98,6 +101,10 @@ def build_policy(
         least = int(name in COUNTS_FROM_ONE)
         if wanted is int and value < least:
             raise UnsupportedOption(f"parameter {name} of method '{method}' takes numbers from {least} on, not {value}")
+        if name in DRAFTED and value >= MAX_TREE_NODES:
+            raise UnsupportedOption(
+                f"parameter {name} of method '{method}' takes numbers to {MAX_TREE_NODES - 1}, the nodes a step can verify, not {value}"
+            )
         if wanted is float and not isfinite(value):
             raise UnsupportedOption(f"parameter {name} of method '{method}' takes a finite number, not {value}")
     for name in TREE_SIZES & parameters.keys():

@@ -7,9 +7,10 @@ tree of n nodes is worth
     1 + sum of its nodes' probabilities - R * C_verify(bucket(n))
 
 and the best n is verified. A self-drafter competes by the same rule, its forward charged. In one round it reviews all that was grown
-since the last: its own tokens, right with probability a, confirm or replace the retrieved ones and are new ground for retrieval,
-which usually adds g tokens there. With m the probability that the target gets that far, a round adds m * a * (1 + g) tokens and costs
-R * (C_draft(rows) + growth of C_verify). Rounds go on while one pays: several cheap ones for each verification.
+since the last: its own tokens, right with probability a, confirm or replace the retrieved ones and are new ground for retrieval.
+With m the probability that the target gets that far and G the tokens such a round usually brings, its own and retrieved, a round adds
+m * a * G tokens and costs R * (C_draft(rows) + growth of C_verify). Rounds go on while one pays: several cheap ones for each
+verification. What rounds bring is seen once their step is verified, and G follows it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,15 @@ from casspec.storage.schema import AcceptancePrior
 
 START_STEPS = 10.0
 """Autoregressive steps the belief in the start rate counts for."""
+
+FIRST_ROUND, LATER_ROUND = 2.2, 1.9
+"""G of a step's first round and of later ones, before a text has shown its own; from replays of the reference's tuning half."""
+
+START_ROUNDS = 20.0
+"""Expected tokens the belief in them counts for."""
+
+MEMORY = 0.98
+"""Weight that what rounds brought keeps when another step with reviews is verified."""
 
 
 class DyTC(Policy):
@@ -128,11 +138,12 @@ class DyTC(Policy):
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
         self._rate_tokens = START_STEPS * self._start_speedup
         self._rate_ms = START_STEPS * self._forward_ms(self._target_plan, 1, sequence.committed)
-        self._usual_retrieved = 0.5  # retrieved tokens a review confirms
         self._usual_rows = 4.0  # of a review
+        # Tokens that rounds were expected to bring in this text, and those they brought.
+        self._expected, self._brought = START_ROUNDS, START_ROUNDS
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
-        self._draft_ms = 0.0
+        self._draft_ms = self._expected_now = 0.0
         self._pace = self._correction.line(self._target_plan.name)[0]
         tokens, context = sequence.tokens, sequence.committed
         rate = self._rate(context)
@@ -169,6 +180,9 @@ class DyTC(Policy):
                 update(cell, candidate == token)
             for reviewer in self._reviewers:
                 reviewer.observe(node, token)
+        if self._expected_now:
+            self._expected = self._expected * MEMORY + self._expected_now
+            self._brought = self._brought * MEMORY + sum([verified[place] >= self._unreviewed for place in path])
         tree = outcome.tree
         ids, logits = outcome.verified.rows(path)
         self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)
@@ -185,12 +199,14 @@ class DyTC(Policy):
     def _rounds(self, growth: Growth, verification: CostCurve, sequence: Sequence, rate: float) -> None:
         """Retrieval and review in turn, for as long as another round pays."""
         first, tree = 0, growth.tree
-        for _ in range(self._max_rounds):
+        for done in range(self._max_rounds):
             if len(tree) + self._max_review > MAX_TREE_NODES:
                 return
-            reviewer = self._best_reviewer(growth, verification, rate, sequence.committed)
+            brings = LATER_ROUND if done else FIRST_ROUND
+            reviewer = self._best_reviewer(growth, verification, rate, sequence.committed, brings)
             if reviewer is None:
                 return
+            expected = growth.open_mass * reviewer.acceptance(self._optimism) * brings
             curve = self._curve(reviewer.plan, self._max_review, rate, sequence.committed)
             growth.grow(curve, len(tree) - first)
             depths, masses = tree.depths, growth.masses
@@ -201,16 +217,23 @@ class DyTC(Policy):
             ]
             if not nodes:
                 return
+            if not done:
+                self._unreviewed = len(tree)  # from here on nodes are there because of a review
+            self._expected_now += expected
             self._draft_ms += self._review_ms(reviewer, len(nodes), sequence.committed)
             growth.review(nodes, reviewer.review(sequence, tree, nodes), reviewer.name)
-            retrieved = sum([growth.masses[node] for node in nodes[1:]])
-            self._usual_retrieved += 0.05 * (retrieved - self._usual_retrieved)
             self._usual_rows += 0.05 * (len(nodes) - self._usual_rows)
             first = len(tree)
 
-    def _best_reviewer(self, growth: Growth, verification: CostCurve, rate: float, context: int) -> Reviewer | None:
-        """The self-drafter whose next round gains most over its cost; None when none pays."""
-        usual = 1.0 + self._usual_retrieved
+    def _best_reviewer(
+        self, growth: Growth, verification: CostCurve, rate: float, context: int, brings: float
+    ) -> Reviewer | None:
+        """The self-drafter whose next round gains most over its cost; None when none pays.
+
+        Args:
+            brings: tokens such a round usually brings, on texts like those it was measured on.
+        """
+        usual = brings * self._brought / self._expected
         live = growth.live()
         growing = verification.of(live + round(usual)) - verification.of(live)
         best, best_value = None, 0.0

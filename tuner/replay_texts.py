@@ -31,7 +31,7 @@ class ReplayTexts:
     """Recordings of one half, made with the model where they are not stored.
 
     Args:
-        load: gives the model, called when something needs it.
+        load: gives the model, the same at every call; called when something needs it.
     """
 
     def __init__(
@@ -43,9 +43,6 @@ class ReplayTexts:
         self._half = half
         self.key, stored = repository.calibration_of(profile.content_hash())
         self.settings = CalibrationSettings.of_stored(stored)
-
-    def target(self) -> TargetModel:
-        return self._target
 
     def tuning(self) -> list[Recording]:
         """What the calibration recorded, tasks in turn."""
@@ -85,16 +82,16 @@ class ReplayTexts:
 
         dytc also decodes as it was replayed, with the latencies that the calibration measured and no others.
         """
-        recorded = {recording.prompt_id for recording in recordings}
+        target, recorded = self._load(), {recording.prompt_id for recording in recordings}
         prompts = [prompt for prompt in self._suite.prompts if prompt.id in recorded]
         variants = {method: variant_of(method, self._profile) for method in methods}
         entries = [
             entry
-            for entry in method_entries(self._target, profile, list(methods))
+            for entry in method_entries(target, profile, list(methods))
             if entry.method == AUTOREGRESSIVE or variants[entry.method] == entry.variant
         ]
         if CASCADE in methods:
-            entries += as_calibrated(self._target, profile)
+            entries += as_calibrated(target, profile)
         told = {
             "suite": self._suite.name,
             "suite_sha256": self.settings.suite_sha256,
@@ -102,7 +99,7 @@ class ReplayTexts:
             "half": self._half,
         }
         report = run_benchmark(
-            self._target,
+            target,
             prompts,
             entries,
             tuple(modes),
@@ -114,10 +111,6 @@ class ReplayTexts:
         if self._half == "reporting":
             self._repository.save_bench(self._profile.content_hash(), report)
         return report
-
-    @cached_property
-    def _target(self) -> TargetModel:
-        return self._load()
 
     @cached_property
     def _suite(self) -> Suite:
@@ -140,4 +133,4 @@ class ReplayTexts:
         n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
         n_prompts = n_prompts or (prompts_of(report) if report else PROMPTS)
         prompts = spread_over_tasks(self._suite.half("reporting"), n_prompts)
-        return reporting_recordings(self._repository, self.key, self.target, prompts, self.settings, n_tokens, update)
+        return reporting_recordings(self._repository, self.key, self._load, prompts, self.settings, n_tokens, update)

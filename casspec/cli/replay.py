@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,14 +85,15 @@ def command(
         profile = repository.profile(selection or _latest(repository, model))
         at_latency = _latencies(repository, latency, profile) if latency else profile.latency
         loaded = load_profile(profile.profile_id, storage)
-        texts = ReplayTexts(repository, profile, _loader(model or profile.model.name, device, profile), half)  # type: ignore[arg-type]
+        load = cache(_loader(model or profile.model.name, device, profile))
+        texts = ReplayTexts(repository, profile, load, half)  # type: ignore[arg-type]
         modes: tuple[Mode, ...] = texts.settings.modes if mode == "both" else (mode,)  # type: ignore[assignment]
         with progress(("record", "replay", "bounds")) as run:
             with run.stage("record") as bar:
                 recordings = texts.recordings(modes, n_prompts, bar.update)
                 measured_at = LatencyPredictor(profile.latency).forward_ms
-                overheads = stored_overheads(repository, texts.key, texts.target, texts.tuning(), measured_at)
-            shelf = TraceShelf(repository, texts.key, recordings, texts.target)
+                overheads = stored_overheads(repository, texts.key, load, texts.tuning(), measured_at)
+            shelf = TraceShelf(repository, texts.key, recordings, load)
             full_plan = AbsentModel(profile.model.n_layers, profile.model.vocab_size).full_plan
             costs = StepCosts(full_plan, forward_ms_at(LatencyPredictor(at_latency), batch), overheads, batch)
             replays = ReplayRun(profile, loaded.recycling_matrix, recordings, shelf, costs)

@@ -1,39 +1,18 @@
-"""Which model and which device: what a profile pins and the loader compares. Nothing here is timed, all of it is quick.
+"""Which model this is: what a profile pins and the loader compares. Quick for any size.
 
-Both fingerprints describe content, not places: the same weights in another directory are the same model.
+The fingerprint describes content, not a place: the same weights in another directory are the same model.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from casspec.runtime.target import TargetModel
-from casspec.storage.schema import DeviceFingerprint, ModelFingerprint
-
-CPU_FEATURES = (
-    "avx2",
-    "avx_vnni",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx512_fp16",
-    "amx_bf16",
-    "amx_int8",
-    "asimd",
-    "asimddp",
-    "bf16",
-    "i8mm",
-    "sve",
-)
-"""Vector features that decide which matrix kernels run, x86 and Arm, as Linux names them."""
-
-CPU_INFO = Path("/proc/cpuinfo")
+from casspec.storage.schema import ModelFingerprint
 
 VOLATILE_CONFIG = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 """Config entries that say how a model was loaded or saved, not what it computes."""
@@ -61,47 +40,6 @@ def model_fingerprint(target: TargetModel) -> ModelFingerprint:
         vocab_size=target.vocab_size,
         max_context=target.max_context,
     )
-
-
-def device_fingerprint(device: torch.device | str) -> DeviceFingerprint:
-    """Identity of the hardware and torch build, without ceilings. On a CPU torch's thread count is part of it."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        major, minor = torch.cuda.get_device_capability(device)
-        return DeviceFingerprint(
-            kind="cuda",
-            name=torch.cuda.get_device_name(device),
-            capability=f"{major}.{minor}",
-            threads=0,
-            torch_version=torch.__version__,
-        )
-    name, features = _processor()
-    return DeviceFingerprint(
-        kind="cpu",
-        name=name,
-        capability=" ".join(features) or torch.backends.cpu.get_cpu_capability(),
-        threads=torch.get_num_threads(),
-        torch_version=torch.__version__,
-    )
-
-
-def _processor() -> tuple[str, list[str]]:
-    """Name of the first processor and which of CPU_FEATURES it has ([] where the system does not tell)."""
-    fields = _first_processor_entry() if CPU_INFO.exists() else {}
-    flags = (fields.get("flags") or fields.get("Features") or "").split()
-    name = fields.get("model name") or platform.processor() or platform.machine()
-    return name, [feature for feature in CPU_FEATURES if feature in flags]
-
-
-def _first_processor_entry() -> dict[str, str]:
-    fields = {}
-    with CPU_INFO.open(encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            if not line.strip():
-                break
-            key, _, value = line.partition(":")
-            fields[key.strip()] = value.strip()
-    return fields
 
 
 def _config_sha256(config: Any) -> str:

@@ -12,10 +12,7 @@ import torch
 
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import CasspecError, ProfileMismatch, UnknownModel, UnsupportedOption
-from casspec.storage.schema import CascadeProfile, MethodSettings
-
-CASCADE = "dytc"
-"""The method that runs the cascade of a profile."""
+from casspec.storage.schema import CASCADE, CascadeProfile, MethodSettings
 
 
 @dataclass(frozen=True)
@@ -140,7 +137,8 @@ def check_device(device: str) -> None:
 
 def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
     """Raises ProfileMismatch when model, dtype or kind of device differ from those calibrated."""
-    from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+    from casspec.runtime.device import device_fingerprint
+    from casspec.runtime.fingerprint import model_fingerprint
 
     found = model_fingerprint(target)
     calibrated_for = profile.model

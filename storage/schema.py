@@ -165,6 +165,10 @@ class MethodSettings(Document):
     parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
 
+CASCADE = "dytc"
+"""The method that runs the cascade of a profile."""
+
+
 class CascadeProfile(Document):
     """The outcome of a calibration: what to run on this model and this device. Its JSON is the exchange format."""
 
@@ -220,9 +224,12 @@ class CascadeProfile(Document):
 
 # --------------------------------------------------------------------------------------------------------------- bench
 
+OVERALL = "overall"
+"""In place of a task: all of them together."""
+
 
 class BenchRow(Document):
-    """One line of a benchmark: a method (variant) on a task; task "overall" sums all."""
+    """One line of a benchmark: a method (variant) on a task; task OVERALL sums all."""
 
     method: str
     variant: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casspec.storage.schema import BenchReport, BenchRow, Mode
-from casspec.tuner.bench_rows import OVERALL
+from casspec.storage.schema import OVERALL, BenchReport, BenchRow, Mode
 from casspec.tuner.report import caption, label
 
 if TYPE_CHECKING:

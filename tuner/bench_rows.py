@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from casspec.runtime.decode import Statistics
-from casspec.storage.schema import BenchRow, Mode
+from casspec.storage.schema import OVERALL, BenchRow, Mode
 from casspec.tuner.exactness import is_lossless
 from casspec.tuner.text_check import Divergence
-
-OVERALL = "overall"
 
 
 @dataclass(frozen=True)

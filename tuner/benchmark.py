@@ -17,8 +17,8 @@ from typing import Any
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow
-from casspec.storage.schema import BenchReport, BenchRow, Mode
-from casspec.tuner.bench_rows import OVERALL, Run, Series, relative_noise, rows_of_task
+from casspec.storage.schema import OVERALL, BenchReport, BenchRow, Mode
+from casspec.tuner.bench_rows import Run, Series, relative_noise, rows_of_task
 from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.environment import environment
 from casspec.tuner.prompts import Prompt

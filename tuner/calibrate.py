@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casspec.profiler.stored import VERDICT_KIND, offered, profile_stored
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
-from casspec.storage.schema import BenchReport, CascadeProfile
+from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
 from casspec.tuner.benchmark import run_benchmark
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun, Stages, dtype_name
 from casspec.tuner.cascade_stage import Bar, TuneMethods
 from casspec.tuner.companions import Companions
-from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE, TUNED, method_entries
+from casspec.tuner.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import RECORDING_PREFIX, record_suite

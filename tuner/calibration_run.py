@@ -13,11 +13,13 @@ from importlib.metadata import version
 from typing import Protocol
 
 from casspec.profiler.stored import with_ceilings
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.quantization import extra_bytes
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import CANDIDATE, Repository
 from casspec.storage.schema import (
+    CASCADE,
     AcceptancePrior,
     CascadeProfile,
     DrafterCandidate,
@@ -30,7 +32,6 @@ from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.cascade import Cascade
 from casspec.tuner.cascade_stage import Bar, CascadeStage, TuneMethods, affordable, typical_context
 from casspec.tuner.companions import Companions
-from casspec.tuner.entries import CASCADE
 from casspec.tuner.forecast import Selection
 from casspec.tuner.method_tuning import TunedMethods
 from casspec.tuner.prompts import Suite

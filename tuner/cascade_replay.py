@@ -11,9 +11,8 @@ from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.reviewer import Reviewer
-from casspec.storage.schema import AcceptancePrior, Mode
+from casspec.storage.schema import CASCADE, AcceptancePrior, Mode
 from casspec.tuner.cascade import Contender
-from casspec.tuner.entries import CASCADE
 from casspec.tuner.method_tuning import Judged, Tuning, by_mode, geometric_speedup, replayed_each
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import TracedPlan

@@ -13,7 +13,7 @@ from typing import Protocol
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import Repository
-from casspec.storage.schema import DrafterCandidate, LatencyModel, Quantization
+from casspec.storage.schema import CASCADE, DrafterCandidate, LatencyModel, Quantization
 from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.cascade import (
     Cascade,
@@ -26,7 +26,6 @@ from casspec.tuner.cascade import (
     trace,
 )
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.entries import CASCADE
 from casspec.tuner.forecast import Selection, by_batch, forecast
 from casspec.tuner.method_tuning import TunedMethods, Tuning
 from casspec.tuner.overhead import Overheads, stored_overheads

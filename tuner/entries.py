@@ -12,11 +12,10 @@ from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import Mode
+from casspec.storage.schema import CASCADE, Mode
 from casspec.tuner.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer, early_exit
 
 AUTOREGRESSIVE = "autoregressive"
-CASCADE = "dytc"
 PUBLISHED, TUNED = "published", "tuned"
 RETRIEVAL_ONLY = "retrieval-only"
 AS_CALIBRATED = "as calibrated"

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.target import TargetModel
 
 LIBRARIES = ("casspec", "torch", "transformers", "numpy")

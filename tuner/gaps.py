@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from casspec.runtime.loader import CASCADE
-from casspec.storage.schema import BenchReport, BenchRow, CascadeProfile, Mode
-from casspec.tuner.bench_rows import OVERALL
+from casspec.storage.schema import CASCADE, OVERALL, BenchReport, BenchRow, CascadeProfile, Mode
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from casspec.runtime.target import TargetModel
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.document import Document
 from casspec.storage.repository import Repository
-from casspec.storage.schema import Mode
-from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE
+from casspec.storage.schema import CASCADE, Mode
+from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.recordings import Recording, recycling_matrix
 
 OVERHEAD_KIND = "overhead"

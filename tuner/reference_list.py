@@ -29,11 +29,11 @@ from casspec.tuner.reference_suite import (
     standard_library,
     text_sha256,
 )
+from casspec.tuner.repetition import MAX_REPETITION
 from casspec.tuner.source_spans import Cut, find_cuts
 
 PROMPT_TOKENS = range(200, 761)
 CONTINUATION_TOKENS = 128
-MAX_REPETITION = 0.2
 BATCH = 32
 POOL = 4 * BATCH
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+MAX_REPETITION = 0.2
+"""A prompt whose greedy text repeats itself more than this is not in the reference suite."""
+
 
 def repetition(token_ids: Sequence[int], n: int = 8) -> float:
     """Share of the `n`-grams of `token_ids` that occurred earlier in the same sequence, in [0, 1).

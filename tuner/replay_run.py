@@ -9,10 +9,9 @@ from typing import TypeVar
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
-from casspec.runtime.loader import CASCADE, cascade_of
+from casspec.runtime.loader import cascade_of
 from casspec.runtime.policies.base import ForwardMs, Policy
-from casspec.storage.schema import CascadeProfile, Mode
-from casspec.tuner.bench_rows import OVERALL
+from casspec.storage.schema import CASCADE, OVERALL, CascadeProfile, Mode
 from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms
 from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.overhead import Overheads

@@ -9,9 +9,9 @@ from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.repository import Repository
-from casspec.storage.schema import BenchReport, CascadeProfile, Mode
+from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode
 from casspec.tuner.benchmark import run_benchmark
-from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE, as_calibrated, method_entries
+from casspec.tuner.entries import AUTOREGRESSIVE, as_calibrated, method_entries
 from casspec.tuner.prompts import Half, Suite
 from casspec.tuner.reality import comparable, prompts_of
 from casspec.tuner.recorder import reporting_recordings, stored_recordings, tasks_in_turn

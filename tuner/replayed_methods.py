@@ -11,8 +11,8 @@ from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile, Mode, Precision
-from casspec.tuner.entries import AUTOREGRESSIVE, CASCADE
+from casspec.storage.schema import CASCADE, CascadeProfile, Mode, Precision
+from casspec.tuner.entries import AUTOREGRESSIVE
 
 SEARCHES = "it searches for its skip set with the model while it decodes"
 

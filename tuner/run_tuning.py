@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import Field
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
 from casspec.storage.document import Document

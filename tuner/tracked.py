@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate
-from casspec.tuner.bench_rows import OVERALL
+from casspec.storage.schema import OVERALL, BenchReport, CascadeProfile, DrafterCandidate
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import compare
 from casspec.tuner.plans import PlanSpec

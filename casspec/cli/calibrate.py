@@ -9,7 +9,16 @@ import click
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import progress, say
-from casspec.cli.options import model_argument, run_options, seed_option, set_up, storage_option, suite_option
+from casspec.cli.options import (
+    apply_threads,
+    available_cores,
+    check_device,
+    model_argument,
+    run_options,
+    seed_option,
+    storage_option,
+    suite_option,
+)
 
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
@@ -79,7 +88,7 @@ def command(
     Further workers make the search faster, not other: --trials is of all together, --budget of each. On other machines
     `casspec tune --join latest` joins it, over the same --storage.
     """
-    set_up(device, threads)
+    check_device(device)
     bench = not quick if bench is None else bench
 
     import casspec
@@ -101,11 +110,12 @@ def command(
             "per_task": per_task,
         }
         settings = _settings(suite_name, suite, seed, quick, changes)
-        answer = None if force else _answer(repository, model, device, dtype, settings)
+        answer = None if force else _answer(repository, model, device, threads or available_cores(), dtype, settings)
         if answer is not None and (answer[1] is not None or not bench):
             print_outcome(answer[0], answer[1] if bench else None)
             return
 
+        apply_threads(threads)
         from casspec.known_models import remember
         from casspec.runtime.fingerprint import model_fingerprint
         from casspec.tuner.calibrate import STAGES, Calibrator
@@ -140,18 +150,18 @@ def _crew(workers: int, model: str, device: str, storage: str | None) -> Crew:
 
 
 def _answer(
-    repository: Repository, model: str, device: str, dtype: str, settings: CalibrationSettings
+    repository: Repository, model: str, device: str, threads: int, dtype: str, settings: CalibrationSettings
 ) -> tuple[CascadeProfile, BenchReport | None] | None:
-    """Stored profile and newest benchmark of a model whose fingerprint is known, found without loading the model."""
+    """Stored profile and newest benchmark of a model whose fingerprint is known, found without loading the model or torch."""
     from casspec.known_models import recall
-    from casspec.runtime.fingerprint import device_fingerprint
+    from casspec.runtime.device import device_fingerprint
 
     known = recall(model, dtype)
     if known is None:
         return None
     fingerprint, actual_dtype = known
     dumped = settings.model_dump(mode="json")
-    profile = repository.finished_profile(fingerprint, device_fingerprint(device), actual_dtype, dumped)
+    profile = repository.finished_profile(fingerprint, device_fingerprint(device, threads), actual_dtype, dumped)
     if profile is None:
         return None
     say(f"calibrated on {profile.created_at[:10]}, answered from the store; --force measures again")

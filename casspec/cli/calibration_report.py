@@ -67,7 +67,7 @@ def _gap(profile: CascadeProfile, report: BenchReport | None) -> str:
     """What was predicted beside what the benchmark measured, over all tasks."""
     if report is None:
         return ""
-    from casspec.tuner.bench_rows import OVERALL
+    from casspec.storage.schema import OVERALL
     from casspec.tuner.gaps import compare
 
     told = [

@@ -74,7 +74,8 @@ def command(
     from casspec.profiler.profile import BUDGET_SECONDS, Scope
     from casspec.profiler.report import checks, error_table, held_out
     from casspec.profiler.stored import profile_stored, rows_that_fit, scope_of, verdicts
-    from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+    from casspec.runtime.device import device_fingerprint
+    from casspec.runtime.fingerprint import model_fingerprint
     from casspec.runtime.latency_features import QUANTISED
     from casspec.runtime.quantization import available
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from casspec.storage.schema import OVERALL
+
 if TYPE_CHECKING:
     from casspec.tuner.reality import Gap
     from casspec.tuner.replay_run import Bounds, Predicted
@@ -42,7 +44,6 @@ def bound_table(rows: Sequence[Bounds]) -> Table:
 
 def gap_table(rows: Sequence[Gap], about: dict[str, Any]) -> Table:
     """Replay and reality over all tasks."""
-    from casspec.tuner.bench_rows import OVERALL
 
     title = f"replay and reality on the same prompts (noise {about['benchmark_noise']:.1%})"
     table = _plain(title, ("mode", "method"), ("predicted", "measured", "gap", "accepted", "measured", "gap"))
@@ -63,8 +64,6 @@ def gap_table(rows: Sequence[Gap], about: dict[str, Any]) -> Table:
 
 def _tasks(rows: Sequence[Predicted] | Sequence[Bounds]) -> list[str]:
     """Every task, all together last."""
-    from casspec.tuner.bench_rows import OVERALL
-
     tasks = list(dict.fromkeys(row.task for row in rows))
     return sorted(tasks, key=lambda task: task == OVERALL)
 

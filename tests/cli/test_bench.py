@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from casspec.cli.main import main
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.loader import load_model
 from casspec.runtime.policies import METHODS

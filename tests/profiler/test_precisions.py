@@ -13,8 +13,9 @@ from casspec.profiler import precisions, stored
 from casspec.profiler.design import design
 from casspec.profiler.precisions import PrecisionVerdict, forward_ratios, judge, screen
 from casspec.profiler.timing import HostTimer
+from casspec.runtime.device import device_fingerprint
 from casspec.runtime.dsia import Plan
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.database import open_database

@@ -19,7 +19,8 @@ from casspec.profiler.probes import Probes
 from casspec.profiler.profile import RETEST_POINTS, Scope, fitted_samples, profile_latency, retest_points
 from casspec.profiler.refinement import REFINING_POINTS
 from casspec.profiler.report import error_table
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.database import open_database

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from casspec.runtime.device import device_fingerprint
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.loader import LoadedProfile

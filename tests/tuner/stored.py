@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import builtin_latency
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, SkipSet

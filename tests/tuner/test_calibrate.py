@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.device import device_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.quantization import extra_bytes
 from casspec.runtime.target import TargetModel

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from casspec.storage.schema import BenchReport, DrafterCandidate, Mode
+from casspec.storage.schema import OVERALL, BenchReport, DrafterCandidate, Mode
 from casspec.tuner.bench_figures import literal, speedup_figure
-from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.gaps import Compared
 from casspec.tuner.page.svg import WIDTH_INCHES
 from casspec.tuner.pareto import hypervolume, pareto_front

@@ -7,9 +7,8 @@ from typing import Any
 
 from casspec.profiler.figures import fit_figure, roofline_figure
 from casspec.profiler.report import Predicted, as_stored, error_row, grouped_errors
-from casspec.storage.schema import BenchReport, BenchRow, LatencyModel, Precision
+from casspec.storage.schema import OVERALL, BenchReport, BenchRow, LatencyModel, Precision
 from casspec.tuner.bench_figures import time_figure
-from casspec.tuner.bench_rows import OVERALL
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.figures import pareto_figure, sensitivity_figure
 from casspec.tuner.page.charts import history_figure, overall_figure

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from casspec.storage.schema import CascadeProfile, DrafterSpec
-from casspec.tuner.bench_rows import OVERALL
+from casspec.storage.schema import OVERALL, CascadeProfile, DrafterSpec
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import Compared, compare, newest_of_cascade
 from casspec.tuner.page.charts import gap_figure

@@ -1,4 +1,4 @@
-"""Fingerprints follow content: another weight, config, tokenizer or thread count shows, another directory does not."""
+"""A model's fingerprint follows content: another weight, config or tokenizer shows, another directory does not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 import casspec.reference
-from casspec.runtime import fingerprint
-from casspec.runtime.fingerprint import device_fingerprint, model_fingerprint
+from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.target import TargetModel
 from tests.profiler.fakes import tiny_target
 
@@ -71,39 +70,3 @@ def test_a_tokenizer_is_part_of_the_model() -> None:
     with_other = model_fingerprint(target)
     assert without.tokenizer_sha256 is None
     assert with_one.tokenizer_sha256 != with_other.tokenizer_sha256
-
-
-def test_threads_are_part_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = device_fingerprint("cpu")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: here.threads + 1)
-    assert here.kind == "cpu"
-    assert here.name
-    assert here.capability
-    assert device_fingerprint("cpu").content_hash() != here.content_hash()
-
-
-CPU_INFO = """processor : 0
-model name : Some Processor 9000
-flags : fpu avx2 amx_bf16 avx512_bf16
-
-processor : 1
-model name : Another one
-"""
-
-
-def test_processor_and_vector_features_are_read_from_the_first_entry(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cpuinfo").write_text(CPU_INFO)
-    monkeypatch.setattr(fingerprint, "CPU_INFO", tmp_path / "cpuinfo")
-    found = device_fingerprint("cpu")
-    assert (found.name, found.capability) == ("Some Processor 9000", "avx2 avx512_bf16 amx_bf16")
-
-
-def test_a_system_without_processor_list_still_has_a_fingerprint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fingerprint, "CPU_INFO", tmp_path / "missing")
-    found = device_fingerprint("cpu")
-    assert found.name
-    assert found.capability == torch.backends.cpu.get_cpu_capability()

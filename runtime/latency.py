@@ -25,14 +25,15 @@ LEAST_MS = 1e-6
 class LatencyPredictor:
     """Milliseconds of forwards on the calibrated device, from a stored model.
 
-    `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, tokens, context step).
+    `forward_ms` is the fast path: one dictionary look-up after the first call with a (plan, tokens, context step). It predicts
+    forwards over `batch` sequences side by side.
     Plans are told apart by name. A precision that the model was not fitted on is predicted as the target's own, a batch by the table
     of the largest measured one below it.
 
     Raises UnsupportedOption for a model of a later release, whose features nobody knows here.
     """
 
-    def __init__(self, model: LatencyModel) -> None:
+    def __init__(self, model: LatencyModel, batch: int = 1) -> None:
         unknown = [name for name in model.features if name not in FEATURES]
         if unknown:
             raise UnsupportedOption(
@@ -40,6 +41,7 @@ class LatencyPredictor:
                 "casspec calibrate again"
             )
         self.model = model
+        self.batch = batch
         self._terms = [
             (FEATURES[name], weight) for name, weight in zip(model.features, model.coefficients, strict=True)
         ]
@@ -88,20 +90,23 @@ class LatencyPredictor:
         return point.model_copy(update={"precision": Precision.TARGET})
 
     def forward_ms(self, plan: Plan, n_tokens: int, context_tokens: int) -> float:
-        """A whole forward of `plan` over `n_tokens` query tokens after `context_tokens` committed rows."""
+        """A whole forward of `plan`, each sequence with `n_tokens` query tokens after `context_tokens` committed rows."""
         key = (plan.name, n_tokens, (context_tokens + n_tokens - 1) // CONTEXT_STEP)
         cost = self._table.get(key)
         if cost is None:
-            point = LatencyPoint(
-                subject="forward",
-                n_attention=plan.n_attention,
-                n_mlp=plan.n_mlp,
-                precision=plan.precision,
-                n_tokens=n_tokens,
-                context_tokens=context_tokens,
-            )
-            cost = self._table[key] = self.predict_ms(point)
+            cost = self._table[key] = self.predict_ms(self.forward_point(plan, n_tokens, context_tokens))
         return cost
+
+    def forward_point(self, plan: Plan, n_tokens: int, context_tokens: int) -> LatencyPoint:
+        return LatencyPoint(
+            subject="forward",
+            n_attention=plan.n_attention,
+            n_mlp=plan.n_mlp,
+            precision=plan.precision,
+            n_tokens=n_tokens,
+            context_tokens=context_tokens,
+            batch=self.batch,
+        )
 
 
 class MeasuredRange:

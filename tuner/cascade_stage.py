@@ -162,7 +162,7 @@ class CascadeStage:
             choice = choose(replays, retrieval, limits, note=note)
             note("predicting speedups")
             found = forecast(replays, choice, retrieval)
-            batches = by_batch(replays, found, choice, retrieval, LatencyPredictor(latency))
+            batches = by_batch(replays, found, choice, retrieval, latency)
             found = found.model_copy(update={"predicted_by_batch": batches})
             document = self.repository.put_document(self.key, SELECTION_KIND, "all", found.model_dump(mode="json"))
         selection = Selection.model_validate(document)

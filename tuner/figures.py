@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from casspec.storage.schema import DrafterCandidate, Precision
 from casspec.tuner.pareto import pareto_front
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.space import leave_one_out
+from casspec.tuner.seeds import leave_one_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,8 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.policies.base import ForwardMs
-from casspec.runtime.target import CONTEXT_STEP
-from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyPoint, Mode
+from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyModel, Mode
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.method_tuning import Judged, by_mode, first_of_each_mode, geometric_speedup
 from casspec.tuner.recordings import Recording
@@ -70,7 +67,7 @@ def forecast(
 
 
 def by_batch(
-    replays: CascadeReplay, single: Selection, choice: Choice, retrieval: Parameters, latency: LatencyPredictor
+    replays: CascadeReplay, single: Selection, choice: Choice, retrieval: Parameters, model: LatencyModel
 ) -> tuple[BatchPrediction, ...]:
     """The fastest of the choice, retrieval alone and nothing at every batch of BATCHES, at the latencies of that batch.
 
@@ -85,16 +82,17 @@ def by_batch(
     same = single if len(few) == len(replays.recordings) else forecast(replays, choice, retrieval, few)
     predictions = []
     for batch in BATCHES:
+        latency = LatencyPredictor(model, batch)
         decision, speedups = single.decision, single.predicted_speedup
         if batch > 1:
-            found = forecast(replays.at(batch, forward_ms_at(latency, batch)), choice, retrieval, few)
+            found = forecast(replays.at(batch, latency.forward_ms), choice, retrieval, few)
             decision, speedups = _as_on_all(found, same, single)
         predictions.append(
             BatchPrediction(
                 batch=batch,
                 decision=decision,
                 speedup={str(mode): value for mode, value in speedups.items()},
-                latencies=_provenance(replays, latency, batch),
+                latencies=_provenance(replays, latency),
                 verified=batch == 1,
             )
         )
@@ -114,38 +112,12 @@ def _as_on_all(found: Selection, few: Selection, single: Selection) -> tuple[Dec
     return found.decision, speedups
 
 
-def forward_ms_at(latency: LatencyPredictor, batch: int) -> ForwardMs:
-    """Predicted milliseconds of a forward over a batch, each sequence with the given query and context tokens."""
-    known: dict[tuple[str, int, int], float] = {}
-
-    def forward_ms(plan: Plan, n_tokens: int, context_tokens: int) -> float:
-        key = (plan.name, n_tokens, (context_tokens + n_tokens - 1) // CONTEXT_STEP)
-        if key not in known:
-            known[key] = latency.predict_ms(_point(plan, n_tokens, context_tokens, batch))
-        return known[key]
-
-    return forward_ms
-
-
-def _point(plan: Plan, n_tokens: int, context_tokens: int, batch: int) -> LatencyPoint:
-    return LatencyPoint(
-        subject="forward",
-        n_attention=plan.n_attention,
-        n_mlp=plan.n_mlp,
-        precision=plan.precision,
-        n_tokens=n_tokens,
-        context_tokens=context_tokens,
-        batch=batch,
-    )
-
-
 def _provenance(
-    replays: CascadeReplay, latency: LatencyPredictor, batch: int
+    replays: CascadeReplay, latency: LatencyPredictor
 ) -> Literal["measured", "interpolated", "extrapolated"]:
     """Where the latency of a plain step in the middle of a recording comes from."""
     rows = [len(one.prompt_tokens) + len(one.continuation_tokens) / 2 for one in replays.recordings]
-    context = round(median(rows))
-    return latency.provenance(_point(replays.tuning.target_plan, 1, context, batch))
+    return latency.provenance(latency.forward_point(replays.tuning.target_plan, 1, round(median(rows))))
 
 
 def interval(results: Sequence[Replayed]) -> tuple[float, float]:

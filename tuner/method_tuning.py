@@ -53,12 +53,10 @@ class TunedMethods:
     Attributes:
         methods: the parameters that replay fastest, a method each.
         priors: acceptance cells of the retrieval drafters, by decoding mode.
-        predicted_speedup: of dytc over autoregressive decoding, by decoding mode.
     """
 
     methods: tuple[MethodSettings, ...]
     priors: tuple[AcceptancePrior, ...]
-    predicted_speedup: dict[str, float]
 
     def settings(self, method: str) -> dict[str, Any]:
         """The parameters found for a method, {} when it was not tuned."""
@@ -68,7 +66,6 @@ class TunedMethods:
         return {
             "methods": [method.model_dump(mode="json") for method in self.methods],
             "priors": [prior.model_dump(mode="json") for prior in self.priors],
-            "predicted_speedup": self.predicted_speedup,
         }
 
     @classmethod
@@ -76,7 +73,6 @@ class TunedMethods:
         return cls(
             tuple(MethodSettings.model_validate(method) for method in value["methods"]),
             tuple(AcceptancePrior.model_validate(prior) for prior in value["priors"]),
-            value["predicted_speedup"],
         )
 
 
@@ -167,19 +163,17 @@ def tune_methods(
     tuning = Tuning.of(target, first_of_each_mode(recordings, MOST_RECORDINGS), latency, priors, overheads)
     tried = {method: replayable_settings(method)[:MOST_SETTINGS] for method in REPLAYED}
     total = sum(map(len, tried.values()))
-    settings, predicted, done = [], {}, 0
+    settings, done = [], 0
     for method in REPLAYED:
         best_score, best_parameters = 0.0, {}
         for parameters in tried[method]:
             progress(done, total, method)
-            results = by_mode(replayed_each(method, _build(method, parameters, tuning), tuning))
+            score = geometric_speedup(by_mode(replayed_each(method, _build(method, parameters, tuning), tuning)))
             done += 1
-            score = geometric_speedup(results)
             if score > best_score:
                 best_score, best_parameters = score, parameters
-                predicted[method] = {str(mode): float(result.speedup) for mode, result in results.items()}
         settings.append(MethodSettings(method=method, variant="tuned", parameters=best_parameters))
-    return TunedMethods(tuple(settings), tuple(priors), predicted["dytc"])
+    return TunedMethods(tuple(settings), tuple(priors))
 
 
 def replayable_settings(method: str) -> list[dict[str, Any]]:

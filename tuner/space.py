@@ -1,8 +1,7 @@
-"""The search space of plans and the skip sets a search starts from.
+"""The search space of plans.
 
 A plan is a choice of which attention and MLP sub-layers to leave out, where the first and last layer always stay, and of
-a precision. Where a search starts matters more than its sampler: sub-layers ranked by what leaving each one out costs,
-and the prefixes of that ranking, are the best seeds known.
+a precision.
 """
 
 from __future__ import annotations
@@ -14,11 +13,6 @@ from casspec.tuner.plans import PlanSpec
 
 PRECISION = "precision"
 """Name of the parameter beside the switches, where there is more than one precision to choose from."""
-
-UNIFORM_RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6)
-PREFIXES = 14
-LONGEST_PREFIX = 0.75
-"""Share of the switches; drafts of what remains past it agree with nothing."""
 
 
 def switches(n_layers: int) -> tuple[str, ...]:
@@ -58,35 +52,3 @@ def parameters_of(spec: PlanSpec, n_layers: int, precisions: Sequence[Precision]
     """The values of the space's parameters at a plan: `spec_of` the other way."""
     parameters: dict[str, bool | str] = dict(switches_of(spec.skip, n_layers))
     return parameters | ({PRECISION: str(spec.precision)} if len(precisions) > 1 else {})
-
-
-def leave_one_out(n_layers: int) -> list[SkipSet]:
-    """Each switch alone."""
-    return [skip_of({name: True}) for name in switches(n_layers)]
-
-
-def uniform(n_layers: int) -> list[SkipSet]:
-    """Evenly spread inner layers at several ratios of what can be skipped, whole layers: every second one and its like."""
-    inner = range(1, n_layers - 1)
-    sets = []
-    for ratio in UNIFORM_RATIOS:
-        count = round(ratio * len(inner))
-        layers = tuple(inner[int((i + 0.5) * len(inner) / count)] for i in range(count))
-        if layers:
-            sets.append(SkipSet(attention=layers, mlp=layers))
-    return list(dict.fromkeys(sets))
-
-
-def prefix_sweep(ranking: Sequence[SkipSet]) -> list[SkipSet]:
-    """Unions of the first 2, ... sets of a ranking, at most PREFIXES of them, evenly spread up to LONGEST_PREFIX."""
-    longest = int(LONGEST_PREFIX * len(ranking))
-    count = min(PREFIXES, longest - 1)
-    lengths = dict.fromkeys(round(2 + i * (longest - 2) / max(count - 1, 1)) for i in range(count))
-    return [union(ranking[:length]) for length in lengths]
-
-
-def union(skips: Sequence[SkipSet]) -> SkipSet:
-    return SkipSet(
-        attention=tuple(layer for skip in skips for layer in skip.attention),
-        mlp=tuple(layer for skip in skips for layer in skip.mlp),
-    )

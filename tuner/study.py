@@ -22,22 +22,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from casspec.storage.errors import StorageError
-from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner import walltime
+from casspec.storage.schema import DrafterCandidate, SkipSet
 from casspec.tuner.claims import Claim, Claims, study_failures, study_storage
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.samplers import DEFAULT_SAMPLER, make_sampler, search_space, told_attributes
-from casspec.tuner.space import (
-    choices,
-    leave_one_out,
-    prefix_sweep,
-    skip_of,
-    spec_of,
-    switches_of,
-    uniform,
-)
+from casspec.tuner.seeds import leave_one_out, prefix_sweep, quantised_prefixes, ranking, thinned_leave_one_out, uniform
+from casspec.tuner.space import choices, skip_of, spec_of, switches_of
 
 if TYPE_CHECKING:
     import optuna
@@ -45,12 +37,6 @@ if TYPE_CHECKING:
 
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
-
-QUANTISED_PREFIXES = 4
-"""Prefix sets tried at each further precision."""
-
-LONGEST_CHAIN = 8
-"""Draft lengths by which prefix sets are compared."""
 
 LONGEST_WALK = 100
 """Parameters changed, one after the other, in search of a plan not yet evaluated."""
@@ -191,11 +177,14 @@ class DrafterSearch:
 
     def _run_ranked(self) -> None:
         """Leave-one-out sets, prefixes of their ranking, and the best of these at each further precision."""
-        self._run_seeds(map(PlanSpec, self._leave_one_out()), SENSITIVITY, SENSITIVITY_SHARE, to_the_last=True)
-        prefixes = prefix_sweep(self._sensitivity_ranking())
+        affordable = int(SENSITIVITY_SHARE * self._budget.trials)
+        singles = map(PlanSpec, thinned_leave_one_out(self._n_layers, affordable))
+        self._run_seeds(singles, SENSITIVITY, SENSITIVITY_SHARE, to_the_last=True)
+        prefixes = prefix_sweep(ranking(self._evaluated(leave_one_out(self._n_layers))))
         self._run_seeds(map(PlanSpec, prefixes), "prefix", to_the_last=True)
         for precision in self._evaluator.precisions[1:]:
-            self._run_seeds(self._quantised(prefixes, precision), "prefix")
+            best = quantised_prefixes(self._evaluated(prefixes), precision, self._evaluator.cost)
+            self._run_seeds(best, "prefix")
 
     def _run_seeds(self, specs: Iterable[PlanSpec], source: str, share: float = 1.0, to_the_last: bool = False) -> None:
         """Evaluates what is left of these plans, this worker's part of it where there are others.
@@ -308,30 +297,6 @@ class DrafterSearch:
             else:
                 with self._shared.alone():
                     yield
-
-    def _leave_one_out(self) -> list[SkipSet]:
-        singles = leave_one_out(self._n_layers)
-        affordable = max(int(SENSITIVITY_SHARE * self._budget.trials), 1)
-        step = max(-(-len(singles) // affordable), 1)
-        # Thinned from both kinds in turn: an even step alone would drop one kind of sub-layer altogether.
-        return [skip for i, skip in enumerate(singles) if (i // 2 + i % 2) % step == 0]
-
-    def _sensitivity_ranking(self) -> list[SkipSet]:
-        """Single sub-layers, those first whose loss of acceptance buys the most time."""
-        singles = self._evaluated(leave_one_out(self._n_layers))
-        ranked = sorted(singles, key=lambda c: (1 - c.acceptance) / max(1 - c.cost, 1e-6))
-        return [candidate.skip for candidate in ranked]
-
-    def _quantised(self, prefixes: Sequence[SkipSet], precision: Precision) -> list[PlanSpec]:
-        """The few prefix sets that would draft fastest at a precision if it lost no acceptance; its cost is known."""
-
-        def promise(candidate: DrafterCandidate) -> float:
-            alive = [candidate.acceptance**i for i in range(1, LONGEST_CHAIN + 1)]
-            cost = self._evaluator.cost(PlanSpec(candidate.skip, precision))
-            return walltime.best_chain(alive, cost, lambda n_tokens: 1.0)[1]
-
-        best = sorted(self._evaluated(prefixes), key=promise, reverse=True)[:QUANTISED_PREFIXES]
-        return [PlanSpec(candidate.skip, precision) for candidate in best]
 
     def _evaluated(self, skips: Iterable[SkipSet]) -> list[DrafterCandidate]:
         """Those of these skip sets that were evaluated at the target's precision."""

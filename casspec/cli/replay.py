@@ -73,7 +73,6 @@ def command(
     from casspec.profile_lookup import load_profile
     from casspec.runtime.latency import LatencyPredictor
     from casspec.storage import open_repository
-    from casspec.tuner.forecast import forward_ms_at
     from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.replay_run import ReplayRun, StepCosts
     from casspec.tuner.replay_texts import ReplayTexts
@@ -95,7 +94,7 @@ def command(
                 overheads = stored_overheads(repository, texts.key, load, texts.tuning(), measured_at)
             shelf = TraceShelf(repository, texts.key, recordings, load)
             full_plan = AbsentModel(profile.model.n_layers, profile.model.vocab_size).full_plan
-            costs = StepCosts(full_plan, forward_ms_at(LatencyPredictor(at_latency), batch), overheads, batch)
+            costs = StepCosts(full_plan, LatencyPredictor(at_latency, batch).forward_ms, overheads, batch)
             replays = ReplayRun(profile, loaded.recycling_matrix, recordings, shelf, costs)
             predicted = []
             with run.stage("replay", len(names)) as bar:

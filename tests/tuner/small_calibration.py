@@ -88,7 +88,7 @@ def tuned_by_nobody(
     """Stands in for replaying methods, which has tests of its own."""
     prior = AcceptancePrior(mode="sample", cells=(AcceptanceCell(key="retrieval:3", accepted=1, trials=2),))
     settings = MethodSettings(method="prompt-lookup", variant="tuned", parameters={"n_tokens": 4})
-    return TunedMethods((settings,), (prior,), {"sample": 1.2})
+    return TunedMethods((settings,), (prior,))
 
 
 def calibrate(database: str, stages: StageLog, force: bool = False) -> CascadeProfile:

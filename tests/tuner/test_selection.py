@@ -10,8 +10,8 @@ import pytest
 
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.dsia import Plan
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.storage.schema import Decision, LatencyPoint, Precision, Quantization
+from casspec.runtime.latency import builtin_latency
+from casspec.storage.schema import Decision, LatencyModel, Precision, Quantization
 from casspec.tuner.acceptance import PlanTrace, count_confidence
 from casspec.tuner.cascade import Contender
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
@@ -72,14 +72,13 @@ def replays(
     return CascadeReplay(tuning, contenders, traced, target.n_layers)
 
 
-def flat_latency() -> LatencyPredictor:
-    """`forward_ms` at every batch."""
-
-    class Flat(LatencyPredictor):
-        def predict_ms(self, point: LatencyPoint) -> float:
-            return 10.0 if point.precision is Precision.TARGET else 1.0
-
-    return Flat(builtin_latency(tiny_target()))
+def flat_latency() -> LatencyModel:
+    """Of `forward_ms`, at every batch: a forward takes as long as its sub-layers take to launch."""
+    target = tiny_target()
+    model = builtin_latency(target)
+    per_ms = 1.0 / (target.n_layers * model.shape["launch_ms"])
+    of_launches = {"attention_launches": 10.0 * per_ms, "int8-dynamic:attention_launches": 1.0 * per_ms}
+    return model.model_copy(update={"features": tuple(of_launches), "coefficients": tuple(of_launches.values())})
 
 
 def test_forward_selection_takes_what_helps_and_no_more() -> None:

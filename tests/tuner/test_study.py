@@ -19,17 +19,9 @@ from casspec.tuner.claims import Claims
 from casspec.tuner.evaluation import FEWEST_RACED, CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.space import (
-    leave_one_out,
-    parameters_of,
-    prefix_sweep,
-    skip_of,
-    spec_of,
-    switches,
-    switches_of,
-    uniform,
-)
-from casspec.tuner.study import QUANTISED_PREFIXES, DrafterSearch, SearchBudget
+from casspec.tuner.seeds import QUANTISED_PREFIXES, leave_one_out, prefix_sweep, uniform
+from casspec.tuner.space import parameters_of, skip_of, spec_of, switches, switches_of
+from casspec.tuner.study import DrafterSearch, SearchBudget
 from tests.storage import samples
 from tests.tuner.synthetic import N_LAYERS, SETTINGS, SyntheticEvaluator
 from tests.tuner.tiny import tiny_recordings, tiny_target

@@ -22,7 +22,7 @@ import casspec
 from casspec.cli.options import apply_threads
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.target import TargetModel
+from casspec.runtime.target import QUERY_BUCKETS, TargetModel
 from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.calibration_run import dtype_name, typical_context
 from casspec.tuner.evaluation import CandidateEvaluator
@@ -69,7 +69,7 @@ def seconds_of(run: Callable[[], object]) -> float:
 @click.command()
 @click.option("--target", "name", default="reference", show_default=True)
 @click.option("--recordings", "count", default=10, show_default=True)
-@click.option("--tokens", default=128, show_default=True)
+@click.option("--tokens", type=click.IntRange(2, QUERY_BUCKETS[-1]), default=128, show_default=True)
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--threads", type=int, help="CPU threads; by default all cores available.")
 def main(name: str, count: int, tokens: int, rounds: int, threads: int | None) -> None:

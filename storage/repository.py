@@ -92,15 +92,15 @@ class Repository(Measurements):
                 raise StorageError(f"calibration {calibration_id} has no profile yet: run `casspec calibrate` again")
             row.finished_at = row.finished_at or now()
 
-    def finished_profile(
+    def finished_calibration(
         self, model: ModelFingerprint, device: DeviceFingerprint, dtype: str, settings: Mapping[str, Any]
-    ) -> CascadeProfile | None:
-        """The profile of the newest calibration of these inputs; None when that one does not exist or still runs."""
+    ) -> tuple[str, CascadeProfile] | None:
+        """ID and profile of the newest calibration of these inputs; None when that one does not exist or still runs."""
         with self._database.reading() as session:
             newest = newest_attempt(session, calibration_key(model, device, dtype, settings))
             if newest is None or newest.finished_at is None or newest.profile_hash is None:
                 return None
-            return _profile(session.get_one(ProfileRow, newest.profile_hash))
+            return newest.calibration_id, _profile(session.get_one(ProfileRow, newest.profile_hash))
 
     def calibration_of(self, selection: str) -> tuple[str, dict[str, Any]]:
         """ID and settings of the calibration that made a profile. Raises ProfileNotFound for one that was imported."""

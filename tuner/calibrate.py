@@ -27,13 +27,11 @@ from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
 from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.search_stage import StoredSearch
-from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
+from casspec.tuner.settings import CASCADE_SETTINGS, MIRRORED_BENCH, CalibrationSettings
 from casspec.tuner.tracking import Tracker
 from casspec.tuner.workers import NOBODY, Crew
 
 STAGES = ("profile", "record", "search", "cascade", "track")
-
-BENCH_KIND = "mirrored-bench"
 
 CLOSING_METHODS = ("prompt-lookup", CASCADE)
 """Of the short benchmark that ends a calibration, as tuned: the cascade and the plainest thing it has to beat. `casspec bench` compares
@@ -52,9 +50,8 @@ class Calibrator:
 
     def stored(self, target: TargetModel, settings: CalibrationSettings) -> CascadeProfile | None:
         """The profile of a finished calibration with these settings."""
-        device = device_fingerprint(target.device)
-        dumped = settings.model_dump(mode="json")
-        return self.repository.finished_profile(model_fingerprint(target), device, dtype_name(target), dumped)
+        finished = self._finished(target, settings)
+        return finished[1] if finished else None
 
     def run(
         self,
@@ -130,17 +127,21 @@ class Calibrator:
                     )
                 ]
         key, report_hash = self._key(target, settings), reports[0].content_hash()
-        if self.repository.get_document(key, BENCH_KIND, report_hash) is None:
+        if self.repository.get_document(key, MIRRORED_BENCH, report_hash) is None:
             known = Calibrated.of_calibration(self.repository, key, profile, settings.model_dump(mode="json"))
             Tracker(self.places).mirror_bench(reports[0], known)
-            self.repository.put_document(key, BENCH_KIND, report_hash, {"mirrored": True})
+            self.repository.put_document(key, MIRRORED_BENCH, report_hash, {"mirrored": True})
         return reports[0]
 
     def _measured_before(self, target: TargetModel, settings: CalibrationSettings) -> str | None:
         defaults = {name: CalibrationSettings.model_fields[name].default for name in CASCADE_SETTINGS}
         usual = settings.model_copy(update=defaults)
-        profile = self.stored(target, usual) if usual != settings else None
-        return self.repository.calibration_of(profile.content_hash())[0] if profile else None
+        finished = self._finished(target, usual) if usual != settings else None
+        return finished[0] if finished else None
+
+    def _finished(self, target: TargetModel, settings: CalibrationSettings) -> tuple[str, CascadeProfile] | None:
+        device, dumped = device_fingerprint(target.device), settings.model_dump(mode="json")
+        return self.repository.finished_calibration(model_fingerprint(target), device, dtype_name(target), dumped)
 
     def _key(self, target: TargetModel, settings: CalibrationSettings, force: bool = False) -> str:
         """ID of the newest calibration of these inputs, begun where there is none."""

@@ -15,7 +15,7 @@ from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.quantization import extra_bytes
 from casspec.runtime.target import TargetModel
-from casspec.storage.errors import ProfileMismatch, StorageError
+from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
@@ -196,8 +196,12 @@ def joined(
         Candidates before and after; None when the search is over.
 
     Raises:
-        StorageError: the search has not begun. ProfileMismatch: another model.
+        StorageError: the search has not begun. ProfileMismatch: another model. UnsupportedOption: there is no search in it.
     """
+    if "trials" not in calibration.settings:
+        raise UnsupportedOption(
+            f"calibration {calibration.calibration_id} searches no drafters: join one that `casspec calibrate` began"
+        )
     shared, key = StoredSearch(repository, calibration.calibration_id), calibration.calibration_id
     if shared.closed():
         return None

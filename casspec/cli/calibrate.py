@@ -110,9 +110,10 @@ def command(
             "per_task": per_task,
         }
         settings = _settings(suite_name, suite, seed, quick, changes)
-        answer = None if force else _answer(repository, model, device, threads or available_cores(), dtype, settings)
-        if answer is not None and (answer[1] is not None or not bench):
-            print_outcome(answer[0], answer[1] if bench else None)
+        here = device, threads or available_cores()
+        answer = None if force else _answer(repository, model, here, dtype, settings, bench)
+        if answer is not None:
+            print_outcome(*answer)
             return
 
         apply_threads(threads)
@@ -150,22 +151,37 @@ def _crew(workers: int, model: str, device: str, storage: str | None) -> Crew:
 
 
 def _answer(
-    repository: Repository, model: str, device: str, threads: int, dtype: str, settings: CalibrationSettings
+    repository: Repository,
+    model: str,
+    here: tuple[str, int],
+    dtype: str,
+    settings: CalibrationSettings,
+    bench: bool,
 ) -> tuple[CascadeProfile, BenchReport | None] | None:
-    """Stored profile and newest benchmark of a model whose fingerprint is known, found without loading the model or torch."""
+    """Stored profile of a model whose fingerprint is known, found without loading the model or torch.
+
+    With `bench` its newest benchmark too; None while there is none, or MLflow was not told of it.
+
+    Args:
+        here: device and CPU threads.
+    """
     from casspec.known_models import recall
     from casspec.runtime.device import device_fingerprint
+    from casspec.tuner.settings import MIRRORED_BENCH
 
     known = recall(model, dtype)
     if known is None:
         return None
     fingerprint, actual_dtype = known
     dumped = settings.model_dump(mode="json")
-    profile = repository.finished_profile(fingerprint, device_fingerprint(device, threads), actual_dtype, dumped)
-    if profile is None:
+    finished = repository.finished_calibration(fingerprint, device_fingerprint(*here), actual_dtype, dumped)
+    if finished is None:
+        return None
+    calibration_id, profile = finished
+    if bench and not repository.documents(calibration_id, MIRRORED_BENCH):
         return None
     say(f"calibrated on {profile.created_at[:10]}, answered from the store; --force measures again")
-    return profile, next(iter(repository.bench_reports(profile.profile_id)), None)
+    return profile, next(iter(repository.bench_reports(profile.profile_id)), None) if bench else None
 
 
 def _settings(

@@ -73,10 +73,12 @@ def command(
     from casspec.profile_lookup import load_profile
     from casspec.runtime.latency import LatencyPredictor
     from casspec.storage import open_repository
+    from casspec.tuner.benchmark import BenchInterrupted
     from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.replay_run import ReplayRun, StepCosts
     from casspec.tuner.replay_texts import ReplayTexts
     from casspec.tuner.replayed_methods import AbsentModel, replayable
+    from casspec.tuner.report import bench_table
     from casspec.tuner.traces import TraceShelf
 
     names = replayable(None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()])
@@ -105,11 +107,21 @@ def command(
                 bounds = replays.bounds(predicted)
         alike = batch == 1 and latency is None
         report = texts.benchmark() if alike else None
+        partial = None
         if verify:
-            with progress() as run, run.stage("decode") as bar:
-                report = texts.decoded(loaded, names, modes, recordings, bar.update)
+            try:
+                with progress() as run, run.stage("decode") as bar:
+                    report = texts.decoded(loaded, names, modes, recordings, bar.update)
+            except BenchInterrupted as interruption:
+                report, partial = None, interruption.report
     about = _about(profile, half, batch, latency, recordings, report)
-    _print(predicted, bounds, report, about, output_format)
+    _print(predicted, bounds, report, about | {"interrupted": partial is not None}, output_format)
+    if partial is not None:
+        if output_format == "table":
+            output.print(bench_table(partial))
+        raise click.Abort(
+            "what was decoded until then is compared with nothing and not stored; --prompts N takes less time"
+        )
 
 
 def _loader(model: str, device: str, profile: CascadeProfile) -> Callable[[], TargetModel]:
@@ -189,7 +201,7 @@ def _print(predicted: Any, bounds: Any, report: BenchReport | None, about: dict[
         output.print(table)
     if compared:
         output.print(gap_table(compared, about))
-    elif about["batch"] == 1:
+    elif about["batch"] == 1 and not about["interrupted"]:
         say("no stored benchmark decoded these prompts and tokens: --verify decodes them")
     if about["half"] == "tuning":
         say("the profile was made from these texts, so that its methods do better here than elsewhere")

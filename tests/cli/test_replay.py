@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 
@@ -12,6 +13,8 @@ from casspec.cli.main import main
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner import replay_texts
+from casspec.tuner.benchmark import BenchInterrupted
+from casspec.tuner.replay_texts import ReplayTexts
 from tests.storage import samples
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import stored_calibration
@@ -131,6 +134,18 @@ def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, fi
     code, table, _ = run("--methods", "prompt-lookup")
     assert code == 0
     assert "replay and reality on the same prompts" in table, "found again in the store"
+
+
+def test_an_interrupted_decode_tells_what_it_had(run: Run, monkeypatch) -> None:
+    def interrupted(*_: object) -> NoReturn:
+        raise BenchInterrupted(samples.bench_report())
+
+    monkeypatch.setattr(ReplayTexts, "decoded", interrupted)
+    code, out, err = run("--methods", "prompt-lookup", "--verify")
+    assert code == 130
+    assert "clairvoyant" in out
+    assert "speedup over autoregressive decoding" in out
+    assert "--prompts N takes less time" in err
 
 
 def test_dytc_is_also_decoded_as_it_was_replayed(run: Run) -> None:

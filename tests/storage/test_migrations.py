@@ -122,8 +122,9 @@ def test_databases_of_earlier_releases_are_upgraded_with_all_they_hold(asset: Pa
     assert database.schema().is_current
     assert database.problems() == []
     repository = Repository(database)
-    found = repository.finished_profile(samples.model(), samples.device(), "float32", samples.SETTINGS)
-    assert found is not None
+    finished = repository.finished_calibration(samples.model(), samples.device(), "float32", samples.SETTINGS)
+    assert finished is not None
+    _, found = finished
     assert found.profile_id == repository.profile("latest").profile_id
     assert repository.profile(found.content_hash()) == found
     assert repository.artifact(found.artifacts[0].sha256) == b"matrix"

@@ -48,7 +48,7 @@ def rows(repository: Repository, target: TargetModel) -> dict[str, Any]:
     ).calibration_id
     return {
         "key": key,
-        "candidates": [candidate.skip for candidate in repository.candidates(key)],
+        "candidates": [PlanSpec.of(candidate) for candidate in repository.candidates(key)],
         "recordings": sorted(name for name in repository.documents(key, ARTIFACT_KIND) if name != MATRIX_NAME),
         "samples": [sample.point for sample in repository.latency_samples(key)],
         "profiles": [profile.content_hash() for profile in repository.profiles()],

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 import torch
 
 from casspec.storage import open_repository
-from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError
+from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims, study_storage
 from casspec.tuner.companions import companions
@@ -221,9 +222,9 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
 
         return at
 
-    def join(target: Callable[[], object] = small_target) -> tuple[int, int] | None:
+    def join(target: Callable[[], object] = small_target, **other: object) -> tuple[int, int] | None:
         with open_repository(database) as repository:
-            calibration = repository.stored_calibration("latest")
+            calibration = replace(repository.stored_calibration("latest"), **other)
             return joined(repository, companions(database), calibration, target, lambda done, note: None)  # type: ignore
 
     with (
@@ -233,6 +234,8 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
         repository.stored_calibration("latest")
     with pytest.raises(Interrupted):
         calibrate(database, StageLog(interrupt(("record", 4))))
+    with pytest.raises(UnsupportedOption, match="searches no drafters"):
+        join(settings={})
     with pytest.raises(StorageError, match="has not come to its search yet"):
         join()
     with pytest.raises(Interrupted):

@@ -20,14 +20,14 @@ from casspec.tuner.benchmark import run_benchmark
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun, Stages, dtype_name
 from casspec.tuner.cascade_stage import Bar, TuneMethods
-from casspec.tuner.companions import Companions
+from casspec.tuner.companions import MIRRORED_BENCH, Companions
 from casspec.tuner.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
 from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.search_stage import StoredSearch
-from casspec.tuner.settings import CASCADE_SETTINGS, MIRRORED_BENCH, CalibrationSettings
+from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.tracking import Tracker
 from casspec.tuner.workers import NOBODY, Crew
 

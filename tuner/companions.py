@@ -13,6 +13,9 @@ from casspec.storage.location import sqlite_file, storage_url, user_data_directo
 STUDY_SCHEMA = "casspec_optuna"
 """Of a PostgreSQL database: Optuna's tables keep to it, apart from ours."""
 
+MIRRORED_BENCH = "mirrored-bench"
+"""Stage documents of a calibration: benchmarks of its profile that MLflow was told of."""
+
 
 @dataclass(frozen=True)
 class Companions:

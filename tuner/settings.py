@@ -7,9 +7,6 @@ from typing import Any
 
 from casspec.storage.schema import Document, Mode
 
-MIRRORED_BENCH = "mirrored-bench"
-"""Stage documents of a calibration: benchmarks of its profile that MLflow was told of."""
-
 
 class CalibrationSettings(Document):
     """Two calibrations with equal settings are the same one: the second answers from the store.

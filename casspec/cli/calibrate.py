@@ -167,7 +167,7 @@ def _answer(
     """
     from casspec.known_models import recall
     from casspec.runtime.device import device_fingerprint
-    from casspec.tuner.settings import MIRRORED_BENCH
+    from casspec.tuner.companions import MIRRORED_BENCH
 
     known = recall(model, dtype)
     if known is None:

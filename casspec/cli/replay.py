@@ -107,18 +107,17 @@ def command(
                 bounds = replays.bounds(predicted)
         alike = batch == 1 and latency is None
         report = texts.benchmark() if alike else None
-        partial = None
         if verify:
             try:
                 with progress() as run, run.stage("decode") as bar:
                     report = texts.decoded(loaded, names, modes, recordings, bar.update)
             except BenchInterrupted as interruption:
-                report, partial = None, interruption.report
+                report = interruption.report
     about = _about(profile, half, batch, latency, recordings, report)
-    _print(predicted, bounds, report, about | {"interrupted": partial is not None}, output_format)
-    if partial is not None:
+    _print(predicted, bounds, report, about, output_format)
+    if about["interrupted"] and report is not None:
         if output_format == "table":
-            output.print(bench_table(partial))
+            output.print(bench_table(report))
         raise click.Abort(
             "what was decoded until then is compared with nothing and not stored; --prompts N takes less time"
         )
@@ -183,6 +182,7 @@ def _about(
         "n_tokens": len(recordings[0].continuation_tokens),
         "benchmark": report.created_at if report else None,
         "benchmark_noise": report.noise if report else None,
+        "interrupted": bool(report and report.environment.get("interrupted")),
     }
 
 

@@ -138,7 +138,7 @@ def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, fi
 
 def test_an_interrupted_decode_tells_what_it_had(run: Run, monkeypatch) -> None:
     def interrupted(*_: object) -> NoReturn:
-        raise BenchInterrupted(samples.bench_report())
+        raise BenchInterrupted(samples.bench_report(environment={"interrupted": True}))
 
     monkeypatch.setattr(ReplayTexts, "decoded", interrupted)
     code, out, err = run("--methods", "prompt-lookup", "--verify")

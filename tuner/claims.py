@@ -27,7 +27,7 @@ from casspec.storage.location import printable
 from casspec.storage.schema import DrafterCandidate, Precision
 from casspec.tuner.companions import STUDY_SCHEMA
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.space import parameters_of, spec_of
+from casspec.tuner.space import DIRECTIONS, choices, objectives, parameters_of, spec_of
 
 if TYPE_CHECKING:
     import optuna
@@ -56,27 +56,18 @@ class Claim:
 
 
 class Claims:
-    """The claims of all workers on one study, as one of them sees them.
+    """The claims of all workers on one study, as one of them sees them."""
 
-    Args:
-        distributions: the study's parameters.
-        attributes: system attributes of trials that no sampler proposed.
-    """
+    def __init__(self, study: optuna.Study, n_layers: int, precisions: Sequence[Precision]) -> None:
+        from optuna.distributions import CategoricalDistribution
 
-    def __init__(
-        self,
-        study: optuna.Study,
-        n_layers: int,
-        precisions: Sequence[Precision],
-        distributions: Mapping[str, BaseDistribution],
-        attributes: Mapping[str, Any],
-    ) -> None:
         self._study = study
         self._storage: Any = study._storage  # of a study only this gives heartbeats
         self._n_layers = n_layers
         self._precisions = precisions
-        self._distributions = dict(distributions)
-        self._attributes = dict(attributes)
+        self._distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution(values) for name, values in choices(n_layers, precisions).items()
+        }
         self._worker = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.held: set[PlanSpec] = set()
         """Plans that are being evaluated, as of the last `follow`."""
@@ -98,7 +89,7 @@ class Claims:
             lost = trial.state == state.FAIL and worker is not None
             if trial.state == state.RUNNING:
                 if worker is not None and spec in candidates and spec not in told:
-                    self._study.tell(trial.number, _values(candidates[spec]))
+                    self._study.tell(trial.number, objectives(candidates[spec]))
                     told.add(spec)
                 elif worker is None or spec in candidates or _is_dead(worker):
                     self._study.tell(trial.number, state=state.FAIL)
@@ -110,7 +101,7 @@ class Claims:
                 self._attempts[spec] += LEFT not in trial.user_attrs
         for spec, candidate in candidates.items():
             if spec not in told:
-                self._add(spec, candidate.source, state.COMPLETE, _values(candidate))
+                self._add(spec, candidate.source, state.COMPLETE, objectives(candidate))
 
     def is_free(self, spec: PlanSpec) -> bool:
         """Whether nobody evaluates this plan and few have failed at it."""
@@ -124,23 +115,11 @@ class Claims:
         """Claims a plan."""
         import optuna
 
-        return self._claim(self._add(spec, source, optuna.trial.TrialState.RUNNING), spec, source)
-
-    def ask(self) -> optuna.Trial:
-        """What the sampler proposes: `accept` it or `decline` it."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that heartbeats are for `Study.optimize`, where Optuna itself sends them
-            return self._study.ask(self._distributions)
-
-    def accept(self, trial: optuna.Trial, source: str) -> Claim:
-        trial.set_user_attr(SOURCE, source)
-        return self._claim(trial._trial_id, spec_of(trial.params), source)
-
-    def decline(self, trial: optuna.Trial) -> None:
-        """Ends the trial of a plan that has a result or is being evaluated: told again, one would count twice."""
-        import optuna
-
-        self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        trial_id = self._add(spec, source, optuna.trial.TrialState.RUNNING)
+        self._beat(trial_id)
+        self._storage.set_trial_user_attr(trial_id, WORKER, self._worker)  # last: what has a worker has a heart
+        self.held.add(spec)
+        return Claim(spec, source, trial_id)
 
     def leave(self) -> None:
         """Gives up whatever this worker still claims."""
@@ -170,14 +149,8 @@ class Claims:
             stop.set()
             heart.join()
 
-    def _claim(self, trial_id: int, spec: PlanSpec, source: str) -> Claim:
-        self._beat(trial_id)
-        self._storage.set_trial_user_attr(trial_id, WORKER, self._worker)  # last: what has a worker has a heart
-        self.held.add(spec)
-        return Claim(spec, source, trial_id)
-
     def _add(self, spec: PlanSpec, source: str, state: Any, values: list[float] | None = None) -> int:
-        """Adds a trial that the sampler did not propose. Its ID."""
+        """Adds a trial. Its ID."""
         import optuna
 
         trial = optuna.trial.create_trial(
@@ -186,7 +159,6 @@ class Claims:
             params=parameters_of(spec, self._n_layers, self._precisions),
             distributions=self._distributions,
             user_attrs={SOURCE: source},
-            system_attrs=self._attributes,
         )
         return int(self._storage.create_new_trial(self._study._study_id, trial))  # `add_trial` tells no ID
 
@@ -214,6 +186,19 @@ class Claims:
             warnings.simplefilter("ignore")  # that it is experimental
             optuna.storages.fail_stale_trials(self._study)
         return self._study.get_trials(deepcopy=False)
+
+
+def open_study(url: str | None, name: str) -> optuna.Study:
+    """The study of this name in Optuna's own database, created where missing; without a URL one in memory."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(
+        storage=None if url is None else study_storage(url),
+        study_name=name,
+        directions=DIRECTIONS,
+        load_if_exists=True,
+    )
 
 
 def study_storage(url: str) -> optuna.storages.RDBStorage:
@@ -267,10 +252,6 @@ def study_failures() -> Iterator[None]:
     except StorageInternalError as error:
         reason = str(error.__cause__).strip().partition("\n")[0]
         raise StorageError(f"the database of the search fails ({reason}): run the same command again") from error
-
-
-def _values(candidate: DrafterCandidate) -> list[float]:
-    return [candidate.acceptance, candidate.cost]
 
 
 def _machine() -> str:

@@ -7,7 +7,7 @@
 * random: every switch by itself.
 * swift: SWIFT's search (`tuner/swift_sampler.py`).
 
-All of them keep what they know in the study, so any may go on where another process was interrupted.
+All of them learn from whatever they are told, so any may go on where another process was interrupted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS = ("tpe", "nsga2", "gp", "random", "swift")
-DEFAULT_SAMPLER = "tpe"
+DEFAULT_SAMPLER = "gp"
 
 POPULATION = 20
 """Of nsga2: a search has a few hundred trials, and Optuna's 50 would leave it a handful of generations."""
@@ -34,7 +34,7 @@ Space = dict[str, "BaseDistribution"]
 
 
 def search_space(sampler: str, n_layers: int, precisions: Sequence[Precision]) -> Space:
-    """The parameters of `tuner/space.py` as a study with this sampler is told of them; empty where nothing can be chosen."""
+    """The parameters of `tuner/space.py` as this sampler is told of them; empty where nothing can be chosen."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     def distribution(values: tuple[bool | str, ...]) -> BaseDistribution:

@@ -1,18 +1,22 @@
-"""The search space of plans.
+"""The search space of plans, and what is sought in it.
 
 A plan is a choice of which attention and MLP sub-layers to leave out, where the first and last layer always stay, and of
-a precision.
+a precision. The best accept much and cost little.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from casspec.storage.schema import Precision, SkipSet
+from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner.plans import PlanSpec
 
 PRECISION = "precision"
 """Name of the parameter beside the switches, where there is more than one precision to choose from."""
+
+DIRECTIONS: tuple[Literal["maximize", "minimize"], ...] = ("maximize", "minimize")
+"""Of `objectives`."""
 
 
 def switches(n_layers: int) -> tuple[str, ...]:
@@ -42,7 +46,7 @@ def choices(n_layers: int, precisions: Sequence[Precision]) -> dict[str, tuple[b
     return space | ({PRECISION: tuple(map(str, precisions))} if len(precisions) > 1 else {})
 
 
-def spec_of(parameters: Mapping[str, bool | str]) -> PlanSpec:
+def spec_of(parameters: Mapping[str, int | str]) -> PlanSpec:
     """The plan that these values of the space's parameters stand for; the target's precision where none is given."""
     switched = {name: bool(value) for name, value in parameters.items() if name != PRECISION}
     return PlanSpec(skip_of(switched), Precision(str(parameters.get(PRECISION, Precision.TARGET))))
@@ -52,3 +56,8 @@ def parameters_of(spec: PlanSpec, n_layers: int, precisions: Sequence[Precision]
     """The values of the space's parameters at a plan: `spec_of` the other way."""
     parameters: dict[str, bool | str] = dict(switches_of(spec.skip, n_layers))
     return parameters | ({PRECISION: str(spec.precision)} if len(precisions) > 1 else {})
+
+
+def objectives(candidate: DrafterCandidate) -> list[float]:
+    """Acceptance and predicted cost of a step."""
+    return [candidate.acceptance, candidate.cost]

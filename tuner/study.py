@@ -7,7 +7,7 @@ and before each trial the study is told whatever it missed. So a search that was
 lost, goes on without evaluating a plan twice.
 
 Several workers may run the same search, on one machine or many (`tuner/workers.py`). Each does all that is written here:
-it claims the next plan that nobody has or is at, a seed or the sampler's proposal, evaluates it and saves it. They wait
+it claims the next plan that nobody has or is at, a seed or its sampler's proposal, evaluates it and saves it. They wait
 for each other only before sets are ranked, and when the trials under way may be the last.
 """
 
@@ -15,25 +15,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import DrafterCandidate, SkipSet
-from casspec.tuner.claims import Claim, Claims, study_failures, study_storage
+from casspec.tuner.claims import Claim, Claims, open_study, study_failures
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.samplers import DEFAULT_SAMPLER, make_sampler, search_space, told_attributes
+from casspec.tuner.proposals import Proposer
+from casspec.tuner.samplers import DEFAULT_SAMPLER
 from casspec.tuner.seeds import leave_one_out, prefix_sweep, quantised_prefixes, ranking, thinned_leave_one_out, uniform
 from casspec.tuner.space import choices, skip_of, spec_of, switches_of
-
-if TYPE_CHECKING:
-    import optuna
-    from optuna.samplers import BaseSampler
 
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
@@ -54,7 +52,7 @@ class SearchBudget:
 
     trials: int
     seconds: float
-    """Of evaluation, by this worker."""
+    """Of proposing and evaluating, by this worker."""
     patience: int
     """Sampled trials in a row, of all workers and of earlier runs, that leave the front as it is."""
     spent_seconds: float = 0.0
@@ -88,7 +86,7 @@ class DrafterSearch:
         save: stores a candidate and returns the one that is stored, None where the search has ended without it.
         watch: called with (candidates so far, note) after each.
         study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
-        sampler: what proposes plans after the seeds, one of `SAMPLERS`; a study stays with its sampler.
+        sampler: what proposes plans after the seeds, one of `SAMPLERS`.
         sensitivity: whether uniform sets and those ranked by sensitivity are among the seeds.
         shared: what further workers share with this one; None where there are none.
         taken_over: the first so many of `known` are of a search that this one goes beyond: nobody's patience is less
@@ -130,13 +128,11 @@ class DrafterSearch:
         self._idle = 0
         """Sampled trials in a row that left the front as it is."""
         self._add(stored[taken_over:])
-        distributions = search_space(sampler, n_layers, evaluator.precisions)
-        made = make_sampler(sampler, seed + len(self._candidates), distributions)
         self._choices = choices(n_layers, evaluator.precisions)
         self._random = random.Random(seed + len(self._candidates))
+        self._proposer = Proposer(sampler, seed + len(self._candidates), n_layers, evaluator.precisions)
         with self._alone():
-            study = open_study(study_url, study_name, made)
-            self._claims = Claims(study, n_layers, evaluator.precisions, distributions, told_attributes(sampler))
+            self._claims = Claims(open_study(study_url, study_name), n_layers, evaluator.precisions)
             self._claims.follow(self._candidates)
 
     def run(self) -> list[DrafterCandidate]:
@@ -202,7 +198,13 @@ class DrafterSearch:
             self._evaluate(claim)
 
     def _run_sampler(self) -> None:
-        while self._idle < self._budget.patience and (claim := self._claim(self._propose)) is not None:
+        while self._idle < self._budget.patience and not self._spent():
+            begun = time.perf_counter()
+            proposal = self._proposer.propose(self._candidates, self._claims.held)
+            self._seconds += time.perf_counter() - begun
+            claim = self._claim(partial(self._settle, proposal))
+            if claim is None:
+                return
             self._evaluate(claim)
 
     def _claim(
@@ -228,19 +230,18 @@ class DrafterSearch:
         lost = ((spec, source) for spec, source in self._claims.lost() if self._is_free(spec))
         return next((self._claims.take(*one) for one in lost), None)
 
-    def _propose(self) -> Claim | None:
-        """The sampler's proposal. Where it has settled on what is known, a plan beside that; None when all are taken."""
-        trial = self._claims.ask()
-        if self._is_free(spec_of(trial.params)):
-            return self._claims.accept(trial, self._sampler)
-        self._claims.decline(trial)
-        beside = self._beside(trial.params)
+    def _settle(self, proposal: Mapping[str, int | str]) -> Claim | None:
+        """What was proposed, or where that is taken a plan beside it; None when those are taken too."""
+        spec = spec_of(proposal)
+        if self._is_free(spec):
+            return self._claims.take(spec, self._sampler)
+        beside = self._beside(proposal)
         return None if beside is None else self._claims.take(beside, BESIDE)
 
     def _is_free(self, spec: PlanSpec) -> bool:
         return spec not in self._candidates and not spec.is_target and self._claims.is_free(spec)
 
-    def _beside(self, proposed: dict[str, Any]) -> PlanSpec | None:
+    def _beside(self, proposed: Mapping[str, int | str]) -> PlanSpec | None:
         """A plan not yet evaluated, by a random walk over single parameters; None when there seems to be none left."""
         walk = dict(proposed)
         for _ in range(LONGEST_WALK):
@@ -305,17 +306,3 @@ class DrafterSearch:
     def _spent(self, share: float = 1.0) -> bool:
         out_of_time = self._seconds >= share * self._budget.seconds
         return self._closed or out_of_time or len(self._candidates) >= self._budget.trials
-
-
-def open_study(url: str | None, name: str, sampler: BaseSampler) -> optuna.Study:
-    """The study of this name in Optuna's own database, created where missing; without a URL one in memory."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(
-        storage=None if url is None else study_storage(url),
-        study_name=name,
-        sampler=sampler,
-        directions=["maximize", "minimize"],
-        load_if_exists=True,
-    )

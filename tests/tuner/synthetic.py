@@ -79,6 +79,7 @@ def main(database: str, study_url: str, trials: str) -> None:
             study_url,
             calibration.calibration_id,
             seed=os.getpid(),
+            sampler="tpe",
             shared=shared,
         )
         print("ready", flush=True)

@@ -22,12 +22,11 @@ import torch
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims, study_storage
+from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims, open_study, study_storage
 from casspec.tuner.companions import companions
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.samplers import make_sampler, search_space
 from casspec.tuner.search_stage import StoredSearch, joined
-from casspec.tuner.study import DrafterSearch, SearchBudget, open_study
+from casspec.tuner.study import DrafterSearch, SearchBudget
 from casspec.tuner.workers import Crew, share_of
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL
@@ -89,9 +88,7 @@ def workers(tmp_path: Path) -> Callable[[], Claims]:
     """Makes a worker's view of one study."""
 
     def make() -> Claims:
-        space = search_space("random", N_LAYERS, PRECISIONS)
-        study = open_study(f"sqlite:///{tmp_path / 'study.db'}", "s", make_sampler("random", 0, space))
-        return Claims(study, N_LAYERS, PRECISIONS, space, {})
+        return Claims(open_study(f"sqlite:///{tmp_path / 'study.db'}", "s"), N_LAYERS, PRECISIONS)
 
     return make
 
@@ -152,9 +149,11 @@ def test_a_worker_in_a_container_called_like_this_machine_is_not_taken_for_dead(
     assert there._worker.startswith(f"{socket.gethostname()}/")
 
 
-def test_a_proposal_nobody_could_accept_any_more_and_given_up_claims_fail(workers) -> None:
+def test_a_trial_of_nobody_and_given_up_claims_fail(workers) -> None:
+    from optuna.trial import TrialState
+
     dead, heir = workers(), workers()
-    dead.ask()  # died before it said whose it is
+    dead._add(PLAN, "uniform", TrialState.RUNNING)  # died before it said whose it is
     heir.follow({})
     assert (heir.held, heir.lost(), states(heir)) == (set(), [], ["FAIL"])
     heir.take(PLAN, "uniform")

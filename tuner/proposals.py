@@ -45,7 +45,7 @@ class Proposer:
 
         Args:
             known: what was evaluated so far.
-            held: plans that are being evaluated.
+            held: plans that are being evaluated, or were when this was last looked at.
         """
         import optuna
 
@@ -77,7 +77,7 @@ class Proposer:
                 self._add(spec, TrialState.COMPLETE, objectives(candidate))
                 self._told.add(spec)
         for spec in held:
-            if spec not in self._open:
+            if spec not in self._told and spec not in self._open:
                 self._open[spec] = self._add(spec, TrialState.RUNNING)
 
     def _add(self, spec: PlanSpec, state: TrialState, values: Sequence[float] | None = None) -> int:

@@ -41,8 +41,9 @@ def test_every_plan_is_told_once_whoever_evaluated_it(sampler) -> None:
     own = spec_of(proposer.propose(known, held))
     assert trials(proposer, "COMPLETE") == {single(1).name: 1}
     assert single(2).name in trials(proposer, "RUNNING"), "what others are at is known to the sampler"
-    known |= evaluated(own, single(2))  # the other worker has ended
-    proposer.propose(known, set())
+    known |= evaluated(own, single(2))
+    for held in ({own, single(2)}, {own}, set()):  # nobody has looked yet whether they have ended
+        proposer.propose(known, held)
     assert trials(proposer, "COMPLETE") == {spec.name: 1 for spec in known}
 
 

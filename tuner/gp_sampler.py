@@ -51,20 +51,17 @@ class GPThenTPESampler(GPSampler):
         best = np.argsort(acqf.eval_acqf_no_grad(sampled))[len(known) - STARTS :]
         points = np.vstack([known, sampled[best]])
         values = acqf.eval_acqf_no_grad(points)
-        steps = [
-            (parameter, choice)
-            for parameter, choices in zip(space.discrete_indices, space.get_choices_of_discrete_params(), strict=True)
-            for choice in choices
-        ]
+        choices = dict(zip(space.discrete_indices, space.get_choices_of_discrete_params(), strict=True))
         for _ in range(LONGEST_ASCENT):
             before = values.copy()
-            for parameter, choice in steps:
-                moved = np.flatnonzero(points[:, parameter] != choice)
-                neighbours = points[moved]
-                neighbours[:, parameter] = choice
-                reached = acqf.eval_acqf_no_grad(neighbours)
-                better = reached > values[moved]
-                points[moved[better]], values[moved[better]] = neighbours[better], reached[better]
+            for parameter, some in choices.items():
+                place = np.searchsorted(some, points[:, parameter])
+                for shift in range(1, len(some)):
+                    neighbours = points.copy()
+                    neighbours[:, parameter] = some[(place + shift) % len(some)]
+                    reached = acqf.eval_acqf_no_grad(neighbours)
+                    better = reached > values
+                    points[better], values[better] = neighbours[better], reached[better]
             if (values == before).all():
                 break
         return np.asarray(points[values.argmax()])

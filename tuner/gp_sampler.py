@@ -6,15 +6,17 @@ moving several plans at once: one at a time, as Optuna does it, takes most of a 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna._gp.acqf import BaseAcquisitionFunc
 from optuna.distributions import BaseDistribution
 from optuna.samplers import GPSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:
+    from optuna._gp.acqf import BaseAcquisitionFunc
 
 MOST_TRIALS = 100
 """Finished trials up to which the process proposes."""
@@ -23,6 +25,7 @@ SAMPLES = 512
 """Random plans, of which the best are among those that the ascent starts from."""
 
 STARTS = 10
+"""Plans that are moved at once; Optuna gives half as many of the front."""
 
 LONGEST_ASCENT = 20
 """Turns through all parameters."""
@@ -48,7 +51,7 @@ class GPThenTPESampler(GPSampler):
         space = acqf.search_space
         sampled = space.sample_normalized_params(SAMPLES, rng=self._rng.rng)
         known = sampled[:0] if best_params is None else best_params
-        best = np.argsort(acqf.eval_acqf_no_grad(sampled))[len(known) - STARTS :]
+        best = np.argsort(-acqf.eval_acqf_no_grad(sampled))[: STARTS - len(known)]
         points = np.vstack([known, sampled[best]])
         values = acqf.eval_acqf_no_grad(points)
         choices = dict(zip(space.discrete_indices, space.get_choices_of_discrete_params(), strict=True))

@@ -24,7 +24,7 @@ from typing import Protocol
 
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import DrafterCandidate, SkipSet
-from casspec.tuner.claims import Claim, Claims, open_study, study_failures
+from casspec.tuner.claims import Claim, Claims
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.plans import PlanSpec
@@ -32,6 +32,7 @@ from casspec.tuner.proposals import Proposer
 from casspec.tuner.samplers import DEFAULT_SAMPLER
 from casspec.tuner.seeds import leave_one_out, prefix_sweep, quantised_prefixes, ranking, thinned_leave_one_out, uniform
 from casspec.tuner.space import choices, skip_of, spec_of, switches_of
+from casspec.tuner.study_database import open_study, study_failures
 
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""

@@ -22,11 +22,12 @@ import torch
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims, open_study, study_storage
+from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims
 from casspec.tuner.companions import companions
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.search_stage import StoredSearch, joined
 from casspec.tuner.study import DrafterSearch, SearchBudget
+from casspec.tuner.study_database import open_study, study_storage
 from casspec.tuner.workers import Crew, share_of
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL

@@ -264,12 +264,30 @@ class BenchRow(Document):
     """Relative spread of the speedup over repeats (half range over median; 0 with one repeat)."""
 
 
+class BenchText(Document):
+    """One prompt decoded by one method: the mean over repeats, and which text it was."""
+
+    method: str
+    variant: str
+    mode: Literal["greedy", "sample"]
+    task: str
+    prompt_id: str
+    text_sha256: str
+    """Of the new token ids as little-endian int32; of the first repeat."""
+    n_tokens: float
+    verify_steps: float
+    decode_ms: float
+    """Prefill excluded."""
+
+
 class BenchReport(Document):
     """A reproducible benchmark: rows plus the environment they were measured in."""
 
     schema_version: Literal[1] = 1
     created_at: str
     rows: tuple[BenchRow, ...]
+    texts: tuple[BenchText, ...] = ()
+    """What the rows sum."""
     noise: float
     """Relative difference of autoregressive against itself in the same run."""
     environment: dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from casspec.runtime.decode import Statistics
-from casspec.storage.schema import OVERALL, BenchRow, Mode
+from casspec.storage.schema import OVERALL, BenchRow, BenchText, Mode
 from casspec.tuner.exactness import is_lossless
 from casspec.tuner.text_check import Divergence
 
@@ -21,6 +21,7 @@ class Run:
     repeat: int
     statistics: Statistics
     repetition: float
+    text_sha256: str = ""
 
     @property
     def decode_ms(self) -> float:
@@ -62,6 +63,25 @@ def rows_of_task(series: Sequence[Series], baseline: Sequence[Run], task: str, d
         return [run for run in runs if task in (OVERALL, run.task)]
 
     return [_row(entry, of_task(entry.runs), of_task(baseline), task, dtype) for entry in series]
+
+
+def texts_of(series: Sequence[Series]) -> list[BenchText]:
+    """Every prompt of every series by itself."""
+    return [
+        BenchText(
+            method=entry.method,
+            variant=entry.variant,
+            mode=entry.mode,
+            task=runs[0].task,
+            prompt_id=prompt_id,
+            text_sha256=runs[0].text_sha256,
+            n_tokens=fmean(run.n_tokens for run in runs),
+            verify_steps=fmean(run.statistics.verify_steps for run in runs),
+            decode_ms=fmean(run.decode_ms for run in runs),
+        )
+        for entry in series
+        for prompt_id, runs in _by_prompt(entry.runs).items()
+    ]
 
 
 def relative_noise(first: Sequence[Run], second: Sequence[Run]) -> float:
@@ -118,10 +138,16 @@ def _speedup(baseline: Sequence[Run], runs: Sequence[Run], time_ms: Callable[[Ru
 
 def _mean_tokens_per_ms(runs: Iterable[Run]) -> float:
     """Mean over questions of tokens over the whole call's time, prefill included, as Spec-Bench counts."""
+    return fmean(
+        sum(run.n_tokens for run in same) / sum(run.total_ms for run in same) for same in _by_prompt(runs).values()
+    )
+
+
+def _by_prompt(runs: Iterable[Run]) -> dict[str, list[Run]]:
     by_prompt: dict[str, list[Run]] = {}
     for run in runs:
         by_prompt.setdefault(run.prompt_id, []).append(run)
-    return fmean(sum(run.n_tokens for run in same) / sum(run.total_ms for run in same) for same in by_prompt.values())
+    return by_prompt
 
 
 def _spread(baseline: Sequence[Run], runs: Sequence[Run]) -> float:

@@ -17,8 +17,8 @@ from typing import Any
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow
-from casspec.storage.schema import OVERALL, BenchReport, BenchRow, Mode
-from casspec.tuner.bench_rows import Run, Series, relative_noise, rows_of_task
+from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mode
+from casspec.tuner.bench_rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.environment import environment
 from casspec.tuner.prompts import Prompt
@@ -32,7 +32,7 @@ from casspec.tuner.requests import (
     request,
     token_prompts,
 )
-from casspec.tuner.text_check import TextCheck
+from casspec.tuner.text_check import TextCheck, text_sha256
 
 WARM_UP_TOKENS = 8
 
@@ -112,6 +112,7 @@ def run_benchmark(
     report = BenchReport(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         rows=tuple(race.rows),
+        texts=tuple(race.texts),
         noise=max(race.noise.values()),
         environment=report_environment | (settings or {}),
     )
@@ -136,6 +137,7 @@ class _Race:
         progress: Progress | None,
     ) -> None:
         self.rows: list[BenchRow] = []
+        self.texts: list[BenchText] = []
         self.noise: dict[str, float] = {}
         self._entries = [*entries, entries[0]]
         self._prompts = prompts
@@ -198,6 +200,7 @@ class _Race:
         ]
         for task in [*dict.fromkeys(run.task for run in runs[0]), OVERALL]:
             self.rows += rows_of_task(series, baseline, task, self._dtype)
+        self.texts += texts_of(series)
 
     def _takes_part(self, mode: Mode) -> list[int]:
         return [index for index, entry in enumerate(self._entries) if mode in entry.modes]
@@ -223,7 +226,8 @@ class _Race:
         for index, generation in texts.items():
             text = generation.token_ids
             self._check.compare(self._entries[index], prompt.task, asked, texts[0].token_ids, text)
-            runs[index] = Run(prompt.id, prompt.task, repeat, generation.statistics, repetition(text))
+            sha256 = text_sha256(text)
+            runs[index] = Run(prompt.id, prompt.task, repeat, generation.statistics, repetition(text), sha256)
         return runs
 
 

@@ -129,8 +129,9 @@ def measure_overheads(
         of_mode = [recording for recording in recordings if recording.mode == mode]
         chosen = sorted(of_mode, key=lambda recording: len(recording.prompt_tokens))[:per_mode]
         probes = list(_probes(target, recordings))
-        for _, probe in probes:
-            probe.run(chosen[0], WARM_UP_TOKENS)
+        if not by_mode:  # kernels and caches, which know no mode
+            for _, probe in probes:
+                probe.run(chosen[0], WARM_UP_TOKENS)
         found: dict[str, list[Probe]] = {}
         for recording in chosen:
             for kind, probe in probes:

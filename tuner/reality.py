@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from casspec.storage.schema import BenchReport, Mode
-from casspec.tuner.entries import AS_CALIBRATED
-from casspec.tuner.replay_run import Predicted
+from casspec.storage.schema import BenchReport, BenchText, Mode
+from casspec.tuner.entries import AS_CALIBRATED, AUTOREGRESSIVE, PUBLISHED
+from casspec.tuner.replay import Replayed
+from casspec.tuner.replay_run import Played, by_mode_and_task
 from casspec.tuner.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.text_check import text_sha256
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Gap:
     predicted_length: float
     measured_length: float
     """Mean acceptance length."""
+    n_prompts: int
 
     @property
     def speedup_gap(self) -> float:
@@ -34,6 +38,10 @@ class Gap:
     @property
     def length_gap(self) -> float:
         return self.predicted_length / self.measured_length - 1
+
+    def listed(self) -> dict[str, Any]:
+        """As JSON values, gaps among them."""
+        return asdict(self) | {"speedup_gap": self.speedup_gap, "length_gap": self.length_gap}
 
 
 def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) -> BenchReport | None:
@@ -58,14 +66,50 @@ def prompts_of(report: BenchReport) -> int:
     return max(row.n_prompts for row in report.rows)
 
 
-def gaps(predicted: Iterable[Predicted], report: BenchReport) -> list[Gap]:
-    """Of every row that both know, over as many prompts; where dytc was also decoded as calibrated, as it is replayed, of that too."""
-    measured = {(row.method, row.variant, row.mode, row.task): row for row in report.rows}
+def gaps(played: Iterable[Played], report: BenchReport, same_texts: bool = False) -> list[Gap]:
+    """Of every method that both know, on the prompts that both decoded for as many tokens, by mode, task and all tasks together.
+
+    dytc is compared as it decodes and, where it was also decoded as calibrated, the way it is replayed, with that.
+
+    Args:
+        same_texts: only prompts whose text came out as it was recorded. Below float32 a near tie falls either way with the length
+            of a forward, and what follows is another text, which may be easier or harder to draft than the one replayed.
+    """
+    known = {(text.method, text.variant, text.mode, text.prompt_id): text for text in report.texts}
     found = []
-    for row in predicted:
-        for variant in row.variant, AS_CALIBRATED:
-            real = measured.get((row.method, variant, row.mode, row.task))
-            if real is not None and real.n_prompts == row.n_prompts:
-                lengths = row.mean_acceptance_length, real.mean_acceptance_length
-                found.append(Gap(row.method, variant, row.mode, row.task, row.speedup, real.speedup, *lengths))
+    for one in played:
+        for variant in one.variant, AS_CALIBRATED:
+            paired = []
+            for recording, replayed in one.texts:
+                mode, prompt_id = recording.mode, recording.prompt_id
+                text = known.get((one.method, variant, mode, prompt_id))
+                plain = known.get((AUTOREGRESSIVE, PUBLISHED, mode, prompt_id))
+                if text is None or plain is None or text.n_tokens != replayed.emitted_tokens:
+                    continue
+                if not same_texts or text.text_sha256 == text_sha256(recording.continuation_tokens):
+                    paired.append((recording, (replayed, text, plain)))
+            found += [
+                _gap(one.method, variant, mode, task, [pair for _, pair in pairs])
+                for (mode, task), pairs in by_mode_and_task(paired).items()
+            ]
     return found
+
+
+def _gap(
+    method: str, variant: str, mode: Mode, task: str, pairs: Sequence[tuple[Replayed, BenchText, BenchText]]
+) -> Gap:
+    total = Replayed()
+    for replayed, _, _ in pairs:
+        total.add(replayed)
+    real_ms, steps = sum(text.decode_ms for _, text, _ in pairs), sum(text.verify_steps for _, text, _ in pairs)
+    return Gap(
+        method,
+        variant,
+        mode,
+        task,
+        total.speedup,
+        sum(plain.decode_ms for _, _, plain in pairs) / real_ms,
+        total.mean_acceptance_length,
+        sum(text.n_tokens for _, text, _ in pairs) / steps,
+        len(pairs),
+    )

@@ -124,8 +124,7 @@ class RecordedText:
         self.tokens: list[int] = recording.prompt_tokens.tolist()
         self.drafting = drafting
         self._text: list[int] = recording.tokens.tolist()
-        self._ids: list[list[int]] = recording.top_ids.tolist()
-        self._logits: list[list[float]] = recording.top_logits.tolist()
+        self._ids, self._logits = recording.successors
         self._noise = noise
         self.prompt_length = len(self.tokens)
         known = self.committed

@@ -13,6 +13,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -61,6 +62,11 @@ class Recording:
     def tokens(self) -> np.ndarray:
         """Prompt and continuation, int32 [n]. The noise of the token at index i is that of emitted position i."""
         return np.concatenate((self.prompt_tokens, self.continuation_tokens))
+
+    @cached_property
+    def successors(self) -> tuple[list[list[int]], list[list[float]]]:
+        """`top_ids` and `top_logits` as policies take them; made once, for a recording is replayed many times."""
+        return self.top_ids.tolist(), self.top_logits.tolist()
 
     @property
     def sampling(self) -> Sampling:

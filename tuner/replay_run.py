@@ -42,6 +42,27 @@ class Predicted:
 
 
 @dataclass(frozen=True)
+class Played:
+    """A method on every recording."""
+
+    method: str
+    variant: str
+    texts: Sequence[tuple[Recording, Replayed]]
+
+    def rows(self) -> list[Predicted]:
+        """By mode, every task, all tasks together last."""
+        rows = []
+        for (mode, task), judged in by_mode_and_task(self.texts).items():
+            total = Replayed()
+            for _, result in judged:
+                total.add(result)
+            steps = total.verify_steps
+            figures = total.speedup, total.mean_acceptance_length, total.drafts / steps, total.tree_nodes / steps
+            rows.append(Predicted(self.method, self.variant, mode, task, *figures, len(judged), total.emitted_tokens))
+        return rows
+
+
+@dataclass(frozen=True)
 class Bounds:
     """Speedups that dytc's drafters and knowing the text would allow at tree sizes as dytc has them by default, and what dytc reaches."""
 
@@ -100,7 +121,7 @@ class ReplayRun:
     def noise(self) -> KeptNoise:
         return KeptNoise(self.profile.model.vocab_size)
 
-    def method(self, method: str) -> list[tuple[Recording, Replayed]]:
+    def method(self, method: str) -> Played:
         """What every recording came to."""
         policies: dict[tuple[Mode, str | None], Policy] = {}
         vocab_size, found = self.profile.model.vocab_size, []
@@ -115,20 +136,7 @@ class ReplayRun:
             drafting = Drafting(self.shelf, self.costs.draft(runs, mode))
             replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting, self.noise)
             found.append((recording, replayed))
-        return found
-
-    def predicted(self, method: str) -> list[Predicted]:
-        """By mode, every task, all tasks together last."""
-        variant = variant_of(method, self.profile)
-        rows = []
-        for (mode, task), judged in by_mode_and_task(self.method(method)).items():
-            total = Replayed()
-            for _, result in judged:
-                total.add(result)
-            steps = total.verify_steps
-            figures = total.speedup, total.mean_acceptance_length, total.drafts / steps, total.tree_nodes / steps
-            rows.append(Predicted(method, variant, mode, task, *figures, len(judged), total.emitted_tokens))
-        return rows
+        return Played(method, variant_of(method, self.profile), found)
 
     def bounds(self, predicted: Iterable[Predicted] = ()) -> list[Bounds]:
         """By mode, every task, all tasks together last; with the share of the menu bound that dytc reaches."""

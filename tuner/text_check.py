@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from casspec.runtime.target import TargetModel
@@ -72,3 +75,8 @@ class TextCheck:
         for difference in differences:
             divergence = Divergence(entry.method, entry.variant, asked.mode, task, asked.prompt_id, difference)
             self._found[divergence] = None
+
+
+def text_sha256(token_ids: Sequence[int] | np.ndarray) -> str:
+    """Tells texts apart: of the ids as little-endian int32."""
+    return hashlib.sha256(np.asarray(token_ids, "<i4").tobytes()).hexdigest()

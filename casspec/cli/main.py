@@ -9,7 +9,9 @@ Exit codes: 0 done, 1 a bug or a closed pipe, 2 an error the user can mend, 130 
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -88,6 +90,8 @@ def casspec() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line (`sys.argv[1:]` unless `args` is given) and returns the exit code."""
+    # Or the interpreter searches all of torch and MLflow for cycles before it ends, which takes a second.
+    atexit.register(gc.freeze)
     try:
         outcome = casspec.main(args=args, prog_name="casspec", standalone_mode=False)
         sys.stdout.flush()

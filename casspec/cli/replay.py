@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
     from casspec.tuner.recordings import Recording
+    from casspec.tuner.replay_run import Bounds, Played, Predicted
 
 UNVERIFIED = "predicted, unverified"
 
@@ -98,11 +99,12 @@ def command(
             full_plan = AbsentModel(profile.model.n_layers, profile.model.vocab_size).full_plan
             costs = StepCosts(full_plan, LatencyPredictor(at_latency, batch).forward_ms, overheads, batch)
             replays = ReplayRun(profile, loaded.recycling_matrix, recordings, shelf, costs)
-            predicted = []
+            played = []
             with run.stage("replay", len(names)) as bar:
                 for done, method in enumerate(names):
                     bar.update(done, note=method)
-                    predicted += replays.predicted(method)
+                    played.append(replays.method(method))
+            predicted = [row for one in played for row in one.rows()]
             with run.stage("bounds"):
                 bounds = replays.bounds(predicted)
         alike = batch == 1 and latency is None
@@ -114,7 +116,7 @@ def command(
             except BenchInterrupted as interruption:
                 report = interruption.report
     about = _about(profile, half, batch, latency, recordings, report)
-    _print(predicted, bounds, report, about, output_format)
+    _print(played, predicted, bounds, report, about, output_format)
     if about["interrupted"] and report is not None:
         if output_format == "table":
             output.print(bench_table(report))
@@ -186,21 +188,34 @@ def _about(
     }
 
 
-def _print(predicted: Any, bounds: Any, report: BenchReport | None, about: dict[str, Any], output_format: str) -> None:
+def _print(
+    played: list[Played],
+    predicted: list[Predicted],
+    bounds: list[Bounds],
+    report: BenchReport | None,
+    about: dict[str, Any],
+    output_format: str,
+) -> None:
     from casspec.cli.replay_tables import bound_table, gap_table, replay_table
     from casspec.tuner.reality import gaps
 
-    compared = gaps(predicted, report) if report else []
+    compared = gaps(played, report) if report else []
+    same_texts = gaps(played, report, same_texts=True) if report else []
     if output_format == "json":
-        rows = [asdict(row) for row in predicted]
-        listed = [asdict(gap) | {"speedup_gap": gap.speedup_gap, "length_gap": gap.length_gap} for gap in compared]
-        document = {"schema": 1, "rows": rows, "bounds": [asdict(row) for row in bounds], "gaps": listed}
-        click.echo(json.dumps(document | {"environment": about}))
+        document = {
+            "schema": 1,
+            "rows": [asdict(row) for row in predicted],
+            "bounds": [asdict(row) for row in bounds],
+            "gaps": [gap.listed() for gap in compared],
+            "gaps_of_same_texts": [gap.listed() for gap in same_texts],
+            "environment": about,
+        }
+        click.echo(json.dumps(document))
         return
     for table in (replay_table(predicted, about), bound_table(bounds)):
         output.print(table)
     if compared:
-        output.print(gap_table(compared, about))
+        output.print(gap_table(compared, same_texts, about))
     elif about["batch"] == 1 and not about["interrupted"]:
         say("no stored benchmark decoded these prompts and tokens: --verify decodes them")
     if about["half"] == "tuning":

@@ -123,6 +123,7 @@ def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, fi
     code, out, _ = run("--methods", "prompt-lookup,token-recycling", "--verify", "--format", "json")
     assert code == 0
     gaps = document(out)["gaps"]
+    assert gaps == document(out)["gaps_of_same_texts"], "float32: the text is the recorded one"
     assert {(gap["method"], gap["mode"]) for gap in gaps if gap["task"] == "overall"} == {
         (method, mode) for method in ("prompt-lookup", "token-recycling") for mode in ("sample", "greedy")
     }

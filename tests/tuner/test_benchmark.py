@@ -163,6 +163,21 @@ def test_divergences_below_float32_are_counted_and_listed_with_their_gap() -> No
         ("altered", "p1", 5),
     ]
     assert all(found["gap"] > 0 for found in listed)
+    told_apart = {(one.prompt_id, one.method, one.text_sha256) for one in report.texts}
+    assert len(told_apart) == len(report.texts) == 4, (
+        "a text is another one than the reference's, and the same in every repeat"
+    )
+
+
+def test_texts_add_up_to_the_rows(target: TargetModel) -> None:
+    report = scripted_report(target, [], repeats=2)
+    for row in report.rows:
+        asked = [one for one in report.texts if (one.method, one.mode) == (row.method, row.mode)]
+        counted = [one for one in asked if row.task in ("overall", one.task)]
+        assert len(counted) == row.n_prompts
+        assert sum(one.n_tokens for one in counted) == row.n_tokens
+        assert row.mean_acceptance_length == row.n_tokens / sum(one.verify_steps for one in counted)
+        assert row.tokens_per_second == pytest.approx(1e3 * row.n_tokens / sum(one.decode_ms for one in counted))
 
 
 def test_repetition_is_of_the_generated_text_alone(target: TargetModel) -> None:

@@ -198,7 +198,7 @@ def test_a_cascade_that_is_off_replays_as_plain_decoding_and_costs_what_that_doe
     costs = StepCosts(TARGET.full_plan, forward_ms, Overheads(by_mode={"greedy": dear, "sample": dear}))
     off = profile.model_copy(update={"decision": "off"})
     shelf = cast(TraceShelf, lambda plan: pytest.fail("nothing is drafted"))
-    rows = ReplayRun(off, None, RECORDINGS, shelf, costs).predicted("dytc")
+    rows = ReplayRun(off, None, RECORDINGS, shelf, costs).method("dytc").rows()
     assert {row.mode for row in rows} == {"greedy", "sample"}
     assert {(row.speedup, row.mean_acceptance_length, row.drafts) for row in rows} == {(1, 1, 0)}
 

@@ -1,9 +1,9 @@
 """Measures points in shuffled rounds, so that a slow moment of the machine falls on all points alike.
 
 Points are taken in blocks. In a block every round visits every point once, and the anchors that tell the machine's pace, in another
-order: a call to bring its weights and kernels back, then a few timed ones. A visit or a whole round that stands out is repeated. When
-a block ends its points are handed to the caller, one sample each, so that an interrupted run loses a block at most and a resumed one
-measures what is missing.
+order: a call to bring its weights and kernels back, then a timed one. What disturbs that would disturb a second one beside it, so that
+time is spent on rounds instead. A visit or a whole round that stands out is repeated. When a block ends its points are handed to the
+caller, one sample each, so that an interrupted run loses a block at most and a resumed one measures what is missing.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from casspec.profiler.timing import Call, Timer, is_disturbed
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 
 BLOCK_POINTS = 40
-CALLS_PER_VISIT = 2
 MIN_ROUNDS = 3
 MAX_ROUNDS = 16
 REPETITIONS_OF_DISTURBED = 2
 SLOW_ROUND = 1.2
 """A round in which points take this many times what they usually take was disturbed as a whole."""
 
-FEWEST_CALLS_A_POINT = 1 + MIN_ROUNDS * (1 + CALLS_PER_VISIT)
+FEWEST_CALLS_A_POINT = 1 + MIN_ROUNDS * 2
 """Forwards of a point when the budget is short and nothing disturbs them."""
 
-Visits = dict[LatencyPoint, list[float]]
-"""Milliseconds of each timed call of a round, by point."""
+Visits = dict[LatencyPoint, float]
+"""Milliseconds of the timed calls of a round, by point."""
 
 Save = Callable[[LatencySample], object]
 Progress = Callable[[int, int, str], None]
@@ -102,7 +101,7 @@ def _measure_block(
     end_s: float,
     least_rounds: int,
     dice: random.Random,
-) -> Visits:
+) -> dict[LatencyPoint, list[float]]:
     """All times of the points of a block."""
     calls = {point: call_for(point) for point in block}
     for call in calls.values():
@@ -114,28 +113,25 @@ def _measure_block(
         slow = [index for index, pace in enumerate(round_paces(rounds)) if pace > SLOW_ROUND]
         for index in slow:
             rounds[index] = _round(calls, timer, rounds, dice)
-    return {point: [value for visits in rounds for value in visits[point]] for point in calls}
+    return {point: [visits[point] for visits in rounds] for point in calls}
 
 
-def round_paces(rounds: Sequence[Mapping[LatencyPoint, Sequence[float]]]) -> list[float]:
+def round_paces(rounds: Sequence[Mapping[LatencyPoint, float]]) -> list[float]:
     """How slow each round was: the median over points of its time over the median time of the point."""
-    medians = [{point: median(times) for point, times in visits.items()} for visits in rounds]
-    usual = {point: median(times[point] for times in medians) for point in medians[0]}
-    return [median(times[point] / usual[point] for point in times) for times in medians]
+    usual = {point: median(visits[point] for visits in rounds) for point in rounds[0]}
+    return [median(visits[point] / usual[point] for point in visits) for visits in rounds]
 
 
 def _round(calls: Mapping[LatencyPoint, Call], timer: Timer, earlier: Sequence[Visits], dice: random.Random) -> Visits:
     order = dice.sample(list(calls), len(calls))
-    return {
-        point: _visit(calls[point], timer, [value for visits in earlier for value in visits[point]]) for point in order
-    }
+    return {point: _visit(calls[point], timer, [visits[point] for visits in earlier]) for point in order}
 
 
-def _visit(call: Call, timer: Timer, earlier: Sequence[float]) -> list[float]:
-    """Times of one visit in milliseconds; repeated a few times while it stands out from earlier ones."""
+def _visit(call: Call, timer: Timer, earlier: Sequence[float]) -> float:
+    """Milliseconds of the timed call of a visit; repeated a few times while it stands out from earlier ones."""
     for _ in range(REPETITIONS_OF_DISTURBED + 1):
         timer.time_ms(call, 1)
-        times = timer.time_ms(call, CALLS_PER_VISIT)
-        if not is_disturbed(median(times), earlier):
+        (time_ms,) = timer.time_ms(call, 1)
+        if not is_disturbed(time_ms, earlier):
             break
-    return times
+    return time_ms

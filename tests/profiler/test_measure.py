@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from casspec.profiler.measure import BLOCK_POINTS, CALLS_PER_VISIT, MAX_ROUNDS, MIN_ROUNDS, Schedule, measure, missing
+from casspec.profiler.measure import BLOCK_POINTS, MAX_ROUNDS, MIN_ROUNDS, Schedule, measure, missing
 from casspec.profiler.timing import HostTimer
 from casspec.storage.schema import LatencyPoint, LatencySample
 from tests.profiler.fakes import FakeClock
@@ -54,7 +54,7 @@ def test_every_point_is_saved_once_with_its_raw_values() -> None:
     assert sorted(sample.point.n_tokens for sample in samples) == list(range(1, 41))
     assert [sample.order for sample in samples] == list(range(40))
     for sample in samples:
-        assert sample.measurement.n == MIN_ROUNDS * CALLS_PER_VISIT
+        assert sample.measurement.n == MIN_ROUNDS
         assert sample.measurement.values == pytest.approx((sample.point.n_tokens,) * sample.measurement.n)
 
 
@@ -67,14 +67,14 @@ def test_progress_ends_at_the_number_of_points() -> None:
 def test_a_round_visits_every_point_before_any_is_visited_again() -> None:
     bench = Bench()
     bench.run(points(6))
-    visits = bench.calls[6 :: 1 + CALLS_PER_VISIT]
+    visits = bench.calls[6::2]  # of two calls the second is timed
     rounds = [visits[start : start + 6] for start in range(0, len(visits), 6)]
     assert [set(visited) for visited in rounds] == [set(points(6))] * MIN_ROUNDS
     assert len({tuple(visited) for visited in rounds}) > 1
 
 
 def test_more_time_gives_more_rounds_up_to_a_limit() -> None:
-    assert Bench().run(points(3), budget_seconds=1e6)[0].measurement.n == MAX_ROUNDS * CALLS_PER_VISIT
+    assert Bench().run(points(3), budget_seconds=1e6)[0].measurement.n == MAX_ROUNDS
 
 
 def test_the_budget_bounds_the_time_when_it_allows_for_the_fewest_rounds() -> None:
@@ -84,15 +84,14 @@ def test_the_budget_bounds_the_time_when_it_allows_for_the_fewest_rounds() -> No
 
 
 def test_a_disturbed_visit_is_repeated() -> None:
-    first_of_second_visit = 1 + (1 + CALLS_PER_VISIT) + 1
-    disturbed_calls = range(first_of_second_visit, first_of_second_visit + 1 + CALLS_PER_VISIT)
-    samples = Bench(lambda point, call: 30.0 if call in disturbed_calls else 1.0).run(points(3))
+    of_second_visit = (4, 5)
+    samples = Bench(lambda point, call: 30.0 if call in of_second_visit else 1.0).run(points(3))
     for sample in samples:
         assert max(sample.measurement.values) == pytest.approx(sample.point.n_tokens)
 
 
 def test_a_point_that_stays_slow_is_believed() -> None:
-    samples = Bench(lambda point, call: 30.0 if call > 1 + 1 + CALLS_PER_VISIT else 1.0).run(points(1))
+    samples = Bench(lambda point, call: 30.0 if call > 3 else 1.0).run(points(1))
     assert max(samples[0].measurement.values) == pytest.approx(30.0)
 
 

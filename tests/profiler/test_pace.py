@@ -45,7 +45,7 @@ def errors(samples: list[LatencySample]) -> list[float]:
 
 
 def test_a_machine_that_slows_down_is_seen_through() -> None:
-    samples = measured(lambda seconds: 1.0 + seconds / 200)
+    samples = measured(lambda seconds: 1.0 + seconds / 140)
     assert drift(samples) > 0.2
     assert max(errors(samples)) > 0.2
     assert max(errors(at_even_pace(samples))) < 0.05
@@ -88,7 +88,7 @@ def test_anchors_are_cheap_whole_forwards_of_the_target() -> None:
 
 def test_a_round_is_as_slow_as_its_points_are_together() -> None:
     one, other = POINTS[:2]
-    rounds = [{one: [1.0, 1.0], other: [3.0, 3.0]}, {one: [2.0, 2.0], other: [6.0, 6.0]}, {one: [1.0], other: [3.0]}]
+    rounds = [{one: 1.0, other: 3.0}, {one: 2.0, other: 6.0}, {one: 1.0, other: 3.0}]
     assert round_paces(rounds) == pytest.approx([1.0, 2.0, 1.0])
 
 

@@ -288,6 +288,8 @@ class BenchReport(Document):
     rows: tuple[BenchRow, ...]
     texts: tuple[BenchText, ...] = ()
     """What the rows sum."""
+    replayed: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Speedup of dytc that replay predicts of these prompts, by mode and task; {} where nobody replayed them."""
     noise: float
     """Relative difference of autoregressive against itself in the same run."""
     environment: dict[str, Any]

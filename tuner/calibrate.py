@@ -12,30 +12,23 @@ from dataclasses import dataclass
 from casspec.profiler.stored import VERDICT_KIND, offered, profile_stored
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
-from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
-from casspec.tuner.benchmark import run_benchmark
+from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun, Stages, dtype_name
-from casspec.tuner.cascade_stage import Bar, TuneMethods
+from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
+from casspec.tuner.cascade_stage import TuneMethods
+from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import MIRRORED_BENCH, Companions
-from casspec.tuner.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
 from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
-from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.search_stage import StoredSearch
 from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.tracking import Tracker
 from casspec.tuner.workers import NOBODY, Crew
 
 STAGES = ("profile", "record", "search", "cascade", "track")
-
-CLOSING_METHODS = ("prompt-lookup", CASCADE)
-"""Of the short benchmark that ends a calibration, as tuned: the cascade and the plainest thing it has to beat. `casspec bench` compares
-all."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +111,13 @@ class Calibrator:
         self, target: TargetModel, suite: Suite, settings: CalibrationSettings, profile: CascadeProfile, stages: Stages
     ) -> BenchReport:
         """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none."""
+        key = self._key(target, settings)
         reports = self.repository.bench_reports(profile.profile_id)
         if not reports:
             with stages.stage("bench") as bar:
-                reports = [
-                    self.repository.save_bench(
-                        profile.profile_id, _race(self.repository, target, suite, settings, profile, bar)
-                    )
-                ]
-        key, report_hash = self._key(target, settings), reports[0].content_hash()
+                report = closing_bench(self.repository, key, target, suite, settings, profile, bar)
+                reports = [self.repository.save_bench(profile.profile_id, report)]
+        report_hash = reports[0].content_hash()
         if self.repository.get_document(key, MIRRORED_BENCH, report_hash) is None:
             known = Calibrated.of_calibration(self.repository, key, profile, settings.model_dump(mode="json"))
             Tracker(self.places).mirror_bench(reports[0], known)
@@ -165,26 +156,3 @@ def take_over(repository: Repository, source: str, key: str) -> None:
             repository.put_document(key, ARTIFACT_KIND, name, artifact)
     for candidate in repository.candidates(source):
         repository.save_candidate(key, candidate)
-
-
-def _race(
-    repository: Repository,
-    target: TargetModel,
-    suite: Suite,
-    settings: CalibrationSettings,
-    profile: CascadeProfile,
-    bar: Bar,
-) -> BenchReport:
-    matrix = next((a.sha256 for a in profile.artifacts if a.name == MATRIX_NAME), None)
-    loaded = LoadedProfile(profile, repository.artifact(matrix) if matrix else None)
-    entries = method_entries(target, loaded, CLOSING_METHODS)
-    return run_benchmark(
-        target,
-        spread_over_tasks(suite.half("reporting"), settings.bench_prompts),
-        [entry for entry in entries if entry.variant == TUNED or entry.method == AUTOREGRESSIVE],
-        settings.bench_modes,
-        settings.bench_tokens,
-        seed=settings.seed,
-        progress=bar.update,
-        settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},
-    )

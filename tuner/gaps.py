@@ -22,13 +22,14 @@ class Compared:
     """The measured one is of."""
     interval: tuple[float, float] | None = None
     """Of the predicted one, by choice of prompts."""
+    replayed: float | None = None
+    """Predicted, too, but of the prompts that were measured."""
 
     @property
     def gap(self) -> float | None:
-        """Predicted over measured, less one: above zero the profile promised too much."""
-        if self.predicted is None or not self.measured:
-            return None
-        return self.predicted / self.measured - 1
+        """Predicted over measured, less one, of the same prompts where those were replayed: above zero too much was promised."""
+        predicted = self.predicted if self.replayed is None else self.replayed
+        return predicted / self.measured - 1 if predicted is not None and self.measured else None
 
 
 def newest_of_cascade(reports: Sequence[BenchReport]) -> BenchReport | None:
@@ -48,7 +49,9 @@ def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compare
             row = measured.get((mode, task))
             speedup, spread, n_prompts = (row.speedup, row.spread, row.n_prompts) if row else (None, 0.0, 0)
             interval = profile.predicted_interval.get(mode) if task == OVERALL else None
-            rows.append(Compared(mode, task, predicted.get((mode, task)), speedup, spread, n_prompts, interval))
+            replayed = report.replayed.get(mode, {}).get(task) if report else None
+            found = predicted.get((mode, task))
+            rows.append(Compared(mode, task, found, speedup, spread, n_prompts, interval, replayed))
     return rows
 
 

@@ -175,6 +175,14 @@ class ReplayRun:
         )
 
 
+def speedups(rows: Iterable[Predicted]) -> dict[str, dict[str, float]]:
+    """Of one method by mode and task."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row.mode, {})[row.task] = row.speedup
+    return found
+
+
 def by_mode_and_task(
     judged: Iterable[tuple[Recording, T]],
 ) -> Mapping[tuple[Mode, str], list[tuple[Recording, T]]]:

@@ -16,6 +16,7 @@ from casspec.tuner.prompts import Half, Suite
 from casspec.tuner.reality import comparable, prompts_of
 from casspec.tuner.recorder import reporting_recordings, stored_recordings, tasks_in_turn
 from casspec.tuner.recordings import Recording
+from casspec.tuner.replay_run import Predicted, speedups
 from casspec.tuner.replayed_methods import variant_of
 from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.settings import CalibrationSettings
@@ -76,11 +77,15 @@ class ReplayTexts:
         methods: Sequence[str],
         modes: Sequence[Mode],
         recordings: Sequence[Recording],
+        predicted: Sequence[Predicted],
         update: Update,
     ) -> BenchReport:
         """The recorded prompts decoded by the same methods, interleaved with autoregressive decoding; stored for the reporting half.
 
         dytc also decodes as it was replayed, with the latencies that the calibration measured and no others.
+
+        Args:
+            predicted: what replay says of the same prompts, kept beside what is measured.
         """
         target, recorded = self._load(), {recording.prompt_id for recording in recordings}
         prompts = [prompt for prompt in self._suite.prompts if prompt.id in recorded]
@@ -108,6 +113,8 @@ class ReplayTexts:
             progress=update,
             settings=told,
         )
+        of_cascade = speedups(row for row in predicted if row.method == CASCADE)
+        report = report.model_copy(update={"replayed": of_cascade})
         if self._half == "reporting":
             self._repository.save_bench(self._profile.content_hash(), report)
         return report

@@ -112,7 +112,7 @@ def command(
         if verify:
             try:
                 with progress() as run, run.stage("decode") as bar:
-                    report = texts.decoded(loaded, names, modes, recordings, bar.update)
+                    report = texts.decoded(loaded, names, modes, recordings, predicted, bar.update)
             except BenchInterrupted as interruption:
                 report = interruption.report
     about = _about(profile, half, batch, latency, recordings, report)

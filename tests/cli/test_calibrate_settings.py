@@ -37,8 +37,13 @@ def said(monkeypatch) -> list[str]:
 def test_the_outcome_tells_prediction_and_measurement_apart(said, monkeypatch) -> None:
     monkeypatch.setattr(calibration_report.output, "print", lambda table: None)
     calibration_report.print_outcome(samples.profile(), samples.bench_report())
-    (line,) = [line for line in said if line.startswith("measured")]
-    assert line.startswith("measured  greedy 1.60x on 4 other prompts, predicted 1.50x, gap -6.2%")
+    calibration_report.print_outcome(
+        samples.profile(), samples.bench_report(replayed={"greedy": {"overall": 1.64, "qa": 9.0}})
+    )
+    assert [line for line in said if line.startswith("measured")] == [
+        "measured  greedy 1.60x on 4 other prompts, predicted 1.50x: gap -6.2%",
+        "measured  greedy 1.60x on 4 other prompts, of which replay predicts 1.64x: gap +2.5%",
+    ]
 
 
 def test_a_prediction_is_told_with_its_interval(said) -> None:

@@ -131,7 +131,8 @@ def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, fi
         assert gap["predicted_length"] == gap["measured_length"], "float32: equal texts, equal steps"
         assert gap["length_gap"] == 0
     with open_repository(finished[0]) as repository:
-        assert len(repository.bench_reports(finished[1].profile_id)) == 1
+        (report,) = repository.bench_reports(finished[1].profile_id)
+    assert report.replayed == {}, "dytc was not among them"
     code, table, _ = run("--methods", "prompt-lookup")
     assert code == 0
     assert "replay and reality on the same prompts" in table, "found again in the store"
@@ -149,7 +150,7 @@ def test_an_interrupted_decode_tells_what_it_had(run: Run, monkeypatch) -> None:
     assert "--prompts N takes less time" in err
 
 
-def test_dytc_is_also_decoded_as_it_was_replayed(run: Run) -> None:
+def test_dytc_is_also_decoded_as_it_was_replayed(run: Run, finished) -> None:
     code, out, _ = run("--methods", "dytc", "--prompts", "2", "--verify", "--format", "json")
     assert code == 0
     overall = [gap for gap in document(out)["gaps"] if gap["task"] == "overall"]
@@ -159,6 +160,9 @@ def test_dytc_is_also_decoded_as_it_was_replayed(run: Run) -> None:
     for gap in overall:
         if gap["variant"] == "as calibrated":
             assert gap["length_gap"] == 0
+    with open_repository(finished[0]) as repository:
+        kept = repository.bench_reports(finished[1].profile_id)[0].replayed
+    assert all(kept[gap["mode"]]["overall"] == gap["predicted_speedup"] for gap in overall)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import CascadeProfile, Precision
 from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
-from casspec.tuner.calibrate import MATRIX_NAME, STAGES, Calibrator
-from casspec.tuner.calibration_run import CalibrationRun
+from casspec.tuner.calibrate import STAGES, Calibrator
+from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun
 from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender, trace
 from casspec.tuner.cascade_stage import SELECTION_KIND
 from casspec.tuner.companions import companions
@@ -242,6 +242,10 @@ def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> Non
         # By its inputs: another calibration of this database may have come to the same profile.
         key = calibrator._key(target, SETTINGS)
     assert {row.method for row in first.rows} == {"autoregressive", "prompt-lookup", "dytc"}
+    tasks = {"overall", *(row.task for row in first.rows)}
+    assert {mode: set(by_task) for mode, by_task in first.replayed.items()} == dict.fromkeys(
+        SETTINGS.bench_modes, tasks
+    )
     (parent,) = Tracker(companions(str(database)))._search(f"tags.`{CALIBRATION_TAG}` = '{key}'")
     children = Tracker(companions(str(database)))._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
     (bench,) = (run for run in children if run.data.tags[PART_TAG].startswith("bench"))

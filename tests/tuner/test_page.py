@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -214,6 +215,19 @@ def test_the_gap_is_between_what_is_known_of_both() -> None:
         Compared("greedy", "rag", 3.0, None),
     ]
     assert [row.gap for row in compared] == [None, pytest.approx(0.25), None, None]
+    replayed = report().model_copy(update={"replayed": {"greedy": {"overall": 1.68, "qa": 1.26}}})
+    gaps = {(row.mode, row.task): row.gap for row in compare(told, replayed)}
+    assert gaps["greedy", "overall"] == pytest.approx(0.05), "of the prompts that were measured"
+    assert gaps["greedy", "qa"] == pytest.approx(0.05)
+    assert gaps["sample", "overall"] is gaps["greedy", "rag"] is None
+
+
+def test_a_page_tells_what_replay_says_of_the_prompts_that_were_measured() -> None:
+    replayed = report().model_copy(update={"replayed": {"greedy": {"overall": 1.68}}})
+    text = Read(render_page(replace(calibrated(), reports=(replayed,)))).text
+    assert "1.68×" in text
+    assert "+5.0%" in text
+    assert "the very prompts that were measured" in text
 
 
 def test_latency_errors_are_at_the_pace_the_model_predicts_and_in_order() -> None:

@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
 ROW_INCHES = 0.27
 MARGIN_INCHES = 1.1
-PREDICTED, MEASURED = "tab:orange", "tab:blue"
+COLOURS = {"predicted": "tab:orange", "replayed": "tab:green", "measured": "tab:blue"}
 
 
 def gap_figure(compared: Sequence[Compared]) -> Figure:
-    """Predicted and measured speedup of dytc, a line a task; what joins them is the gap."""
+    """Predicted, replayed and measured speedup of dytc, a line a task; what joins them is the gap."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, MARGIN_INCHES + ROW_INCHES * len(compared)), layout="constrained")
     axes = figure.subplots()
     places = range(len(compared))
     for place, row in zip(places, compared, strict=True):
-        if row.predicted is not None and row.measured is not None:
-            axes.plot((row.predicted, row.measured), (place, place), color="tab:gray", linewidth=1.5, zorder=1)
-    for what, color in (("predicted", PREDICTED), ("measured", MEASURED)):
+        promised = row.predicted if row.replayed is None else row.replayed
+        if promised is not None and row.measured is not None:
+            axes.plot((promised, row.measured), (place, place), color="tab:gray", linewidth=1.5, zorder=1)
+    for what, color in COLOURS.items():
         known = [(getattr(row, what), place) for row, place in zip(compared, places, strict=True)]
         drawn = [(value, place) for value, place in known if value is not None]
-        axes.scatter([x for x, _ in drawn], [y for _, y in drawn], color=color, s=36, label=what, zorder=2)
+        if drawn:
+            axes.scatter([x for x, _ in drawn], [y for _, y in drawn], color=color, s=36, label=what, zorder=2)
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(list(places), [literal(f"{row.mode}, {row.task}") for row in compared])
     axes.invert_yaxis()

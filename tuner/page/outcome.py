@@ -30,7 +30,7 @@ def highlights(calibrated: Calibrated) -> list[Highlight]:
         Highlight(
             f"dytc, {row.mode}",
             f"{row.measured if row.measured is not None else row.predicted:.2f}×",
-            f"measured; predicted {_times(row.predicted)}" if row.measured is not None else "predicted, not measured",
+            _beside(row) if row.measured is not None else "predicted, not measured",
         )
         for row in overall
     ]
@@ -40,6 +40,13 @@ def highlights(calibrated: Calibrated) -> list[Highlight]:
     )
     shown.append(Highlight("extra memory", _mebibytes(profile.extra_bytes), "of quantised weights"))
     return shown
+
+
+def _beside(row: Compared) -> str:
+    """What stands beside a measured speedup."""
+    return f"measured; predicted {_times(row.predicted)}" + (
+        f", of these prompts {_times(row.replayed)}" if row.replayed is not None else ""
+    )
 
 
 def compared(calibrated: Calibrated) -> list[Compared]:
@@ -104,13 +111,19 @@ def speedup_section(calibrated: Calibrated) -> Section | None:
     if not rows:
         return None
     parts: list[Part] = []
+    same = any(row.replayed is not None for row in rows)
     if any(row.measured is not None for row in rows):
         report = newest_of_cascade(calibrated.reports)
         assert report is not None
         parts.append(
             Text(
-                "Predictions come from replay on the tuning half, measurements from real decodes of the reporting half, so the "
-                "gap holds the prompts' difference too. A gap above zero promised too much. Noise of the benchmark, "
+                "Predictions come from replay on the tuning half, measurements from real decodes of the reporting half. "
+                + (
+                    "Replayed is what replay says of the very prompts that were measured: the gap is between these two. "
+                    if same
+                    else "So the gap holds the prompts' difference too. "
+                )
+                + "A gap above zero promised too much. Noise of the benchmark, "
                 f"autoregressive against itself: {report.noise:.1%}."
             )
         )
@@ -118,7 +131,7 @@ def speedup_section(calibrated: Calibrated) -> Section | None:
         parts.append(
             Text("No benchmark of this profile is stored: `casspec bench` measures what is only predicted here.")
         )
-    header = ("mode", "task", "predicted", "other prompts", "measured", "gap")
+    header = ("mode", "task", "predicted", "other prompts", "measured", *(("replayed",) if same else ()), "gap")
     cells = [
         (
             row.mode,
@@ -126,6 +139,7 @@ def speedup_section(calibrated: Calibrated) -> Section | None:
             _times(row.predicted),
             f"{row.interval[0]:.2f}–{row.interval[1]:.2f}" if row.interval else NONE,
             _times(row.measured),
+            *((_times(row.replayed),) if same else ()),
             NONE if row.gap is None else f"{row.gap:+.1%}",
         )
         for row in rows
@@ -136,12 +150,12 @@ def speedup_section(calibrated: Calibrated) -> Section | None:
     parts.append(
         Drawing(inline_svg(gap_figure(rows), "gap", alt), "Predicted and measured speedup of dytc by mode and task")
     )
-    parts.append(Table("Speedup of dytc over autoregressive decoding", header, cells, figures=4))
+    parts.append(Table("Speedup of dytc over autoregressive decoding", header, cells, figures=len(header) - 2))
     if any(row.interval for row in rows):
         parts.append(
             Text(
                 "Predicted on prompts that nothing is measured on. Under other prompts: where a prediction from others of the "
-                "same kind would lie, nine times out of ten. casspec replay --verify predicts and measures the same prompts."
+                "same kind would lie, nine times out of ten. casspec replay --verify predicts and measures more of the same prompts."
             )
         )
     if batches := _batches(calibrated.profile):

@@ -93,6 +93,7 @@ class Calibrator:
                 settings.profile_seconds,
                 settings.seed,
                 settings.profiled_context,
+                settings.profiled_batch,
                 least_rounds=settings.profile_rounds,
             )
         with stages.stage("record") as bar:

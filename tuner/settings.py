@@ -28,6 +28,8 @@ class CalibrationSettings(Document):
     """Measurements of a latency, however short that time is."""
     profiled_context: int = 2048
     """Largest context latencies are measured at; beyond it they are extrapolated."""
+    profiled_batch: int = 1
+    """Largest batch latencies are measured at; beyond it they are extrapolated."""
     searched_prompts: int = 8
     """Recordings a trial is scored on, of the first mode."""
     trials: int = 64

@@ -56,6 +56,12 @@ if TYPE_CHECKING:
     metavar="N",
     help="Most memory for quantised weights beside the model's own.  [default: no limit]",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 32),
+    metavar="N",
+    help="Largest batch to measure latencies of, for what is predicted of batches; takes a while longer.  [default: 1]",
+)
 @click.option("--per-task", is_flag=True, help="Ask which tasks deserve a cascade of their own; takes a while longer.")
 @click.option(
     "--bench/--no-bench", default=None, help="End with a benchmark of the profile.  [default: yes, with --quick no]"
@@ -75,6 +81,7 @@ def command(
     workers: int,
     max_drafters: int | None,
     max_extra_bytes: int | None,
+    batch: int | None,
     per_task: bool,
     bench: bool | None,
     force: bool,
@@ -107,6 +114,7 @@ def command(
             "search_seconds": budget,
             "max_drafters": max_drafters,
             "max_extra_bytes": max_extra_bytes,
+            "profiled_batch": batch,
             "per_task": per_task,
         }
         settings = _settings(suite_name, suite, seed, quick, changes)

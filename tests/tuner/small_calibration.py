@@ -43,6 +43,7 @@ SETTINGS = CalibrationSettings(
     recorded_tokens=12,
     profile_seconds=0.05,
     profile_rounds=1,
+    profiled_batch=2,
     searched_prompts=2,
     trials=12,
     search_seconds=1e6,

@@ -172,6 +172,8 @@ def test_a_profile_predicts_by_mode_task_and_batch(finished) -> None:
     assert {task for tasks in profile.predicted_by_task.values() for task in tasks} == {"count", "skip"}
     assert [prediction.batch for prediction in profile.predicted_by_batch] == [1, 2, 4, 8, 16, 32]
     assert [prediction.verified for prediction in profile.predicted_by_batch] == [True] + [False] * 5
+    told = [prediction.latencies == "extrapolated" for prediction in profile.predicted_by_batch]
+    assert told == [False, False, True, True, True, True], "batches of up to 2 were measured"
     assert profile.predicted_by_batch[0].decision == profile.decision
     assert profile.predicted_by_batch[0].speedup == profile.predicted_speedup
     assert all(

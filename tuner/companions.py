@@ -27,6 +27,11 @@ class Companions:
     artifact_root: Path
 
     @property
+    def mirror_lock(self) -> Path:
+        """Held by the one process that writes to MLflow's database."""
+        return self.artifact_root.with_name(f"{self.artifact_root.name}.lock")
+
+    @property
     def mirrored(self) -> bool:
         """Whether MLflow's database is there."""
         return Path(str(make_url(self.tracking_uri).database)).exists()

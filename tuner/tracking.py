@@ -1,7 +1,8 @@
 """A mirror of calibrations in MLflow: one parent run a calibration, a child a part of it, the profile in the registry.
 
 Our database is the truth. The mirror is brought up to date in one go after a search, and again where an interrupted one
-left off: runs and versions are found by their tags, so nothing is doubled, nothing is missing and no run stays open.
+left off: runs and versions are found by their tags, so nothing is doubled, nothing is missing and no run stays open. MLflow
+knows no key that two processes could not both create, so they write in turn.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ class Tracker:
     """
 
     def __init__(self, places: Companions) -> None:
+        from filelock import FileLock
+
         places.make_room()
         self._places = places
-        with self._failures():
+        self._turn = FileLock(places.mirror_lock)
+        with self._writing():
             self._client = _client(places.tracking_uri)
             self._registry = Registry(self._client)
             self._experiment_id = self._experiment()
@@ -64,7 +68,7 @@ class Tracker:
 
     def mirror(self, calibrated: Calibrated, watch: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Brings parent, children, artifacts and version of a calibration up to date. `watch`: called with (children, of all)."""
-        with self._failures():
+        with self._writing():
             parent = self._parent(calibrated)
             run_id = parent.info.run_id
             known = self._children(run_id)
@@ -86,7 +90,7 @@ class Tracker:
         A calibration then also gets what was measured beside what was predicted, and its page.
         """
         part = bench_part(report)
-        with self._failures():
+        with self._writing():
             if calibrated is None:
                 found = self._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
                 alone = [run for run in found if PARENT_TAG not in run.data.tags]
@@ -103,12 +107,12 @@ class Tracker:
 
     def promote(self, calibrated: Calibrated) -> int:
         """Brings the aliases of a profile's registered model up to date and returns the profile's version."""
-        with self._failures():
+        with self._writing():
             return self._register(self._mirrored(calibrated), calibrated)
 
     def forget(self, profile: CascadeProfile, aliases: Mapping[str, str]) -> None:
         """Takes a deleted profile out of the registry, where `aliases` are left; its runs stay, as a record of what was tried."""
-        with self._failures():
+        with self._writing():
             self._registry.forget(profile, aliases)
 
     def _experiment(self) -> str:
@@ -122,10 +126,11 @@ class Tracker:
         return str(experiment.experiment_id)
 
     @contextmanager
-    def _failures(self) -> Iterator[None]:
-        """Raises StorageError of one line in place of an error about MLflow's database."""
+    def _writing(self) -> Iterator[None]:
+        """Waits for its turn, and raises StorageError of one line in place of an error about MLflow's database."""
         try:
-            yield
+            with self._turn:
+                yield
         except Exception as error:
             from mlflow.exceptions import MlflowException  # not sooner: `_client` says how it is to be imported
             from sqlalchemy.exc import DBAPIError

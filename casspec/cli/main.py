@@ -63,6 +63,7 @@ _EXTRA_OF_LIBRARY = {
     "mlflow": "calibrate",
     "matplotlib": "calibrate",
     "jinja2": "calibrate",
+    "filelock": "calibrate",
     "psycopg": "postgres",
 }
 

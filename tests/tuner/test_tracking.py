@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import threading
 from collections.abc import Callable
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -171,6 +173,25 @@ def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
         trials = [run for key, run in runs.items() if key.startswith("trial")]
         assert sorted(run.data.metrics["acceptance"] for run in trials) == [c.acceptance for c in candidates(4)]
         assert len(runs) == 4 + 2
+
+
+def test_two_processes_that_mirror_at_once_make_no_doubles(places) -> None:
+    both = threading.Barrier(2)
+
+    class Hasty(Tracker):
+        """Searches when the other one does, and waits for it before it creates what it did not find."""
+
+        def _search(self, condition: str) -> Any:
+            found = super()._search(condition)
+            with suppress(threading.BrokenBarrierError):
+                both.wait(timeout=0.2)
+            return found
+
+    hasty = [Hasty(places), Hasty(places)]
+    with ThreadPoolExecutor(2) as pool:
+        for mirrored in [pool.submit(one.mirror, calibrated("at once")) for one in hasty]:
+            mirrored.result()
+    assert set(children(Tracker(places), "at once")) >= {"latency", "replay"}
 
 
 def test_a_profile_is_one_version_however_often_it_is_mirrored(tracker) -> None:

@@ -259,6 +259,7 @@ class BenchRow(Document):
     repetition: float
     """Share of generated 8-grams that repeat the output itself."""
     n_prompts: int
+    """Every turn of a conversation counts."""
     n_tokens: int
     spread: float
     """Relative spread of the speedup over repeats (half range over median; 0 with one repeat)."""

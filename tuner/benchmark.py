@@ -25,6 +25,7 @@ from casspec.tuner.prompts import Prompt
 from casspec.tuner.repetition import repetition
 from casspec.tuner.requests import (
     SAMPLING_TEMPERATURE,
+    Conversations,
     Request,
     TokenPrompt,
     decoded,
@@ -62,7 +63,8 @@ def run_benchmark(
 ) -> BenchReport:
     """Times every entry on every prompt and compares every text with the autoregressive one.
 
-    Every method emits exactly `max_new_tokens`; prompts that leave no room for them are left out and named. In float32
+    Every method emits exactly `max_new_tokens`; prompts that leave no room for them are left out and named. Later turns of a conversation
+    are prompts of their own, each after the autoregressive answers to the turns before. In float32
     a differing text is judged (`text_check`). In a lower precision near ties flip with the length of a forward, so that
     differing texts are counted and listed with the gap of the scores where they part, and `lossless` stays None.
 
@@ -88,7 +90,8 @@ def run_benchmark(
             "take fewer tokens or shorter prompts"
         )
     has_template = bool(getattr(target.tokenizer, "chat_template", None))
-    race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress)
+    conversations = Conversations(target, prompts)
+    race = _Race(target, entries, fitting, conversations, modes, max_new_tokens, repeats, seed, warm, progress)
     interrupted = False
     try:
         race.run()
@@ -105,7 +108,8 @@ def run_benchmark(
         "warm": warm,
         "chat_template": has_template and any(prompt.kind == "chat" for prompt in prompts),
         "noise_by_mode": race.noise,
-        "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting],
+        "prompts": len(fitting),
+        "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting] + list(race.left_out),
         "divergences": race.divergences,
         "interrupted": interrupted,
     }
@@ -129,6 +133,7 @@ class _Race:
         target: TargetModel,
         entries: Sequence[Entry],
         prompts: Sequence[TokenPrompt],
+        conversations: Conversations,
         modes: Sequence[Mode],
         max_new_tokens: int,
         repeats: int,
@@ -139,20 +144,25 @@ class _Race:
         self.rows: list[BenchRow] = []
         self.texts: list[BenchText] = []
         self.noise: dict[str, float] = {}
+        self.left_out: dict[str, None] = {}
+        """Later turns for which there was no room."""
         self._entries = [*entries, entries[0]]
         self._prompts = prompts
+        self._conversations = conversations
         self._modes = modes
         self._n_tokens = max_new_tokens
         self._repeats = repeats
         self._seed = seed
         self._warm = warm
         self._order = random.Random(seed)
+        self._target = target
         self._check = TextCheck(target)
         self._dtype = str(target.dtype).removeprefix("torch.")
         self._finished: list[dict[int, Run]] = []
         """Of the mode under way: the runs of one prompt in one repeat, by entry."""
         self._under_way: Mode | None = None
-        self._countdown = _Countdown(progress, repeats * len(prompts) * sum(map(len, map(self._takes_part, modes))))
+        n_turns = sum(map(conversations.turns, prompts))
+        self._countdown = _Countdown(progress, repeats * n_turns * sum(map(len, map(self._takes_part, modes))))
 
     @property
     def divergences(self) -> list[dict[str, Any]]:
@@ -164,17 +174,35 @@ class _Race:
             takes_part = self._takes_part(mode)
             for repeat in range(self._repeats):
                 entries = [self._for_repeat(entry) for entry in self._entries]
-                for place, prompt in enumerate(self._prompts):
-                    asked = request(prompt, mode, self._seed)
-                    self._order.shuffle(takes_part)
-                    self._warm_up(takes_part, prompt.task, asked, at_full_length=place == 0 and repeat == 0)
-                    texts = {}
-                    for index in takes_part:
-                        contestant = entries[index].contestant(prompt.task)
-                        texts[index] = generate(contestant, asked, asked.prompt, self._n_tokens)
-                        self._countdown.advance(f"{mode}, {prompt.task}")
-                    self._finished.append(self._compared(prompt, asked, repeat, texts))
+                for first in self._prompts:
+                    prompt: TokenPrompt | None = first
+                    while prompt is not None:
+                        answer = self._decode(prompt, mode, repeat, entries, takes_part)
+                        prompt = self._following(prompt, answer)
             self.summarise()
+
+    def _decode(
+        self, prompt: TokenPrompt, mode: Mode, repeat: int, entries: Sequence[Entry], takes_part: list[int]
+    ) -> list[int]:
+        """One prompt by every method, in another order than the one before; the reference's text."""
+        asked = request(prompt, mode, self._seed)
+        self._order.shuffle(takes_part)
+        self._warm_up(takes_part, prompt.task, asked, at_full_length=repeat == 0 and not self._finished)
+        texts = {}
+        for index in takes_part:
+            contestant = entries[index].contestant(prompt.task)
+            texts[index] = generate(contestant, asked, asked.prompt, self._n_tokens)
+            self._countdown.advance(f"{mode}, {prompt.task}")
+        self._finished.append(self._compared(prompt, asked, repeat, texts))
+        return texts[0].token_ids
+
+    def _following(self, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:
+        """The next turn; None where there is none, or no room for it."""
+        following = self._conversations.following(prompt, answer)
+        if following and len(following.token_ids) + self._n_tokens > self._target.max_context:
+            self.left_out[following.id] = None
+            return None
+        return following
 
     def summarise(self) -> None:
         """Rows of what was finished in the mode under way, which ends with that."""

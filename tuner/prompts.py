@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 from casspec.storage.schema import Document
@@ -19,7 +19,8 @@ HALVES_SEED = 0
 
 
 class Prompt(Document):
-    """One request of a suite. `turns` keeps a whole conversation; the first turn is what is decoded from."""
+    """One request of a suite. `turns` is what the user says in a conversation: recordings go on from the first turn, benchmarks from
+    every one."""
 
     id: str
     task: str
@@ -69,11 +70,20 @@ def assign_halves(tasks: Iterable[tuple[str, str]], seed: int = HALVES_SEED) -> 
     return halves
 
 
-def prompt_ids(prompt: Prompt, tokenizer: Any) -> list[int]:
-    """Token ids of the first turn; a chat prompt goes through the tokenizer's chat template when there is one."""
+def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> list[int]:
+    """Token ids of the conversation up to its next turn; a chat prompt goes through the tokenizer's chat template when there is one.
+
+    Args:
+        answers: to the first turns, as many as there were.
+    """
+    said = prompt.turns[: len(answers) + 1]
     if prompt.kind == "chat" and getattr(tokenizer, "chat_template", None):
-        message = [{"role": "user", "content": prompt.text}]
+        told = [("user", turn) for turn in said]
+        for place, answer in enumerate(answers):
+            told.insert(2 * place + 1, ("assistant", answer))
+        messages = [{"role": role, "content": content} for role, content in told]
         return list(
-            tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
+            tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         )
-    return list(tokenizer(prompt.text)["input_ids"])
+    before = [f"{turn}{answer}\n\n" for turn, answer in zip(said, answers, strict=False)]
+    return list(tokenizer("".join(before) + said[-1])["input_ids"])

@@ -62,8 +62,8 @@ def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) ->
 
 
 def prompts_of(report: BenchReport) -> int:
-    """How many prompts a benchmark decoded in each mode."""
-    return max(row.n_prompts for row in report.rows)
+    """How many prompts of its suite a benchmark decoded in each mode."""
+    return int(report.environment.get("prompts") or max(row.n_prompts for row in report.rows))
 
 
 def gaps(played: Iterable[Played], report: BenchReport, same_texts: bool = False) -> list[Gap]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import chain, takewhile, zip_longest
 
 from casspec.runtime.decode import Generation
 from casspec.runtime.sampling import Sampling
@@ -23,8 +23,37 @@ class TokenPrompt:
     """A prompt of a suite under the target's tokenizer."""
 
     id: str
+    """Of later turns of a conversation with the turn's number, "81#1"."""
     task: str
     token_ids: tuple[int, ...]
+    answers: tuple[str, ...] = ()
+    """To the turns before."""
+
+
+class Conversations:
+    """The turns that follow the first, each after what the target answered to the ones before."""
+
+    def __init__(self, target: TargetModel, prompts: Sequence[Prompt]) -> None:
+        self._target = target
+        self._prompts = {_turn_id(prompt, turn): prompt for prompt in prompts for turn in range(len(prompt.turns))}
+
+    def turns(self, prompt: TokenPrompt) -> int:
+        """Of the prompt's conversation, its first one included."""
+        return len(self._prompts[prompt.id].turns)
+
+    def following(self, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:
+        """The turn after one that got `answer` (token ids, of which those up to an end of sequence count); None after the last."""
+        conversation, stop = self._prompts[prompt.id], self._target.eos_token_ids
+        if len(prompt.answers) + 1 == len(conversation.turns):
+            return None
+        said = list(takewhile(lambda token: token not in stop, answer))
+        answers = (*prompt.answers, self._target.tokenizer.decode(said, skip_special_tokens=True))
+        ids = prompt_ids(conversation, self._target.tokenizer, answers)
+        return TokenPrompt(_turn_id(conversation, len(answers)), prompt.task, tuple(ids), answers)
+
+
+def _turn_id(prompt: Prompt, turn: int) -> str:
+    return f"{prompt.id}#{turn}" if turn else prompt.id
 
 
 @dataclass(frozen=True)
@@ -39,7 +68,7 @@ class Request:
 
 
 def token_prompts(target: TargetModel, prompts: Sequence[Prompt]) -> list[TokenPrompt]:
-    """Raises UnsupportedOption where the model came without a tokenizer."""
+    """The first turns. Raises UnsupportedOption where the model came without a tokenizer."""
     if target.tokenizer is None:
         raise UnsupportedOption(f"'{target.name}' has no tokenizer; a suite needs one beside the weights")
     return [TokenPrompt(prompt.id, prompt.task, tuple(prompt_ids(prompt, target.tokenizer))) for prompt in prompts]

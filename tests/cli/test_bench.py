@@ -255,6 +255,8 @@ def test_spec_bench_questions_run_under_the_tokenizers_chat_template(
         code, out, err = run(*FEW, "--suite", str(file), model=(name,))
         assert code == 0
         assert {row["task"] for row in document(out)["rows"]} == {"mt_bench", "qa", "overall"}
+        turns = {row["task"]: row["n_prompts"] for row in document(out)["rows"]}
+        assert turns["mt_bench"] == 2 * document(out)["environment"]["prompts"] - 2, "one of qa, which has one turn"
         assert document(out)["environment"]["chat_template"] is has_template
         assert len(document(out)["environment"]["prompts_left_out"]) == 1
         assert "leave no room for 8 new tokens" in err

@@ -169,6 +169,28 @@ def test_divergences_below_float32_are_counted_and_listed_with_their_gap() -> No
     )
 
 
+def test_a_later_turn_follows_the_answer_of_the_reference(target: TargetModel) -> None:
+    (first, *_) = prompts(1)
+    talk = first.model_copy(update={"turns": ("Say it ", "And again ", "Once more ")})
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    run_benchmark(target, [talk], [entry("autoregressive", Scripted("plain", 1.0, log))], ("greedy",), N_TOKENS)
+    read = [target.tokenizer.decode(list(prompt)) for _, prompt, n_tokens in log if n_tokens == N_TOKENS]
+    said = "b" * N_TOKENS  # what the script emits; the alphabet knows no line break
+    assert list(dict.fromkeys(read)) == [
+        "Say it ",
+        f"Say it {said}And again ",
+        f"Say it {said}And again {said}Once more ",
+    ]
+
+
+def test_a_turn_without_room_is_named_and_ends_its_conversation(target: TargetModel) -> None:
+    talk = prompts(1)[0].model_copy(update={"turns": ("Say it ", "long " * 100, "Once more ")})
+    entries = [entry("autoregressive", Scripted("plain", 1.0, []))]
+    report = run_benchmark(target, [talk], entries, ("greedy",), N_TOKENS)
+    assert report.environment["prompts_left_out"] == ["p0#1"]
+    assert [one.prompt_id for one in report.texts] == ["p0"]
+
+
 def test_texts_add_up_to_the_rows(target: TargetModel) -> None:
     report = scripted_report(target, [], repeats=2)
     for row in report.rows:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,9 @@ class WordTokenizer:
 
     def apply_chat_template(self, messages, add_generation_prompt, tokenize, return_dict):
         assert (add_generation_prompt, tokenize, return_dict) == (True, True, False)
-        return [-1, *self(messages[0]["content"])["input_ids"], -2]
+        markers = {"user": -1, "assistant": -3}
+        told = [[markers[one["role"]], *self(one["content"])["input_ids"]] for one in messages]
+        return [*chain.from_iterable(told), -2]
 
 
 def test_chat_prompts_use_the_template_and_source_prompts_never_do(tmp_path: Path):
@@ -136,6 +139,25 @@ def test_chat_prompts_use_the_template_and_source_prompts_never_do(tmp_path: Pat
     assert prompt_ids(question, WordTokenizer("template")) == [-1, 5, 5, 5, -2]
     assert prompt_ids(question, WordTokenizer(None)) == [5, 5, 5]
     assert prompt_ids(source, WordTokenizer("template"))[:2] == [6, 2]
+    answered = ["It pours down"]
+    assert prompt_ids(question, WordTokenizer("template"), answered) == [
+        -1,
+        5,
+        5,
+        5,
+        -3,
+        2,
+        5,
+        4,
+        -1,
+        3,
+        7,
+        3,
+        6,
+        2,
+        -2,
+    ]
+    assert prompt_ids(question, WordTokenizer(None), answered) == [5, 5, 7, 5, 4, 3, 7, 3, 6, 2]
 
 
 def test_repetition_of_known_sequences():

@@ -25,10 +25,10 @@ from casspec.tuner.prompts import Prompt
 from casspec.tuner.repetition import repetition
 from casspec.tuner.requests import (
     SAMPLING_TEMPERATURE,
-    Conversations,
     Request,
     TokenPrompt,
     decoded,
+    following,
     generate,
     request,
     token_prompts,
@@ -90,8 +90,7 @@ def run_benchmark(
             "take fewer tokens or shorter prompts"
         )
     has_template = bool(getattr(target.tokenizer, "chat_template", None))
-    conversations = Conversations(target, prompts)
-    race = _Race(target, entries, fitting, conversations, modes, max_new_tokens, repeats, seed, warm, progress)
+    race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress)
     interrupted = False
     try:
         race.run()
@@ -109,7 +108,8 @@ def run_benchmark(
         "chat_template": has_template and any(prompt.kind == "chat" for prompt in prompts),
         "noise_by_mode": race.noise,
         "prompts": len(fitting),
-        "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting] + list(race.left_out),
+        "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting],
+        "turns_left_out": list(race.turns_left_out),
         "divergences": race.divergences,
         "interrupted": interrupted,
     }
@@ -133,7 +133,6 @@ class _Race:
         target: TargetModel,
         entries: Sequence[Entry],
         prompts: Sequence[TokenPrompt],
-        conversations: Conversations,
         modes: Sequence[Mode],
         max_new_tokens: int,
         repeats: int,
@@ -144,11 +143,10 @@ class _Race:
         self.rows: list[BenchRow] = []
         self.texts: list[BenchText] = []
         self.noise: dict[str, float] = {}
-        self.left_out: dict[str, None] = {}
-        """Later turns for which there was no room."""
+        self.turns_left_out: dict[str, None] = {}
+        """IDs of later turns for which there was no room."""
         self._entries = [*entries, entries[0]]
         self._prompts = prompts
-        self._conversations = conversations
         self._modes = modes
         self._n_tokens = max_new_tokens
         self._repeats = repeats
@@ -161,7 +159,7 @@ class _Race:
         self._finished: list[dict[int, Run]] = []
         """Of the mode under way: the runs of one prompt in one repeat, by entry."""
         self._under_way: Mode | None = None
-        n_turns = sum(map(conversations.turns, prompts))
+        n_turns = sum(1 + len(prompt.later_turns) for prompt in prompts)
         self._countdown = _Countdown(progress, repeats * n_turns * sum(map(len, map(self._takes_part, modes))))
 
     @property
@@ -178,7 +176,7 @@ class _Race:
                     prompt: TokenPrompt | None = first
                     while prompt is not None:
                         answer = self._decode(prompt, mode, repeat, entries, takes_part)
-                        prompt = self._following(prompt, answer)
+                        prompt = self._following(prompt, answer, len(takes_part))
             self.summarise()
 
     def _decode(
@@ -196,13 +194,14 @@ class _Race:
         self._finished.append(self._compared(prompt, asked, repeat, texts))
         return texts[0].token_ids
 
-    def _following(self, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:
+    def _following(self, prompt: TokenPrompt, answer: Sequence[int], n_methods: int) -> TokenPrompt | None:
         """The next turn; None where there is none, or no room for it."""
-        following = self._conversations.following(prompt, answer)
-        if following and len(following.token_ids) + self._n_tokens > self._target.max_context:
-            self.left_out[following.id] = None
+        turn = following(self._target, prompt, answer)
+        if turn is not None and len(turn.token_ids) + self._n_tokens > self._target.max_context:
+            self.turns_left_out |= dict.fromkeys(prompt.later_turns)
+            self._countdown.forgo(n_methods * len(prompt.later_turns))
             return None
-        return following
+        return turn
 
     def summarise(self) -> None:
         """Rows of what was finished in the mode under way, which ends with that."""
@@ -271,6 +270,10 @@ class _Countdown:
         self._total = total
         self._done = 0
         self._started = time.monotonic()
+
+    def forgo(self, count: int) -> None:
+        """So many texts will not be decoded."""
+        self._total -= count
 
     def advance(self, note: str) -> None:
         self._done += 1

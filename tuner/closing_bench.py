@@ -13,7 +13,7 @@ from casspec.tuner.cascade_stage import Bar
 from casspec.tuner.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.overhead import stored_overheads
 from casspec.tuner.prompts import Prompt, Suite
-from casspec.tuner.recorder import reporting_recordings
+from casspec.tuner.recorder import reporting_recordings, stored_recordings
 from casspec.tuner.replay_run import ReplayRun, StepCosts, speedups
 from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.settings import CalibrationSettings
@@ -32,14 +32,14 @@ def closing_bench(
     profile: CascadeProfile,
     bar: Bar,
 ) -> BenchReport:
-    """Decodes a few prompts of the reporting half; not stored, but the recordings of them are.
+    """Decodes a few prompts of the reporting half, of conversations the first turn; not stored, but the recordings of them are.
 
     Args:
         key: ID of the calibration.
     """
     matrix = next((a.sha256 for a in profile.artifacts if a.name == MATRIX_NAME), None)
     loaded = LoadedProfile(profile, repository.artifact(matrix) if matrix else None)
-    prompts = spread_over_tasks(suite.half("reporting"), settings.bench_prompts)
+    prompts = [prompt.opening() for prompt in spread_over_tasks(suite.half("reporting"), settings.bench_prompts)]
     replayed = _replayed(repository, key, target, settings, profile, loaded.recycling_matrix, prompts, bar)
     report = run_benchmark(
         target,
@@ -79,7 +79,8 @@ def _replayed(
     asked = settings.model_copy(update={"modes": settings.bench_modes})
     recordings = reporting_recordings(repository, key, load, prompts, asked, settings.bench_tokens, note)
     forward_ms = LatencyPredictor(profile.latency).forward_ms
-    overheads = stored_overheads(repository, key, load, recordings, forward_ms)
+    tuning = list(stored_recordings(repository, key).values())
+    overheads = stored_overheads(repository, key, load, tuning, forward_ms)
     costs = StepCosts(target.full_plan, forward_ms, overheads)
     shelf = TraceShelf(repository, key, recordings, load)
     return speedups(ReplayRun(profile, matrix, recordings, shelf, costs).method(CASCADE).rows())

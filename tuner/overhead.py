@@ -129,8 +129,8 @@ def measure_overheads(
         of_mode = [recording for recording in recordings if recording.mode == mode]
         chosen = sorted(of_mode, key=lambda recording: len(recording.prompt_tokens))[:per_mode]
         probes = list(_probes(target, recordings))
-        if not by_mode:  # kernels and caches, which know no mode
-            for _, probe in probes:
+        for kind, probe in probes:
+            if not by_mode or kind == AUTOREGRESSIVE:  # of a mode only the noise, or its absence, is new
                 probe.run(chosen[0], WARM_UP_TOKENS)
         found: dict[str, list[Probe]] = {}
         for recording in chosen:

@@ -34,6 +34,10 @@ class Prompt(Document):
     def text(self) -> str:
         return self.turns[0]
 
+    def opening(self) -> Prompt:
+        """A conversation that ends with its first turn."""
+        return self.model_copy(update={"turns": self.turns[:1]})
+
 
 class Suite(Document):
     """Prompts of several tasks, in a fixed order. `content_hash()` covers prompts and halves, not the name."""

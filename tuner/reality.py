@@ -45,7 +45,9 @@ class Gap:
 
 
 def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) -> BenchReport | None:
-    """The newest report (they come first) of the suite, noise and temperature that recordings of a calibration have."""
+    """The newest report (they come first) of the suite, noise and temperature that recordings of a calibration have; reports of earlier
+    versions, which do not tell their texts, are passed over.
+    """
     wanted = {
         "suite_sha256": settings.suite_sha256,
         "seed": settings.seed,
@@ -56,14 +58,14 @@ def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) ->
     }
     for report in reports:
         told = {"temperature": SAMPLING_TEMPERATURE} | report.environment
-        if all(told.get(name) == value for name, value in wanted.items()):
+        if report.texts and all(told.get(name) == value for name, value in wanted.items()):
             return report
     return None
 
 
 def prompts_of(report: BenchReport) -> int:
     """How many prompts of its suite a benchmark decoded in each mode."""
-    return int(report.environment.get("prompts") or max(row.n_prompts for row in report.rows))
+    return int(report.environment["prompts"])
 
 
 def gaps(played: Iterable[Played], report: BenchReport, same_texts: bool = False) -> list[Gap]:

@@ -88,7 +88,7 @@ class ReplayTexts:
             predicted: what replay says of the same prompts, kept beside what is measured.
         """
         target, recorded = self._load(), {recording.prompt_id for recording in recordings}
-        prompts = [prompt for prompt in self._suite.prompts if prompt.id in recorded]
+        prompts = [prompt.opening() for prompt in self._suite.prompts if prompt.id in recorded]
         variants = {method: variant_of(method, self._profile) for method in methods}
         entries = [
             entry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, takewhile, zip_longest
 
 from casspec.runtime.decode import Generation
@@ -28,32 +28,16 @@ class TokenPrompt:
     token_ids: tuple[int, ...]
     answers: tuple[str, ...] = ()
     """To the turns before."""
+    conversation: Prompt | None = None
+    """What this is a turn of, where more may follow."""
 
-
-class Conversations:
-    """The turns that follow the first, each after what the target answered to the ones before."""
-
-    def __init__(self, target: TargetModel, prompts: Sequence[Prompt]) -> None:
-        self._target = target
-        self._prompts = {_turn_id(prompt, turn): prompt for prompt in prompts for turn in range(len(prompt.turns))}
-
-    def turns(self, prompt: TokenPrompt) -> int:
-        """Of the prompt's conversation, its first one included."""
-        return len(self._prompts[prompt.id].turns)
-
-    def following(self, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:
-        """The turn after one that got `answer` (token ids, of which those up to an end of sequence count); None after the last."""
-        conversation, stop = self._prompts[prompt.id], self._target.eos_token_ids
-        if len(prompt.answers) + 1 == len(conversation.turns):
-            return None
-        said = list(takewhile(lambda token: token not in stop, answer))
-        answers = (*prompt.answers, self._target.tokenizer.decode(said, skip_special_tokens=True))
-        ids = prompt_ids(conversation, self._target.tokenizer, answers)
-        return TokenPrompt(_turn_id(conversation, len(answers)), prompt.task, tuple(ids), answers)
-
-
-def _turn_id(prompt: Prompt, turn: int) -> str:
-    return f"{prompt.id}#{turn}" if turn else prompt.id
+    @property
+    def later_turns(self) -> tuple[str, ...]:
+        """IDs of those that follow."""
+        if self.conversation is None:
+            return ()
+        turns = range(len(self.answers) + 1, len(self.conversation.turns))
+        return tuple(f"{self.conversation.id}#{turn}" for turn in turns)
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,20 @@ def token_prompts(target: TargetModel, prompts: Sequence[Prompt]) -> list[TokenP
     """The first turns. Raises UnsupportedOption where the model came without a tokenizer."""
     if target.tokenizer is None:
         raise UnsupportedOption(f"'{target.name}' has no tokenizer; a suite needs one beside the weights")
-    return [TokenPrompt(prompt.id, prompt.task, tuple(prompt_ids(prompt, target.tokenizer))) for prompt in prompts]
+    return [
+        TokenPrompt(prompt.id, prompt.task, tuple(prompt_ids(prompt, target.tokenizer)), conversation=prompt)
+        for prompt in prompts
+    ]
+
+
+def following(target: TargetModel, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:
+    """The turn after one that got `answer` (token ids, of which those up to an end of sequence count); None after the last."""
+    if not prompt.later_turns or prompt.conversation is None:
+        return None
+    said = list(takewhile(lambda token: token not in target.eos_token_ids, answer))
+    answers = (*prompt.answers, target.tokenizer.decode(said, skip_special_tokens=True))
+    ids = prompt_ids(prompt.conversation, target.tokenizer, answers)
+    return replace(prompt, id=prompt.later_turns[0], token_ids=tuple(ids), answers=answers)
 
 
 def spread_over_tasks(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:

@@ -41,7 +41,11 @@ RUNS_A_PAGE = 1000
 LONGEST_VALUE = 500
 LONGEST_REASON = 240
 FINISHED = "FINISHED"
+PATIENCE_S = 2.0
+"""For another process, before a word is said about it."""
 PROFILE_FOLDER = "profile"
+
+_log = logging.getLogger("casspec")
 
 
 class Tracker:
@@ -56,7 +60,7 @@ class Tracker:
         places.make_room()
         self._places = places
         self._turn = FileLock(places.mirror_lock)
-        with self._writing():
+        with self._failures() if places.mirrored else self._writing():
             self._client = _client(places.tracking_uri)
             self._registry = Registry(self._client)
             self._experiment_id = self._experiment()
@@ -127,10 +131,25 @@ class Tracker:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Waits for its turn, and raises StorageError of one line in place of an error about MLflow's database."""
+        """Waits for its turn; raises what `_failures` raises."""
+        from filelock import Timeout
+
         try:
-            with self._turn:
+            self._turn.acquire(timeout=PATIENCE_S)
+        except Timeout:
+            _log.warning("waiting for another casspec process that writes to MLflow's database")
+            self._turn.acquire()
+        try:
+            with self._failures():
                 yield
+        finally:
+            self._turn.release()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Raises StorageError of one line in place of an error about MLflow's database."""
+        try:
+            yield
         except Exception as error:
             from mlflow.exceptions import MlflowException  # not sooner: `_client` says how it is to be imported
             from sqlalchemy.exc import DBAPIError

@@ -184,11 +184,19 @@ def test_a_later_turn_follows_the_answer_of_the_reference(target: TargetModel) -
 
 
 def test_a_turn_without_room_is_named_and_ends_its_conversation(target: TargetModel) -> None:
-    talk = prompts(1)[0].model_copy(update={"turns": ("Say it ", "long " * 100, "Once more ")})
+    (first, second) = prompts(2)
+    talk = first.model_copy(update={"turns": ("Say it ", "long " * 100, "Once more ")})
     entries = [entry("autoregressive", Scripted("plain", 1.0, []))]
-    report = run_benchmark(target, [talk], entries, ("greedy",), N_TOKENS)
-    assert report.environment["prompts_left_out"] == ["p0#1"]
-    assert [one.prompt_id for one in report.texts] == ["p0"]
+    seen: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int, note: str) -> None:
+        seen.append((done, total))
+
+    report = run_benchmark(target, [talk, second], entries, ("greedy",), N_TOKENS, progress=progress)
+    assert report.environment["turns_left_out"] == ["p0#1", "p0#2"]
+    assert report.environment["prompts_left_out"] == []
+    assert [one.prompt_id for one in report.texts] == ["p0", "p1"]
+    assert seen[-1] == (4, 4), "two texts, each twice"
 
 
 def test_texts_add_up_to_the_rows(target: TargetModel) -> None:

@@ -21,10 +21,11 @@ from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import CascadeProfile, Precision
 from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
-from casspec.tuner.calibrate import STAGES, Calibrator
+from casspec.tuner.calibrate import STAGES, Calibrator, take_over
 from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun
 from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender, trace
 from casspec.tuner.cascade_stage import SELECTION_KIND
+from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import companions
 from casspec.tuner.forecast import Selection
 from casspec.tuner.overhead import OVERHEAD_KIND, Overheads
@@ -253,6 +254,23 @@ def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> Non
     (bench,) = (run for run in children if run.data.tags[PART_TAG].startswith("bench"))
     assert bench.data.metrics["bench/sample/autoregressive-published/speedup"] == 1.0
     assert parent.data.metrics["measured_speedup/sample"] > 0
+
+
+def test_the_closing_benchmark_replays_what_it_decodes_at_overheads_of_every_mode(finished) -> None:
+    database, profile = finished
+    target, other = small_target(), SETTINGS.model_copy(update={"seed": 77})
+    talks = tuple(prompt.model_copy(update={"turns": (*prompt.turns, "w1 w2")}) for prompt in SUITE.prompts)
+    with open_repository(str(database)) as repository:
+        source, _ = repository.calibration_of(profile.content_hash())
+        key = Calibrator(repository, companions(str(database)), tuned_by_nobody)._key(target, other)
+        take_over(repository, source, key)  # what tuning by real decodes begins with: no overheads among it
+        with StageLog().stage("bench") as bar:
+            report = closing_bench(
+                repository, key, target, SUITE.model_copy(update={"prompts": talks}), other, profile, bar
+            )
+        measured = repository.get_document(key, OVERHEAD_KIND, "all")
+    assert {text.prompt_id for text in report.texts} <= {talk.id for talk in talks}, "first turns, as replayed"
+    assert set(measured["by_mode"]) == {"sample", "greedy"}
 
 
 def test_prompts_come_from_every_task_of_the_tuning_half_and_must_fit() -> None:

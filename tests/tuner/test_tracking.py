@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from casspec.profile_lookup import load_profile
 from casspec.runtime.loader import LoadedProfile
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import Artifact, CascadeProfile, DrafterCandidate, Precision, Quantization
+from casspec.tuner import tracking
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.companions import Companions, companions
 from casspec.tuner.registry import PROFILE_TAG, registered_name
@@ -192,6 +195,18 @@ def test_two_processes_that_mirror_at_once_make_no_doubles(places) -> None:
         for mirrored in [pool.submit(one.mirror, calibrated("at once")) for one in hasty]:
             mirrored.result()
     assert set(children(Tracker(places), "at once")) >= {"latency", "replay"}
+
+
+def test_whoever_waits_for_another_process_says_so(tracker, places, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(tracking, "PATIENCE_S", 0.05)
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(places.mirror_lock):
+            waiting = pool.submit(Tracker(places).mirror, calibrated("later"))
+            while "waiting for another casspec process" not in caplog.text:
+                time.sleep(0.01)
+            assert not waiting.done()
+        waiting.result()
+    assert set(children(tracker, "later")) >= {"latency", "replay"}
 
 
 def test_a_profile_is_one_version_however_often_it_is_mirrored(tracker) -> None:

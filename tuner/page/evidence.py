@@ -193,7 +193,7 @@ def _bench_table(title: str, rows: Sequence[BenchRow], folded: bool) -> Table:
 
 def _environment(report: BenchReport) -> list[tuple[str, str]]:
     """Plain entries in the report's order; the model and device are told elsewhere."""
-    told_elsewhere = {"model", "device", "divergences", "prompts_left_out"}
+    told_elsewhere = {"model", "device", "divergences", "prompts_left_out", "turns_left_out"}
     return [
         (key.replace("_", " "), _plain(value)) for key, value in report.environment.items() if key not in told_elsewhere
     ]

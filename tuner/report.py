@@ -82,11 +82,12 @@ class BenchTable:
             yield table
 
 
-def caption(report: BenchReport, mode: Mode = "sample") -> str:
-    """What the figures hold for: model, device, threads, precision, and the temperature unless `mode` is greedy."""
+def caption(report: BenchReport, mode: Mode | None = None) -> str:
+    """What the figures of a mode, or of all, hold for: model, device, threads, precision, and the temperature where it matters."""
     about = report.environment
     device, threads = about.get("device", {}), about.get("threads")
-    sampled = mode == "sample" and "temperature" in about
+    modes = {row.mode for row in report.rows} if mode is None else {mode}
+    sampled = "sample" in modes and "temperature" in about
     words = [
         about.get("model", {}).get("name"),
         device.get("name"),

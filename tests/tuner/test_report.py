@@ -105,8 +105,11 @@ def test_the_caption_says_what_the_figures_hold_for() -> None:
         "temperature": 0.7,
     }
     words = "testbed:1536, a processor, 8 threads, bfloat16, sampling at temperature 0.7"
-    assert words in rendered(bench_table(report(environment=environment)), width=200)
-    assert caption(report(environment=environment), "greedy").endswith("8 threads, bfloat16")
+    both = bench_report(rows=(bench_row(mode="sample"), bench_row(mode="greedy")), environment=environment)
+    assert words in rendered(bench_table(both), width=200)
+    assert caption(both, "sample").endswith("at temperature 0.7")
+    assert caption(both, "greedy").endswith("8 threads, bfloat16")
+    assert caption(report(environment=environment)).endswith("8 threads, bfloat16"), "all rows are greedy"
 
 
 def test_the_rule_against_loops_is_told_for_the_suite_that_follows_it() -> None:

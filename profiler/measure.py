@@ -28,7 +28,7 @@ FEWEST_CALLS_A_POINT = 1 + MIN_ROUNDS * 2
 """Forwards of a point when the budget is short and nothing disturbs them."""
 
 Visits = dict[LatencyPoint, float]
-"""Milliseconds of the timed calls of a round, by point."""
+"""Milliseconds of the timed call of each point in a round."""
 
 Save = Callable[[LatencySample], object]
 Progress = Callable[[int, int, str], None]

@@ -11,9 +11,13 @@ from math import prod
 from typing import Any
 
 from casspec.runtime.policies import METHODS, settable
+from casspec.storage.schema import DrafterSpec, Precision
 
 EVERY_DRAFTER: tuple[str, ...] = ("",)
-"""Values of an axis that names a plan: the method's own choice, and every self-drafter of the profile."""
+"""Values of an axis that names a plan: the method's own choice, and every self-drafter of the profile the method can be itself with."""
+
+SKIPPING = frozenset({"layer-sparse", "draft-verify", "swift"})
+"""Methods that are about skip sets: with a plan that computes all sub-layers, in fewer bits, they would be `quantised` by another name."""
 
 GRIDS: dict[str, dict[str, Sequence[Any]]] = {
     # Retrieval.
@@ -109,13 +113,13 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
 }
 
 
-def settings_of(method: str, drafters: Sequence[str] = (), seed: int = 0) -> Iterator[dict[str, Any]]:
+def settings_of(method: str, drafters: Sequence[DrafterSpec] = (), seed: int = 0) -> Iterator[dict[str, Any]]:
     """Every setting of a method's grid once: the published one, then the others in an order drawn by `seed`.
 
     In any beginning of that order the values of an axis occur about equally often, so that few settings cover much.
 
     Args:
-        drafters: names of the profile's self-drafters.
+        drafters: the profile's.
     """
     published, axes = published_setting(method), axes_of(method, drafters)
     draw = random.Random(f"{seed}/{method}")
@@ -131,15 +135,26 @@ def settings_of(method: str, drafters: Sequence[str] = (), seed: int = 0) -> Ite
             yield setting
 
 
-def axes_of(method: str, drafters: Sequence[str] = ()) -> Mapping[str, Sequence[Any]]:
-    """A method's grid on a profile with these self-drafters."""
-    return {axis: (*values, *drafters) if values is EVERY_DRAFTER else values for axis, values in GRIDS[method].items()}
+def axes_of(method: str, drafters: Sequence[DrafterSpec] = ()) -> Mapping[str, Sequence[Any]]:
+    """A method's grid on a profile with these drafters."""
+    names = [spec.name for spec in drafters if spec.kind == "self" and (method not in SKIPPING or _only_skips(spec))]
+    return {axis: (*values, *names) if values is EVERY_DRAFTER else values for axis, values in GRIDS[method].items()}
+
+
+def takes(method: str, setting: Mapping[str, Any], drafters: Sequence[DrafterSpec]) -> bool:
+    """Whether the plans that a setting names are among those of the method's grid."""
+    axes = axes_of(method, drafters)
+    return all(setting[axis] in axes[axis] for axis, values in GRIDS[method].items() if values is EVERY_DRAFTER)
 
 
 def published_setting(method: str) -> dict[str, Any]:
     """The values as published on the axes of a method's grid."""
     defaults = settable(METHODS[method])
     return {axis: defaults[axis] for axis in GRIDS[method]}
+
+
+def _only_skips(spec: DrafterSpec) -> bool:
+    return len(spec.skip) > 0 and spec.quantization.precision is Precision.TARGET
 
 
 def _dealt(deck: list[Any], values: Sequence[Any], draw: random.Random) -> Any:

@@ -25,12 +25,12 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
-from casspec.storage.schema import CascadeProfile, MethodSettings, Mode
+from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, Mode
 from casspec.tuner.calibrate import take_over
 from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
 from casspec.tuner.companions import Companions
 from casspec.tuner.entries import AUTOREGRESSIVE, Contestant
-from casspec.tuner.grids import GRIDS, published_setting, settings_of
+from casspec.tuner.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.halving import Halving, Racer, Round
 from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.prompts import Suite
@@ -109,16 +109,16 @@ class RunTuner:
 
     Attributes:
         key: ID of the calibration it belongs to.
-        drafters: names of the profile's self-drafters.
+        drafters: the profile's.
         stored: by method, the setting the profile has: it stays unless another is clearly faster, so that a short race cannot make
-            it worse by chance.
+            it worse by chance. One with a plan that the method's grid does not hold is not taken.
     """
 
     repository: Repository
     key: str
     settings: RunTuningSettings
     folds: Folds
-    drafters: tuple[str, ...]
+    drafters: tuple[DrafterSpec, ...]
     contestants: Contestants
     stored: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -169,7 +169,7 @@ class RunTuner:
         )
         racers = [Racer(published, self.contestants(method, published))]
         stored = published | self.stored.get(method, {})
-        if stored != published:
+        if stored != published and takes(method, stored, self.drafters):
             others = [stored, *(setting for setting in others if setting != stored)]
         for parameters in others[: self.settings.settings_per_method - 1]:
             with suppress(CasspecError):
@@ -206,11 +206,10 @@ def tune_by_runs(
     key = calibration.calibration_id
     take_over(repository, repository.calibration_of(old.content_hash())[0], key)
     folds = Folds.of(suite, target, settings)
-    drafters = tuple(drafter.name for drafter in old.drafters if drafter.kind == "self")
     with stages.stage("tune") as bar:
         decoders = contestants or _decoders(repository, key, target, old, folds)
         stored = {method: old.settings(method) for method in settings.tuned_methods}
-        outcomes = RunTuner(repository, key, settings, folds, drafters, decoders, stored).run(bar.update)
+        outcomes = RunTuner(repository, key, settings, folds, old.drafters, decoders, stored).run(bar.update)
     new = repository.save_profile(key, tuned_profile(old, outcomes))
     if calibration.status == "running":
         with stages.stage("track") as bar:

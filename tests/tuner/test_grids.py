@@ -10,10 +10,14 @@ import pytest
 from casspec.runtime.decode import Decoder
 from casspec.runtime.policies import METHODS, settable
 from casspec.runtime.quantization import available
-from casspec.storage.schema import Precision
-from casspec.tuner.grids import GRIDS, axes_of, published_setting, settings_of
+from casspec.storage.schema import DrafterSpec, Precision, Quantization, SkipSet
+from casspec.tuner.grids import GRIDS, SKIPPING, axes_of, published_setting, settings_of, takes
 from casspec.tuner.method_tuning import REPLAYED, replayable_settings
 from tests.tuner.tiny import tiny_target
+
+SPARSE = DrafterSpec(name="a", kind="self", skip=SkipSet(attention=(1,)))
+OTHER_SPARSE = DrafterSpec(name="b", kind="self", skip=SkipSet(mlp=(1, 2)))
+INT4 = Quantization(precision=Precision.INT4_WEIGHT)
 
 
 def test_every_method_with_parameters_has_a_grid() -> None:
@@ -30,26 +34,37 @@ def test_an_axis_is_a_parameter_and_its_values_are_of_its_type(method: str) -> N
 
 @pytest.mark.parametrize("method", GRIDS)
 def test_settings_come_once_each_and_the_published_one_first(method: str) -> None:
-    settings = list(settings_of(method, ["sparse"]))
+    settings = list(settings_of(method, [SPARSE]))
     assert settings[0] == published_setting(method)
     different = {tuple(setting.items()) for setting in settings}
     assert len(different) == len(settings)
-    in_grid = [s for s in settings if all(s[axis] in values for axis, values in axes_of(method, ["sparse"]).items())]
-    assert len(in_grid) == prod(map(len, axes_of(method, ["sparse"]).values()))
+    in_grid = [s for s in settings if all(s[axis] in values for axis, values in axes_of(method, [SPARSE]).items())]
+    assert len(in_grid) == prod(map(len, axes_of(method, [SPARSE]).values()))
     assert len(settings) <= len(in_grid) + 1
 
 
 def test_any_beginning_covers_every_axis_and_is_fixed_by_the_seed() -> None:
-    first = list(islice(settings_of("layer-sparse", ["a", "b"], seed=3), 1 + 12))
-    assert first == list(islice(settings_of("layer-sparse", ["a", "b"], seed=3), 1 + 12))
-    assert first != list(islice(settings_of("layer-sparse", ["a", "b"], seed=4), 1 + 12))
-    for axis, values in axes_of("layer-sparse", ["a", "b"]).items():
+    first = list(islice(settings_of("layer-sparse", [SPARSE, OTHER_SPARSE], seed=3), 1 + 12))
+    assert first == list(islice(settings_of("layer-sparse", [SPARSE, OTHER_SPARSE], seed=3), 1 + 12))
+    assert first != list(islice(settings_of("layer-sparse", [SPARSE, OTHER_SPARSE], seed=4), 1 + 12))
+    for axis, values in axes_of("layer-sparse", [SPARSE, OTHER_SPARSE]).items():
         assert {setting[axis] for setting in first} >= set(values)
 
 
 def test_an_axis_of_plans_holds_the_methods_own_choice_and_the_profiles_drafters() -> None:
-    assert axes_of("layer-sparse", ["a", "b"])["drafter"] == ("", "a", "b")
-    assert axes_of("prompt-lookup", ["a", "b"]) == GRIDS["prompt-lookup"]
+    assert axes_of("layer-sparse", [SPARSE, OTHER_SPARSE])["drafter"] == ("", SPARSE.name, OTHER_SPARSE.name)
+    assert axes_of("prompt-lookup", [SPARSE, OTHER_SPARSE]) == GRIDS["prompt-lookup"]
+
+
+@pytest.mark.parametrize("method", sorted(SKIPPING))
+def test_methods_about_skip_sets_are_tuned_with_plans_that_do_nothing_but_skip(method: str) -> None:
+    whole = DrafterSpec(name="int4", kind="self", quantization=INT4)
+    both = DrafterSpec(name="int4-a", kind="self", skip=SPARSE.skip, quantization=INT4)
+    drafters = [whole, both, SPARSE, DrafterSpec(name="prompt-lookup", kind="prompt-lookup")]
+    assert axes_of(method, drafters)["drafter"] == ("", SPARSE.name)
+    assert axes_of("vertical", drafters)["drafter"] == ("", whole.name, both.name, SPARSE.name)
+    taken = {name: takes(method, {"drafter": name}, drafters) for name in ("", "int4", "int4-a", "a", "gone")}
+    assert taken == {"": True, "int4": False, "int4-a": False, "a": True, "gone": False}
 
 
 @pytest.mark.parametrize("method", GRIDS)

@@ -152,7 +152,7 @@ def test_real_decoders_start_from_a_matrix_that_has_not_seen_their_prompts(calib
     monkeypatch.setattr(run_tuning, "Decoder", Watched)
     new, outcomes = tune(database, old, settings, None)
     for outcome in outcomes:
-        axes = axes_of(outcome.method, [DRAFTER.name])
+        axes = axes_of(outcome.method, [DRAFTER])
         published, stored = published_setting(outcome.method), old.settings(outcome.method)
         for axis, value in new.settings(outcome.method).items():
             assert value in (*axes.get(axis, ()), published[axis], stored.get(axis))

@@ -71,25 +71,38 @@ def profile_for(target: TargetModel, selection: str, storage: str | None = None)
     return found or load_profile(selection, storage)
 
 
-def fitting_profile(target: TargetModel, storage: str | None = None) -> LoadedProfile:
+def fitting_profile(target: TargetModel, storage: str | None = None, any_dtype: bool = False) -> LoadedProfile:
     """The latest stored profile made for this model, dtype and device.
+
+    Args:
+        any_dtype: where there is none, the latest made in another dtype.
 
     Raises ProfileNotFound when there is none, StorageError for a database that cannot be opened.
     """
     with open_repository(storage) as repository:
         found = _fitting(repository, target)
+        if found is None and any_dtype:
+            found = _fitting(repository, target, any_dtype=True)
     if found is None:
         raise ProfileNotFound(f"no profile is stored for '{target.name}' on this device")
     return found
 
 
+def in_dtype_of(profile: CascadeProfile, target: TargetModel) -> CascadeProfile:
+    """The profile as if it had been made in the target's dtype: what it says of speed is off then, texts are equal all the same."""
+    return profile.model_copy(update={"dtype": str(target.dtype).removeprefix("torch.")})
+
+
 def _fitting(
-    repository: Repository, target: TargetModel, wanted: Callable[[CascadeProfile], bool] = lambda profile: True
+    repository: Repository,
+    target: TargetModel,
+    wanted: Callable[[CascadeProfile], bool] = lambda profile: True,
+    any_dtype: bool = False,
 ) -> LoadedProfile | None:
     """The latest wanted profile made for this model, dtype and device."""
     for profile in repository.profiles():
         try:
-            check_profile(profile, target)
+            check_profile(in_dtype_of(profile, target) if any_dtype else profile, target)
         except ProfileMismatch:
             continue
         if wanted(profile):

@@ -70,11 +70,12 @@ def judge(first: PrecisionVerdict, samples: Iterable[LatencySample]) -> Precisio
 
 
 def forward_ratios(precision: Precision, samples: Iterable[LatencySample]) -> dict[int, float]:
-    """Median over contexts of forward time at `precision` over the target's, by query tokens; contexts measured for both count."""
+    """Median over contexts of forward time at `precision` over the target's, by query tokens of one sequence; contexts measured for both
+    count."""
     times = {
         (sample.point.precision, sample.point.n_tokens, sample.point.context_tokens): sample.measurement.median_ms
         for sample in samples
-        if sample.point.subject == "forward"
+        if sample.point.subject == "forward" and sample.point.batch == 1
     }
     ratios: dict[int, list[float]] = {}
     for (measured, tokens, context), milliseconds in sorted(times.items()):

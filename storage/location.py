@@ -49,7 +49,8 @@ def storage_url(storage: str | None = None) -> URL:
             f"storage cannot live in {backend}{'' if url.database else ' without a database name'}: "
             "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
         )
-    return url
+    file = sqlite_file(url)
+    return url if file is None else url.set(database=str(file.expanduser().absolute()))
 
 
 def sqlite_file(url: URL) -> Path | None:

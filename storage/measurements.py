@@ -8,9 +8,10 @@ as one uninterrupted run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import func, select, text
@@ -96,7 +97,7 @@ class Measurements:
             newest = newest_attempt(session, key)
             if newest is not None and not force:
                 return _handle(newest)
-            attempt = newest.attempt + 1 if newest else 1
+            attempt, started_at = newest.attempt + 1 if newest else 1, now()
             _save_device(session, device)
             insert_once(
                 session,
@@ -110,31 +111,35 @@ class Measurements:
             insert_once(
                 session,
                 CalibrationRow,
-                calibration_id=f"{key[:16]}-{attempt}",
+                # Not the key's own digits: Optuna and MLflow keep runs by this ID, also those of a calibration deleted here.
+                calibration_id=f"{sha256_of([key, started_at])[:16]}-{attempt}",
                 key=key,
                 attempt=attempt,
                 model_hash=model.content_hash(),
                 device_hash=device.content_hash(),
                 dtype=dtype,
                 settings=canonical_json(dict(settings)),
-                started_at=now(),
+                started_at=started_at,
             )
             created = newest_attempt(session, key)
             assert created is not None
             return _handle(created)
 
-    def stored_calibration(self, selection: str) -> StoredCalibration:
-        """The calibration with this ID or unique beginning of one, or the `latest` that is not finished.
+    def stored_calibration(
+        self, selection: str, wanted: Callable[[Mapping[str, Any]], bool] = lambda settings: True
+    ) -> StoredCalibration:
+        """The calibration with this ID or unique beginning of one, or the `latest` that is not finished and whose settings are `wanted`.
 
         Raises CalibrationNotFound.
         """
         newest_first = select(CalibrationRow).order_by(CalibrationRow.started_at.desc())
         with self._database.reading() as session:
             if selection == "latest":
-                found = session.scalars(newest_first.where(CalibrationRow.finished_at.is_(None)).limit(1)).all()
+                unfinished = session.scalars(newest_first.where(CalibrationRow.finished_at.is_(None)))
+                found = list(islice((row for row in unfinished if wanted(json.loads(row.settings))), 1))
             else:
                 starts = CalibrationRow.calibration_id.startswith(selection.lower(), autoescape=True)
-                found = session.scalars(newest_first.where(starts).limit(2)).all() if selection else []
+                found = list(session.scalars(newest_first.where(starts).limit(2))) if selection else []
             if not found:
                 what = "no calibration is under way" if selection == "latest" else f"no calibration {selection!r}"
                 raise CalibrationNotFound(f"{what} in {self._database}: start one with `casspec calibrate`")

@@ -160,7 +160,10 @@ class _Race:
         """Of the mode under way: the runs of one prompt in one repeat, by entry."""
         self._under_way: Mode | None = None
         n_turns = sum(1 + len(prompt.later_turns) for prompt in prompts)
-        self._countdown = _Countdown(progress, repeats * n_turns * sum(map(len, map(self._takes_part, modes))))
+        of_modes = sum(map(len, map(self._takes_part, modes)))
+        self._countdown = _Countdown(
+            progress, (repeats * n_turns + 1) * of_modes
+        )  # each mode begins with a warm-up at full length
 
     @property
     def divergences(self) -> list[dict[str, Any]]:
@@ -244,6 +247,8 @@ class _Race:
         n_tokens = self._n_tokens if at_full_length else min(WARM_UP_TOKENS, self._n_tokens)
         for index in takes_part:
             decoded(self._entries[index].contestant(task), asked, asked.prompt, n_tokens)
+            if at_full_length:
+                self._countdown.advance(f"{asked.mode}, warming up")
 
     def _compared(
         self, prompt: TokenPrompt, asked: Request, repeat: int, texts: dict[int, Generation]

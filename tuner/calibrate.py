@@ -110,13 +110,18 @@ class Calibrator:
 
     def bench(
         self, target: TargetModel, suite: Suite, settings: CalibrationSettings, profile: CascadeProfile, stages: Stages
-    ) -> BenchReport:
-        """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none."""
+    ) -> BenchReport | None:
+        """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none.
+
+        None where no prompt of that half leaves room for the tokens.
+        """
         key = self._key(target, settings)
         reports = self.repository.bench_reports(profile.profile_id)
         if not reports:
             with stages.stage("bench") as bar:
                 report = closing_bench(self.repository, key, target, suite, settings, profile, bar)
+                if report is None:
+                    return None
                 reports = [self.repository.save_bench(profile.profile_id, report)]
         report_hash = reports[0].content_hash()
         if self.repository.get_document(key, MIRRORED_BENCH, report_hash) is None:

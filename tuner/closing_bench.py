@@ -15,7 +15,7 @@ from casspec.tuner.overhead import stored_overheads
 from casspec.tuner.prompts import Prompt, Suite
 from casspec.tuner.recorder import reporting_recordings, stored_recordings
 from casspec.tuner.replay_run import ReplayRun, StepCosts, speedups
-from casspec.tuner.requests import spread_over_tasks
+from casspec.tuner.requests import spread_over_tasks, with_room
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.traces import TraceShelf
 
@@ -31,15 +31,20 @@ def closing_bench(
     settings: CalibrationSettings,
     profile: CascadeProfile,
     bar: Bar,
-) -> BenchReport:
+) -> BenchReport | None:
     """Decodes a few prompts of the reporting half, of conversations the first turn; not stored, but the recordings of them are.
+
+    None where no prompt of that half leaves room for the tokens.
 
     Args:
         key: ID of the calibration.
     """
+    fitting = with_room(target, suite.half("reporting"), settings.bench_tokens)
+    prompts = [prompt.opening() for prompt in spread_over_tasks(fitting, settings.bench_prompts)]
+    if not prompts:
+        return None
     matrix = next((a.sha256 for a in profile.artifacts if a.name == MATRIX_NAME), None)
     loaded = LoadedProfile(profile, repository.artifact(matrix) if matrix else None)
-    prompts = [prompt.opening() for prompt in spread_over_tasks(suite.half("reporting"), settings.bench_prompts)]
     replayed = _replayed(repository, key, target, settings, profile, loaded.recycling_matrix, prompts, bar)
     report = run_benchmark(
         target,

@@ -48,8 +48,9 @@ def companions(storage: str | None = None) -> Companions:
     there, so MLflow's live in the user data directory.
     """
     url = storage_url(storage)
-    file = sqlite_file(url)
-    if file is not None:
+    if url.get_backend_name() == "sqlite":
+        # A `file:` URI, which SQLite reads itself, names a file too.
+        file = sqlite_file(url) or Path(str(url.database).removeprefix("file:"))
         folder, stem = file.parent, file.stem
         study_url = _sqlite_url(folder / f"{stem}.optuna.db")
     else:

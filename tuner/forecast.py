@@ -137,7 +137,8 @@ def _intervals(judged: Sequence[Judged]) -> dict[str, tuple[float, float]]:
     of_mode: dict[Mode, list[Replayed]] = {}
     for recording, result in judged:
         of_mode.setdefault(recording.mode, []).append(result)
-    return {str(mode): interval(results) for mode, results in of_mode.items()}
+    # One prompt says nothing of others.
+    return {str(mode): interval(results) for mode, results in of_mode.items() if len(results) > 1}
 
 
 def _speedup(judged: Sequence[Judged]) -> float:

@@ -11,7 +11,7 @@ import torch
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from casspec.tuner.entries import AUTOREGRESSIVE, Entry
+from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.exactness import Difference, Judge, is_lossless
 from casspec.tuner.requests import Request, TokenPrompt, decoded, request
 
@@ -85,12 +85,12 @@ def check_lossless(
             mode_rows = [LosslessRow(entry.method, entry.variant, mode) for entry in judged]
             rows += mode_rows
             compared = 0
-            for asked, n_new in _requests(fitting, mode, n_tokens, target.max_context, seed):
+            for task, asked, n_new in _requests(fitting, mode, n_tokens, target.max_context, seed):
                 text = decoded(reference.decoder, asked, asked.prompt, n_new)
                 compared += len(text)
                 for entry, row in zip(judged, mode_rows, strict=True):
                     if not row.failed:
-                        _compare(row, judge, entry, asked, text)
+                        _compare(row, judge, entry.contestant(task), asked, text)
                 if progress is not None:
                     progress(compared, n_tokens, mode)
     except KeyboardInterrupt:
@@ -98,9 +98,9 @@ def check_lossless(
     return rows
 
 
-def _compare(row: LosslessRow, judge: Judge, entry: Entry, asked: Request, text: list[int]) -> None:
+def _compare(row: LosslessRow, judge: Judge, contestant: Contestant, asked: Request, text: list[int]) -> None:
     def decode(prompt: Sequence[int], count: int) -> list[int]:
-        return decoded(entry.decoder, asked, prompt, count)
+        return decoded(contestant, asked, prompt, count)
 
     row.differences += judge.differences(text, decode(asked.prompt, len(text)), asked, decode)
     row.n_tokens += len(text)
@@ -108,8 +108,8 @@ def _compare(row: LosslessRow, judge: Judge, entry: Entry, asked: Request, text:
 
 def _requests(
     prompts: Sequence[TokenPrompt], mode: Mode, n_tokens: int, max_context: int, seed: int
-) -> Iterator[tuple[Request, int]]:
-    """Requests, and how many tokens to decode of each, until `n_tokens` are had (greedy: or every prompt was used)."""
+) -> Iterator[tuple[str, Request, int]]:
+    """Tasks, requests, and how many tokens to decode of each, until `n_tokens` are had (greedy: or every prompt was used)."""
     share = math.ceil(n_tokens / len(prompts))
     missing, turn = n_tokens, 0
     while missing > 0 and (turn == 0 or mode == "sample"):
@@ -117,5 +117,5 @@ def _requests(
             n_new = min(share, max_context - len(prompt.token_ids), missing)
             if n_new > 0:
                 missing -= n_new
-                yield request(prompt, mode, seed, turn), n_new
+                yield prompt.task, request(prompt, mode, seed, turn), n_new
         turn += 1

@@ -153,12 +153,12 @@ class ReplayRun:
         """Autoregressive, by the menu bound, by the clairvoyant bound."""
         plain, first = self.costs.verify(AUTOREGRESSIVE, recording.mode), len(recording.prompt_tokens) - 1
         plain_ms = sum(plain(1, first + place) for place in range(len(recording.continuation_tokens)))
-        menu = self._menu(recording.mode)
+        menu = self._menu(recording.mode, recording.task)
         # Plain decoding is on the menu, without what dytc costs beside its forwards.
         return plain_ms, min(menu_bound_ms(recording, menu), plain_ms), min(clairvoyant_ms(recording, menu), plain_ms)
 
-    def _menu(self, mode: Mode) -> Menu:
-        profile = self.profile
+    def _menu(self, mode: Mode, task: str) -> Menu:
+        profile = cascade_of(self.profile, task)
         vocab_size = profile.model.vocab_size
         chosen = [spec for spec in profile.drafters if spec.kind == "self" and spec.parameters.get("cascade", True)]
         n_layers = profile.model.n_layers

@@ -61,6 +61,13 @@ def token_prompts(target: TargetModel, prompts: Sequence[Prompt]) -> list[TokenP
     ]
 
 
+def with_room(target: TargetModel, prompts: Sequence[Prompt], n_tokens: int) -> list[Prompt]:
+    """Those that leave room for `n_tokens` new tokens in the model's context."""
+    room = target.max_context - n_tokens
+    asked = zip(prompts, token_prompts(target, prompts), strict=True)
+    return [prompt for prompt, tokens in asked if 0 < len(tokens.token_ids) <= room]
+
+
 def following(target: TargetModel, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:
     """The turn after one that got `answer` (token ids, of which those up to an end of sequence count); None after the last."""
     if not prompt.later_turns or prompt.conversation is None:

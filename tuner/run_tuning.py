@@ -167,8 +167,9 @@ class RunTuner:
         published, *others = islice(
             settings_of(method, self.drafters, self.settings.seed), self.settings.settings_per_method
         )
-        racers = [Racer(published, self.contestants(method, published))]
         stored = published | self.stored.get(method, {})
+        kept = bool(self.stored.get(method)) and stored == published
+        racers = [Racer(published, self.contestants(method, published), stays=kept)]
         if stored != published and takes(method, stored, self.drafters):
             others = [stored, *(setting for setting in others if setting != stored)]
         for parameters in others[: self.settings.settings_per_method - 1]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
@@ -180,6 +181,11 @@ class SearchStage:
         return Quantization(precision=precision, extra_bytes=extra_bytes(self.target, precision))
 
 
+def searches(settings: Mapping[str, Any]) -> bool:
+    """Whether a calibration with these settings searches drafters: latencies alone may be measured, or methods tuned."""
+    return "trials" in settings and "tuned_methods" not in settings
+
+
 def joined(
     repository: Repository,
     places: Companions,
@@ -198,7 +204,7 @@ def joined(
     Raises:
         StorageError: the search has not begun. ProfileMismatch: another model. UnsupportedOption: there is no search in it.
     """
-    if "trials" not in calibration.settings:
+    if not searches(calibration.settings):
         raise UnsupportedOption(
             f"calibration {calibration.calibration_id} searches no drafters: join one that `casspec calibrate` began"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from casspec.storage.errors import SuiteError
+from casspec.storage.schema import OVERALL
 from casspec.tuner.prompts import Half, Prompt, Suite, assign_halves, prompt_ids
 from casspec.tuner.reference_suite import load_reference_suite
 
@@ -24,6 +25,11 @@ SOURCE_SUFFIXES = (".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".go", ".java", ".j
 SOURCE_PROMPTS = 80
 SOURCE_PROMPT_CHARACTERS = (800, 2400)
 SOURCE_SEED = 0
+
+
+def located(name_or_path: str) -> str:
+    """The suite's name for settings that outlive this process: a path as it is found from anywhere."""
+    return name_or_path if name_or_path == "reference" else str(Path(name_or_path).expanduser().absolute())
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
@@ -96,6 +102,10 @@ def _parse_row(line: str, where: str) -> tuple[str, str, tuple[str, ...]]:
         raise SuiteError(f"{where}: question_id is {question_id!r}; expected a number or a string")
     if not isinstance(category, str) or not category:
         raise SuiteError(f"{where}: category is {category!r}; expected the name of a task")
+    if category == OVERALL:
+        raise SuiteError(
+            f"{where}: category is {category!r}, which stands for all tasks together; expected another name"
+        )
     if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) and turn for turn in turns):
         raise SuiteError(f"{where}: turns is {_shortened(turns)}; expected a list of one or more non-empty strings")
     is_mt_bench = category in MT_BENCH_CATEGORIES and question_id in MT_BENCH_IDS

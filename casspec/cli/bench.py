@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,13 +120,16 @@ def command(
         say(note)
     prompts = spread_over_tasks(suite.half("reporting"), n_prompts)
     profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
+    profile_id = profile.document.profile_id if profile and profile.document else None
+    if check_lossless:
+        profile = _in_dtype_of(profile, loaded)
     entries = method_entries(loaded, profile, None if methods == "all" else _names(methods), say)
     entries += ablation_entries(loaded, profile) if ablation else []
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]
     settings = {
         "suite": suite.name,
         "suite_sha256": suite.content_hash(),
-        "profile": profile.document.profile_id if profile and profile.document else None,
+        "profile": profile_id,
     }
     if check_lossless:
         return _check(loaded, prompts, entries, tokens, modes, seed, settings, output_format, json_file)
@@ -141,8 +145,9 @@ def command(
             )
     except BenchInterrupted as interruption:
         report, exit_code = interruption.report, EXIT_INTERRUPTED
+    _store(report, profile_id, storage, json_file)  # before anything is printed: whoever reads that may leave
     _print_report(report, output_format)
-    _keep(report, settings["profile"], storage, figures, json_file)
+    _show(report, storage, figures)
     return exit_code
 
 
@@ -160,37 +165,30 @@ def _names(methods: str) -> list[str]:
 
 
 def _profile(target: TargetModel, selection: str | None, storage: str | None, any_dtype: bool) -> LoadedProfile | None:
-    """The selected profile, else the latest that fits, else None. `any_dtype` takes one made for another precision:
-    what it says about speed is then off, the texts must be equal all the same."""
-    from casspec.profile_lookup import fitting_profile, load_profile, profile_for
-    from casspec.storage.errors import ProfileMismatch, ProfileNotFound
+    """The selected profile, else the latest that fits, else None. `any_dtype`: one made in another precision will do."""
+    from casspec.profile_lookup import fitting_profile, profile_for
+    from casspec.storage.errors import ProfileNotFound
 
     try:
-        found = profile_for(target, selection, storage) if selection else fitting_profile(target, storage)
+        return profile_for(target, selection, storage) if selection else fitting_profile(target, storage, any_dtype)
     except ProfileNotFound:
         if selection:
             raise
-        if not any_dtype:
-            say("no stored profile fits: every method runs on built-in priors")
-            return None
-        try:
-            found = load_profile("latest", storage)
-        except ProfileNotFound:
-            return None
-    if not any_dtype or found.document is None:
-        return found
-
-    from casspec.runtime.loader import LoadedProfile, check_profile
-
-    dtype = str(target.dtype).removeprefix("torch.")
-    moved = found.document.model_copy(update={"dtype": dtype})
-    try:
-        check_profile(moved, target)
-    except ProfileMismatch:
-        if selection:
-            raise
+        say("no stored profile fits: every method runs on built-in priors")
         return None
-    return LoadedProfile(moved, found.recycling_matrix)
+
+
+def _in_dtype_of(profile: LoadedProfile | None, target: TargetModel) -> LoadedProfile | None:
+    """The profile for a check in the target's dtype; says so where it was made in another."""
+    from casspec.profile_lookup import in_dtype_of
+
+    document = profile.document if profile else None
+    if profile is None or document is None:
+        return profile
+    moved = in_dtype_of(document, target)
+    if moved.dtype != document.dtype:
+        say(f"checking what profile {document.profile_id}, made in {document.dtype}, decodes with in {moved.dtype}")
+    return replace(profile, document=moved)
 
 
 def _print_report(report: BenchReport, output_format: str) -> None:
@@ -208,16 +206,11 @@ def _print_report(report: BenchReport, output_format: str) -> None:
     click.echo(bench_json(report))
 
 
-def _keep(
-    report: BenchReport, profile_id: str | None, storage: str | None, figures: Path | None, json_file: Path | None
-) -> None:
-    """Stores the report beside its profile, alone when the profile came from a file; then files, then the mirror."""
+def _store(report: BenchReport, profile_id: str | None, storage: str | None, json_file: Path | None) -> None:
+    """Keeps the report beside its profile, alone when the profile came from a file."""
     from casspec.storage import open_repository
     from casspec.storage.errors import ProfileNotFound
-    from casspec.tuner.bench_figures import write_figures
-    from casspec.tuner.companions import companions
     from casspec.tuner.report import bench_json
-    from casspec.tuner.tracking import Tracker
 
     with open_repository(storage) as repository:
         try:
@@ -226,6 +219,14 @@ def _keep(
             repository.save_bench(None, report)
     if json_file:
         json_file.write_text(bench_json(report) + "\n", encoding="utf-8")
+
+
+def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:
+    """Charts, then the mirror."""
+    from casspec.tuner.bench_figures import write_figures
+    from casspec.tuner.companions import companions
+    from casspec.tuner.tracking import Tracker
+
     if figures:
         write_figures(report, figures)
     Tracker(companions(storage)).mirror_bench(report)
@@ -262,13 +263,13 @@ def _print_verdicts(
 ) -> None:
     from casspec.tuner.report import lossless_csv, lossless_json, lossless_markdown, lossless_table
 
+    document = lossless_json(rows, environment)
+    if json_file:
+        json_file.write_text(document + "\n", encoding="utf-8")
     if output_format == "table":
         output.print(lossless_table(rows))
     elif output_format == "csv":
         click.echo(lossless_csv(rows))
     elif output_format == "markdown":
         click.echo(lossless_markdown(rows))
-    document = lossless_json(rows, environment)
-    if json_file:
-        json_file.write_text(document + "\n", encoding="utf-8")
     click.echo(document)

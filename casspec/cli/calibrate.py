@@ -101,7 +101,7 @@ def command(
     import casspec
     from casspec.known_models import recall
     from casspec.storage import open_repository
-    from casspec.tuner.suites import load_suite
+    from casspec.tuner.suites import load_suite, located
 
     with open_repository(storage) as repository:
         # A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
@@ -117,7 +117,7 @@ def command(
             "profiled_batch": batch,
             "per_task": per_task,
         }
-        settings = _settings(suite_name, suite, seed, quick, changes)
+        settings = _settings(located(suite_name), suite, seed, quick, changes)
         here = device, threads or available_cores()
         answer = None if force else _answer(repository, model, here, dtype, settings, bench)
         if answer is not None:
@@ -143,7 +143,7 @@ def command(
         except KeyboardInterrupt:
             again = "the same command without --force" if force else "the same command"
             raise click.Abort(f"everything measured is stored; {again} goes on from there") from None
-    print_outcome(profile, report)
+    print_outcome(profile, report, asked=bench)
 
 
 def _crew(workers: int, model: str, device: str, storage: str | None) -> Crew:

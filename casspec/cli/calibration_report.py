@@ -17,8 +17,8 @@ DECISIONS = {
 }
 
 
-def print_outcome(profile: CascadeProfile, report: BenchReport | None) -> None:
-    """The table on stdout, the rest on stderr."""
+def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bool = False) -> None:
+    """The table on stdout, the rest on stderr. `asked`: whether there should have been a benchmark."""
     if report is not None:
         from casspec.tuner.report import bench_table, noise_line
 
@@ -37,6 +37,10 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None) -> None:
     for line in _batches(profile), _tasks(profile), _gap(profile, report):
         if line:
             say(line)
+    if asked and report is None:
+        say(
+            "measured  nothing: the suite's reporting half has no prompt that leaves room for the tokens of the benchmark"
+        )
     say(f"next      casspec profiles show {profile_id}   the profile")
     say("          casspec ui                          trials and figures in the browser")
     say(f'          casspec generate --model {profile.model.name} "def main():"')

@@ -12,11 +12,12 @@ from click.core import ParameterSource
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import device_option, set_up, storage_option, threads_option
+from casspec.cli.options import available_cores, check_device, device_option, set_up, storage_option, threads_option
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from casspec.runtime.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
     from casspec.tuner.prompts import Suite
@@ -86,7 +87,7 @@ def command(
         raise click.UsageError("--seconds-per-method tunes methods: name them with --methods")
     if methods is not None and (trials is not None or budget is not None):
         raise click.UsageError("--trials and --budget are of the search for drafters: leave them out with --methods")
-    set_up(device, threads)
+    check_device(device)
 
     import casspec
     from casspec.runtime.loader import check_profile
@@ -98,6 +99,7 @@ def command(
 
     with open_repository(storage) as repository:
         old = repository.profile(profile)
+        set_up(device, threads or _threads_of(old))
         source, stored = repository.calibration_of(old.content_hash())
         suite, calibrated = _calibrated_on(stored)
         settings = (
@@ -107,6 +109,7 @@ def command(
         )
         target = casspec.load_target(old.model.name, device=device, dtype=old.dtype)
         check_profile(old, target)
+        _check_pace(old, target)
         places = companions(storage)
         calibrator = Calibrator(repository, places)
         outcomes: list[RunTuned] = []
@@ -122,7 +125,7 @@ def command(
             again = f"casspec tune {old.profile_id} with the same options"
             raise click.Abort(f"everything found is stored; {again} goes on from there") from None
     _print_tuned(outcomes)
-    print_outcome(new, report)
+    print_outcome(new, report, asked=bench)
 
 
 def _join(
@@ -145,6 +148,28 @@ def _join(
         join(selection, model, device, storage)
     except KeyboardInterrupt:
         raise click.Abort("what this worker was at is left to the others") from None
+
+
+def _threads_of(profile: CascadeProfile) -> int | None:
+    """As many as it was calibrated with, where there are as many cores."""
+    return min(profile.device.threads, available_cores()) if profile.device.kind == "cpu" else None
+
+
+def _check_pace(profile: CascadeProfile, target: TargetModel) -> None:
+    """Raises ProfileMismatch where the latencies that are taken over would not be those of this process."""
+    from casspec.runtime.device import device_fingerprint
+    from casspec.storage.errors import ProfileMismatch
+
+    here, there = device_fingerprint(target.device), profile.device
+    if here.content_hash() == there.content_hash():
+        return
+    if here.threads != there.threads:
+        advice = f"with {there.threads} threads, here are {here.threads}: take --threads {there.threads} or"
+    else:
+        advice = (
+            f"under torch {there.torch_version} ({there.capability}), here is {here.torch_version} ({here.capability}):"
+        )
+    raise ProfileMismatch(f"profile {profile.profile_id} was calibrated {advice} run casspec calibrate again")
 
 
 def _calibrated_on(stored: dict[str, Any]) -> tuple[Suite, CalibrationSettings]:

@@ -16,6 +16,7 @@ from casspec.runtime.latency import builtin_latency
 from casspec.runtime.loader import load_model
 from casspec.runtime.policies import METHODS
 from casspec.storage import open_repository
+from casspec.storage.errors import CasspecError
 from casspec.storage.schema import CascadeProfile, MethodSettings
 from tests.storage import samples
 from tests.tuner.contestants import TEXTS, library_model, tokenizer
@@ -165,6 +166,32 @@ def test_check_lossless_judges_in_float32_with_a_profile_of_any_precision(
     assert document(out)["environment"]["dtype"] == "float32"
     assert len(out.splitlines()) == len(rows) + 3
     assert json.loads((tmp_path / "verdicts.json").read_text()) == document(out)
+
+
+def test_a_check_takes_the_profile_of_its_own_model_and_tells_which(
+    run: Run, model: str, storage: str, tmp_path: Path
+) -> None:
+    profile = stored_profile(model, storage, dtype="bfloat16")
+    with open_repository(storage) as repository:  # later, and of another model
+        repository.save_profile(None, profile.model_copy(update={"model": samples.model(), "created_at": "2999-01-01"}))
+    code, out, err = run("--check-lossless", "--methods", "prompt-lookup", "--tokens", "8", "--mode", "greedy")
+    assert code == 0
+    assert [row["variant"] for row in document(out)["rows"]] == ["published", "tuned"]
+    assert document(out)["environment"]["profile"] == profile.profile_id
+    assert f"profile {profile.profile_id}, made in bfloat16" in err
+
+
+def test_a_report_is_stored_before_anybody_can_stop_reading_it(run: Run, storage: str, monkeypatch) -> None:
+    from casspec.tuner import report
+
+    def closed(*_: object) -> None:
+        raise CasspecError("nobody reads this any more")
+
+    monkeypatch.setattr(report, "bench_table", closed)
+    code, out, _ = run("--methods", "prompt-lookup", "--mode", "greedy", "--no-peers", "--prompts", "2")
+    assert (code, out) == (2, "")
+    with open_repository(storage) as repository:
+        assert len(repository.bench_reports()) == 1
 
 
 def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

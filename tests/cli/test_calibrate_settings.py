@@ -6,7 +6,9 @@ import pytest
 
 from casspec.cli import calibration_report
 from casspec.cli.calibrate import _settings
+from casspec.cli.calibrate import command as calibrate
 from casspec.storage.predictions import BatchPrediction, TaskCascade
+from casspec.tuner.page.reproduce import OPTIONS
 from casspec.tuner.prompts import Suite
 from casspec.tuner.settings import QUICK, CalibrationSettings
 from tests.storage import samples
@@ -25,6 +27,23 @@ def test_limits_of_the_cascade_are_settings() -> None:
     asked = {"max_extra_bytes": 0, "max_drafters": 1, "per_task": True}
     settings = _settings("empty", SUITE, 0, quick=False, changes=asked)
     assert (settings.max_extra_bytes, settings.max_drafters, settings.per_task) == (0, 1, True)
+
+
+def test_a_page_repeats_every_option_that_is_a_setting() -> None:
+    circumstances = {
+        "--device",
+        "--dtype",
+        "--threads",
+        "--quick",
+        "--workers",
+        "--bench",
+        "--force",
+        "--storage",
+        "--help",
+    }
+    options = {parameter.opts[0] for parameter in calibrate.params if parameter.opts[0].startswith("--")}
+    assert set(OPTIONS.values()) == options - circumstances
+    assert set(OPTIONS) <= set(CalibrationSettings.model_fields)
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import pytest
 
 import casspec
 from casspec.cli.main import main
+from casspec.runtime.dsia import Plan
 from casspec.storage import open_repository
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner import replay_texts
 from casspec.tuner.benchmark import BenchInterrupted
 from casspec.tuner.replay_texts import ReplayTexts
+from casspec.tuner.traces import TraceShelf
 from tests.storage import samples
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import stored_calibration
@@ -148,6 +151,22 @@ def test_an_interrupted_decode_tells_what_it_had(run: Run, monkeypatch) -> None:
     assert "clairvoyant" in out
     assert "speedup over autoregressive decoding" in out
     assert "--prompts N takes less time" in err
+    assert "replay and reality" not in out
+
+
+def test_of_all_methods_one_that_cannot_be_replayed_here_is_left_out(run: Run, monkeypatch) -> None:
+    def refuse(shelf: TraceShelf, plan: Plan, *_: object) -> NoReturn:
+        raise UnsupportedOption(f"no kernel for {plan.name}")
+
+    monkeypatch.setattr(TraceShelf, "_trace", refuse)
+    words = ("--half", "tuning", "--mode", "greedy", "--prompts", "1")
+    code, out, err = run(*words, "--format", "json")
+    assert code == 0
+    replayed = {row["method"] for row in document(out)["rows"]}
+    assert {"prompt-lookup", "suffix", "token-recycling"} <= replayed
+    assert "layer-sparse" not in replayed
+    assert "layer-sparse is left out: no kernel for" in err
+    assert run(*words, "--methods", "layer-sparse")[0] == 2
 
 
 def test_dytc_is_also_decoded_as_it_was_replayed(run: Run, finished) -> None:

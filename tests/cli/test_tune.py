@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 import casspec
+from casspec.cli import tune
 from casspec.cli.main import main
 from casspec.cli.tune import _calibrated_on
 from casspec.storage import open_repository
@@ -87,6 +88,20 @@ def test_a_method_that_cannot_run_is_one_line(run: Run, monkeypatch) -> None:
     code, out, err = run("--methods", "token-recycling", "--seconds-per-method", "1")
     assert (code, out) == (0, "")
     assert "token-recycling is not tuned: no kernel here" in err.splitlines()
+
+
+def test_latencies_of_another_number_of_threads_are_not_taken_over(finished, monkeypatch, capsys, run: Run) -> None:
+    database, old = finished
+    monkeypatch.setattr(tune, "available_cores", lambda: 4)
+    asked = ["tune", old.profile_id, "--storage", database, "--no-bench", "--methods", "prompt-lookup"]
+    assert main([*asked, "--seconds-per-method", "1", "--threads", str(old.device.threads + 1)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"take --threads {old.device.threads}" in err
+    assert len(err.splitlines()) == 1
+    assert main([*asked, "--seconds-per-method", "1.5"]) == 0, "by default as many as it was calibrated with"
+    with open_repository(database) as repository:
+        assert repository.profile("latest").device == old.device
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,15 @@ def test_ratios_compare_forwards_of_the_same_length_and_context() -> None:
         sample(INT8, 8, 64, 1.0),  # the target was not measured there
         sample(INT4, 1, 0, 0.1),
     ]
-    assert forward_ratios(INT8, samples) == {1: pytest.approx(0.625), 8: pytest.approx(2.0)}
+    expected = {1: pytest.approx(0.625), 8: pytest.approx(2.0)}
+    assert forward_ratios(INT8, samples) == expected
+    batched = [
+        one.model_copy(
+            update={"point": one.point.model_copy(update={"batch": 4}), "measurement": Measurement(values=(9.0,))}
+        )
+        for one in samples
+    ]
+    assert forward_ratios(INT8, samples + batched) == forward_ratios(INT8, batched + samples) == expected
 
 
 def test_one_query_length_that_gains_is_enough() -> None:

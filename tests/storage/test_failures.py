@@ -180,6 +180,13 @@ def test_a_missing_postgresql_database_is_named(postgres_url: str) -> None:
     assert "cannot be reached" in refusal(postgres_url.replace("/test_", "/other_"))
 
 
+def test_a_relative_file_is_the_same_one_by_path_and_by_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert storage_url("sqlite:///my.db") == storage_url("my.db") == storage_url(str(tmp_path / "my.db"))
+    uri = storage_url("sqlite:///file:my.db?mode=ro&uri=true")
+    assert (uri.database, uri.query["mode"]) == ("file:my.db", "ro")
+
+
 def test_passwords_are_never_printable() -> None:
     url = storage_url("postgresql://user:secret@host/x?password=hidden&sslmode=require")
     assert printable(url) == "postgresql+psycopg://user:***@host/x"

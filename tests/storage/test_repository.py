@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 import pytest
 
 from casspec.storage import open_repository
-from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
+from casspec.storage.errors import CalibrationNotFound, ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.repository import Repository, Seed
 from casspec.storage.schema import Artifact, DrafterCandidate, Precision, Quantization, SkipSet
 from tests.storage import samples
@@ -216,6 +216,24 @@ def test_deleting_a_profile_takes_its_measurements_and_nothing_else(repository: 
     assert repository.bench_reports() == [loose]
     assert repository.artifact(own.sha256) is None
     assert repository.artifact(shared.sha256) == b"shared"
+
+
+def test_what_is_calibrated_again_after_its_profile_was_deleted_has_an_id_nobody_knows(repository: Repository) -> None:
+    """Optuna and MLflow keep runs by that ID and are not told of deletions."""
+    first = start(repository)
+    profile = repository.save_profile(first, samples.profile())
+    repository.delete_profile(profile.profile_id)
+    assert start(repository) != first
+
+
+def test_the_latest_under_way_is_one_that_is_wanted(repository: Repository) -> None:
+    first = start(repository)
+    other = samples.SETTINGS | {"trials": 3}
+    repository.calibration(samples.model(), samples.device(), "float32", other)
+    assert repository.stored_calibration("latest").calibration_id != first
+    assert repository.stored_calibration("latest", lambda settings: "trials" not in settings).calibration_id == first
+    with pytest.raises(CalibrationNotFound, match="under way"):
+        repository.stored_calibration("latest", lambda settings: False)
 
 
 def test_an_artifact_of_a_running_calibration_outlives_a_deleted_profile(repository: Repository) -> None:

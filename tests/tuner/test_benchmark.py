@@ -196,7 +196,7 @@ def test_a_turn_without_room_is_named_and_ends_its_conversation(target: TargetMo
     assert report.environment["turns_left_out"] == ["p0#1", "p0#2"]
     assert report.environment["prompts_left_out"] == []
     assert [one.prompt_id for one in report.texts] == ["p0", "p1"]
-    assert seen[-1] == (4, 4), "two texts, each twice"
+    assert seen[-1] == (6, 6), "two texts, each twice, after a warm-up of both decoders"
 
 
 def test_texts_add_up_to_the_rows(target: TargetModel) -> None:
@@ -267,9 +267,10 @@ def interrupting_at(call: int) -> Any:
 
 def test_ctrl_c_keeps_the_rows_of_prompts_that_every_method_finished(target: TargetModel) -> None:
     texts_a_prompt = {"sample": 3, "greedy": 4}  # autoregressive twice, fast, and slow in greedy mode only
+    warm_ups = sum(texts_a_prompt.values())
     whole_mode = len(prompts()) * texts_a_prompt["sample"]
     with pytest.raises(BenchInterrupted) as caught:
-        scripted_report(target, [], progress=interrupting_at(whole_mode + texts_a_prompt["greedy"] + 2))
+        scripted_report(target, [], progress=interrupting_at(warm_ups + whole_mode + texts_a_prompt["greedy"] + 2))
     report = caught.value.report
     overall = {(row.mode, row.method): row.n_prompts for row in report.rows if row.task == "overall"}
     assert overall == {
@@ -292,6 +293,8 @@ def test_ctrl_c_before_anything_was_finished_is_a_plain_one(target: TargetModel)
 def test_progress_counts_every_text_and_says_what_is_left(target: TargetModel) -> None:
     told: list[tuple[int, int, str]] = []
     scripted_report(target, [], progress=lambda *words: told.append(words), modes=("greedy",), repeats=2)
-    assert [(done, total) for done, total, _ in told] == [(done, 32) for done in range(1, 33)]
+    assert [(done, total) for done, total, _ in told] == [(done, 4 + 32) for done in range(1, 37)], (
+        "warm-ups among them"
+    )
     assert all(note.startswith("greedy, ") and note.endswith(" left") for *_, note in told)
     assert [duration(seconds) for seconds in (0, 89, 120, 7200)] == ["0 s", "89 s", "2 min", "2.0 h"]

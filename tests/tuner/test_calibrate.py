@@ -30,6 +30,7 @@ from casspec.tuner.companions import companions
 from casspec.tuner.forecast import Selection
 from casspec.tuner.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.prompts import prompt_ids
 from casspec.tuner.recorder import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG
 from casspec.tuner.search_stage import StoredSearch
@@ -254,6 +255,32 @@ def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> Non
     (bench,) = (run for run in children if run.data.tags[PART_TAG].startswith("bench"))
     assert bench.data.metrics["bench/sample/autoregressive-published/speedup"] == 1.0
     assert parent.data.metrics["measured_speedup/sample"] > 0
+
+
+def test_a_profile_deleted_and_calibrated_again_is_mirrored_beside_the_old_runs(tmp_path, with_mirror) -> None:
+    database = with_mirror(tmp_path / "casspec.db")
+    first = calibrate(str(database), StageLog())
+    with open_repository(str(database)) as repository:
+        repository.delete_profile(first.profile_id)
+    calibrate(str(database), StageLog())
+    check_complete(database)
+
+
+def test_without_room_for_its_tokens_there_is_no_closing_benchmark_and_some_prompts_are_enough(finished) -> None:
+    database, profile = finished
+    target = small_target()
+    lengths = [len(prompt_ids(prompt, target.tokenizer)) for prompt in SUITE.half("reporting")]
+    room = target.max_context - max(lengths)
+    asked = SETTINGS.model_copy(update={"bench_tokens": room + 1, "bench_prompts": 99})
+    with open_repository(str(database)) as repository:
+        key = Calibrator(repository, companions(str(database)), tuned_by_nobody)._key(target, SETTINGS)
+        too_many = asked.model_copy(update={"bench_tokens": target.max_context})
+        with StageLog().stage("bench") as bar:
+            report = closing_bench(repository, key, target, SUITE, asked, profile, bar)
+            nothing = closing_bench(repository, key, target, SUITE, too_many, profile, bar)
+    assert report is not None
+    assert report.environment["prompts"] == sum(length < max(lengths) for length in lengths) > 0
+    assert nothing is None
 
 
 def test_the_closing_benchmark_replays_what_it_decodes_at_overheads_of_every_mode(finished) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,6 +141,16 @@ def test_a_lossy_method_fails_the_check_at_its_first_bug(target: TargetModel, as
     assert (lossy.count, rows[0].n_tokens) == (2, 20)
     assert rows[0].differences[0].place == 7
     assert rows[1].differences[0].found is None
+
+
+def test_a_task_with_a_cascade_of_its_own_is_checked_with_that(target: TargetModel, asked: list[TokenPrompt]) -> None:
+    good, bad = (
+        Decoder(target, method="prompt-lookup"),
+        Altered(Decoder(target, method="prompt-lookup"), lambda t: t[:-1]),
+    )
+    mixed = replace(entry("mixed", good), by_task={asked[0].task: bad})
+    (row,) = check_lossless(target, asked[:1], [*method_entries(target, methods=[]), mixed], 8, ("greedy",))
+    assert not row.lossless
 
 
 def test_the_check_refuses_a_lower_precision() -> None:

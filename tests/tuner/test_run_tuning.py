@@ -11,7 +11,7 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.loader import LoadedProfile
 from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner import run_tuning
 from casspec.tuner.companions import companions
 from casspec.tuner.entries import Contestant
@@ -104,6 +104,43 @@ def test_what_the_profile_had_set_is_in_the_race_though_no_grid_has_it(calibrate
         (outcome,) = tuner.run(lambda *_: None)
     assert outcome.parameters == published_setting("prompt-lookup") | known
     assert outcome.n_settings == settings.settings_per_method
+
+
+def test_a_calibrated_setting_stays_when_it_is_the_published_one(calibrated) -> None:
+    database, old = calibrated
+    published = published_setting("prompt-lookup")
+    settings = run_settings(old, "prompt-lookup", seconds=2.5)
+    with open_repository(database) as repository:
+        key = repository.calibration(old.model, old.device, old.dtype, settings.model_dump(mode="json")).calibration_id
+        tuner = RunTuner(
+            repository,
+            key,
+            settings,
+            Folds.of(SUITE, small_target(), settings),
+            (),
+            preferring(Machine(), {"prompt-lookup": {}}),
+            {"prompt-lookup": dict(published)},
+        )
+        first, *others = tuner._racers("prompt-lookup")
+    assert first.parameters == published
+    assert first.stays
+    assert not any(racer.stays for racer in others)
+
+
+def test_a_setting_with_a_plan_the_method_is_not_itself_with_is_not_in_the_race(calibrated) -> None:
+    database, old = calibrated
+    whole = DrafterSpec(name="int4", kind="self", quantization=Quantization(precision=Precision.INT4_WEIGHT))
+    settings = run_settings(old, "layer-sparse", seconds=2.25)
+    with open_repository(database) as repository:
+        folds = Folds.of(SUITE, small_target(), settings)
+        for known, taken in ((whole.name, False), (DRAFTER.name, True)):
+            stored = {"layer-sparse": {"drafter": known, "n_tokens": 17}}
+            contestants = preferring(Machine(), {"layer-sparse": {}})
+            racers = RunTuner(repository, "", settings, folds, (whole, DRAFTER), contestants, stored)._racers(
+                "layer-sparse"
+            )
+            assert any(racer.stays for racer in racers) is taken
+            assert whole.name not in {racer.parameters["drafter"] for racer in racers}
 
 
 def test_an_interrupted_tuning_goes_on_with_the_method_it_was_at(calibrated) -> None:

@@ -16,6 +16,7 @@ OPTIONS = {
     "search_seconds": "--budget",
     "max_drafters": "--max-drafters",
     "max_extra_bytes": "--max-extra-bytes",
+    "profiled_batch": "--batch",
     "per_task": "--per-task",
 }
 """Settings that an option of `casspec calibrate` sets."""

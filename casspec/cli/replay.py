@@ -75,7 +75,6 @@ def command(
     from casspec.runtime.latency import LatencyPredictor
     from casspec.storage import open_repository
     from casspec.storage.errors import UnsupportedOption
-    from casspec.storage.schema import CASCADE
     from casspec.tuner.benchmark import BenchInterrupted
     from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.replay_run import ReplayRun, StepCosts
@@ -112,11 +111,17 @@ def command(
                             raise
                         left_out[method] = str(error)
             names = [one.method for one in played]
-            for method, reason in left_out.items():
-                say(f"{method} is left out: {reason}")
             predicted = [row for one in played for row in one.rows()]
+            bounds = []
             with run.stage("bounds"):
-                bounds = [] if CASCADE in left_out else replays.bounds(predicted)
+                try:
+                    bounds = replays.bounds(predicted)
+                except UnsupportedOption as error:
+                    if methods != "all":
+                        raise
+                    left_out["the bounds"] = str(error)
+        for what, reason in left_out.items():
+            say(f"left out: {what}, {reason}")
         alike = batch == 1 and latency is None
         report = texts.benchmark() if alike else None
         if verify:

@@ -100,7 +100,9 @@ def command(
             full_plan = AbsentModel(profile.model.n_layers, profile.model.vocab_size).full_plan
             costs = StepCosts(full_plan, LatencyPredictor(at_latency, batch).forward_ms, overheads, batch)
             replays = ReplayRun(profile, loaded.recycling_matrix, recordings, shelf, costs)
-            played, left_out = [], {}
+            played: list[Played] = []
+            left_out: dict[str, str] = {}
+            bounds: list[Bounds] = []
             with run.stage("replay", len(names)) as bar:
                 for done, method in enumerate(names):
                     bar.update(done, note=method)
@@ -112,7 +114,6 @@ def command(
                         left_out[method] = str(error)
             names = [one.method for one in played]
             predicted = [row for one in played for row in one.rows()]
-            bounds = []
             with run.stage("bounds"):
                 try:
                     bounds = replays.bounds(predicted)

@@ -53,8 +53,12 @@ def load_profile(selection: str | Path, storage: str | None = None, task: str | 
     return replace(loaded, task=task)
 
 
-def profile_for(target: TargetModel, selection: str, storage: str | None = None) -> LoadedProfile:
+def profile_for(
+    target: TargetModel, selection: str, storage: str | None = None, any_dtype: bool = False
+) -> LoadedProfile:
     """As `load_profile`, but an alias means the profile that has it among those of this model, dtype and device.
+
+    `any_dtype`: where none of the target's dtype has it, the one made in another.
 
     Raises what `load_profile` raises; ProfileNotFound too where only profiles of others have the alias.
     """
@@ -62,7 +66,13 @@ def profile_for(target: TargetModel, selection: str, storage: str | None = None)
         return load_profile(selection, storage)
     with open_repository(storage) as repository:
         holders = {profile_hash for profile_hash, names in repository.aliases().items() if selection in names}
-        found = _fitting(repository, target, lambda profile: profile.content_hash() in holders)
+
+        def holds(profile: CascadeProfile) -> bool:
+            return profile.content_hash() in holders
+
+        found = _fitting(repository, target, holds)
+        if found is None and any_dtype:
+            found = _fitting(repository, target, holds, any_dtype=True)
     if found is None and holders:
         raise ProfileNotFound(
             f"no profile of '{target.name}' on this device in this precision is {selection!r}: `casspec profiles list` shows "

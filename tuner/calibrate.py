@@ -121,6 +121,7 @@ class Calibrator:
             with stages.stage("bench") as bar:
                 report = closing_bench(self.repository, key, target, suite, settings, profile, bar)
                 if report is None:
+                    self.repository.put_document(key, MIRRORED_BENCH, "none", {"mirrored": False})
                     return None
                 reports = [self.repository.save_bench(profile.profile_id, report)]
         report_hash = reports[0].content_hash()

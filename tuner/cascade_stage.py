@@ -29,7 +29,7 @@ from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.forecast import Selection, by_batch, forecast
 from casspec.tuner.method_tuning import TunedMethods, Tuning
 from casspec.tuner.overhead import Overheads, stored_overheads
-from casspec.tuner.per_task import TaskVerdict, judge_task
+from casspec.tuner.per_task import TaskVerdict, as_served, judge_task
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import TracedPlan, Traces
 from casspec.tuner.recordings import Recording
@@ -40,6 +40,8 @@ CONTENDER_KIND = "contender"
 TUNED_KIND = "tuned-methods"
 SELECTION_KIND = "selection"
 TASK_KIND = "task-cascade"
+SERVED_KIND = "served-tasks"
+"""The selection with speedups as tasks are served, where some have a cascade of their own."""
 
 
 class Bar(Protocol):
@@ -148,9 +150,11 @@ class CascadeStage:
         asked = list(tasks) if settings.per_task else []
         stored = {task: self.repository.get_document(self.key, TASK_KIND, task) for task in asked}
         document = self.repository.get_document(self.key, SELECTION_KIND, "all")
+        served = self.repository.get_document(self.key, SERVED_KIND, "all")
         if document is not None and None not in stored.values():
             verdicts = {task: TaskVerdict.model_validate(found) for task, found in stored.items()}
-            return Selection.model_validate(document), verdicts
+            if served is not None or not any(verdict.own for verdict in verdicts.values()):
+                return Selection.model_validate(served or document), verdicts
 
         def note(text: str) -> None:
             bar.update(len(measured), len(measured) + 1, text)
@@ -174,6 +178,9 @@ class CascadeStage:
                 known = self.repository.put_document(self.key, TASK_KIND, task, verdict.model_dump(mode="json"))
             verdicts[task] = judged = TaskVerdict.model_validate(known)
             held += judged.own.drafters if judged.own is not None else ()
+        if any(verdict.own for verdict in verdicts.values()):
+            found = as_served(replays, selection, verdicts).model_dump(mode="json")
+            selection = Selection.model_validate(self.repository.put_document(self.key, SERVED_KIND, "all", found))
         return selection, verdicts
 
 

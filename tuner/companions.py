@@ -50,7 +50,7 @@ def companions(storage: str | None = None) -> Companions:
     url = storage_url(storage)
     if url.get_backend_name() == "sqlite":
         # A `file:` URI, which SQLite reads itself, names a file too.
-        file = sqlite_file(url) or Path(str(url.database).removeprefix("file:"))
+        file = sqlite_file(url) or Path(str(url.database).removeprefix("file:")).absolute()
         folder, stem = file.parent, file.stem
         study_url = _sqlite_url(folder / f"{stem}.optuna.db")
     else:

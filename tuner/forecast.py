@@ -62,7 +62,7 @@ def forecast(
         decision=decision,
         predicted_speedup=_by_mode(judged, decision),
         predicted_by_task=_by_mode_and_task(judged, decision),
-        predicted_interval={} if decision == "off" else _intervals(judged),
+        predicted_interval={} if decision == "off" else intervals(judged),
     )
 
 
@@ -133,7 +133,8 @@ def interval(results: Sequence[Replayed]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _intervals(judged: Sequence[Judged]) -> dict[str, tuple[float, float]]:
+def intervals(judged: Sequence[Judged]) -> dict[str, tuple[float, float]]:
+    """`interval` by decoding mode."""
     of_mode: dict[Mode, list[Replayed]] = {}
     for recording, result in judged:
         of_mode.setdefault(recording.mode, []).append(result)

@@ -48,7 +48,7 @@ def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compare
         for task in sorted(tasks, key=lambda task: (task != OVERALL, task)):
             row = measured.get((mode, task))
             speedup, spread, n_prompts = (row.speedup, row.spread, row.n_prompts) if row else (None, 0.0, 0)
-            interval = profile.predicted_interval.get(mode) if (mode, task) in predicted and task == OVERALL else None
+            interval = profile.predicted_interval.get(mode) if task == OVERALL else None
             replayed = report.replayed.get(mode, {}).get(task) if report else None
             found = predicted.get((mode, task))
             rows.append(Compared(mode, task, found, speedup, spread, n_prompts, interval, replayed))
@@ -57,9 +57,7 @@ def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compare
 
 def _predicted(profile: CascadeProfile) -> dict[tuple[Mode, str], float]:
     modes: tuple[Mode, ...] = ("sample", "greedy")
-    # Where tasks have cascades of their own, the one for all is not what decodes all.
-    general = {} if profile.by_task else profile.predicted_speedup
-    overall = {(mode, OVERALL): general[mode] for mode in modes if mode in general}
+    overall = {(mode, OVERALL): profile.predicted_speedup[mode] for mode in modes if mode in profile.predicted_speedup}
     by_task = {
         (mode, task): speedup for mode in modes for task, speedup in profile.predicted_by_task.get(mode, {}).items()
     }

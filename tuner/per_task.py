@@ -6,13 +6,13 @@ seen both: a task that gains all the same gains for a reason. Only then a cascad
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
 from casspec.storage.schema import Document, TaskCascade
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.forecast import Selection, forecast
+from casspec.tuner.forecast import Selection, forecast, intervals
 from casspec.tuner.method_tuning import Judged, by_mode
 from casspec.tuner.recordings import Recording
 from casspec.tuner.selection import Limits, Note, choose
@@ -73,7 +73,19 @@ def judge_task(
     return TaskVerdict(gain=gain, own=cascade)
 
 
-def as_decided(replays: CascadeReplay, selection: Selection, recordings: Sequence[Recording]) -> list[Judged]:
+def as_served(replays: CascadeReplay, for_all: Selection, verdicts: Mapping[str, TaskVerdict]) -> Selection:
+    """The selection for all tasks, but with speedups predicted of what decodes: on tasks with a cascade of their own, that one."""
+    judged: list[Judged] = []
+    for task in dict.fromkeys(recording.task for recording in replays.recordings):
+        own = verdicts[task].own if task in verdicts else None
+        judged += as_decided(replays, own or for_all, [one for one in replays.recordings if one.task == task])
+    speedups = {mode: result.speedup for mode, result in by_mode(judged).items()}
+    return for_all.model_copy(update={"predicted_speedup": speedups, "predicted_interval": intervals(judged)})
+
+
+def as_decided(
+    replays: CascadeReplay, selection: Selection | TaskCascade, recordings: Sequence[Recording]
+) -> list[Judged]:
     """What the recordings come to as the selection decides: plain decoding where that is fastest."""
     judged = replays.run(selection.drafters, selection.parameters, recordings)
     if selection.decision != "off":

@@ -63,11 +63,6 @@ def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) ->
     return None
 
 
-def prompts_of(report: BenchReport) -> int:
-    """How many prompts of its suite a benchmark decoded in each mode."""
-    return int(report.environment["prompts"])
-
-
 def gaps(played: Iterable[Played], report: BenchReport, same_texts: bool = False) -> list[Gap]:
     """Of every method that both know, on the prompts that both decoded for as many tokens, by mode, task and all tasks together.
 

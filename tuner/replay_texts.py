@@ -13,7 +13,7 @@ from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode
 from casspec.tuner.benchmark import run_benchmark
 from casspec.tuner.entries import AUTOREGRESSIVE, as_calibrated, method_entries
 from casspec.tuner.prompts import Half, Suite
-from casspec.tuner.reality import comparable, prompts_of
+from casspec.tuner.reality import comparable
 from casspec.tuner.recorder import reporting_recordings, stored_recordings, tasks_in_turn
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay_run import Predicted, speedups
@@ -138,6 +138,10 @@ class ReplayTexts:
         """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
         report = self.benchmark()
         n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
-        n_prompts = n_prompts or (prompts_of(report) if report else PROMPTS)
-        prompts = spread_over_tasks(self._suite.half("reporting"), n_prompts)
+        half = self._suite.half("reporting")
+        if report and not n_prompts:
+            decoded = {text.prompt_id for text in report.texts}
+            prompts = [prompt for prompt in half if prompt.id in decoded]
+        else:
+            prompts = spread_over_tasks(half, n_prompts or PROMPTS)
         return reporting_recordings(self._repository, self.key, self._load, prompts, self.settings, n_tokens, update)

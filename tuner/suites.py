@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ SOURCE_SEED = 0
 
 def located(name_or_path: str) -> str:
     """The suite's name for settings that outlive this process: a path as it is found from anywhere."""
-    return name_or_path if name_or_path == "reference" else str(Path(name_or_path).expanduser().absolute())
+    return name_or_path if name_or_path == "reference" else os.path.abspath(Path(name_or_path).expanduser())
 
 
 def load_suite(name_or_path: str | Path) -> Suite:

@@ -145,8 +145,10 @@ def command(
             )
     except BenchInterrupted as interruption:
         report, exit_code = interruption.report, EXIT_INTERRUPTED
-    _store(report, profile_id, storage, json_file)  # before anything is printed: whoever reads that may leave
-    _print_report(report, output_format)
+    try:
+        _store(report, profile_id, storage, json_file)  # before anything is printed: whoever reads that may leave
+    finally:
+        _print_report(report, output_format)
     _show(report, storage, figures)
     return exit_code
 
@@ -170,7 +172,9 @@ def _profile(target: TargetModel, selection: str | None, storage: str | None, an
     from casspec.storage.errors import ProfileNotFound
 
     try:
-        return profile_for(target, selection, storage) if selection else fitting_profile(target, storage, any_dtype)
+        if selection:
+            return profile_for(target, selection, storage, any_dtype)
+        return fitting_profile(target, storage, any_dtype)
     except ProfileNotFound:
         if selection:
             raise
@@ -207,18 +211,18 @@ def _print_report(report: BenchReport, output_format: str) -> None:
 
 
 def _store(report: BenchReport, profile_id: str | None, storage: str | None, json_file: Path | None) -> None:
-    """Keeps the report beside its profile, alone when the profile came from a file."""
+    """Keeps the report as a file and beside its profile, alone when the profile came from a file."""
     from casspec.storage import open_repository
     from casspec.storage.errors import ProfileNotFound
     from casspec.tuner.report import bench_json
 
+    if json_file:
+        json_file.write_text(bench_json(report) + "\n", encoding="utf-8")
     with open_repository(storage) as repository:
         try:
             repository.save_bench(profile_id, report)
         except ProfileNotFound:
             repository.save_bench(None, report)
-    if json_file:
-        json_file.write_text(bench_json(report) + "\n", encoding="utf-8")
 
 
 def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:

@@ -121,7 +121,7 @@ def command(
         here = device, threads or available_cores()
         answer = None if force else _answer(repository, model, here, dtype, settings, bench)
         if answer is not None:
-            print_outcome(*answer)
+            print_outcome(*answer, asked=bench)
             return
 
         apply_threads(threads)

@@ -48,9 +48,15 @@ dtype_option = click.option(
     help="Precision of weights and cache; auto takes the checkpoint's own.",
 )
 
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), metavar="N", help="CPU threads; by default all cores available."
-)
+
+def threads_option_of(default: str) -> Callable[[Function], Function]:
+    """`--threads`, told with what it is where it is not given."""
+    return click.option(
+        "--threads", type=click.IntRange(min=1), metavar="N", help=f"CPU threads; by default {default}."
+    )
+
+
+threads_option = threads_option_of("all cores available")
 
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="N", help="Seed of everything random."

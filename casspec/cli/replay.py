@@ -131,7 +131,7 @@ def command(
                     report = texts.decoded(loaded, names, modes, recordings, predicted, bar.update)
             except BenchInterrupted as interruption:
                 report = interruption.report
-    about = _about(profile, half, batch, latency, recordings, report)
+    about = _about(profile, half, batch, latency, recordings, report) | {"left_out": left_out}
     _print(played, predicted, bounds, report, about, output_format)
     if about["interrupted"] and report is not None:
         if output_format == "table":

@@ -12,7 +12,14 @@ from click.core import ParameterSource
 
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, progress, say
-from casspec.cli.options import available_cores, check_device, device_option, set_up, storage_option, threads_option
+from casspec.cli.options import (
+    available_cores,
+    check_device,
+    device_option,
+    set_up,
+    storage_option,
+    threads_option_of,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,7 +39,7 @@ SECONDS_PER_METHOD = 30.0
 @click.command(name="tune")
 @click.argument("profile", default="latest")
 @device_option
-@threads_option
+@threads_option_of("as many as the profile was calibrated with, with --join all cores available")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"Most further drafters.  [default: {TRIALS}]")
 @click.option(
     "--budget",
@@ -163,13 +170,17 @@ def _check_pace(profile: CascadeProfile, target: TargetModel) -> None:
     here, there = device_fingerprint(target.device), profile.device
     if here.content_hash() == there.content_hash():
         return
-    if here.threads != there.threads:
-        advice = f"with {there.threads} threads, here are {here.threads}: take --threads {there.threads} or"
-    else:
-        advice = (
-            f"under torch {there.torch_version} ({there.capability}), here is {here.torch_version} ({here.capability}):"
+    advice = "run casspec calibrate here"
+    if here.threads == there.threads:
+        differs = (
+            f"under torch {there.torch_version} ({there.capability}), here is {here.torch_version} ({here.capability})"
         )
-    raise ProfileMismatch(f"profile {profile.profile_id} was calibrated {advice} run casspec calibrate again")
+    else:
+        differs = f"with {there.threads} CPU threads, here are {here.threads}"
+        with_theirs = here.model_copy(update={"threads": there.threads})
+        if with_theirs.content_hash() == there.content_hash() and there.threads <= available_cores():
+            advice = f"take --threads {there.threads} or {advice}"
+    raise ProfileMismatch(f"profile {profile.profile_id} was calibrated {differs}: {advice}")
 
 
 def _calibrated_on(stored: dict[str, Any]) -> tuple[Suite, CalibrationSettings]:

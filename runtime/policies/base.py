@@ -13,7 +13,7 @@ from casspec.runtime.sequence import Sequence, Verified
 from casspec.runtime.target import TargetModel
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, SkipSet
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, Precision, SkipSet
 
 ForwardMs = Callable[[Plan, int, int], float]
 """(plan, query tokens, context tokens) -> predicted milliseconds."""
@@ -79,7 +79,8 @@ class Ingredients:
         ]
 
     def plan(self, name: str = "", ratio: float = 0.5) -> Plan:
-        """The profile's plan of this name; "" is its first layer-sparse one, without any an evenly spread one.
+        """The profile's plan of this name; "" is its first that does nothing but leave sub-layers out, without any an
+        evenly spread one.
 
         Args:
             ratio: share of the inner sub-layers the evenly spread plan leaves out.
@@ -93,7 +94,11 @@ class Ingredients:
                     return plan
             held = ", ".join(plan.name for plan in plans) or "none"
             raise UnsupportedOption(f"the profile has no drafter '{name}'; it has: {held}")
-        sparse = [plan for plan in plans if plan.n_attention + plan.n_mlp < 2 * plan.n_layers]
+        sparse = [
+            plan
+            for plan in plans
+            if plan.n_attention + plan.n_mlp < 2 * plan.n_layers and plan.precision is Precision.TARGET
+        ]
         return sparse[0] if sparse else evenly_sparse(self.target.n_layers, ratio)
 
     def forward_ms(self) -> ForwardMs:

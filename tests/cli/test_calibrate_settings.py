@@ -65,6 +65,12 @@ def test_the_outcome_tells_prediction_and_measurement_apart(said, monkeypatch) -
     ]
 
 
+def test_a_benchmark_that_was_asked_for_and_cannot_be_is_told(said) -> None:
+    calibration_report.print_outcome(samples.profile(), None, asked=True)
+    (line,) = [line for line in said if line.startswith("measured")]
+    assert "no prompt that leaves room" in line
+
+
 def test_a_prediction_is_told_with_its_interval(said) -> None:
     calibration_report.print_outcome(samples.profile(predicted_interval={"greedy": (1.25, 1.75)}), None)
     (line,) = [line for line in said if line.startswith("predicted")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
 import casspec
 from casspec.cli import tune
@@ -25,6 +26,7 @@ METHODS = ["prompt-lookup", "layer-sparse"]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, CascadeProfile]:
     database = str(tmp_path_factory.mktemp("tune") / "casspec.db")
+    torch.set_num_threads(1)  # as many as the command is given; another test may have left more
     return database, stored_calibration(database)
 
 

@@ -48,6 +48,21 @@ def test_production_is_the_promoted_profile_of_this_model(storage: str) -> None:
         casspec.load_profile("production", storage)
 
 
+def test_in_another_dtype_the_promoted_profile_is_found_where_any_will_do(storage: str) -> None:
+    target = tiny_target(seed=1)
+    document = tiny_profile(target).document
+    assert document is not None
+    moved = document.model_copy(update={"dtype": "bfloat16", "artifacts": ()})
+    with open_repository(storage) as repository:
+        key = repository.calibration(moved.model, moved.device, moved.dtype, {}).calibration_id
+        repository.save_profile(key, moved)
+        repository.finish(key)
+        repository.set_alias("production", moved.profile_id)
+    with pytest.raises(ProfileNotFound):
+        profile_for(target, "production", storage)
+    assert profile_for(target, "production", storage, any_dtype=True).document == moved
+
+
 def test_nobody_in_production_is_said(storage: str) -> None:
     with pytest.raises(ProfileNotFound, match="no profile 'production'"):
         profile_for(tiny_target(seed=1), "production", storage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casspec.runtime.decode import Decoder
@@ -9,7 +11,7 @@ from casspec.runtime.policies.draft_verify import AdaptiveThreshold
 from casspec.runtime.policies.early_exit import first_layers
 from casspec.runtime.quantization import available
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import Precision
+from casspec.storage.schema import Precision, Quantization
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
 
@@ -51,6 +53,21 @@ def test_an_exit_outside_the_layers_is_refused_in_one_line(share: float) -> None
     with pytest.raises(UnsupportedOption, match=r"exit_share .* \(0, 1\]") as refusal:
         Decoder(tiny_target(), method="early-exit", parameters={"exit_share": share})
     assert "\n" not in str(refusal.value)
+
+
+def test_a_chain_of_a_skip_set_takes_no_plan_in_fewer_bits_by_itself() -> None:
+    target = tiny_target()
+    loaded = tiny_profile(target)
+    document = loaded.document
+    assert document is not None
+    sparse = next(spec for spec in document.drafters if spec.kind == "self" and len(spec.skip))
+    both = sparse.model_copy(
+        update={"name": "both", "quantization": Quantization(precision=Precision.INT4_WEIGHT)},
+    )
+    first = replace(loaded, document=document.model_copy(update={"drafters": (both, *document.drafters)}))
+    for method in ("layer-sparse", "draft-verify"):
+        drafted = Decoder(target, first, method, {}).generate(repetitive_prompt(30), 20).statistics.drafted_by
+        assert drafted.keys() == {sparse.name}
 
 
 @pytest.mark.parametrize(("precision", "drafter"), [("int8-dynamic", "int8"), ("int4-weight", "int4")])

@@ -280,6 +280,7 @@ def test_without_room_for_its_tokens_there_is_no_closing_benchmark_and_some_prom
             nothing = closing_bench(repository, key, target, SUITE, too_many, profile, bar)
     assert report is not None
     assert report.environment["prompts"] == sum(length < max(lengths) for length in lengths) > 0
+    assert report.environment["prompts_left_out"] == [], "they were not drawn"
     assert nothing is None
 
 

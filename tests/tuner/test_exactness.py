@@ -17,6 +17,7 @@ from casspec.tuner.entries import method_entries
 from casspec.tuner.exactness import TIE_GAP, Difference, Judge, first_difference, is_lossless, score_gap
 from casspec.tuner.lossless_check import check_lossless
 from casspec.tuner.requests import TokenPrompt, decoded, request, token_prompts
+from casspec.tuner.text_check import TextCheck
 from tests.tuner.contestants import ALPHABET, CONTEXT, Altered, entry, letters_target, prompts, with_wrong_token
 
 N_TOKENS = 16
@@ -151,6 +152,10 @@ def test_a_task_with_a_cascade_of_its_own_is_checked_with_that(target: TargetMod
     mixed = replace(entry("mixed", good), by_task={asked[0].task: bad})
     (row,) = check_lossless(target, asked[:1], [*method_entries(target, methods=[]), mixed], 8, ("greedy",))
     assert not row.lossless
+    found = TextCheck(target)
+    right = decoded(good, request(asked[0], "greedy", 0), asked[0].token_ids, 8)
+    found.compare(mixed, asked[0].task, request(asked[0], "greedy", 0), right, right[:-1])
+    assert found.divergences, "what ran decodes again behind the first difference"
 
 
 def test_the_check_refuses_a_lower_precision() -> None:

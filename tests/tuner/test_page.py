@@ -222,15 +222,6 @@ def test_the_gap_is_between_what_is_known_of_both() -> None:
     assert gaps["sample", "overall"] is gaps["greedy", "rag"] is None
 
 
-def test_what_the_cascade_for_all_promises_is_compared_with_nothing_that_others_decode() -> None:
-    own = TaskCascade(drafters=(), parameters={}, decision="retrieval-only", predicted_speedup={"greedy": 1.3})
-    told = profile(predicted_speedup={"greedy": 2.0}, predicted_by_task={"greedy": {"qa": 1.3}}, by_task={"qa": own})
-    assert {(row.task, row.predicted, row.measured) for row in compare(told, report())} == {
-        ("overall", None, 1.6),
-        ("qa", 1.3, 1.2),
-    }
-
-
 def test_a_page_tells_what_replay_says_of_the_prompts_that_were_measured() -> None:
     replayed = report().model_copy(update={"replayed": {"greedy": {"overall": 1.68}}})
     text = Read(render_page(replace(calibrated(), reports=(replayed,)))).text

@@ -16,10 +16,10 @@ from casspec.tuner.acceptance import PlanTrace, count_confidence
 from casspec.tuner.cascade import Contender
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
-from casspec.tuner.forecast import Selection, by_batch, forecast, interval
-from casspec.tuner.method_tuning import Tuning
+from casspec.tuner.forecast import Selection, by_batch, forecast, interval, intervals
+from casspec.tuner.method_tuning import Tuning, by_mode
 from casspec.tuner.overhead import Overhead, Overheads
-from casspec.tuner.per_task import judge_task, split_by_prompt
+from casspec.tuner.per_task import as_served, judge_task, split_by_prompt
 from casspec.tuner.recorded import TracedPlan
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import Replayed
@@ -118,7 +118,7 @@ def test_a_drafter_joins_the_cascade_when_replay_is_faster_with_it(recordings, a
         assert together > 0.8 * alone  # it is soon known not to be worth its time
 
 
-def test_the_interval_of_a_prediction_holds_what_more_prompts_would_have_given() -> None:
+def test_the_interval_of_a_prediction_holds_what_more_prompts_would_have_given(recordings) -> None:
     """Nine times out of ten; of sixteen prompts a bootstrap is a little too sure."""
     rng = np.random.default_rng(1)
 
@@ -128,7 +128,9 @@ def test_the_interval_of_a_prediction_holds_what_more_prompts_would_have_given()
     truth = 100.0 / np.exp(4.0 + 0.35**2 / 2)
     held = [low <= truth <= high for low, high in (interval(results(16)) for _ in range(300))]
     assert 0.78 < np.mean(held) < 0.95
-    low, high = interval([Replayed(autoregressive_ms=30.0, method_ms=15.0)] * 5)
+    one = [Replayed(autoregressive_ms=30.0, method_ms=15.0)]
+    assert intervals([(recordings[0], *one)]) == {}, "one prompt says nothing of others"
+    low, high = interval(one * 5)
     assert low == high == 2.0
 
 
@@ -271,6 +273,13 @@ def test_only_a_task_that_gains_on_held_out_recordings_gets_its_own_cascade(reco
     prose = judge_task(replay, "prose", for_all, {}, limits)
     assert prose.own is None
     assert prose.gain == pytest.approx(1.0, abs=0.03)
+    served = as_served(replay, for_all, {"code": code, "prose": prose})
+    assert (served.drafters, served.decision) == (for_all.drafters, for_all.decision)
+    general, own = (by_mode(replay.run(names, {"max_nodes": 32}, several)) for names in (("int8",), ("int4",)))
+    for mode, speedup in served.predicted_speedup.items():
+        assert speedup > 1.2 * max(general[mode].speedup, own[mode].speedup), "each is good at one task"
+        low, high = served.predicted_interval[mode]
+        assert low <= speedup <= high
 
 
 def test_a_task_of_one_prompt_cannot_be_judged(recordings) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from casspec.storage.errors import SuiteError
 from casspec.tuner.prompts import assign_halves
 from casspec.tuner.repetition import repetition
-from casspec.tuner.suites import load_suite, prompt_ids
+from casspec.tuner.suites import load_suite, located, prompt_ids
 
 QUESTIONS = [
     {"question_id": 81, "category": "writing", "turns": ["Write about rain.", "Now without the letter e."]},
@@ -34,6 +34,17 @@ def test_spec_bench_questions_are_read_with_all_their_turns(tmp_path: Path):
     assert suite.name == "questions"
 
 
+def test_a_suite_is_located_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_lines(tmp_path / "questions.jsonl", QUESTIONS)
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path)
+    here = located("questions.jsonl")
+    monkeypatch.chdir(tmp_path / "below")
+    assert located("../questions.jsonl") == here == str(tmp_path / "questions.jsonl")
+    assert load_suite(here).name == "questions"
+    assert located("reference") == "reference"
+
+
 def test_mt_bench_categories_are_reported_together_but_a_users_own_are_not(tmp_path: Path):
     suite = load_suite(write_lines(tmp_path / "questions.jsonl", QUESTIONS))
     assert [prompt.task for prompt in suite.prompts] == ["mt_bench", "mt_bench", "translation", "coding"]
@@ -46,6 +57,7 @@ def test_mt_bench_categories_are_reported_together_but_a_users_own_are_not(tmp_p
         ("[1, 2]", "got a JSON list; expected an object"),
         ({"category": "qa", "turns": ["a"]}, "question_id is None; expected a number or a string"),
         ({"question_id": 1, "turns": ["a"]}, "category is None"),
+        ({"question_id": 1, "category": "overall", "turns": ["a"]}, "stands for all tasks together"),
         ({"question_id": 1, "category": "qa"}, "turns is None; expected a list"),
         ({"question_id": 1, "category": "qa", "turns": []}, "turns is \\[\\]"),
         ({"question_id": 1, "category": "qa", "turns": ["a", 3]}, "expected a list of one or more non-empty strings"),

@@ -179,8 +179,8 @@ class CascadeStage:
             verdicts[task] = judged = TaskVerdict.model_validate(known)
             held += judged.own.drafters if judged.own is not None else ()
         if any(verdict.own for verdict in verdicts.values()):
-            found = as_served(replays, selection, verdicts).model_dump(mode="json")
-            selection = Selection.model_validate(self.repository.put_document(self.key, SERVED_KIND, "all", found))
+            served = as_served(replays, selection, verdicts).model_dump(mode="json")
+            selection = Selection.model_validate(self.repository.put_document(self.key, SERVED_KIND, "all", served))
         return selection, verdicts
 
 

@@ -16,7 +16,7 @@ from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile, SkipSet
+from casspec.storage.schema import CascadeProfile, SkipSet, TaskCascade
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.overhead import Overhead, Overheads, Probe, fit_overhead, measure_overheads
 from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, TracedPlan
@@ -201,6 +201,19 @@ def test_a_cascade_that_is_off_replays_as_plain_decoding_and_costs_what_that_doe
     rows = ReplayRun(off, None, RECORDINGS, shelf, costs).method("dytc").rows()
     assert {row.mode for row in rows} == {"greedy", "sample"}
     assert {(row.speedup, row.mean_acceptance_length, row.drafts) for row in rows} == {(1, 1, 0)}
+
+
+def test_the_menu_of_a_task_is_that_of_the_cascade_that_serves_it(profile: CascadeProfile) -> None:
+    costs = StepCosts(TARGET.full_plan, forward_ms, Overheads(by_mode={}))
+    shelf = cast(TraceShelf, lambda plan: drafting(plan).traced(plan))
+    own = TaskCascade(drafters=("lighter",), parameters={}, decision="cascade", predicted_speedup={})
+    alone = TaskCascade(drafters=(), parameters={}, decision="retrieval-only", predicted_speedup={})
+    told = profile.model_copy(update={"by_task": {"qa": own, "prose": alone}})
+    menus = ReplayRun(told, None, RECORDINGS, shelf, costs)
+    named = {task: [plan.name for plan, _ in menus._menu("greedy", task).plans] for task in ("qa", "prose", "any")}
+    assert named["qa"] == ["lighter"]
+    assert named["prose"] == []
+    assert {"light", "lighter"} <= set(named["any"])
 
 
 def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> None:

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import func, select, text
@@ -136,7 +135,7 @@ class Measurements:
         with self._database.reading() as session:
             if selection == "latest":
                 unfinished = session.scalars(newest_first.where(CalibrationRow.finished_at.is_(None)))
-                found = list(islice((row for row in unfinished if wanted(json.loads(row.settings))), 1))
+                found = [row for row in unfinished if wanted(json.loads(row.settings))][:1]
             else:
                 starts = CalibrationRow.calibration_id.startswith(selection.lower(), autoescape=True)
                 found = list(session.scalars(newest_first.where(starts).limit(2))) if selection else []

@@ -102,6 +102,11 @@ class DrafterSpec(Document):
     quantization: Quantization = Quantization()
     parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
+    @property
+    def only_skips(self) -> bool:
+        """Whether it leaves sub-layers out and computes the others as the target does: layer sparsity alone."""
+        return len(self.skip) > 0 and self.quantization.precision is Precision.TARGET
+
 
 class DrafterCandidate(Document):
     """One evaluated point of the search: a plan, how often the target agreed with it, and what a step of it costs."""

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from casspec.runtime.policies import METHODS, settable
-from casspec.storage.schema import DrafterSpec, Precision
+from casspec.storage.schema import DrafterSpec
 
 EVERY_DRAFTER: tuple[str, ...] = ("",)
 """Values of an axis that names a plan: the method's own choice, and every self-drafter of the profile the method can be itself with."""
@@ -137,7 +137,7 @@ def settings_of(method: str, drafters: Sequence[DrafterSpec] = (), seed: int = 0
 
 def axes_of(method: str, drafters: Sequence[DrafterSpec] = ()) -> Mapping[str, Sequence[Any]]:
     """A method's grid on a profile with these drafters."""
-    names = [spec.name for spec in drafters if spec.kind == "self" and (method not in SKIPPING or _only_skips(spec))]
+    names = [spec.name for spec in drafters if spec.kind == "self" and (method not in SKIPPING or spec.only_skips)]
     return {axis: (*values, *names) if values is EVERY_DRAFTER else values for axis, values in GRIDS[method].items()}
 
 
@@ -151,10 +151,6 @@ def published_setting(method: str) -> dict[str, Any]:
     """The values as published on the axes of a method's grid."""
     defaults = settable(METHODS[method])
     return {axis: defaults[axis] for axis in GRIDS[method]}
-
-
-def _only_skips(spec: DrafterSpec) -> bool:
-    return len(spec.skip) > 0 and spec.quantization.precision is Precision.TARGET
 
 
 def _dealt(deck: list[Any], values: Sequence[Any], draw: random.Random) -> Any:

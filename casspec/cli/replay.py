@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -74,7 +75,6 @@ def command(
     from casspec.profile_lookup import load_profile
     from casspec.runtime.latency import LatencyPredictor
     from casspec.storage import open_repository
-    from casspec.storage.errors import UnsupportedOption
     from casspec.tuner.benchmark import BenchInterrupted
     from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.replay_run import ReplayRun, StepCosts
@@ -106,21 +106,12 @@ def command(
             with run.stage("replay", len(names)) as bar:
                 for done, method in enumerate(names):
                     bar.update(done, note=method)
-                    try:
+                    with _told(left_out, method, of_all=methods == "all"):
                         played.append(replays.method(method))
-                    except UnsupportedOption as error:  # no kernel for its plan here, say
-                        if methods != "all":
-                            raise
-                        left_out[method] = str(error)
             names = [one.method for one in played]
             predicted = [row for one in played for row in one.rows()]
-            with run.stage("bounds"):
-                try:
-                    bounds = replays.bounds(predicted)
-                except UnsupportedOption as error:
-                    if methods != "all":
-                        raise
-                    left_out["the bounds"] = str(error)
+            with run.stage("bounds"), _told(left_out, "the bounds", of_all=methods == "all"):
+                bounds = replays.bounds(predicted)
         for what, reason in left_out.items():
             say(f"left out: {what}, {reason}")
         alike = batch == 1 and latency is None
@@ -139,6 +130,19 @@ def command(
         raise click.Abort(
             "what was decoded until then is compared with nothing and not stored; --prompts N takes less time"
         )
+
+
+@contextmanager
+def _told(left_out: dict[str, str], what: str, of_all: bool) -> Iterator[None]:
+    """Notes why something cannot be replayed here, for want of a kernel say; what the user named by itself is refused."""
+    from casspec.storage.errors import UnsupportedOption
+
+    try:
+        yield
+    except UnsupportedOption as error:
+        if not of_all:
+            raise
+        left_out[what] = str(error)
 
 
 def _loader(model: str, device: str, profile: CascadeProfile) -> Callable[[], TargetModel]:

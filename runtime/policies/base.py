@@ -13,7 +13,7 @@ from casspec.runtime.sequence import Sequence, Verified
 from casspec.runtime.target import TargetModel
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, Precision, SkipSet
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, SkipSet
 
 ForwardMs = Callable[[Plan, int, int], float]
 """(plan, query tokens, context tokens) -> predicted milliseconds."""
@@ -87,19 +87,14 @@ class Ingredients:
 
         Raises UnsupportedOption for a name the profile does not hold.
         """
-        plans = [plan for plan, _ in self.self_drafters()]
+        plans = {plan.name: plan for plan, _ in self.self_drafters()}
         if name:
-            for plan in plans:
-                if plan.name == name:
-                    return plan
-            held = ", ".join(plan.name for plan in plans) or "none"
+            if name in plans:
+                return plans[name]
+            held = ", ".join(plans) or "none"
             raise UnsupportedOption(f"the profile has no drafter '{name}'; it has: {held}")
-        sparse = [
-            plan
-            for plan in plans
-            if plan.n_attention + plan.n_mlp < 2 * plan.n_layers and plan.precision is Precision.TARGET
-        ]
-        return sparse[0] if sparse else evenly_sparse(self.target.n_layers, ratio)
+        sparse = (plan for plan, spec in self.self_drafters() if spec.only_skips)
+        return next(sparse, None) or evenly_sparse(self.target.n_layers, ratio)
 
     def forward_ms(self) -> ForwardMs:
         """The profile's latency model, or the built-in one."""

@@ -18,7 +18,6 @@ from casspec.storage.failures import storage_failures
 from casspec.storage.location import printable, storage_url
 from casspec.storage.migrations import VERSION_TABLE
 from casspec.storage.repository import Repository
-from casspec.tuner.companions import companions
 from tests.storage import samples
 
 
@@ -186,7 +185,6 @@ def test_a_relative_file_is_the_same_one_by_path_and_by_url(tmp_path: Path, monk
     assert storage_url("sqlite:///my.db") == storage_url("my.db") == storage_url(str(tmp_path / "my.db"))
     uri = storage_url("sqlite:///file:my.db?mode=ro&uri=true")
     assert (uri.database, uri.query["mode"]) == ("file:my.db", "ro")
-    assert companions("sqlite:///file:my.db?uri=true") == companions("my.db") == companions("sqlite:///my.db")
 
 
 def test_passwords_are_never_printable() -> None:

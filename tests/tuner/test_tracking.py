@@ -260,6 +260,12 @@ def test_another_device_is_another_registered_model(tracker) -> None:
     assert all(name.startswith("tiny-float32-test-processor-") for name in names)
 
 
+def test_companions_stand_beside_a_file_however_it_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    named = {companions(name) for name in ("my.db", "sqlite:///my.db", "sqlite:///file:my.db?uri=true")}
+    assert [places.artifact_root for places in named] == [tmp_path / "my.mlflow"]
+
+
 def test_a_version_downloads_as_a_profile_that_can_be_loaded(tracker, places, tmp_path, monkeypatch) -> None:
     import mlflow
 

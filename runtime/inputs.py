@@ -1,23 +1,19 @@
 """The tensors of forwards, kept between them: a step writes what changed and allocates nothing.
 
-Right after a forward the caches hold weights, not Python: every different operation then costs several times what it does in a loop
-of its own, so there are few.
+Right after a forward the caches hold weights, not code: the first call into numpy or torch takes twenty to fifty microseconds then,
+however little it does. So a step writes bytes, with the little code that Python's own types need.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from casspec.runtime.target import CONTEXT_STEP, ForwardInput, bucket
 
-_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Integer types of a floating-point type's size; numpy has no bfloat16, and writes the bits instead."""
-
-_SHOWN = 0
-"""Bits of a mask where a query sees; elsewhere minus infinity's."""
+_SEEN, _UNSEEN = b"\1", b"\0"
 
 
 class InputBuffers:
@@ -32,65 +28,100 @@ class InputBuffers:
         self._capacity = capacity
         self._dtype = dtype
         self._device = device
-        self._hidden = torch.full((1,), -torch.inf, dtype=dtype).view(_BITS[dtype.itemsize]).item()
-        self._of_size: dict[int, _Bucket] = {}
+        self._of_queries: dict[int, _Bucket] = {}
 
     def fill(
         self,
         tokens: Sequence[int],
         positions: Sequence[int],
         slots: Sequence[int],
-        visibility: np.ndarray,
+        visibility: Sequence[bytes],
         first: int,
     ) -> ForwardInput:
         """Inputs of a forward, valid until the next one of the same bucket.
 
         Args:
-            visibility: bool [queries, columns], which slots from `first` on each query sees; it sees all before. The padding sees slot
-                `first` and none after it.
+            visibility: by query, which slots from `first` on it sees, one byte a slot, 1 or 0, as far as it sees any; it sees all
+                before. The padding sees slot `first` and none after it.
         """
-        n, columns = visibility.shape
-        kept = self._of_size.get(bucket(n)) or self._new_bucket(bucket(n))
-        kept.numbers[0, :n] = tokens
-        kept.numbers[1, :n] = positions
-        kept.numbers[2, :n] = slots
-        kept.numbers[2, n:] = self._capacity
-        mask = kept.mask
-        mask[:, min(kept.seen, first) : first] = _SHOWN
-        mask[:, first : kept.written] = self._hidden
-        np.copyto(mask[:n, first : first + columns], _SHOWN, where=visibility)
-        mask[n:, first] = _SHOWN
-        kept.seen, kept.written = first, first + columns
-        length = -(-(first + columns) // CONTEXT_STEP) * CONTEXT_STEP
-        return kept.views.get(length) or kept.inputs(length, self._device)
+        kept = self._bucket(len(tokens))
+        kept.number(tokens, positions, slots)
+        kept.see(first, visibility)
+        return kept.inputs(self._device)
 
-    def _new_bucket(self, size: int) -> _Bucket:
-        self._of_size[size] = _Bucket(size, self._capacity, self._dtype)
-        return self._of_size[size]
+    def causal(self, tokens: Sequence[int], first: int) -> ForwardInput:
+        """The same for text that goes on at slot `first`, which is its position too: each token sees those up to itself."""
+        places = range(first, first + len(tokens))
+        kept = self._bucket(len(tokens))
+        kept.number(tokens, places, places)
+        kept.see_causally(first, len(tokens))
+        return kept.inputs(self._device)
+
+    def _bucket(self, n_queries: int) -> _Bucket:
+        kept = self._of_queries.get(n_queries)
+        if kept is None:
+            size = bucket(n_queries)
+            if size not in self._of_queries:
+                self._of_queries[size] = _Bucket(size, self._capacity, self._dtype)
+            kept = self._of_queries[n_queries] = self._of_queries[size]
+        return kept
 
 
 class _Bucket:
     """Host buffers of `size` queries, and the tensors that look into them."""
 
     def __init__(self, size: int, capacity: int, dtype: torch.dtype) -> None:
-        self._numbers = torch.zeros(3, size, dtype=torch.int64)
-        self._mask = torch.full((1, 1, size, capacity), -torch.inf, dtype=dtype)
-        self.numbers = self._numbers.numpy()
-        """Token ids, positions and rows [3, size]."""
-        self.mask = self._mask.view(_BITS[dtype.itemsize]).numpy()[0, 0]
-        """Bits of the mask [size, capacity]."""
-        self.seen = 0
-        """Slots all queries see."""
-        self.written = 0
-        """Slots from here on nobody sees."""
-        self.views: dict[int, ForwardInput] = {}
-        """What a forward on the host takes, by attended length."""
+        self._size, self._capacity, self._item = size, capacity, dtype.itemsize
+        self._numbers = torch.zeros(3, size, dtype=torch.int64)  # token ids, positions, rows
+        self._mask = torch.full((size, capacity), -torch.inf, dtype=dtype)
+        self._number_bytes = memoryview(self._numbers.numpy()).cast("B")
+        self._mask_bytes = memoryview(self._mask.view(torch.uint8).numpy()).cast("B")
+        self._layout = struct.Struct(f"{3 * size}q")
+        self._hidden = bytes(self._mask_bytes[: self._item])
+        self._shown = bytes(self._item)
+        self._seen = 0  # slots all queries see
+        self._written = 0  # slots from here on nobody sees
+        self._views: dict[int, ForwardInput] = {}  # what a forward on the host takes, by attended length
 
-    def inputs(self, length: int, device: torch.device) -> ForwardInput:
+    def number(self, tokens: Sequence[int], positions: Sequence[int], slots: Sequence[int]) -> None:
+        """Writes the queries; the padding goes to the scratch slot."""
+        padding = self._size - len(tokens)
+        zeros, scratch = (0,) * padding, (self._capacity,) * padding
+        self._layout.pack_into(self._number_bytes, 0, *tokens, *zeros, *positions, *zeros, *slots, *scratch)
+
+    def see(self, first: int, visibility: Sequence[bytes]) -> None:
+        """Writes of each row of the mask what may differ from before."""
+        start, end = min(self._seen, first), first + max(map(len, visibility))
+        before, width = _SEEN * (first - start), max(end, self._written) - first
+        rows = [*visibility, *[_SEEN] * (self._size - len(visibility))]
+        marks = b"".join([before + row.ljust(width, _UNSEEN) for row in rows])
+        # The bytes of minus infinity have zeros but no ones in them, so what is seen is replaced last.
+        bits = marks.replace(_UNSEEN, self._hidden).replace(_SEEN, self._shown)
+        mask, item = self._mask_bytes, self._item
+        place, row_bytes, n_bytes = start * item, self._capacity * item, (first - start + width) * item
+        for begin in range(0, len(bits), n_bytes):
+            mask[place : place + n_bytes] = bits[begin : begin + n_bytes]
+            place += row_bytes
+        self._seen, self._written = first, end
+
+    def see_causally(self, first: int, n: int) -> None:
+        """The same where query i of `n` sees i slots from `first` on and itself."""
+        mask, end = self._mask, first + n
+        mask[:, min(self._seen, first) : first] = 0
+        mask[:, first : self._written] = -torch.inf
+        mask[:n, first:end] = torch.full((n, n), -torch.inf).triu_(1)
+        mask[n:, first] = 0
+        self._seen, self._written = first, end
+
+    def inputs(self, device: torch.device) -> ForwardInput:
         """Tensors on `device`: views of the buffers on the host, copies elsewhere."""
-        numbers, mask = self._numbers.to(device), self._mask[..., :length].to(device)
+        length = -(-self._written // CONTEXT_STEP) * CONTEXT_STEP
+        known = self._views.get(length)
+        if known is not None:
+            return known
+        numbers, mask = self._numbers.to(device), self._mask[:, :length].to(device)
         token_ids, positions, rows = numbers.split(1)
-        inputs = ForwardInput(token_ids, positions, rows[0], mask, length)
+        inputs = ForwardInput(token_ids, positions, rows[0], mask[None, None], length)
         if device.type == "cpu":
-            self.views[length] = inputs
+            self._views[length] = inputs
         return inputs

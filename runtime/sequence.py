@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,7 +109,7 @@ class Sequence:
     def verify(self, tree: CandidateTree) -> Verified:
         """One target forward over the whole tree; y after every node."""
         n = len(tree)
-        inputs = self._tree_inputs(tree, list(range(n)), tree.visibility())
+        inputs = self._tree_inputs(tree, list(range(n)))
         plan = self._target.full_plan
         with self.clock.measure("verify", plan, n, self.committed):
             logits = self._target.forward(inputs, self.cache, plan)
@@ -128,7 +127,7 @@ class Sequence:
         if queries != nodes:
             place = {node: i for i, node in enumerate(queries)}
             wanted = torch.tensor([place[node] for node in nodes], device=self._target.device)
-        inputs = self._tree_inputs(tree, queries, tree.visibility(queries))
+        inputs = self._tree_inputs(tree, queries)
         with self.clock.measure("draft", plan, len(queries), self.committed):
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
@@ -145,7 +144,7 @@ class Sequence:
         """
         depths = [tree.depths[node] for node in nodes]
         logits = self.draft(plan, tree, nodes)
-        scores = self.perturbed(logits, depths)
+        scores = logits if self._noise is None else self.perturbed(logits, depths)
         values, tokens = scores.topk(min(width + 1, scores.shape[-1]), dim=-1)
         chosen, listed = tokens.tolist(), values.tolist()
         if not probabilities:
@@ -164,8 +163,10 @@ class Sequence:
         base, n_rows = self.committed, n_tokens * copies
         self.cache.require(base + n_rows)
         start = base - n_tokens
-        visibility = np.zeros((n_rows, n_tokens + n_rows), bool)
-        visibility[:, n_tokens:] = np.kron(np.eye(copies, dtype=bool), np.tri(n_tokens, dtype=bool))
+        # Not the committed rows of these tokens, nor the copies before its own.
+        visibility = [
+            bytes(n_tokens * (1 + copy)) + b"\1" * (place + 1) for copy in range(copies) for place in range(n_tokens)
+        ]
         tokens, positions = self.tokens[start:base], list(range(start, base))
         slots = range(base, base + n_rows)
         return self._inputs.fill(tokens * copies, positions * copies, slots, visibility, start).clone()
@@ -217,8 +218,7 @@ class Sequence:
         cache.require(len(prompt) + 1)
         for start in range(0, len(prompt), _PREFILL_CHUNK):
             chunk = prompt[start : start + _PREFILL_CHUNK]
-            places = list(range(start, start + len(chunk)))
-            inputs = self._inputs.fill(chunk, places, places, np.tri(len(chunk), dtype=bool), start)
+            inputs = self._inputs.causal(chunk, start)
             with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
                 logits = torch.nn.functional.linear(hidden, target.head) if keep_top else None
@@ -227,10 +227,14 @@ class Sequence:
                 self.prompt_top[0].extend(ids)
                 self.prompt_top[1].extend(values)
 
-    def _tree_inputs(self, tree: CandidateTree, nodes: list[int], visibility: np.ndarray) -> ForwardInput:
+    def _tree_inputs(self, tree: CandidateTree, nodes: list[int]) -> ForwardInput:
         base = self.committed
         self.cache.require(base + len(tree))
         tokens, depths = tree.tokens, tree.depths
         return self._inputs.fill(
-            [tokens[i] for i in nodes], [base + depths[i] for i in nodes], [base + i for i in nodes], visibility, base
+            [tokens[i] for i in nodes],
+            [base + depths[i] for i in nodes],
+            [base + i for i in nodes],
+            tree.visibility(nodes),
+            base,
         )

@@ -6,8 +6,6 @@ candidate for the position after its parent. Children of one parent carry distin
 
 from __future__ import annotations
 
-import numpy as np
-
 
 class CandidateTree:
     """Tokens with parents, the drafter that proposed each, and the probability that each is accepted.
@@ -71,12 +69,10 @@ class CandidateTree:
     def path_tokens(self, node: int) -> list[int]:
         return [self.tokens[i] for i in self.path(node)]
 
-    def visibility(self, nodes: list[int] | None = None) -> np.ndarray:
-        """Ancestor-or-self matrix: bool [queries, len(self)], row i for `nodes[i]` (all nodes by default)."""
-        width = len(self.tokens)
-        ancestry = self._ancestry if nodes is None else [self._ancestry[node] for node in nodes]
-        rows = b"".join([row.ljust(width, b"\0") for row in ancestry])
-        return np.frombuffer(rows, bool).reshape(len(ancestry), width)
+    def visibility(self, nodes: list[int]) -> list[bytes]:
+        """Of each of `nodes`, which nodes up to itself are its ancestors or itself: one byte a node, 1 or 0."""
+        ancestry = self._ancestry
+        return [ancestry[node] for node in nodes]
 
     def unwritten(self, nodes: list[int], writer: str) -> list[int]:
         """`nodes` and those of their ancestors whose cache rows `writer` did not write last, ascending."""

@@ -199,15 +199,20 @@ class DyTC(Policy):
     def _rounds(self, growth: Growth, verification: CostCurve, sequence: Sequence, rate: float) -> None:
         """Retrieval and review in turn, for as long as another round pays."""
         first, tree = 0, growth.tree
+        # Nothing is learned before the step is verified, so costs stay what they are.
+        curves = {
+            reviewer.name: self._curve(reviewer.plan, self._max_review, rate, sequence.committed)
+            for reviewer in self._reviewers
+        }
         for done in range(self._max_rounds):
             if len(tree) + self._max_review > MAX_TREE_NODES:
                 return
             brings = LATER_ROUND if done else FIRST_ROUND
-            reviewer = self._best_reviewer(growth, verification, rate, sequence.committed, brings)
+            reviewer = self._best_reviewer(growth, verification, curves, rate, brings)
             if reviewer is None:
                 return
             expected = growth.open_mass * reviewer.acceptance(self._optimism) * brings
-            curve = self._curve(reviewer.plan, self._max_review, rate, sequence.committed)
+            curve = curves[reviewer.name]
             growth.grow(curve, len(tree) - first)
             depths, masses = tree.depths, growth.masses
             nodes = [
@@ -220,32 +225,31 @@ class DyTC(Policy):
             if not done:
                 self._unreviewed = len(tree)  # from here on nodes are there because of a review
             self._expected_now += expected
-            self._draft_ms += self._review_ms(reviewer, len(nodes), sequence.committed)
+            self._draft_ms += curve.of(len(nodes)) / rate + self._review_overhead_ms
             growth.review(nodes, reviewer.review(sequence, tree, nodes), reviewer.name)
             self._usual_rows += 0.05 * (len(nodes) - self._usual_rows)
             first = len(tree)
 
     def _best_reviewer(
-        self, growth: Growth, verification: CostCurve, rate: float, context: int, brings: float
+        self, growth: Growth, verification: CostCurve, curves: dict[str, CostCurve], rate: float, brings: float
     ) -> Reviewer | None:
         """The self-drafter whose next round gains most over its cost; None when none pays.
 
         Args:
+            curves: of its forwards, by name.
             brings: tokens such a round usually brings, on texts like those it was measured on.
         """
         usual = brings * self._brought / self._expected
         live = growth.live()
         growing = verification.of(live + round(usual)) - verification.of(live)
+        rows, beside = round(self._usual_rows), growing + rate * self._review_overhead_ms
         best, best_value = None, 0.0
         for reviewer in self._reviewers:
             gain = growth.open_mass * reviewer.acceptance(self._optimism) * usual
-            value = gain - rate * self._review_ms(reviewer, round(self._usual_rows), context) - growing
+            value = gain - curves[reviewer.name].of(rows) - beside
             if value > best_value:
                 best, best_value = reviewer, value
         return best
-
-    def _review_ms(self, reviewer: Reviewer, rows: int, context: int) -> float:
-        return self._ms(reviewer.plan, rows, context) + self._review_overhead_ms
 
     def _ms(self, plan: Plan, rows: int, context: int) -> float:
         """Predicted time of a forward, as it is now beside the target's: a slowdown of everything changes no decision."""

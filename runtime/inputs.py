@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -74,8 +75,7 @@ class _Bucket:
         self._size, self._capacity, self._item = size, capacity, dtype.itemsize
         self._numbers = torch.zeros(3, size, dtype=torch.int64)  # token ids, positions, rows
         self._mask = torch.full((size, capacity), -torch.inf, dtype=dtype)
-        self._number_bytes = memoryview(self._numbers.numpy()).cast("B")
-        self._mask_bytes = memoryview(self._mask.view(torch.uint8).numpy()).cast("B")
+        self._number_bytes, self._mask_bytes = _bytes_of(self._numbers), _bytes_of(self._mask)
         self._layout = struct.Struct(f"{3 * size}q")
         self._hidden = bytes(self._mask_bytes[: self._item])
         self._shown = bytes(self._item)
@@ -125,3 +125,9 @@ class _Bucket:
         if device.type == "cpu":
             self._views[length] = inputs
         return inputs
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    """The memory of a tensor on the host, writable."""
+    host: Any = tensor.view(torch.uint8).numpy()
+    return memoryview(host).cast("B")

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,11 @@ GAMMA = 0x9E3779B97F4A7C15
 _MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
 _LAST_SHIFT = 31
 _WORD = (1 << 64) - 1
+_LARGEST = 1 - 2.0**-24
+"""Of u, in float32 the last number below 1."""
+
+WINDOW_NUMBERS = 1 << 18
+"""Made at once on the host, about: many enough that calls do not count, few enough for the caches."""
 
 NoiseRow = Sequence[float]
 """The Gumbel vector of one position, on the host: read entry by entry."""
@@ -33,8 +39,18 @@ def mix(value: int) -> int:
     return value ^ value >> _LAST_SHIFT
 
 
+def mix_host(words: np.ndarray) -> np.ndarray:
+    """The same on uint64 words, in place; products wrap around."""
+    shifted = np.empty_like(words)
+    for shift, factor in _MIX:
+        words ^= np.right_shift(words, np.uint64(shift), out=shifted)
+        words *= np.uint64(factor)
+    words ^= np.right_shift(words, np.uint64(_LAST_SHIFT), out=shifted)
+    return words
+
+
 def mix_words(words: Tensor) -> Tensor:
-    """The same on int64 words of two's complement, in place. Products wrap around; a shift is made logical by masking."""
+    """The same on int64 words of two's complement, in place. A shift is made logical by masking."""
     shifted = torch.empty_like(words)
     for shift, factor in _MIX:
         torch.bitwise_right_shift(words, shift, out=shifted).bitwise_and_((1 << 64 - shift) - 1)
@@ -56,14 +72,10 @@ class GumbelNoise:
         vocab_size, device: of the logits the noise is added to.
     """
 
-    window_rows = 32
-
     def __init__(self, seed: int, vocab_size: int, device: torch.device | str = "cpu", sequence: int = 0) -> None:
-        self._key = mix((mix(seed & _WORD) + sequence) & _WORD)
-        self._vocab_size = vocab_size
-        # One 64-bit word serves two tokens: tokens 2j and 2j + 1 read the halves of word j.
-        counters = torch.arange(1, (vocab_size + 1) // 2 + 1, dtype=torch.int64, device=device)
-        self._counters = (counters * _signed(GAMMA))[None]
+        key = mix((mix(seed & _WORD) + sequence) & _WORD)
+        on_host = torch.device(device).type == "cpu"
+        self._generate = HostStream(key, vocab_size) if on_host else DeviceStream(key, vocab_size, device)
         self._start = 0
         self._window = torch.empty(0, vocab_size, device=device)
         self._host: list[NoiseRow] = []  # the window, once somebody asks for it there
@@ -86,16 +98,57 @@ class GumbelNoise:
         if position < self._start or position + count > self._start + len(self._window):
             kept = self._window[max(position - self._start, 0) :] if position >= self._start else self._window[:0]
             fresh_start = position + len(kept)
-            fresh = self._generate(fresh_start, max(self.window_rows, count - len(kept)))
+            fresh = self._generate(fresh_start, max(self._generate.window_rows, count - len(kept)))
             self._window, self._start = torch.cat((kept, fresh)), position
             self._host = []
         return position - self._start
 
-    def _generate(self, position: int, count: int) -> Tensor:
+
+class HostStream:
+    """Gumbel rows of one key, by numpy, whose logarithms take a third of the time torch's take."""
+
+    def __init__(self, key: int, vocab_size: int) -> None:
+        self.window_rows = max(8, min(64, WINDOW_NUMBERS // vocab_size))
+        self._key, self._vocab_size = np.uint64(key), vocab_size
+        self._counters = _counters(vocab_size)
+
+    def __call__(self, position: int, count: int) -> Tensor:
+        """Rows from `position` on [count, vocab]."""
+        keys = mix_host(np.arange(position, position + count, dtype=np.uint64) * np.uint64(GAMMA) + self._key)
+        words = mix_host(self._counters + keys[:, None]).view(np.uint32)
+        uniform = words[:, : self._vocab_size].astype(np.float32)
+        uniform += np.float32(0.5)
+        uniform *= np.float32(2.0**-32)
+        np.minimum(uniform, np.float32(_LARGEST), out=uniform)
+        np.negative(uniform, out=uniform)
+        np.log1p(uniform, out=uniform)
+        np.negative(uniform, out=uniform)
+        np.log(uniform, out=uniform)
+        return torch.from_numpy(np.negative(uniform, out=uniform))
+
+
+class DeviceStream:
+    """The same by torch, on any device."""
+
+    window_rows = 32
+
+    def __init__(self, key: int, vocab_size: int, device: torch.device | str) -> None:
+        self._key, self._vocab_size = key, vocab_size
+        self._counters = torch.from_numpy(_counters(vocab_size).view(np.int64)).to(device)
+
+    def __call__(self, position: int, count: int) -> Tensor:
+        """Rows from `position` on [count, vocab]."""
         keys = [_signed(mix((self._key + i * GAMMA) & _WORD)) for i in range(position, position + count)]
         words = mix_words(self._counters + torch.tensor(keys, device=self._counters.device)[:, None])
-        # The halves as signed numbers (-2^31 .. 2^31 - 1, little endian), moved to u in (0, 1). u has full relative precision near
-        # 0, where -log1p(-u), an exponential variate, decides which token wins.
+        # The halves as signed numbers (-2^31 .. 2^31 - 1), moved to u in (0, 1).
         uniform = words.view(torch.int32)[:, : self._vocab_size].to(torch.float32).add_(0.5).mul_(2.0**-32)
-        uniform.sub_(uniform.floor()).clamp_(max=1 - 2.0**-24)
+        uniform.sub_(uniform.floor()).clamp_(max=_LARGEST)
         return uniform.neg_().log1p_().neg_().log_().neg_()
+
+
+def _counters(vocab_size: int) -> np.ndarray:
+    """Multiples of gamma, uint64 [words]. One word serves two tokens: 2j and 2j + 1 read the halves of word j, low half first.
+
+    u has full relative precision near 0, where -log1p(-u), an exponential variate, decides which token wins.
+    """
+    return np.arange(1, (vocab_size + 1) // 2 + 1, dtype=np.uint64) * np.uint64(GAMMA)

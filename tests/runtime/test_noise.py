@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.noise import GAMMA, GumbelNoise, mix, mix_words
+from casspec.runtime.noise import GAMMA, DeviceStream, GumbelNoise, HostStream, mix, mix_host, mix_words
 from casspec.runtime.sampling import Sampling
 
 STREAM_OF_1234567 = (
@@ -29,12 +29,14 @@ def test_the_generator_gives_the_published_answers() -> None:
     assert tuple(mix(state) for state in states) == STREAM_OF_1234567
     words = torch.tensor([state - (1 << 64) if state >> 63 else state for state in states])
     assert tuple(word & WORD for word in mix_words(words).tolist()) == STREAM_OF_1234567
+    assert tuple(mix_host(np.array(states, np.uint64)).tolist()) == STREAM_OF_1234567
 
 
 @given(st.lists(st.integers(0, WORD), min_size=1, max_size=9))
 def test_tensors_and_integers_mix_alike(states: list[int]) -> None:
     words = torch.tensor([state - (1 << 64) if state >> 63 else state for state in states])
     assert [word & WORD for word in mix_words(words).tolist()] == [mix(state) for state in states]
+    assert mix_host(np.array(states, np.uint64)).tolist() == [mix(state) for state in states]
 
 
 @settings(max_examples=60)
@@ -45,6 +47,18 @@ def test_rows_do_not_depend_on_the_order_of_access(reads: list[tuple[int, int]],
     for position, count in reads:
         assert torch.equal(noise.rows(position, count), whole[position : position + count])
         assert np.array_equal(noise.host_rows(position, count), whole[position : position + count])
+
+
+@pytest.mark.parametrize("vocab", [4, 4001])
+@given(key=st.integers(0, WORD), position=st.integers(0, 2**20))
+@settings(max_examples=20)
+def test_host_and_device_make_the_same_numbers(vocab: int, key: int, position: int) -> None:
+    here, there = HostStream(key, vocab)(position, 3), DeviceStream(key, vocab, "cpu")(position, 3)
+    assert here.shape == there.shape == (3, vocab)
+    exponential, other = here.neg().exp(), there.neg().exp()
+    likely = other < 1  # the smaller, the likelier to win
+    assert torch.allclose(exponential[likely], other[likely], rtol=2e-6, atol=0)
+    assert torch.allclose(exponential.neg().exp(), other.neg().exp(), rtol=0, atol=3e-7)
 
 
 def test_a_larger_vocabulary_changes_no_token_of_a_smaller_one() -> None:

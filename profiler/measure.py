@@ -24,7 +24,7 @@ REPETITIONS_OF_DISTURBED = 2
 SLOW_ROUND = 1.2
 """A round in which points take this many times what they usually take was disturbed as a whole."""
 
-FEWEST_CALLS_A_POINT = 1 + MIN_ROUNDS * 2
+FEWEST_CALLS_A_POINT = MIN_ROUNDS * 2
 """Forwards of a point when the budget is short and nothing disturbs them."""
 
 Visits = dict[LatencyPoint, float]
@@ -104,8 +104,6 @@ def _measure_block(
 ) -> dict[LatencyPoint, list[float]]:
     """All times of the points of a block."""
     calls = {point: call_for(point) for point in block}
-    for call in calls.values():
-        timer.time_ms(call, 1)
     rounds: list[Visits] = []
     while len(rounds) < least_rounds or (len(rounds) < MAX_ROUNDS and timer.now_s() < end_s):
         rounds.append(_round(calls, timer, rounds, dice))

@@ -50,6 +50,21 @@ def test_equals_inputs_built_anew(dtype, asked, trimmed):
         assert inputs.rows.tolist() == positions + [CAPACITY] * (size - queries)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 60)), min_size=1, max_size=6))
+def test_text_sees_itself_up_to_each_token(dtype, texts):
+    """Whatever trees came between, in the same buckets."""
+    buffers, fresh = (InputBuffers(CAPACITY, dtype, torch.device("cpu")) for _ in range(2))
+    for n, first in texts:
+        tokens, places = list(range(n)), list(range(first, first + n))
+        inputs = buffers.causal(tokens, first).clone()
+        spelled = fresh.fill(tokens, places, places, [b"\1" * (i + 1) for i in range(n)], first)
+        for name in "token_ids", "positions", "rows", "mask":
+            assert torch.equal(getattr(inputs, name), getattr(spelled, name))
+        buffers.fill([0], [first + 2], [first + 2], [b"\1\0\1"], first)
+        buffers.fill(tokens, places, places, [b"\1\0\1"] * n, first + 9)
+
+
 def test_a_clone_stays_as_it_was():
     buffers = InputBuffers(CAPACITY, torch.float32, torch.device("cpu"))
     kept = buffers.fill([5], [3], [3], [b"\1"], 3).clone()

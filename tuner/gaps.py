@@ -24,6 +24,8 @@ class Compared:
     """Of the predicted one, by choice of prompts."""
     replayed: float | None = None
     """Predicted, too, but of the prompts that were measured."""
+    noise: float = 0.0
+    """Of the benchmark in this mode, autoregressive against itself."""
 
     @property
     def gap(self) -> float | None:
@@ -32,18 +34,27 @@ class Compared:
         return predicted / self.measured - 1 if predicted is not None and self.measured else None
 
 
-def newest_of_cascade(reports: Sequence[BenchReport]) -> BenchReport | None:
-    """The newest report in which dytc ran as the profile sets it; `reports`: the latest first."""
-    return next((report for report in reports if _cascade_rows(report)), None)
+def newest_by_mode(reports: Sequence[BenchReport]) -> dict[Mode, BenchReport]:
+    """By decoding mode, the newest report in which dytc ran as the profile sets it; `reports`: the latest first."""
+    newest: dict[Mode, BenchReport] = {}
+    for report in reports:
+        for row in _cascade_rows(report):
+            newest.setdefault(row.mode, report)
+    return newest
 
 
-def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compared]:
-    """By mode: all tasks together, then each by name."""
-    measured = {(row.mode, row.task): row for row in (_cascade_rows(report) if report else ())}
+def compare(profile: CascadeProfile, reports: Sequence[BenchReport] = ()) -> list[Compared]:
+    """By mode: all tasks together, then each by name; each mode beside the newest of `reports` (the latest first) that measured it."""
+    newest = newest_by_mode(reports)
+    measured = {
+        (mode, row.task): row for mode, report in newest.items() for row in _cascade_rows(report) if row.mode == mode
+    }
     predicted = _predicted(profile)
     modes = dict.fromkeys(mode for mode, _ in [*predicted, *measured])
     rows = []
     for mode in modes:
+        report = newest.get(mode)
+        noise = report.environment.get("noise_by_mode", {}).get(mode, report.noise) if report else 0.0
         tasks = {task for known, task in [*predicted, *measured] if known == mode}
         for task in sorted(tasks, key=lambda task: (task != OVERALL, task)):
             row = measured.get((mode, task))
@@ -51,7 +62,7 @@ def compare(profile: CascadeProfile, report: BenchReport | None) -> list[Compare
             interval = profile.predicted_interval.get(mode) if task == OVERALL else None
             replayed = report.replayed.get(mode, {}).get(task) if report else None
             found = predicted.get((mode, task))
-            rows.append(Compared(mode, task, found, speedup, spread, n_prompts, interval, replayed))
+            rows.append(Compared(mode, task, found, speedup, spread, n_prompts, interval, replayed, noise))
     return rows
 
 

@@ -106,7 +106,7 @@ def trial_part(candidate: DrafterCandidate) -> Part:
 def replay_part(calibrated: Calibrated) -> Part:
     """What replay chose and predicted."""
     profile = calibrated.profile
-    predicted = [(row.mode, row.task, row.predicted) for row in compare(profile, None)]
+    predicted = [(row.mode, row.task, row.predicted) for row in compare(profile)]
     batches = [
         (one.batch, mode, one.decision, speedup, one.latencies, one.verified)
         for one in profile.predicted_by_batch
@@ -207,7 +207,7 @@ def metric_word(task: str) -> str:
 
 def measured_metrics(profile: CascadeProfile, report: BenchReport) -> dict[str, float]:
     """Of the parent, beside what was predicted there: overall speedups of dytc."""
-    found = [row for row in compare(profile, report) if row.task == OVERALL and row.measured is not None]
+    found = [row for row in compare(profile, [report]) if row.task == OVERALL and row.measured is not None]
     return {f"measured_speedup/{row.mode}": float(row.measured or 0) for row in found}
 
 

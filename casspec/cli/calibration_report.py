@@ -74,7 +74,7 @@ def _gap(profile: CascadeProfile, report: BenchReport | None) -> str:
     from casspec.storage.schema import OVERALL
     from casspec.tuner.gaps import compare
 
-    known = [one for one in compare(profile, report) if one.task == OVERALL and one.measured and one.gap is not None]
+    known = [one for one in compare(profile, [report]) if one.task == OVERALL and one.measured and one.gap is not None]
     told = [
         f"{one.mode} {one.measured:.2f}x on {one.n_prompts} other prompts, "
         + (f"of which replay predicts {one.replayed:.2f}x" if one.replayed else f"predicted {one.predicted:.2f}x")

@@ -38,7 +38,7 @@ def side_by_side(rows: Sequence[dict[str, Any]]) -> Table:
 
 
 def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> Iterator[RenderableType]:
-    """Everything about a profile, part by part, and its newest benchmark."""
+    """Everything about a profile, part by part, and the newest benchmark of each decoding mode."""
     latency = profile.latency
     facts = {
         "profile": profile.profile_id,
@@ -76,10 +76,12 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
     if profile.methods:
         yield _methods(profile)
     if reports:
+        from casspec.tuner.calibrated import latest_of_modes
         from casspec.tuner.report import bench_table
 
-        yield Text(f"benchmark of {reports[0].created_at[:16].replace('T', ' ')}")
-        yield bench_table(reports[0])
+        for report in latest_of_modes(reports):
+            yield Text(f"benchmark of {report.created_at[:16].replace('T', ' ')}")
+            yield bench_table(report)
 
 
 def _cascade(drafters: Sequence[DrafterSpec], n_layers: int) -> Table:

@@ -159,14 +159,14 @@ def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
         "latency_p90_error": profile.latency.cv_p90_error,
         "test_retest": profile.latency.test_retest,
         "predicted_speedup": dict(profile.predicted_speedup),
-        "measured_speedup": _measured(repository.bench_reports(profile.profile_id)),
+        "measured_speedup": _measured(profile, repository.bench_reports(profile.profile_id)),
     }
 
 
-def _measured(reports: list[BenchReport]) -> dict[str, float]:
-    """Overall speedup of `dytc` by decoding mode in the newest report that has it."""
-    for report in reports:
-        rows = [row for row in report.rows if (row.method, row.variant, row.task) == ("dytc", "tuned", "overall")]
-        if rows:
-            return {row.mode: row.speedup for row in rows}
-    return {}
+def _measured(profile: CascadeProfile, reports: list[BenchReport]) -> dict[str, float]:
+    """Overall speedup of `dytc` by decoding mode, each in the newest report that has it."""
+    from casspec.storage.schema import OVERALL
+    from casspec.tuner.gaps import compare
+
+    overall = [row for row in compare(profile, reports) if row.task == OVERALL]
+    return {row.mode: row.measured for row in overall if row.measured is not None}

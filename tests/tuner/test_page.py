@@ -13,7 +13,7 @@ from casspec.profiler.report import as_stored
 from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.gaps import Compared, compare, newest_of_cascade
+from casspec.tuner.gaps import Compared, compare, newest_by_mode
 from casspec.tuner.page import render_page
 from casspec.tuner.page.evidence import error_rows
 from tests.profiler.fakes import SHAPE
@@ -206,20 +206,46 @@ def test_a_plan_kept_for_a_task_says_so() -> None:
 def test_the_gap_is_between_what_is_known_of_both() -> None:
     told = profile(predicted_speedup={"greedy": 2.0, "sample": 1.5}, predicted_by_task={"greedy": {"rag": 3.0}})
     without = samples.bench_report(rows=(samples.bench_row("autoregressive"),))
-    assert newest_of_cascade([without, report()]) == report()
-    compared = compare(told, report())
+    assert newest_by_mode([without, report()]) == {"greedy": report()}
+    compared = compare(told, [without, report()])
     assert compared == [
         Compared("sample", "overall", 1.5, None),
-        Compared("greedy", "overall", 2.0, 1.6, 1.0, 4),
-        Compared("greedy", "qa", None, 1.2, 1.0, 4),
-        Compared("greedy", "rag", 3.0, None),
+        Compared("greedy", "overall", 2.0, 1.6, 1.0, 4, noise=0.01),
+        Compared("greedy", "qa", None, 1.2, 1.0, 4, noise=0.01),
+        Compared("greedy", "rag", 3.0, None, noise=0.01),
     ]
     assert [row.gap for row in compared] == [None, pytest.approx(0.25), None, None]
     replayed = report().model_copy(update={"replayed": {"greedy": {"overall": 1.68, "qa": 1.26}}})
-    gaps = {(row.mode, row.task): row.gap for row in compare(told, replayed)}
+    gaps = {(row.mode, row.task): row.gap for row in compare(told, [replayed])}
     assert gaps["greedy", "overall"] == pytest.approx(0.05), "of the prompts that were measured"
     assert gaps["greedy", "qa"] == pytest.approx(0.05)
     assert gaps["sample", "overall"] is gaps["greedy", "rag"] is None
+
+
+def test_each_mode_stands_beside_the_newest_benchmark_of_it() -> None:
+    def of_mode(mode: str, speedup: float, noise: float) -> BenchReport:
+        rows = tuple(
+            samples.bench_row(method, speedup=value, mode=mode)
+            for method, value in (("autoregressive", 1.0), ("dytc", speedup))
+        )
+        environment = {"command_line": f"casspec bench --mode {mode}", "noise_by_mode": {mode: noise}}
+        return samples.bench_report(rows=rows, environment=environment)
+
+    older = of_mode("greedy", 1.1, 0.001), of_mode("sample", 1.9, 0.001)
+    reports = [of_mode("greedy", 3.1, 0.012), of_mode("sample", 2.3, 0.034), *older]
+    known = replace(calibrated(predicted_speedup={"greedy": 2.9, "sample": 2.2}, predicted_by_task={}), reports=reports)
+    measured = {row.mode: (row.measured, row.noise) for row in compare(known.profile, reports)}
+    assert measured == {"greedy": (3.1, 0.012), "sample": (2.3, 0.034)}
+    assert known.newest_reports == reports[:2]
+    page = render_page(known)
+    text = Read(page).text
+    assert "predicted, not measured" not in text
+    assert "1.2% greedy" in text
+    assert "3.4% sample" in text
+    for mode in "greedy", "sample":
+        assert f"casspec bench --mode {mode}" in text
+        assert page.count(f'id="benchmark-{mode}"') == 1
+    assert "1.10" not in text, "nothing of older benchmarks"
 
 
 def test_a_page_tells_what_replay_says_of_the_prompts_that_were_measured() -> None:

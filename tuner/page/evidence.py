@@ -7,7 +7,7 @@ from typing import Any
 
 from casspec.profiler.figures import fit_figure, roofline_figure
 from casspec.profiler.report import Predicted, as_stored, error_row, grouped_errors
-from casspec.storage.schema import OVERALL, BenchReport, BenchRow, LatencyModel, Precision
+from casspec.storage.schema import OVERALL, BenchReport, BenchRow, LatencyModel, Mode, Precision
 from casspec.tuner.bench_figures import time_figure
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.figures import pareto_figure, sensitivity_figure
@@ -136,7 +136,7 @@ def error_rows(known: Sequence[Predicted], model: LatencyModel) -> list[tuple[st
 
 
 def bench_section(report: BenchReport) -> Section:
-    modes = list(dict.fromkeys(row.mode for row in report.rows))
+    modes = _modes(report)
     parts: list[Part] = []
     for mode in modes:
         overall = [row for row in report.rows if row.mode == mode and row.task == OVERALL]
@@ -160,14 +160,14 @@ def bench_section(report: BenchReport) -> Section:
             rows = [row for row in report.rows if (row.mode, row.task) == (mode, task)]
             parts.append(_bench_table(f"{mode}, {task}: {rows[0].n_prompts} prompts", rows, folded=True))
     parts += [Text(line[0].upper() + line[1:] + ".") for line in remarks(report)]
-    return Section("benchmark", f"Benchmark of {report.created_at[:10]}", parts)
+    return Section(f"benchmark-{modes[0]}", f"Benchmark of {report.created_at[:10]}: {' and '.join(modes)}", parts)
 
 
 def origin_section(calibrated: Calibrated) -> Section:
     parts: list[Part] = [reproduction(calibrated)]
-    if calibrated.reports:
-        facts = _environment(calibrated.reports[0])
-        parts.append(Table("Environment of the benchmark", ("what", "value"), facts))
+    for report in calibrated.newest_reports:
+        title = f"Environment of the benchmark, {' and '.join(_modes(report))}"
+        parts.append(Table(title, ("what", "value"), _environment(report)))
     if calibrated.settings:
         settings = [(name.replace("_", " "), _plain(value)) for name, value in calibrated.settings.items()]
         parts.append(Table("Settings of the calibration", ("setting", "value"), settings, folded=True))
@@ -189,6 +189,10 @@ def _sensitivity(calibrated: Calibrated, n_layers: int) -> Drawing:
 def _bench_table(title: str, rows: Sequence[BenchRow], folded: bool) -> Table:
     cells = [(label(row), *(figure(row) for figure in FIGURES.values())) for row in rows]
     return Table(title, ("method", *FIGURES), cells, figures=len(FIGURES), folded=folded)
+
+
+def _modes(report: BenchReport) -> list[Mode]:
+    return list(dict.fromkeys(row.mode for row in report.rows))
 
 
 def _environment(report: BenchReport) -> list[tuple[str, str]]:

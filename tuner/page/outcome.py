@@ -7,7 +7,7 @@ from typing import Any
 
 from casspec.storage.schema import OVERALL, CascadeProfile, DrafterSpec
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.gaps import Compared, compare, newest_of_cascade
+from casspec.tuner.gaps import Compared, compare
 from casspec.tuner.page.charts import gap_figure
 from casspec.tuner.page.parts import NONE, Drawing, Highlight, Part, Section, Table, Text
 from casspec.tuner.page.svg import inline_svg
@@ -50,7 +50,7 @@ def _beside(row: Compared) -> str:
 
 
 def compared(calibrated: Calibrated) -> list[Compared]:
-    return compare(calibrated.profile, newest_of_cascade(calibrated.reports))
+    return compare(calibrated.profile, calibrated.reports)
 
 
 def decision_section(calibrated: Calibrated) -> Section:
@@ -112,9 +112,8 @@ def speedup_section(calibrated: Calibrated) -> Section | None:
         return None
     parts: list[Part] = []
     same = any(row.replayed is not None for row in rows)
-    if any(row.measured is not None for row in rows):
-        report = newest_of_cascade(calibrated.reports)
-        assert report is not None
+    noise = {row.mode: row.noise for row in rows if row.measured is not None}
+    if noise:
         parts.append(
             Text(
                 "Predictions come from replay on the tuning half, measurements from real decodes of the reporting half. "
@@ -123,8 +122,9 @@ def speedup_section(calibrated: Calibrated) -> Section | None:
                     if same
                     else "So the gap holds the prompts' difference too. "
                 )
-                + "A gap above zero promised too much. Noise of the benchmark, "
-                f"autoregressive against itself: {report.noise:.1%}."
+                + "A gap above zero promised too much. Noise of the benchmark, autoregressive against itself: "
+                + ", ".join(f"{share:.1%} {mode}" for mode, share in noise.items())
+                + "."
             )
         )
     else:

@@ -21,7 +21,7 @@ def render_page(calibrated: Calibrated) -> str:
         cascade_section(calibrated),
         search_section(calibrated),
         latency_section(calibrated),
-        *(bench_section(report) for report in calibrated.reports[:1]),
+        *(bench_section(report) for report in calibrated.newest_reports),
         origin_section(calibrated),
     ]
     environment = Environment(

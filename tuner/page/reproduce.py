@@ -69,7 +69,7 @@ def _tune(calibrated: Calibrated) -> list[str]:
 def _bench(calibrated: Calibrated) -> list[str]:
     return [
         report.environment["command_line"]
-        for report in calibrated.reports[:1]
+        for report in calibrated.newest_reports
         if str(report.environment.get("command_line", "")).startswith("casspec bench")
     ]
 

@@ -4,16 +4,18 @@ exceptions become exit codes.
 Importing torch or MLflow costs seconds, so this module imports click and the standard library only; the list shown by
 `casspec --help` comes from a table.
 
-Exit codes: 0 done, 1 a bug or a closed pipe, 2 an error the user can mend, 130 Ctrl-C.
+Exit codes: 0 done, 1 a bug or a closed pipe, 2 an error the user can mend, 130 Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import gc
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -93,6 +95,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs the command line (`sys.argv[1:]` unless `args` is given) and returns the exit code."""
     # Or the interpreter searches all of torch and MLflow for cycles before it ends, which takes a second.
     atexit.register(gc.freeze)
+    with contextlib.suppress(ValueError):  # not the main thread: whoever called from it handles signals
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does, lose nothing
     try:
         outcome = casspec.main(args=args, prog_name="casspec", standalone_mode=False)
         sys.stdout.flush()

@@ -166,12 +166,13 @@ sys.exit(cli.main(["probe"]))
 """
 
 
-def test_ctrl_c_ends_a_running_command_without_a_traceback() -> None:
+@pytest.mark.parametrize("ends", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_a_running_command_without_a_traceback(ends: signal.Signals) -> None:
     script = PROBE.format(body="print('ready', flush=True); time.sleep(60)")
     with subprocess.Popen([sys.executable, "-c", script], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ends)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert stderr.split() == ["interrupted"]

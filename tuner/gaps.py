@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from casspec.storage.schema import CASCADE, OVERALL, BenchReport, BenchRow, CascadeProfile, Mode
+from casspec.storage.schema import CASCADE, OVERALL, BenchReport, CascadeProfile, Mode
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,22 @@ class Compared:
         return predicted / self.measured - 1 if predicted is not None and self.measured else None
 
 
-def newest_by_mode(reports: Sequence[BenchReport]) -> dict[Mode, BenchReport]:
-    """By decoding mode, the newest report in which dytc ran as the profile sets it; `reports`: the latest first."""
-    newest: dict[Mode, BenchReport] = {}
+def latest_of_modes(reports: Iterable[BenchReport]) -> list[BenchReport]:
+    """The latest benchmark of each decoding mode, each with the rows of the modes that it is the latest of; `reports`: the latest first."""
+    latest, known = [], set[Mode]()
     for report in reports:
-        for row in _cascade_rows(report):
-            newest.setdefault(row.mode, report)
-    return newest
+        rows = tuple(row for row in report.rows if row.mode not in known)
+        if rows:
+            latest.append(report.model_copy(update={"rows": rows}))
+            known.update(row.mode for row in rows)
+    return latest
 
 
 def compare(profile: CascadeProfile, reports: Sequence[BenchReport] = ()) -> list[Compared]:
     """By mode: all tasks together, then each by name; each mode beside the newest of `reports` (the latest first) that measured it."""
-    newest = newest_by_mode(reports)
-    measured = {
-        (mode, row.task): row for mode, report in newest.items() for row in _cascade_rows(report) if row.mode == mode
-    }
+    told = latest_of_modes(_of_cascade(report) for report in reports)
+    newest = {row.mode: report for report in told for row in report.rows}
+    measured = {(row.mode, row.task): row for report in told for row in report.rows}
     predicted = _predicted(profile)
     modes = dict.fromkeys(mode for mode, _ in [*predicted, *measured])
     rows = []
@@ -75,5 +76,7 @@ def _predicted(profile: CascadeProfile) -> dict[tuple[Mode, str], float]:
     return overall | by_task
 
 
-def _cascade_rows(report: BenchReport) -> list[BenchRow]:
-    return [row for row in report.rows if row.method == CASCADE and row.variant == "tuned"]
+def _of_cascade(report: BenchReport) -> BenchReport:
+    """What it says of dytc as the profile sets it."""
+    rows = tuple(row for row in report.rows if row.method == CASCADE and row.variant == "tuned")
+    return report.model_copy(update={"rows": rows})

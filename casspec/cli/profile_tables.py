@@ -76,7 +76,7 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
     if profile.methods:
         yield _methods(profile)
     if reports:
-        from casspec.tuner.calibrated import latest_of_modes
+        from casspec.tuner.gaps import latest_of_modes
         from casspec.tuner.report import bench_table
 
         for report in latest_of_modes(reports):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +55,16 @@ def test_list_shows_what_is_stored_latest_first(run: Run, stored) -> None:
     assert rows[1]["measured_speedup"] == {"greedy": 1.6}
     _, table, _ = run("profiles", "list")
     assert all(profile.profile_id in table for profile in stored)
+
+
+@pytest.mark.parametrize("command", ["list", "show", "compare"])
+def test_profiles_are_read_without_torch(storage: str, stored, command: str) -> None:
+    """On a host that only looks, and within a moment."""
+    first, second = (profile.profile_id for profile in stored)
+    ids = {"list": [], "show": [first], "compare": [first, second]}[command]
+    script = "import sys; from casspec.cli.main import main; code = main(sys.argv[1:]); sys.exit(code or 'torch' in sys.modules)"
+    arguments = [sys.executable, "-c", script, "profiles", command, *ids, "--storage", storage]
+    assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0
 
 
 def test_show_tells_predictions_by_task_and_batch(run: Run, storage: str) -> None:

@@ -167,7 +167,7 @@ class Decoder:
         noise = None
         if not sampling.greedy:
             seed = secrets.randbits(64) if seed is None else seed  # torch.seed() would reseed the caller's generators
-            noise = GumbelNoise(seed, self.target.vocab_size, self.target.device)
+            noise = GumbelNoise(seed, self.target.vocab_size, self.target.device, end=len(prompt) + limit)
 
         with torch.inference_mode():
             begin = time.perf_counter()
@@ -186,7 +186,7 @@ class Decoder:
                 # 2. One forward of the target over all of it.
                 verified = sequence.verify(tree)
                 # 3. Walk along the target's tokens; end at a stop token or the limit.
-                path, emitted, over = cut(*accept(tree, verified.tokens), remaining, stop)
+                path, emitted, over = cut(*accept(tree, verified.token_after), remaining, stop)
                 # 4. Keep the accepted rows and text.
                 sequence.commit(path, emitted)
                 # 5. Learn.

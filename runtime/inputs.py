@@ -15,6 +15,7 @@ import torch
 from casspec.runtime.target import CONTEXT_STEP, ForwardInput, bucket
 
 _SEEN, _UNSEEN = b"\1", b"\0"
+_REST = bytes(254)  # of a table that translates marks
 
 
 class InputBuffers:
@@ -75,10 +76,12 @@ class _Bucket:
         self._size, self._capacity, self._item = size, capacity, dtype.itemsize
         self._numbers = torch.zeros(3, size, dtype=torch.int64)  # token ids, positions, rows
         self._mask = torch.full((size, capacity), -torch.inf, dtype=dtype)
+        self._rows, self._wide_mask = _rows(self._numbers), self._mask[None, None]
         self._number_bytes, self._mask_bytes = _bytes_of(self._numbers), _bytes_of(self._mask)
         self._layout = struct.Struct(f"{3 * size}q")
-        self._hidden = bytes(self._mask_bytes[: self._item])
-        self._shown = bytes(self._item)
+        # What is seen is zero. Of the bytes of minus infinity some are zero too; the others are what a mark becomes.
+        hidden = bytes(self._mask_bytes[: self._item])
+        self._planes = [(place, bytes((byte, 0)) + _REST) for place, byte in enumerate(hidden) if byte]
         self._seen = 0  # slots all queries see
         self._written = 0  # slots from here on nobody sees
         self._views: dict[int, ForwardInput] = {}  # what a forward on the host takes, by attended length
@@ -95,9 +98,10 @@ class _Bucket:
         before, width = _SEEN * (first - start), max(end, self._written) - first
         rows = [*visibility, *[_SEEN] * (self._size - len(visibility))]
         marks = b"".join([before + row.ljust(width, _UNSEEN) for row in rows])
-        # The bytes of minus infinity have zeros but no ones in them, so what is seen is replaced last.
-        bits = marks.replace(_UNSEEN, self._hidden).replace(_SEEN, self._shown)
         mask, item = self._mask_bytes, self._item
+        bits = bytearray(len(marks) * item)
+        for plane, table in self._planes:
+            bits[plane::item] = marks.translate(table)
         place, row_bytes, n_bytes = start * item, self._capacity * item, (first - start + width) * item
         for begin in range(0, len(bits), n_bytes):
             mask[place : place + n_bytes] = bits[begin : begin + n_bytes]
@@ -119,12 +123,17 @@ class _Bucket:
         known = self._views.get(length)
         if known is not None:
             return known
-        numbers, mask = self._numbers.to(device), self._mask[:, :length].to(device)
-        token_ids, positions, rows = numbers.split(1)
-        inputs = ForwardInput(token_ids, positions, rows[0], mask[None, None], length)
+        mask = self._wide_mask.narrow(3, 0, length)
         if device.type == "cpu":
-            self._views[length] = inputs
-        return inputs
+            inputs = self._views[length] = ForwardInput(*self._rows, mask, length)
+            return inputs
+        return ForwardInput(*_rows(self._numbers.to(device)), mask.to(device), length)
+
+
+def _rows(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids [1, queries], positions [1, queries] and cache rows [queries] out of one tensor."""
+    token_ids, positions, rows = numbers.split(1)
+    return token_ids, positions, rows[0]
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:

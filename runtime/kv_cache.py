@@ -40,8 +40,8 @@ class KVCache:
         shape = (n_layers, n_kv_heads, batch * self.slots, head_dim)
         # In memory the rows of a head follow each other, as attention reads them: with the heads of a row side by side it takes up to
         # twice as long. Zeros, not empty: masked columns are multiplied by zero probability, and 0 * NaN is NaN.
-        self._by_head = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(2)]
-        self.keys, self.values = (rows.transpose(1, 2) for rows in self._by_head)
+        self._by_head = torch.zeros(2, *shape, dtype=dtype, device=device)
+        self.keys, self.values = self._by_head.transpose(2, 3).unbind()
         self._layer_rows = [(self.keys[layer], self.values[layer]) for layer in range(n_layers)]
         self._views: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
@@ -79,5 +79,5 @@ class KVCache:
 
     def move(self, source: torch.Tensor, first: int) -> None:
         """Copies flat rows `source` (int64 [n]) to those from `first` on, in every layer; they may overlap."""
-        for rows in self._by_head:
-            rows[:, :, first : first + len(source)] = rows.index_select(2, source)
+        rows = self._by_head
+        rows.narrow(3, first, len(source)).copy_(rows.index_select(3, source))

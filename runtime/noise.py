@@ -12,7 +12,7 @@ and any position can be asked for in any order. Each (seed, sequence, position) 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,10 @@ _LARGEST = 1 - 2.0**-24
 """Of u, in float32 the last number below 1."""
 
 WINDOW_NUMBERS = 1 << 18
-"""Made at once on the host, about: many enough that calls do not count, few enough for the caches."""
+"""Made at once on the host, about: many enough that calls do not count."""
+
+BLOCK_ROWS = 8
+"""Of them, made so many at a time: what lies between two calls stays in the caches."""
 
 NoiseRow = Sequence[float]
 """The Gumbel vector of one position, on the host: read entry by entry."""
@@ -39,9 +42,9 @@ def mix(value: int) -> int:
     return value ^ value >> _LAST_SHIFT
 
 
-def mix_host(words: np.ndarray) -> np.ndarray:
-    """The same on uint64 words, in place; products wrap around."""
-    shifted = np.empty_like(words)
+def mix_host(words: np.ndarray, shifted: np.ndarray | None = None) -> np.ndarray:
+    """The same on uint64 words, in place; products wrap around. `shifted` is room for as many, where the caller has it."""
+    shifted = np.empty_like(words) if shifted is None else shifted
     for shift, factor in _MIX:
         words ^= np.right_shift(words, np.uint64(shift), out=shifted)
         words *= np.uint64(factor)
@@ -70,61 +73,104 @@ class GumbelNoise:
         seed: any integer; its low 64 bits count.
         sequence: which prompt or batch row, so that several of one seed are independent.
         vocab_size, device: of the logits the noise is added to.
+        end: positions from here on will hardly be asked for, so windows end there.
     """
 
-    def __init__(self, seed: int, vocab_size: int, device: torch.device | str = "cpu", sequence: int = 0) -> None:
+    def __init__(
+        self,
+        seed: int,
+        vocab_size: int,
+        device: torch.device | str = "cpu",
+        sequence: int = 0,
+        end: int | None = None,
+    ) -> None:
         key = mix((mix(seed & _WORD) + sequence) & _WORD)
         on_host = torch.device(device).type == "cpu"
         self._generate = HostStream(key, vocab_size) if on_host else DeviceStream(key, vocab_size, device)
+        self._end = end
         self._start = 0
-        self._window = torch.empty(0, vocab_size, device=device)
-        self._host: list[NoiseRow] = []  # the window, once somebody asks for it there
+        self._rows: list[Tensor] = []  # of the window, which begins at `_start`
+        self._host: list[NoiseRow] = []  # the first of them, once somebody asks for them there
+
+    def row(self, position: int) -> Tensor:
+        """g at one emitted position: [vocab] float32."""
+        return self._at(position, 1)[0]
 
     def rows(self, position: int, count: int) -> Tensor:
         """g at emitted positions position .. position + count - 1: [count, vocab] float32."""
-        if position < self._start:
-            return self._generate(position, count)  # a look back leaves the window where the next step needs it
-        offset = self._place(position, count)
-        return self._window[offset : offset + count]
+        return torch.stack(self._at(position, count))
+
+    def rows_at(self, positions: Sequence[int]) -> Tensor:
+        """g at emitted positions: [len(positions), vocab] float32."""
+        first = min(positions)
+        rows = self._at(first, max(positions) - first + 1)
+        return torch.stack([rows[position - first] for position in positions])
 
     def host_rows(self, position: int, count: int) -> list[NoiseRow]:
         """The same numbers for drafters that look tokens up on the host, where a view reads a few of them fastest."""
-        offset = self._place(position, count)
-        if not self._host:
-            self._host = [cast(NoiseRow, memoryview(row)) for row in self._window.cpu().numpy()]
+        rows = self._at(position, count)
+        if position < self._start:
+            return _on_host(rows)
+        if len(self._host) < len(self._rows):
+            self._host += _on_host(self._rows[len(self._host) :])
+        offset = position - self._start
         return self._host[offset : offset + count]
 
-    def _place(self, position: int, count: int) -> int:
-        if position < self._start or position + count > self._start + len(self._window):
-            kept = self._window[max(position - self._start, 0) :] if position >= self._start else self._window[:0]
-            fresh_start = position + len(kept)
-            fresh = self._generate(fresh_start, max(self._generate.window_rows, count - len(kept)))
-            self._window, self._start = torch.cat((kept, fresh)), position
-            self._host = []
-        return position - self._start
+    def _at(self, position: int, count: int) -> list[Tensor]:
+        offset = position - self._start
+        if offset < 0:
+            return list(self._generate(position, count))  # a look back leaves the window where the next step needs it
+        if offset + count > len(self._rows):
+            self._move(position, count)
+            offset = 0
+        return self._rows[offset : offset + count]
+
+    def _move(self, position: int, count: int) -> None:
+        """Begins the window at `position`, with `count` rows at least."""
+        passed = position - self._start
+        del self._rows[:passed], self._host[:passed]
+        self._start, first = position, position + len(self._rows)
+        n_rows = self._generate.window_rows
+        if self._end is not None:
+            n_rows = min(n_rows, self._end - first)
+        self._rows += self._generate(first, max(n_rows, count - len(self._rows))).unbind()
+
+
+def _on_host(rows: list[Tensor]) -> list[NoiseRow]:
+    on_host = rows if rows[0].device.type == "cpu" else torch.stack(rows).cpu().unbind()
+    return [cast(NoiseRow, memoryview(cast(Any, row.numpy()))) for row in on_host]
 
 
 class HostStream:
     """Gumbel rows of one key, by numpy, whose logarithms take a third of the time torch's take."""
 
     def __init__(self, key: int, vocab_size: int) -> None:
-        self.window_rows = max(8, min(64, WINDOW_NUMBERS // vocab_size))
+        self.window_rows = max(BLOCK_ROWS, min(64, WINDOW_NUMBERS // vocab_size))
         self._key, self._vocab_size = np.uint64(key), vocab_size
         self._counters = _counters(vocab_size)
+        self._words = np.empty((2, BLOCK_ROWS, len(self._counters)), np.uint64)
 
     def __call__(self, position: int, count: int) -> Tensor:
         """Rows from `position` on [count, vocab]."""
         keys = mix_host(np.arange(position, position + count, dtype=np.uint64) * np.uint64(GAMMA) + self._key)
-        words = mix_host(self._counters + keys[:, None]).view(np.uint32)
-        uniform = words[:, : self._vocab_size].astype(np.float32)
-        uniform += np.float32(0.5)
-        uniform *= np.float32(2.0**-32)
-        np.minimum(uniform, np.float32(_LARGEST), out=uniform)
-        np.negative(uniform, out=uniform)
-        np.log1p(uniform, out=uniform)
-        np.negative(uniform, out=uniform)
-        np.log(uniform, out=uniform)
-        return torch.from_numpy(np.negative(uniform, out=uniform))
+        noise = np.empty((count, self._vocab_size), np.float32)
+        for start in range(0, count, BLOCK_ROWS):
+            self._make(keys[start : start + BLOCK_ROWS], noise[start : start + BLOCK_ROWS])
+        return torch.from_numpy(noise)
+
+    def _make(self, keys: np.ndarray, noise: np.ndarray) -> None:
+        """The rows of `keys` (uint64), at most BLOCK_ROWS of them."""
+        words, shifted = self._words[:, : len(keys)]
+        np.add(self._counters, keys[:, None], out=words)
+        np.copyto(noise, mix_host(words, shifted).view(np.uint32)[:, : self._vocab_size])
+        noise += np.float32(0.5)
+        noise *= np.float32(2.0**-32)
+        np.minimum(noise, np.float32(_LARGEST), out=noise)
+        np.negative(noise, out=noise)
+        np.log1p(noise, out=noise)
+        np.negative(noise, out=noise)
+        np.log(noise, out=noise)
+        np.negative(noise, out=noise)
 
 
 class DeviceStream:

@@ -7,12 +7,12 @@ every ancestor it did not write. Verification rewrites all layers of the tree's 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from casspec.runtime.drafters.token_recycling import WIDTH
 from casspec.runtime.dsia import Plan
 from casspec.runtime.inputs import InputBuffers
 from casspec.runtime.kv_cache import KVCache
@@ -21,6 +21,7 @@ from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import QUERY_BUCKETS, ForwardInput, TargetModel
 from casspec.runtime.timing import ForwardClock, RanForward
 from casspec.runtime.tree import CandidateTree
+from casspec.runtime.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified, top_rows
 
 MAX_TREE_NODES = 128
 """Largest tree a step may verify; the cache keeps that many tail slots free."""
@@ -41,26 +42,6 @@ class Proposal:
     def gap(self) -> float:
         """Nats between the two best scores."""
         return self.scores[0] - self.scores[1]
-
-
-@dataclass(slots=True)
-class Verified:
-    """What one verification says of every node of a tree."""
-
-    tokens: list[int]
-    """The target's token y after each node."""
-    logits: Tensor
-    """[nodes, vocab], on the model's device."""
-
-    def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-        """Ids and logits of the target's WIDTH best successors after `nodes`: what drafters recycle."""
-        return top_rows(self.logits.index_select(0, torch.tensor(nodes, device=self.logits.device)))
-
-
-def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
-    """Ids and logits of the WIDTH largest entries of each row of logits [rows, vocab], largest first."""
-    values, ids = logits.topk(min(WIDTH, logits.shape[-1]), dim=-1)
-    return ids.tolist(), values.tolist()
 
 
 class Sequence:
@@ -91,7 +72,9 @@ class Sequence:
         self._noise = noise
         self.clock = clock
         self._inputs = inputs or InputBuffers(cache.capacity, target.dtype, target.device)
-        self._prefill(prompt[:-1], keep_top)
+        self._keep_top = keep_top
+        self._on_host = target.device.type == "cpu"
+        self._prefill(prompt[:-1])
 
     @property
     def committed(self) -> int:
@@ -109,12 +92,16 @@ class Sequence:
     def verify(self, tree: CandidateTree) -> Verified:
         """One target forward over the whole tree; y after every node."""
         n = len(tree)
-        inputs = self._tree_inputs(tree, list(range(n)))
+        inputs = self._tree_inputs(tree, range(n))
         plan = self._target.full_plan
         with self.clock.measure("verify", plan, n, self.committed):
             logits = self._target.forward(inputs, self.cache, plan)
-        logits = logits[:n]
-        return Verified(self.sampling.tokens(logits, self._noise_after(tree.depths)).tolist(), logits)
+        if not self._on_host:
+            logits = logits[:n]
+            return KnownTokens(logits, self.sampling.tokens(logits, self._noise_after(tree.depths)).tolist())
+        if self._noise is None:
+            return GreedyRows(logits) if self._keep_top else GreedyTokens(logits)
+        return SampledTokens(logits, self.sampling, self._noise, len(self.tokens), tree.depths)
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -193,10 +180,10 @@ class Sequence:
 
     def commit(self, path: list[int], emitted: list[int]) -> None:
         """Keeps the rows of the accepted nodes `path` (root first), appends the emitted tokens, forgets the rest of the tree."""
-        base = self.committed
-        # Once a node of the path does not stand at its place, none after it does.
-        settled = next((place for place, node in enumerate(path) if node != place), len(path))
-        if settled < len(path):
+        if path[-1] != len(path) - 1:
+            base = self.committed
+            # Once a node of the path does not stand at its place, none after it does.
+            settled = next(place for place, node in enumerate(path) if node != place)
             rows = [base + node for node in path[settled:]]
             self.cache.move(torch.tensor(rows, device=self._target.device), base + settled)
         self.tokens.extend(emitted)
@@ -205,15 +192,10 @@ class Sequence:
         """The noise of the children of nodes at `depths` [len(depths), vocab]; None when greedy."""
         if self._noise is None:
             return None
-        # The token after the root is emitted position len(tokens).
-        first = min(depths)
-        rows = self._noise.rows(len(self.tokens) + first, max(depths) - first + 1)
-        wanted = [depth - first for depth in depths]
-        if wanted == list(range(len(rows))):
-            return rows
-        return rows.index_select(0, torch.tensor(wanted, device=rows.device))
+        root = len(self.tokens)  # the emitted position after the root
+        return self._noise.rows_at([root + depth for depth in depths])
 
-    def _prefill(self, prompt: list[int], keep_top: bool) -> None:
+    def _prefill(self, prompt: list[int]) -> None:
         target, cache = self._target, self.cache
         cache.require(len(prompt) + 1)
         for start in range(0, len(prompt), _PREFILL_CHUNK):
@@ -221,13 +203,13 @@ class Sequence:
             inputs = self._inputs.causal(chunk, start)
             with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
-                logits = torch.nn.functional.linear(hidden, target.head) if keep_top else None
+                logits = torch.nn.functional.linear(hidden, target.head) if self._keep_top else None
             if logits is not None:
                 ids, values = top_rows(logits)
                 self.prompt_top[0].extend(ids)
                 self.prompt_top[1].extend(values)
 
-    def _tree_inputs(self, tree: CandidateTree, nodes: list[int]) -> ForwardInput:
+    def _tree_inputs(self, tree: CandidateTree, nodes: Iterable[int]) -> ForwardInput:
         base = self.committed
         self.cache.require(base + len(tree))
         tokens, depths = tree.tokens, tree.depths

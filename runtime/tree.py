@@ -6,6 +6,8 @@ candidate for the position after its parent. Children of one parent carry distin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class CandidateTree:
     """Tokens with parents, the drafter that proposed each, and the probability that each is accepted.
@@ -69,7 +71,7 @@ class CandidateTree:
     def path_tokens(self, node: int) -> list[int]:
         return [self.tokens[i] for i in self.path(node)]
 
-    def visibility(self, nodes: list[int]) -> list[bytes]:
+    def visibility(self, nodes: Iterable[int]) -> list[bytes]:
         """Of each of `nodes`, which nodes up to itself are its ancestors or itself: one byte a node, 1 or 0."""
         ancestry = self._ancestry
         return [ancestry[node] for node in nodes]

@@ -6,24 +6,24 @@ y, descend if y is a child, else emit it as the bonus token and stop. What was p
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from casspec.runtime.tree import CandidateTree
 
 
-def accept(tree: CandidateTree, targets: list[int]) -> tuple[list[int], list[int]]:
+def accept(tree: CandidateTree, token_after: Callable[[int], int]) -> tuple[list[int], list[int]]:
     """The accepted path and the tokens it emits.
 
     Args:
         tree: the verified tree.
-        targets: y after each node.
+        token_after: y by node; asked for once a node of the path.
 
     Returns:
         (nodes root first, tokens): one token a node of the path; the last one is the bonus token, new root of the next step.
     """
     path, emitted, node = [0], [], 0
     while True:
-        token = targets[node]
+        token = token_after(node)
         emitted.append(token)
         child = tree.child(node, token)
         if child is None:

@@ -208,10 +208,14 @@ class RecordedText:
 
 @dataclass
 class RecordedVerification:
-    """Stands in for `runtime.sequence.Verified`."""
+    """Stands in for `runtime.verified.Verified`."""
 
     text: RecordedText
     tokens: list[int]
+    """After each node."""
+
+    def token_after(self, node: int) -> int:
+        return self.tokens[node]
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         return self.text.successors(nodes)

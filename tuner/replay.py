@@ -87,7 +87,7 @@ def replay_one(
         context, text.draft_ms = text.committed, 0.0
         tree = policy.draft(text, remaining - 1)  # type: ignore[arg-type]
         verified = RecordedVerification(text, text.targets(tree))
-        path, emitted, _ = cut(*accept(tree, verified.tokens), remaining, ())
+        path, emitted, _ = cut(*accept(tree, verified.token_after), remaining, ())
         text.commit(emitted)
         policy.observe(text, Outcome(tree, path, emitted, verified))  # type: ignore[arg-type]
         remaining -= len(emitted)

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Self
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.sequence import Sequence, Verified
+from casspec.runtime.sequence import Sequence
 from casspec.runtime.target import TargetModel
 from casspec.runtime.tree import CandidateTree
+from casspec.runtime.verified import Verified
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, SkipSet
 

@@ -128,7 +128,7 @@ class Lookahead(Policy):
 
     def observe(self, sequence: Sequence, outcome: Outcome) -> None:
         if self._ends:
-            new = [outcome.verified.tokens[node] for node in self._ends]
+            new = [outcome.verified.token_after(node) for node in self._ends]
             for ngram in self._window.advance(outcome.tree.tokens[0], new):
                 self._pool.add(ngram)
         if self._from_prompt:

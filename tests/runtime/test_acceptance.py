@@ -139,7 +139,7 @@ def test_only_candidates_under_visited_nodes_are_trials_and_all_of_those_are() -
             before = counted()
             tree = policy.draft(sequence, 8)
             verified = sequence.verify(tree)
-            path, emitted = accept(tree, verified.tokens)
+            path, emitted = accept(tree, verified.token_after)
             sequence.commit(path, emitted)
             policy.observe(sequence, Outcome(tree, path, emitted, verified))
             trials, accepted = (after - old for after, old in zip(counted(), before, strict=True))

@@ -7,7 +7,7 @@ import pytest
 from casspec.runtime.correction import LatencyCorrection
 from casspec.runtime.decode import Decoder
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.timing import ForwardClock
+from casspec.runtime.timing import RanForward
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
 TARGET, DRAFT = "target", "draft"
@@ -124,14 +124,14 @@ def test_dytc_follows_what_its_forwards_take_and_the_text_stays(monkeypatch):
     decoder = Decoder(target, profile, "dytc")
     predict, factors = LatencyPredictor(profile.document.latency).forward_ms, iter([1.0] * 40 + [2.0] * 1000)
 
-    def slowed(clock, span, _):
-        if span.plan is not None:
-            predicted = predict(span.plan, span.n_tokens, span.context_tokens)
-            timed.append((span.plan, predicted, predicted * next(factors)))
-            add(clock, span, timed[-1][2])
+    def slowed(forward, _):
+        if hasattr(forward, "plan"):
+            predicted = predict(forward.plan, forward.n_tokens, forward.context_tokens)
+            timed.append((forward.plan, predicted, predicted * next(factors)))
+            ended(forward, timed[-1][2])
 
-    timed, add = [], ForwardClock.add
-    monkeypatch.setattr(ForwardClock, "add", slowed)
+    timed, ended = [], RanForward.ended
+    monkeypatch.setattr(RanForward, "ended", slowed)
     assert decoder.generate(prompt, max_new_tokens=400).token_ids == expected
     assert len(timed) > 40 + 2 * STEPS
     correction = decoder._policy("greedy")._correction

@@ -120,7 +120,7 @@ def test_interleaved_plans_and_branches_draft_as_each_alone(prompt: list[int], s
     for node in range(len(tree)):
         expected = fresh_logits(prompt, tree.path_tokens(node), TARGET.full_plan)
         torch.testing.assert_close(verified.logits[node], expected, atol=1e-4, rtol=1e-4)
-        assert verified.tokens[node] == int(expected.argmax())
+        assert verified.token_after(node) == int(expected.argmax())
 
 
 @torch.inference_mode()

@@ -40,13 +40,20 @@ def test_tensors_and_integers_mix_alike(states: list[int]) -> None:
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 40)), min_size=1, max_size=12), st.integers(0, 2**70))
-def test_rows_do_not_depend_on_the_order_of_access(reads: list[tuple[int, int]], seed: int) -> None:
-    noise = GumbelNoise(seed, 13)
+@given(
+    st.lists(st.tuples(st.integers(0, 90), st.integers(1, 40)), min_size=1, max_size=12),
+    st.integers(0, 2**70),
+    st.none() | st.integers(0, 130),
+)
+def test_rows_do_not_depend_on_the_order_of_access(reads: list[tuple[int, int]], seed: int, end: int | None) -> None:
+    noise = GumbelNoise(seed, 13, end=end)
     whole = GumbelNoise(seed, 13).rows(0, 130)
     for position, count in reads:
         assert torch.equal(noise.rows(position, count), whole[position : position + count])
         assert np.array_equal(noise.host_rows(position, count), whole[position : position + count])
+        scattered = [position + count - 1, position, position + count // 2]
+        assert torch.equal(noise.rows_at(scattered), whole[scattered])
+        assert torch.equal(noise.row(position + count // 2), whole[position + count // 2])
 
 
 @pytest.mark.parametrize("vocab", [4, 4001])

@@ -24,7 +24,7 @@ def verified_trees(draw: st.DrawFn) -> tuple[CandidateTree, list[int]]:
 @given(verified_trees())
 def test_the_emitted_tokens_are_the_targets_own_along_the_accepted_path(case) -> None:
     tree, targets = case
-    path, emitted = accept(tree, targets)
+    path, emitted = accept(tree, targets.__getitem__)
     assert path[0] == 0
     assert len(emitted) == len(path)
     assert emitted == [targets[node] for node in path]
@@ -37,7 +37,8 @@ def test_the_emitted_tokens_are_the_targets_own_along_the_accepted_path(case) ->
 
 @given(verified_trees(), st.integers(1, 12), st.sets(st.integers(0, 2), max_size=2))
 def test_the_cut_is_where_one_token_at_a_time_would_end(case, limit: int, stop: set[int]) -> None:
-    path, emitted = accept(*case)
+    tree, targets = case
+    path, emitted = accept(tree, targets.__getitem__)
     expected, over = [], False
     for token in emitted:
         if len(expected) == limit:

@@ -91,11 +91,13 @@ class Retrieval:
         position, length = match
         return length > 0 and self._lookup.text[position] == token
 
-    def child_match(self, parent: Match, token: int, suffix: tuple[int, ...]) -> Match:
-        """The match at the child `token` of a leaf that matched at `parent`; its path ends with `suffix`."""
-        position, length = parent
-        if self.continues(parent, token) and position + 1 < len(self._lookup.text):
-            return position + 1, length + 1
+    def next_match(self, match: Match) -> Match | None:
+        """The match one token on, which continued at `match`; None where nothing follows in the text."""
+        position, length = match
+        return (position + 1, length + 1) if position + 1 < len(self._lookup.text) else None
+
+    def match(self, suffix: tuple[int, ...]) -> Match:
+        """The match of a path that ends with `suffix` and left the text, looked up anew."""
         return self._lookup.match(suffix) if self._at_leaves else (0, 0)
 
     def offer(

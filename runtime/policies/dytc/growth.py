@@ -81,8 +81,8 @@ class Growth:
         self._noise_rows = noise_rows
         self._noise = noise_rows(min(max_depth, NOISE_STEP))
         self._inverse_temperature = inverse_temperature
-        self._suffixes: list[tuple[int, ...]] = [suffix]  # () until the node is located
-        self._matches: list[Match] = [retrieval.root_match()]
+        self._suffix = suffix
+        self._matches: list[Match | None] = [retrieval.root_match()]  # None until somebody looks
         self._heap: list[tuple[float, int, int, float, str]] = []  # (-mass, parent, token, chance, drafter)
         self._expand(0)
 
@@ -172,12 +172,12 @@ class Growth:
         return combined
 
     def _take(self, parent: int, token: int, chance: float, mass: float, drafter: str) -> None:
+        match, retrieval = self._match(parent), self._retrieval
+        literal = retrieval.continues(match, token)
         if not drafter:
-            literal = self._retrieval.continues(self._matches[parent], token)
             drafter = PromptLookup.name if literal else TokenRecycling.name
         node = self.tree.add(parent, token, drafter, mass)
-        self._suffixes.append(())
-        self._matches.append((0, 0))
+        self._matches.append(retrieval.next_match(match) if literal else None)
         self.masses.append(mass)
         self.chances.append(chance)
         self.gain += mass
@@ -193,7 +193,7 @@ class Growth:
         ]
         tree.truncate(n_nodes)
         self.gain -= sum(self.masses[n_nodes:])
-        for column in (self._suffixes, self._matches, self.masses, self.chances):
+        for column in (self._matches, self.masses, self.chances):
             del column[n_nodes:]
         self.offered = {node: offered for node, offered in self.offered.items() if node < n_nodes}
         self._heap = [entry for entry in self._heap if entry[1] < n_nodes] + back
@@ -222,12 +222,10 @@ class Growth:
         """Retrieval's (token, cell) after a node, looked up once."""
         offered = self.offered.get(node)
         if offered is None:
-            self._locate(node)
             noise = None if self._noise is None else self._noise_at(self.tree.depths[node])
-            offered = self._retrieval.offer(
-                self._suffixes[node][-1], self._matches[node], noise, self._inverse_temperature
+            offered = self.offered[node] = self._retrieval.offer(
+                self.tree.tokens[node], self._match(node), noise, self._inverse_temperature
             )
-            self.offered[node] = offered
         return offered
 
     def _noise_at(self, depth: int) -> NoiseRow:
@@ -237,12 +235,18 @@ class Growth:
         assert self._noise is not None
         return self._noise[depth]
 
-    def _locate(self, node: int) -> None:
-        """Finds out what a node's path ends with and where that occurred before."""
-        if self._suffixes[node]:
-            return
-        parent, token = self.tree.parents[node], self.tree.tokens[node]
-        self._locate(parent)
-        suffix = (*self._suffixes[parent], token)[-self._retrieval.max_ngram :]
-        self._suffixes[node] = suffix
-        self._matches[node] = self._retrieval.child_match(self._matches[parent], token, suffix)
+    def _match(self, node: int) -> Match:
+        """Where what a node's path ends with occurred before."""
+        match = self._matches[node]
+        if match is None:
+            match = self._matches[node] = self._retrieval.match(self._suffix_at(node))
+        return match
+
+    def _suffix_at(self, node: int) -> tuple[int, ...]:
+        """The last tokens of the text and then the path, as many as retrieval looks up."""
+        tokens, parents, wanted = self.tree.tokens, self.tree.parents, self._retrieval.max_ngram
+        path: list[int] = []
+        while node and len(path) < wanted:
+            path.append(tokens[node])
+            node = parents[node]
+        return (*self._suffix, *reversed(path))[-wanted:]

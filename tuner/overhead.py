@@ -6,6 +6,9 @@ driven everything else out of the caches, than in a loop of its own, so nothing 
 drafted node and a forward of a plan are fitted to a few short ones, by decoding mode (noise costs, too), for three kinds of method:
 autoregressive decoding, dytc, and all others, which do little between forwards. They are taken over the target's own pace in the same
 decodes, so that a machine busier than when latencies were measured does not make them look larger.
+
+The same decodes tell what else no timing of single forwards does: in autoregressive decoding every forward follows its like, and where a
+processor's caches keep part of the weights from one to the next it is faster than a forward of the target between drafts and trees.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 from casspec.runtime.decode import Decoder
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies.autoregressive import Autoregressive
-from casspec.runtime.policies.base import ForwardMs, Policy, evenly_sparse
+from casspec.runtime.policies.base import ForwardMs, Outcome, Policy, evenly_sparse
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.reviewer import Reviewer
@@ -29,6 +32,7 @@ from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.sequence import Sequence as Text
 from casspec.runtime.target import TargetModel
+from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.document import Document
 from casspec.storage.repository import Repository
@@ -67,6 +71,9 @@ class Overheads(Document):
 
     by_mode: dict[Mode, dict[str, Overhead]]
 
+    plain_pace: float = 1.0
+    """What a forward of autoregressive decoding takes, over its prediction, where one of the target over a tree takes what is predicted."""
+
     def of(self, method: str, mode: Mode) -> Overhead:
         """Of a method; nothing where the mode was not probed."""
         kinds = self.by_mode.get(mode, {})
@@ -86,7 +93,10 @@ class Probe:
     nodes: int
     drafts: int
     overhead_ms: float
-    verify_ms: float = 0.0
+    forwards_ms: float = 0.0
+    """Of the target."""
+    predicted_ms: float = 0.0
+    """Of the same forwards."""
 
 
 def stored_overheads(
@@ -125,10 +135,11 @@ def measure_overheads(
         forward_ms: predicts the target's steps, whose pace the figures are taken over; None takes them as they are.
     """
     by_mode: dict[Mode, dict[str, Overhead]] = {}
+    plain_paces = []
     for mode in dict.fromkeys(recording.mode for recording in recordings):
         of_mode = [recording for recording in recordings if recording.mode == mode]
         chosen = sorted(of_mode, key=lambda recording: len(recording.prompt_tokens))[:per_mode]
-        probes = list(_probes(target, recordings))
+        probes = list(_probes(target, recordings, forward_ms))
         for kind, probe in probes:
             if not by_mode or kind == AUTOREGRESSIVE:  # of a mode only the noise, or its absence, is new
                 probe.run(chosen[0], WARM_UP_TOKENS)
@@ -136,21 +147,20 @@ def measure_overheads(
         for recording in chosen:
             for kind, probe in probes:
                 found.setdefault(kind, []).append(probe.run(recording, n_tokens))
-        pace = 1.0
-        if forward_ms is not None:
-            predicted_ms = sum(_predicted_ms(target, recording, n_tokens, forward_ms) for recording in chosen)
-            pace = sum(run.verify_ms for run in found[AUTOREGRESSIVE]) / predicted_ms
-        plain = fit_overhead(found.pop(AUTOREGRESSIVE), pace)
+        autoregressive = found.pop(AUTOREGRESSIVE)
+        pace = _pace(autoregressive)
+        plain_paces.append(pace / _pace([run for runs in found.values() for run in runs]))
+        plain = fit_overhead(autoregressive, pace)
         by_mode[mode] = {AUTOREGRESSIVE: plain} | {
             kind: fit_overhead(runs, pace, plain) for kind, runs in found.items()
         }
-    return Overheads(by_mode=by_mode)
+    return Overheads(by_mode=by_mode, plain_pace=fmean(plain_paces or [1.0]))
 
 
-def _predicted_ms(target: TargetModel, recording: Recording, n_tokens: int, forward_ms: ForwardMs) -> float:
-    """Of the forwards of an autoregressive decode."""
-    first = len(recording.prompt_tokens) - 1
-    return sum(forward_ms(target.full_plan, 1, first + place) for place in range(n_tokens))
+def _pace(probes: Sequence[Probe]) -> float:
+    """How many times as long as predicted the target's forwards took; 1 where nothing was predicted."""
+    predicted_ms = sum(probe.predicted_ms for probe in probes)
+    return sum(probe.forwards_ms for probe in probes) / predicted_ms if predicted_ms else 1.0
 
 
 def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | None = None) -> Overhead:
@@ -171,25 +181,31 @@ def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | N
     return Overhead(step_ms=least_ms + step_ms, node_ms=node_ms, draft_ms=draft_ms)
 
 
-def _probes(target: TargetModel, recordings: Sequence[Recording]) -> Iterator[tuple[str, _Probe]]:
+def _probes(
+    target: TargetModel, recordings: Sequence[Recording], forward_ms: ForwardMs | None
+) -> Iterator[tuple[str, _Probe]]:
     """(kind of method, probe): small and large trees, with forwards of a plan and without."""
     matrix = recycling_matrix(recordings, target.vocab_size)
     plan = evenly_sparse(target.n_layers, 0.5)
     builtin_ms = LatencyPredictor(builtin_latency(target)).forward_ms
 
     def cascade(max_nodes: int, **parameters: Any) -> Policy:
-        return DyTC(target.full_plan, builtin_ms, matrix=matrix, max_nodes=max_nodes, **parameters)
+        return DyTC(
+            target.full_plan, builtin_ms, matrix=matrix, max_nodes=max_nodes, correct_latency=False, **parameters
+        )
 
-    yield AUTOREGRESSIVE, _Probe(target, Autoregressive())
-    yield OTHERS, _Probe(target, PromptLookupPolicy())
-    yield OTHERS, _Probe(target, TokenRecyclingPolicy(matrix))
-    yield OTHERS, _Probe(target, LayerSparse(plan))
+    def probe(policy: Policy, reviewer: _CountingReviewer | None = None) -> _Probe:
+        return _Probe(target, policy, forward_ms, reviewer)
+
+    yield AUTOREGRESSIVE, probe(Autoregressive())
+    yield OTHERS, probe(PromptLookupPolicy())
+    yield OTHERS, probe(TokenRecyclingPolicy(matrix))
+    yield OTHERS, probe(LayerSparse(plan))
     for max_nodes in (4, 16):
-        yield CASCADE, _Probe(target, cascade(max_nodes))
+        yield CASCADE, probe(cascade(max_nodes))
     for max_nodes in (16, 48):
         reviewer = _CountingReviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
-        asked_always = cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN, correct_latency=False)
-        yield CASCADE, _Probe(target, asked_always, reviewer)
+        yield CASCADE, probe(cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN), reviewer)
 
 
 class _CountingReviewer(Reviewer):
@@ -202,11 +218,33 @@ class _CountingReviewer(Reviewer):
         return super().propose(sequence, tree, nodes)
 
 
+class _Watched(Policy):
+    """A policy, and the forwards that ran for it."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.needs_top = policy.needs_top
+        self.ran: list[RanForward] = []
+
+    def begin(self, sequence: Text) -> None:
+        self.ran = []
+        self.policy.begin(sequence)
+
+    def draft(self, sequence: Text, max_depth: int) -> CandidateTree:
+        return self.policy.draft(sequence, max_depth)
+
+    def observe(self, sequence: Text, outcome: Outcome) -> None:
+        self.ran += sequence.recent_forwards()
+        self.policy.observe(sequence, outcome)
+
+
 class _Probe(Decoder):
     """A decoder with a policy that no profile set up; `reviewer`: what that one asks."""
 
-    def __init__(self, target: TargetModel, policy: Policy, reviewer: _CountingReviewer | None = None) -> None:
-        self._probed, self._reviewer = policy, reviewer
+    def __init__(
+        self, target: TargetModel, policy: Policy, forward_ms: ForwardMs | None, reviewer: _CountingReviewer | None
+    ) -> None:
+        self._watched, self._forward_ms, self._reviewer = _Watched(policy), forward_ms, reviewer
         super().__init__(target)
 
     def run(self, recording: Recording, n_tokens: int) -> Probe:
@@ -220,10 +258,18 @@ class _Probe(Decoder):
             stop_token_ids=[],
         ).statistics
         drafts = self._reviewer.drafts - before if self._reviewer else 0
-        if isinstance(self._probed, LayerSparse):
+        if isinstance(self._watched.policy, LayerSparse):
             drafts = statistics.drafted_tokens  # one forward a token
         counts = statistics.verify_steps, statistics.drafted_tokens, drafts
-        return Probe(*counts, statistics.overhead_ms, statistics.verify_ms)
+        return Probe(*counts, statistics.overhead_ms, *self._forwards())
+
+    def _forwards(self) -> tuple[float, float]:
+        """Milliseconds of the target's forwards in the last decode, and predicted of them; single tokens count where all are."""
+        full, forward_ms = self.target.full_plan, self._forward_ms
+        least = 1 if isinstance(self._watched.policy, Autoregressive) else 2
+        own = [ran for ran in self._watched.ran if ran.plan.name == full.name and ran.n_tokens >= least]
+        predicted_ms = sum(forward_ms(full, ran.n_tokens, ran.context_tokens) for ran in own) if forward_ms else 0.0
+        return sum(ran.milliseconds for ran in own), predicted_ms
 
     def _policy(self, mode: Mode) -> Policy:
-        return self._probed
+        return self._watched

@@ -44,9 +44,11 @@ class Gap:
         return asdict(self) | {"speedup_gap": self.speedup_gap, "length_gap": self.length_gap}
 
 
-def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) -> BenchReport | None:
-    """The newest report (they come first) of the suite, noise and temperature that recordings of a calibration have; reports of earlier
-    versions, which do not tell their texts, are passed over.
+def comparable(
+    reports: Sequence[BenchReport], settings: CalibrationSettings, modes: Sequence[Mode]
+) -> BenchReport | None:
+    """The newest report (they come first) that decoded in one of `modes`, of the suite, noise and temperature that recordings of a
+    calibration have; reports of earlier versions, which do not tell their texts, are passed over.
     """
     wanted = {
         "suite_sha256": settings.suite_sha256,
@@ -58,7 +60,9 @@ def comparable(reports: Sequence[BenchReport], settings: CalibrationSettings) ->
     }
     for report in reports:
         told = {"temperature": SAMPLING_TEMPERATURE} | report.environment
-        if report.texts and all(told.get(name) == value for name, value in wanted.items()):
+        if any(text.mode in modes for text in report.texts) and all(
+            told.get(name) == value for name, value in wanted.items()
+        ):
             return report
     return None
 

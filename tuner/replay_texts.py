@@ -56,7 +56,7 @@ class ReplayTexts:
             UnsupportedOption: there is none.
             SuiteError: the suite is no longer the one the calibration recorded.
         """
-        found = self._recorded(n_prompts) if self._half == "tuning" else self._reporting(n_prompts, update)
+        found = self._recorded(n_prompts) if self._half == "tuning" else self._reporting(modes, n_prompts, update)
         chosen = [one for one in found if one.mode in modes]
         if not chosen:
             raise UnsupportedOption(
@@ -65,11 +65,11 @@ class ReplayTexts:
             )
         return chosen
 
-    def benchmark(self) -> BenchReport | None:
-        """The newest benchmark of the profile on the half, with the noise the recordings have."""
+    def benchmark(self, modes: Sequence[Mode]) -> BenchReport | None:
+        """The newest benchmark of the profile on the half that decoded in one of `modes`, with the noise the recordings have."""
         if self._half == "tuning":
             return None
-        return comparable(self._repository.bench_reports(self._profile.content_hash()), self.settings)
+        return comparable(self._repository.bench_reports(self._profile.content_hash()), self.settings, modes)
 
     def decoded(
         self,
@@ -134,9 +134,9 @@ class ReplayTexts:
         kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
         return [one for one in recorded if one.prompt_id in kept]
 
-    def _reporting(self, n_prompts: int | None, update: Update) -> list[Recording]:
+    def _reporting(self, modes: Sequence[Mode], n_prompts: int | None, update: Update) -> list[Recording]:
         """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
-        report = self.benchmark()
+        report = self.benchmark(modes)
         n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
         half = self._suite.half("reporting")
         if report and not n_prompts:

@@ -115,7 +115,7 @@ def command(
         for what, reason in left_out.items():
             say(f"left out: {what}, {reason}")
         alike = batch == 1 and latency is None
-        report = texts.benchmark() if alike else None
+        report = texts.benchmark(modes) if alike else None
         if verify:
             try:
                 with progress() as run, run.stage("decode") as bar:

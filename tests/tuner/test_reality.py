@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from casspec.storage.schema import BenchText
-from casspec.tuner.reality import gaps
+from casspec.tuner.reality import comparable, gaps
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import Replayed
 from casspec.tuner.replay_run import Played
+from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.text_check import text_sha256
 from tests.storage import samples
 
@@ -89,3 +90,16 @@ def test_prompts_that_only_one_side_knows_are_not_compared() -> None:
 def test_dytc_as_calibrated_is_compared_too() -> None:
     found = gaps([played(4, 6, 10)], report(4, 6, 10, variant="as calibrated"))
     assert {gap.variant for gap in found} == {"as calibrated"}
+
+
+def test_the_newest_benchmark_of_the_modes_asked_for_is_taken() -> None:
+    settings = CalibrationSettings(suite="reference", suite_sha256="f" * 64)
+    told = {name: getattr(settings, name) for name in ("suite_sha256", "seed", "temperature")}
+    told |= {"warm": False, "interrupted": False, "prompts_left_out": []}
+    sampled = report(5, 8, 12).model_copy(update={"environment": told})
+    greedy = sampled.model_copy(update={"texts": tuple(t.model_copy(update={"mode": "greedy"}) for t in sampled.texts)})
+    cut_short = sampled.model_copy(update={"environment": told | {"interrupted": True}})
+    newest_first = [cut_short, greedy, sampled]
+    assert comparable(newest_first, settings, ("greedy", "sample")) is greedy
+    assert comparable(newest_first, settings, ("sample",)) is sampled
+    assert comparable([cut_short], settings, ("sample",)) is None

@@ -14,6 +14,7 @@ from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.layer_sparse import LayerSparse
+from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, SkipSet, TaskCascade
@@ -223,6 +224,10 @@ def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> 
     assert plain(1, 0) == pytest.approx(verify_ms(1, 0) + 1)
     assert verify(3, 0) == pytest.approx(verify_ms(3, 0) + 4)
     assert costs.verify("suffix", "sample")(3, 0) == verify_ms(3, 0), "nothing was measured there"
+    steady = overheads.model_copy(update={"plain_pace": 0.9})
+    costs = StepCosts(TARGET.full_plan, forward_ms, steady)
+    assert costs.verify("autoregressive", "greedy")(1, 0) == pytest.approx(0.9 * verify_ms(1, 0) + 1)
+    assert costs.verify("suffix", "greedy")(1, 0) == verify(1, 0), "only forwards that follow their like"
     many = StepCosts(TARGET.full_plan, forward_ms, overheads, batch=8)
     assert many.verify("suffix", "greedy")(3, 0) == pytest.approx(verify_ms(3, 0) + 1 + 8 * 3)
 
@@ -245,6 +250,21 @@ def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
         assert plain.step_ms > 0
         assert found.of("dytc", mode).step_ms >= plain.step_ms
         assert found.of("vertical", mode) == found.of("suffix", mode)
+    assert 0.2 < found.plain_pace < 5
+
+
+def test_autoregressive_forwards_are_compared_with_the_targets_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single tokens twice as slow as predicted, trees three times: a plain step is taken for two thirds of its prediction."""
+    predicted_ms = LatencyPredictor(builtin_latency(TARGET)).forward_ms
+    ended = RanForward.ended
+
+    def slowed(forward: RanForward, _: float) -> None:
+        times = 2.0 if forward.n_tokens == 1 else 3.0
+        ended(forward, times * predicted_ms(TARGET.full_plan, forward.n_tokens, forward.context_tokens))
+
+    monkeypatch.setattr(RanForward, "ended", slowed)
+    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_tokens=24, forward_ms=predicted_ms)
+    assert found.plain_pace == pytest.approx(2 / 3)
 
 
 def test_a_trace_survives_being_stored() -> None:

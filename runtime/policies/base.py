@@ -86,11 +86,13 @@ class Ingredients:
         Args:
             ratio: share of the inner sub-layers the evenly spread plan leaves out.
 
-        Raises UnsupportedOption for a name the profile does not hold.
+        Its weights are packed now, so that no request waits for them. Raises UnsupportedOption for a name the profile does not hold, or
+        a precision that cannot run here.
         """
         plans = {plan.name: plan for plan, _ in self.self_drafters()}
         if name:
             if name in plans:
+                self.target.prepare(plans[name].precision)
                 return plans[name]
             held = ", ".join(plans) or "none"
             raise UnsupportedOption(f"the profile has no drafter '{name}'; it has: {held}")

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.runtime import quantization
+from casspec.runtime.decode import Decoder
 from casspec.runtime.dsia import Plan
 from casspec.runtime.quantization import KERNELS, LINEARS, Packed, available, extra_bytes
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
-from tests.runtime.tiny import FAMILIES, library_model, repetitive_prompt, run, tiny_target
+from tests.runtime.tiny import FAMILIES, library_model, repetitive_prompt, run, tiny_profile, tiny_target
 
 INT8, INT4 = Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT
 WIDE: dict[str, Any] = {
@@ -133,6 +134,17 @@ def test_plans_of_one_precision_share_its_weights() -> None:
     plans = [Plan.skipping(skip, target.n_layers, precision=INT4) for skip in (SkipSet(), SkipSet(mlp=(1,)))]
     assert target._weights_of(plans[0]) is target._weights_of(plans[1])
     assert target._weights_of(plans[0]).layers[0].attention_norm is target.layers[0].attention_norm
+
+
+@needs_int8
+@pytest.mark.parametrize(("method", "parameters"), [("dytc", {}), ("vertical", {"drafter": "low-bit"})])
+def test_no_request_waits_for_weights_to_be_packed(method: str, parameters: dict[str, str]) -> None:
+    target = tiny_target()
+    profile = tiny_profile(target)
+    Decoder(target, profile, "prompt-lookup")
+    assert not target.is_prepared(INT8), "whoever needs them not does not pay for them"
+    Decoder(target, profile, method, parameters)
+    assert target.is_prepared(INT8)
 
 
 def test_shapes_that_no_kernel_takes_are_refused_by_their_sizes() -> None:

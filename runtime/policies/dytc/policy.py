@@ -123,6 +123,7 @@ class DyTC(Policy):
             if spec.parameters.get("cascade", True):
                 acceptance = float(spec.parameters.get("acceptance", 0.5))
                 table = Ablation.of(parameters.get("without", "")).reviewer_table(spec.name, acceptance, prior)
+                target.prepare(plan.precision)  # now, so that no request waits for its weights
                 reviewers.append(Reviewer(plan, table, acceptance))
         if profile and ingredients.mode in profile.predicted_speedup:
             parameters = {"start_speedup": profile.predicted_speedup[ingredients.mode], **parameters}

@@ -7,7 +7,7 @@ every ancestor it did not write. Verification rewrites all layers of the tree's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -209,7 +209,7 @@ class Sequence:
                 self.prompt_top[0].extend(ids)
                 self.prompt_top[1].extend(values)
 
-    def _tree_inputs(self, tree: CandidateTree, nodes: Iterable[int]) -> ForwardInput:
+    def _tree_inputs(self, tree: CandidateTree, nodes: Collection[int]) -> ForwardInput:
         base = self.committed
         self.cache.require(base + len(tree))
         tokens, depths = tree.tokens, tree.depths

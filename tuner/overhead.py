@@ -5,14 +5,16 @@ a speedup predicted from forwards alone promises too much. Python runs several t
 driven everything else out of the caches, than in a loop of its own, so nothing but a real decode tells. Constants a verification, a
 drafted node and a forward of a plan are fitted to a few short ones, by decoding mode (noise costs, too), for three kinds of method:
 autoregressive decoding, dytc, and all others, which do little between forwards. They are taken over the target's own pace in the same
-decodes, so that a machine busier than when latencies were measured does not make them look larger.
+decodes, so that a machine busier than when latencies were measured does not make them look larger. The first steps of a decode are not
+counted: until a method's code and data are warm each costs several times a later one, which in so short a decode would weigh too much.
 
 The same decodes tell what else no timing of single forwards does: in autoregressive decoding every forward follows its like, and where a
-processor's caches keep part of the weights from one to the next it is faster than a forward of the target between drafts and trees.
+processor's caches keep part of the weights from one to the next it is faster than a forward of the target between dytc's trees.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Outcome, Policy, evenly_sparse
@@ -47,6 +50,9 @@ PROBED_RECORDINGS, PROBED_TOKENS = 3, 32
 """Of each decoding mode, and decoded of each, where a calibration does not say otherwise."""
 
 WARM_UP_TOKENS = 8
+COLD_STEPS = 4
+"""At the beginning of a decode, which are not counted."""
+
 CERTAIN = 1e3
 """Standard errors of optimism that make dytc ask its reviewer whatever it says."""
 
@@ -72,7 +78,7 @@ class Overheads(Document):
     by_mode: dict[Mode, dict[str, Overhead]]
 
     plain_pace: float = 1.0
-    """What a forward of autoregressive decoding takes, over its prediction, where one of the target over a tree takes what is predicted."""
+    """What a forward of autoregressive decoding takes, over its prediction, where one over a tree of dytc takes what is predicted."""
 
     def of(self, method: str, mode: Mode) -> Overhead:
         """Of a method; nothing where the mode was not probed."""
@@ -85,14 +91,15 @@ class Overheads(Document):
         return fmean(self.of(CASCADE, mode).draft_ms for mode in self.by_mode)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Probe:
     """One short decode: what happened in it how often, and its milliseconds beside the forwards."""
 
-    steps: int
-    nodes: int
-    drafts: int
-    overhead_ms: float
+    steps: int = 0
+    nodes: int = 0
+    drafts: int = 0
+    """Forwards of plans."""
+    overhead_ms: float = 0.0
     forwards_ms: float = 0.0
     """Of the target."""
     predicted_ms: float = 0.0
@@ -149,7 +156,7 @@ def measure_overheads(
                 found.setdefault(kind, []).append(probe.run(recording, n_tokens))
         autoregressive = found.pop(AUTOREGRESSIVE)
         pace = _pace(autoregressive)
-        plain_paces.append(pace / _pace([run for runs in found.values() for run in runs]))
+        plain_paces.append(pace / _pace(found[CASCADE], unknown=pace))
         plain = fit_overhead(autoregressive, pace)
         by_mode[mode] = {AUTOREGRESSIVE: plain} | {
             kind: fit_overhead(runs, pace, plain) for kind, runs in found.items()
@@ -157,10 +164,10 @@ def measure_overheads(
     return Overheads(by_mode=by_mode, plain_pace=fmean(plain_paces or [1.0]))
 
 
-def _pace(probes: Sequence[Probe]) -> float:
-    """How many times as long as predicted the target's forwards took; 1 where nothing was predicted."""
+def _pace(probes: Sequence[Probe], unknown: float = 1.0) -> float:
+    """How many times as long as predicted the target's forwards took; `unknown` where none was predicted."""
     predicted_ms = sum(probe.predicted_ms for probe in probes)
-    return sum(probe.forwards_ms for probe in probes) / predicted_ms if predicted_ms else 1.0
+    return sum(probe.forwards_ms for probe in probes) / predicted_ms if predicted_ms else unknown
 
 
 def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | None = None) -> Overhead:
@@ -194,8 +201,8 @@ def _probes(
             target.full_plan, builtin_ms, matrix=matrix, max_nodes=max_nodes, correct_latency=False, **parameters
         )
 
-    def probe(policy: Policy, reviewer: _CountingReviewer | None = None) -> _Probe:
-        return _Probe(target, policy, forward_ms, reviewer)
+    def probe(policy: Policy) -> _Probe:
+        return _Probe(target, policy, forward_ms)
 
     yield AUTOREGRESSIVE, probe(Autoregressive())
     yield OTHERS, probe(PromptLookupPolicy())
@@ -204,72 +211,66 @@ def _probes(
     for max_nodes in (4, 16):
         yield CASCADE, probe(cascade(max_nodes))
     for max_nodes in (16, 48):
-        reviewer = _CountingReviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
-        yield CASCADE, probe(cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN), reviewer)
-
-
-class _CountingReviewer(Reviewer):
-    """Counts its forwards."""
-
-    drafts = 0
-
-    def propose(self, sequence: Text, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
-        self.drafts += 1
-        return super().propose(sequence, tree, nodes)
+        reviewer = Reviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
+        yield CASCADE, probe(cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN))
 
 
 class _Watched(Policy):
-    """A policy, and the forwards that ran for it."""
+    """A policy, and what its steps took once the first are over."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, target_plan: Plan, forward_ms: ForwardMs | None) -> None:
         self.policy = policy
         self.needs_top = policy.needs_top
-        self.ran: list[RanForward] = []
+        self._target_plan, self._forward_ms = target_plan, forward_ms
 
     def begin(self, sequence: Text) -> None:
-        self.ran = []
         self.policy.begin(sequence)
+        self.found, self._cold = Probe(), COLD_STEPS
 
     def draft(self, sequence: Text, max_depth: int) -> CandidateTree:
+        self._begun = time.perf_counter()
         return self.policy.draft(sequence, max_depth)
 
     def observe(self, sequence: Text, outcome: Outcome) -> None:
-        self.ran += sequence.recent_forwards()
         self.policy.observe(sequence, outcome)
+        milliseconds = (time.perf_counter() - self._begun) * 1e3
+        ran = sequence.recent_forwards()
+        if self._cold:
+            self._cold -= 1
+        else:
+            self._count(milliseconds, len(outcome.tree), ran)
+
+    def _count(self, milliseconds: float, n_nodes: int, ran: Sequence[RanForward]) -> None:
+        found, forward_ms = self.found, self._forward_ms
+        own = [forward for forward in ran if forward.plan.name == self._target_plan.name]
+        found.steps += 1
+        found.nodes += n_nodes - 1
+        found.drafts += len(ran) - len(own)
+        found.overhead_ms += milliseconds - sum(forward.milliseconds for forward in ran)
+        if forward_ms and (n_nodes > 1 or isinstance(self.policy, Autoregressive)):  # single tokens count where all are
+            found.forwards_ms += sum(forward.milliseconds for forward in own)
+            found.predicted_ms += sum(
+                forward_ms(self._target_plan, forward.n_tokens, forward.context_tokens) for forward in own
+            )
 
 
 class _Probe(Decoder):
-    """A decoder with a policy that no profile set up; `reviewer`: what that one asks."""
+    """A decoder with a policy that no profile set up."""
 
-    def __init__(
-        self, target: TargetModel, policy: Policy, forward_ms: ForwardMs | None, reviewer: _CountingReviewer | None
-    ) -> None:
-        self._watched, self._forward_ms, self._reviewer = _Watched(policy), forward_ms, reviewer
+    def __init__(self, target: TargetModel, policy: Policy, forward_ms: ForwardMs | None) -> None:
+        self._watched = _Watched(policy, target.full_plan, forward_ms)
         super().__init__(target)
 
     def run(self, recording: Recording, n_tokens: int) -> Probe:
         """Decodes `n_tokens` tokens after the recording's prompt."""
-        before = self._reviewer.drafts if self._reviewer else 0
-        statistics = self.generate(
+        self.generate(
             recording.prompt_tokens.tolist(),
             max_new_tokens=n_tokens,
             temperature=recording.temperature,
             seed=recording.seed,
             stop_token_ids=[],
-        ).statistics
-        drafts = self._reviewer.drafts - before if self._reviewer else 0
-        if isinstance(self._watched.policy, LayerSparse):
-            drafts = statistics.drafted_tokens  # one forward a token
-        counts = statistics.verify_steps, statistics.drafted_tokens, drafts
-        return Probe(*counts, statistics.overhead_ms, *self._forwards())
-
-    def _forwards(self) -> tuple[float, float]:
-        """Milliseconds of the target's forwards in the last decode, and predicted of them; single tokens count where all are."""
-        full, forward_ms = self.target.full_plan, self._forward_ms
-        least = 1 if isinstance(self._watched.policy, Autoregressive) else 2
-        own = [ran for ran in self._watched.ran if ran.plan.name == full.name and ran.n_tokens >= least]
-        predicted_ms = sum(forward_ms(full, ran.n_tokens, ran.context_tokens) for ran in own) if forward_ms else 0.0
-        return sum(ran.milliseconds for ran in own), predicted_ms
+        )
+        return self._watched.found
 
     def _policy(self, mode: Mode) -> Policy:
         return self._watched

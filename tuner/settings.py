@@ -72,7 +72,7 @@ QUICK: dict[str, Any] = {
     "trials": 24,
     "search_seconds": 4.0,
     "patience": 8,
-    "probed_tokens": 16,
+    "probed_tokens": 24,
     "cascade_seconds": 0.5,
     "bench_prompts": 1,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,13 +14,14 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import Policy
+from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, SkipSet, TaskCascade
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
-from casspec.tuner.overhead import Overhead, Overheads, Probe, fit_overhead, measure_overheads
+from casspec.tuner.overhead import COLD_STEPS, Overhead, Overheads, Probe, fit_overhead, measure_overheads
 from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, TracedPlan
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay import replay
@@ -251,6 +253,24 @@ def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
         assert found.of("dytc", mode).step_ms >= plain.step_ms
         assert found.of("vertical", mode) == found.of("suffix", mode)
     assert 0.2 < found.plain_pace < 5
+
+
+def test_the_cold_beginning_of_a_decode_is_no_part_of_what_a_step_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, draft, drafted = DyTC.begin, DyTC.draft, [0]
+
+    def begun(policy: DyTC, sequence: Any) -> None:
+        drafted[0] = 0
+        begin(policy, sequence)
+
+    def slow_at_first(policy: DyTC, sequence: Any, max_depth: int) -> CandidateTree:
+        drafted[0] += 1
+        time.sleep(0.05 if drafted[0] <= COLD_STEPS else 0)
+        return draft(policy, sequence, max_depth)
+
+    monkeypatch.setattr(DyTC, "begin", begun)
+    monkeypatch.setattr(DyTC, "draft", slow_at_first)
+    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_tokens=24)
+    assert found.of("dytc", "greedy").verify_ms(2) < 6
 
 
 def test_autoregressive_forwards_are_compared_with_the_targets_others(monkeypatch: pytest.MonkeyPatch) -> None:

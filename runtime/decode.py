@@ -22,7 +22,6 @@ from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import ForwardClock
-from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verify import accept, cut
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
@@ -69,15 +68,14 @@ class Statistics:
     def acceptance_by_drafter(self) -> dict[str, float]:
         return {name: self.accepted_by[name] / drafted for name, drafted in self.drafted_by.items()}
 
-    def record(self, tree: CandidateTree, path: list[int], emitted: list[int]) -> None:
-        """Counts one step."""
-        self.verify_steps += 1
-        self.emitted_tokens += len(emitted)
-        self.drafted_tokens += len(tree) - 1
-        self.accepted_tokens += len(path) - 1
-        self.accepted_lengths[len(emitted)] += 1
-        self.drafted_by.update(tree.drafters[1:])
-        self.accepted_by.update([tree.drafters[node] for node in path[1:]])
+    def count(self, steps: list[tuple[list[str], list[int], list[int]]]) -> None:
+        """Counts steps: the drafter of every node of their trees, the accepted path, the tokens emitted."""
+        self.verify_steps += len(steps)
+        self.accepted_lengths.update([len(emitted) for _, _, emitted in steps])
+        self.emitted_tokens += sum([len(emitted) for _, _, emitted in steps])
+        self.drafted_by.update([name for drafters, _, _ in steps for name in drafters[1:]])
+        self.accepted_by.update([drafters[node] for drafters, path, _ in steps for node in path[1:]])
+        self.drafted_tokens, self.accepted_tokens = self.drafted_by.total(), self.accepted_by.total()
 
 
 @dataclass
@@ -178,6 +176,7 @@ class Decoder:
             self._synchronize()
             statistics.prefill_ms = (time.perf_counter() - begin) * 1e3
 
+            steps: list[tuple[list[str], list[int], list[int]]] = []
             remaining, over = limit, False
             while not over:
                 begin = time.perf_counter()
@@ -192,10 +191,11 @@ class Decoder:
                 # 5. Learn.
                 policy.observe(sequence, Outcome(tree, path, emitted, verified))
                 remaining -= len(emitted)
+                steps.append((tree.drafters, path, emitted))
                 statistics.decode_ms += (time.perf_counter() - begin) * 1e3
-                statistics.record(tree, path, emitted)
                 if on_tokens is not None:
                     on_tokens(emitted)
+            statistics.count(steps)  # here once: between two forwards it would take several times as long
         statistics.draft_ms, statistics.verify_ms = clock.total_ms("draft"), clock.total_ms("verify")
         return Generation(sequence.tokens[len(prompt) :], statistics)
 

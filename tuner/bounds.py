@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
-from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
 from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
@@ -143,7 +144,7 @@ def retrieved_trees(recording: Recording, menu: Menu) -> Iterator[CandidateTree]
     ids, logits = recording.top_ids.tolist(), recording.top_logits.tolist()
     noise = None if recording.sampling.greedy else GumbelNoise(recording.seed, menu.vocab_size)
     table = Ablation().retrieval_table(menu.prior)
-    retrieval = Retrieval(table, TokenRecycling(menu.matrix), menu.max_ngram, menu.branch)
+    retrieval = Retrieval(table, MeanRecycling(menu.matrix), menu.max_ngram, menu.branch)
     retrieval.begin(text[:first], (ids[: first - 1], logits[: first - 1]))
     free = CostCurve([menu.max_nodes], [0.0])
     for root in range(first - 1, len(text) - 1):

@@ -143,17 +143,25 @@ def record(
 
 
 def recycling_matrix(recordings: Iterable[Recording], vocab_size: int) -> RecyclingMatrix:
-    """Start state of token recycling: each token's successors where it was last seen, recordings taken in the given
-    order.
+    """Start state of token recycling: the mean of what the target said after each token, wherever it stands.
 
-    The last occurrence wins, as it does when the drafter refreshes the matrix while decoding (Luo et al. 2024).
+    The published drafter starts from the last row it saw (Luo et al. 2024), which lists the true token less often. Rows are log
+    probabilities among the successors a recording keeps.
     """
-    matrix = RecyclingMatrix.empty(vocab_size)
-    for recording in recordings:
-        tokens = recording.tokens[::-1]
-        last_seen, places = np.unique(tokens, return_index=True)  # first in reversed order
-        rows = len(tokens) - 1 - places
-        width = recording.top_ids.shape[1]
-        matrix.token_ids[last_seen, :width] = recording.top_ids[rows]
-        matrix.logits[last_seen, :width] = recording.top_logits[rows]
+    matrix, found = RecyclingMatrix.empty(vocab_size), list(recordings)
+    if not found:
+        return matrix
+    tokens = np.concatenate([recording.tokens for recording in found]).astype(np.int64)
+    ids = np.concatenate([recording.top_ids for recording in found])
+    logits = np.concatenate([recording.top_logits for recording in found]).astype(np.float64)
+    weights = np.exp(logits - logits.max(1, keepdims=True))
+    weights /= weights.sum(1, keepdims=True)
+    pairs, places = np.unique(tokens[:, None] * vocab_size + ids, return_inverse=True)
+    means = np.bincount(places.ravel(), weights.ravel()) / np.bincount(tokens)[pairs // vocab_size]
+    order = np.lexsort((pairs, -means, pairs // vocab_size))  # by token, likeliest successor first
+    owners, successors = np.divmod(pairs[order], vocab_size)
+    ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
+    kept = ranks < WIDTH
+    matrix.token_ids[owners[kept], ranks[kept]] = successors[kept]
+    matrix.logits[owners[kept], ranks[kept]] = np.log(means[order][kept])
     return matrix

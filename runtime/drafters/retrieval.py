@@ -1,8 +1,9 @@
 """Retrieval for a tree cascade: prompt lookup and token recycling joined at every leaf, with calibrated probabilities.
 
 The longest n-gram that ends a leaf's path is looked up in the text. A match at text position p offers two things: the token that
-followed there, and the target's own top successors recorded there. Without a match, the recycled row of the last token serves. Rows
-keep logits, so they are perturbed with the noise of the position being drafted and follow the target's sample.
+followed there, and the target's own top successors recorded there. Where no more than the last token matches, or nothing does, its
+recycled row says more than the one place. Rows keep logits, so they are perturbed with the noise of the position being drafted and
+follow the target's sample.
 
 What a candidate is worth comes from online cells keyed by match length, agreement with the literal continuation, and the gap
 between its perturbed score and the best other one. Candidates under one leaf are disjoint events, so their estimates need no
@@ -34,13 +35,16 @@ Match = tuple[int, int]
 LONGEST_MATCH = 16
 """Matches are measured back to this many tokens."""
 
+SPECIFIC_MATCH = 2
+"""From this length on the row of the matched place is taken for what follows."""
+
 
 class Retrieval:
     """Candidates at any leaf.
 
     Args:
         table: acceptance cells, see `runtime/acceptance.py`.
-        recycling: rows for tokens that match nothing.
+        recycling: rows for tokens that match nothing, or alone.
         max_ngram: longest n-gram in the index; longer matches are measured by comparison.
         branch: candidates offered under one leaf.
         at_leaves: look a leaf's own suffix up; otherwise only the text that follows the root's match is offered below it.
@@ -108,13 +112,10 @@ class Retrieval:
         `noise` is the Gumbel row [vocab] of the position being drafted, None when greedy.
         """
         position, length = match
-        if length:
-            literal = self._lookup.text[position]
-            # The last row of the text is the root's, unknown until it is verified.
-            row = self._rows[position - 1] if position <= len(self._rows) else self._recycling.row(token)
-            base = match_bucket(length) * LITERAL_STATES
-        else:
-            literal, row, base = -1, self._recycling.row(token), 0
+        literal, base = (self._lookup.text[position], match_bucket(length) * LITERAL_STATES) if length else (-1, 0)
+        # The last row of the text is the root's, unknown until it is verified.
+        known = length >= SPECIFIC_MATCH and position <= len(self._rows)
+        row = self._rows[position - 1] if known else self._recycling.row(token)
         if row is None:
             return [(literal, (base + LITERAL_AGREES) * N_GAP + UNSCORED)] if length else []
         ids, logits = row

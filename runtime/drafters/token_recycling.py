@@ -29,6 +29,17 @@ class RecyclingMatrix:
     def empty(cls, vocab_size: int) -> RecyclingMatrix:
         return cls(np.full((vocab_size, WIDTH), -1, np.int32), np.zeros((vocab_size, WIDTH), np.float32))
 
+    def mean_row(self) -> Row | None:
+        """What follows any token: the mean of all rows, in log probabilities; None where no token was seen."""
+        seen = self.token_ids[:, 0] >= 0
+        if not seen.any():
+            return None
+        ids, logits = self.token_ids[seen], self.logits[seen].astype(np.float64)
+        weights = np.exp(logits - logits.max(1, keepdims=True)) * (ids >= 0)
+        sums = np.bincount(ids.clip(0).ravel(), (weights / weights.sum(1, keepdims=True)).ravel())
+        best = np.argsort(-sums, kind="stable")[: min(WIDTH, np.count_nonzero(sums))]
+        return best.tolist(), np.log(sums[best] / seen.sum()).tolist()
+
     def to_bytes(self) -> bytes:
         """int32 [vocab, WIDTH] then float32 [vocab, WIDTH], little endian, no header."""
         return self.token_ids.astype("<i4").tobytes() + self.logits.astype("<f4").tobytes()

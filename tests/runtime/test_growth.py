@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.runtime.acceptance import AcceptanceTable, retrieval_prior_means
+from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
-from casspec.runtime.drafters.token_recycling import TokenRecycling
 from casspec.runtime.policies.dytc.growth import CostCurve, Growth
 
 VOCAB = 12
@@ -22,7 +22,7 @@ def growth_over(text: list[int], max_depth: int = 6, min_mass: float = 0.01, see
     rng = random.Random(seed)
     rows = [rng.sample(range(VOCAB), 4) for _ in text[:-1]]
     logits = [sorted((rng.uniform(0, 6) for _ in range(4)), reverse=True) for _ in text[:-1]]
-    retrieval = Retrieval(AcceptanceTable("retrieval", retrieval_prior_means()), TokenRecycling(), 4, 4)
+    retrieval = Retrieval(AcceptanceTable("retrieval", retrieval_prior_means()), MeanRecycling(), 4, 4)
     retrieval.begin(text, (rows, logits))
     return Growth(text[-1], tuple(text[-4:]), retrieval, max_depth, min_mass, lambda count: None, 1.0)
 

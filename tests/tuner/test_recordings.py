@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from casspec.runtime.drafters.token_recycling import WIDTH
 from casspec.runtime.target import TargetModel
 from casspec.tuner.recordings import Recording, prompt_seed, record, recycling_matrix
 from tests.tuner.tiny import VOCAB, slow_decode, step_logits, tiny_recordings, tiny_target
@@ -57,15 +58,20 @@ def test_noise_of_a_prompt_depends_on_its_id_and_the_seed_only(target) -> None:
     assert 0 <= prompt_seed(0, "a") < 2**63
 
 
-def test_recycling_matrix_keeps_the_successors_of_the_last_occurrence(recordings) -> None:
+def test_recycling_matrix_is_the_mean_of_what_was_said_after_each_token(recordings) -> None:
     matrix = recycling_matrix(recordings, VOCAB)
-    seen = set()
-    for recording in reversed(recordings):
-        tokens = recording.tokens.tolist()
-        for position in reversed(range(len(tokens))):
-            if tokens[position] not in seen:
-                seen.add(tokens[position])
-                assert matrix.token_ids[tokens[position]].tolist() == recording.top_ids[position].tolist()
-                assert matrix.logits[tokens[position]].tolist() == recording.top_logits[position].tolist()
-    unseen = sorted(set(range(VOCAB)) - seen)
+    sums, places = np.zeros((VOCAB, VOCAB)), np.zeros(VOCAB)
+    for recording in recordings:
+        for token, ids, logits in zip(recording.tokens, recording.top_ids, recording.top_logits, strict=True):
+            odds = np.exp(logits.astype(np.float64) - logits.max())
+            sums[token, ids] += odds / odds.sum()
+            places[token] += 1
+    seen = places.nonzero()[0]
+    for token in seen:
+        means = sums[token] / places[token]
+        ids = matrix.token_ids[token]
+        assert len(set(ids.tolist())) == WIDTH
+        assert np.exp(matrix.logits[token]) == pytest.approx(means[ids], rel=1e-5)
+        assert means[ids] == pytest.approx(np.sort(means)[::-1][:WIDTH])
+    unseen = sorted(set(range(VOCAB)) - set(seen.tolist()))
     assert (matrix.token_ids[unseen] == -1).all()

@@ -19,8 +19,9 @@ from typing import Any, Self
 
 from casspec.runtime.acceptance import AcceptanceTable
 from casspec.runtime.correction import LatencyCorrection
+from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
-from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.dsia import Plan
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
 from casspec.runtime.policies.dytc.ablation import Ablation
@@ -90,7 +91,7 @@ class DyTC(Policy):
     ) -> None:
         ablation = Ablation.of(without)
         table = table or ablation.retrieval_table(prior)
-        self._retrieval = Retrieval(table, TokenRecycling(matrix), max_ngram, branch, ablation.leaf)
+        self._retrieval = Retrieval(table, MeanRecycling(matrix), max_ngram, branch, ablation.leaf)
         self._counts_verification = ablation.cost
         self._target_plan = target_plan
         self._forward_ms = forward_ms

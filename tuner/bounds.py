@@ -57,7 +57,7 @@ class Menu:
     matrix: RecyclingMatrix | None = None
     prior: AcceptancePrior | None = None
     max_nodes: int = 16
-    max_depth: int = 32
+    max_depth: int = 48
     max_ngram: int = 4
     branch: int = 4
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
@@ -27,12 +27,14 @@ class CascadeReplay:
 
     Attributes:
         contenders, traced: by name of the contender; what it said on all recordings of `tuning`.
+        start: speedup that dytc takes for granted when a text begins, by mode; without, what it does without a profile.
     """
 
     tuning: Tuning
     contenders: Mapping[str, Contender]
     traced: Mapping[str, TracedPlan]
     n_layers: int
+    start: Mapping[Mode, float] = field(default_factory=dict)
 
     @property
     def recordings(self) -> Sequence[Recording]:
@@ -41,6 +43,12 @@ class CascadeReplay:
     def at(self, batch: int, forward_ms: ForwardMs) -> CascadeReplay:
         """The same replays at the latencies of another batch."""
         return replace(self, tuning=replace(self.tuning, batch=batch, forward_ms=forward_ms))
+
+    def started(self, retrieval: Parameters) -> CascadeReplay:
+        """The same replays, dytc beginning at what retrieval alone with these parameters comes to: with a profile it begins at what is
+        predicted, and believing too little it reviews until the text is over."""
+        alone = by_mode(self.run((), retrieval))
+        return replace(self, start={mode: replayed.speedup for mode, replayed in alone.items()})
 
     def run(
         self, names: Sequence[str], parameters: Parameters, recordings: Sequence[Recording] | None = None
@@ -51,7 +59,8 @@ class CascadeReplay:
             tuning = self.tuning
             reviewers = [self._reviewer(name, mode) for name in names]
             prior = tuning.priors.get(mode)
-            return DyTC(tuning.target_plan, tuning.forward_ms, [*reviewers], matrix, prior, **parameters)
+            start = {"start_speedup": self.start[mode]} if mode in self.start else {}
+            return DyTC(tuning.target_plan, tuning.forward_ms, [*reviewers], matrix, prior, **{**start, **parameters})
 
         return replayed_each(CASCADE, build, self.tuning, recordings, lambda plan: self.traced[plan.name])
 

@@ -160,7 +160,9 @@ class CascadeStage:
             bar.update(len(measured), len(measured) + 1, text)
 
         said = {one.name: TracedPlan(traced.of(one.candidate, note)) for one in measured}
-        replays = CascadeReplay(tuning, {one.name: one for one in measured}, said, self.target.n_layers)
+        replays = CascadeReplay(tuning, {one.name: one for one in measured}, said, self.target.n_layers).started(
+            retrieval
+        )
         limits = Limits(settings.max_drafters, settings.max_extra_bytes, settings.cascade_seconds)
         if document is None:
             choice = choose(replays, retrieval, limits, note=note)

@@ -85,7 +85,7 @@ def by_batch(
         latency = LatencyPredictor(model, batch)
         decision, speedups = single.decision, single.predicted_speedup
         if batch > 1:
-            found = forecast(replays.at(batch, latency.forward_ms), choice, retrieval, few)
+            found = forecast(replays.at(batch, latency.forward_ms).started(retrieval), choice, retrieval, few)
             decision, speedups = _as_on_all(found, same, single)
         predictions.append(
             BatchPrediction(

@@ -118,6 +118,24 @@ def test_a_drafter_joins_the_cascade_when_replay_is_faster_with_it(recordings, a
         assert together > 0.8 * alone  # it is soon known not to be worth its time
 
 
+def test_replays_begin_at_the_rate_of_retrieval_alone(recordings) -> None:
+    """Of the rate depends what a review may cost."""
+    replay = replays(
+        recordings,
+        {"int8": lambda recording: 0.6},
+        lambda plan, *_: 10.0 if plan.precision is Precision.TARGET else 4.0,
+    )
+    alone = by_mode(replay.run((), {}))
+    started = replay.started({})
+    assert started.start == {mode: alone[mode].speedup for mode in MODES}
+
+    def drafts(start: float) -> int:
+        begun = replace(replay, start=dict.fromkeys(MODES, start))
+        return sum(replayed.drafts for _, replayed in begun.run(("int8",), {}))
+
+    assert drafts(0.5) > drafts(20.0)
+
+
 def test_the_interval_of_a_prediction_holds_what_more_prompts_would_have_given(recordings) -> None:
     """Nine times out of ten; of sixteen prompts a bootstrap is a little too sure."""
     rng = np.random.default_rng(1)

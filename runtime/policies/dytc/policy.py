@@ -35,8 +35,9 @@ from casspec.storage.schema import AcceptancePrior
 START_STEPS = 10.0
 """Autoregressive steps the belief in the start rate counts for."""
 
-FIRST_ROUND, LATER_ROUND = 2.2, 1.9
-"""G of a step's first round and of later ones, before a text has shown its own; from replays of the reference's tuning half."""
+SAMPLED_ROUNDS, GREEDY_ROUNDS = (2.4, 2.1), (3.5, 3.0)
+"""G of a step's first round and of later ones, before a text has shown its own: what rounds brought, where that many were expected, in
+replays of the reference's tuning half. Greedy text repeats itself more, so that more of what is retrieved behind a review is right."""
 
 START_ROUNDS = 20.0
 """Expected tokens the belief in them counts for."""
@@ -77,7 +78,7 @@ class DyTC(Policy):
         table: AcceptanceTable | None = None,
         max_nodes: int = 16,
         max_review: int = 16,
-        max_depth: int = 32,
+        max_depth: int = 48,
         max_rounds: int = 24,
         max_ngram: int = 4,
         branch: int = 4,
@@ -141,6 +142,7 @@ class DyTC(Policy):
         self._rate_tokens = START_STEPS * self._start_speedup
         self._rate_ms = START_STEPS * self._forward_ms(self._target_plan, 1, sequence.committed)
         self._usual_rows = 4.0  # of a review
+        self._first_round, self._later_round = GREEDY_ROUNDS if sequence.sampling.greedy else SAMPLED_ROUNDS
         # Tokens that rounds were expected to bring in this text, and those they brought.
         self._expected, self._brought = START_ROUNDS, START_ROUNDS
 
@@ -209,7 +211,7 @@ class DyTC(Policy):
         for done in range(self._max_rounds):
             if len(tree) + self._max_review > MAX_TREE_NODES:
                 return
-            brings = LATER_ROUND if done else FIRST_ROUND
+            brings = self._later_round if done else self._first_round
             reviewer = self._best_reviewer(growth, verification, curves, rate, brings)
             if reviewer is None:
                 return

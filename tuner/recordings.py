@@ -18,6 +18,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from casspec.runtime.drafters.mean_recycling import LEAST
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import TargetModel
@@ -163,5 +164,5 @@ def recycling_matrix(recordings: Iterable[Recording], vocab_size: int) -> Recycl
     ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
     kept = ranks < WIDTH
     matrix.token_ids[owners[kept], ranks[kept]] = successors[kept]
-    matrix.logits[owners[kept], ranks[kept]] = np.log(means[order][kept])
+    matrix.logits[owners[kept], ranks[kept]] = np.log(np.maximum(means[order][kept], LEAST))
     return matrix

@@ -18,6 +18,9 @@ MATRIX_ROWS = 0.5
 KEPT = 12
 """Successors in a mean of several rows; more are hardly ever right."""
 
+LEAST = 1e-30
+"""What a probability too small for a float counts for."""
+
 
 class MeanRecycling(TokenRecycling):
     """Rows that are log probabilities; a token that was never seen has the mean over all tokens of the matrix."""
@@ -53,7 +56,7 @@ class MeanRecycling(TokenRecycling):
             if weights is None:
                 return self._stored_row(token) or self._anywhere
             best = sorted(weights, key=weights.__getitem__, reverse=True)[:KEPT]
-            row = self._means[token] = best, [log(weights[successor]) for successor in best]
+            row = self._means[token] = best, [log(weights[successor] or LEAST) for successor in best]
         return row
 
 

@@ -90,3 +90,11 @@ def test_a_mean_row_holds_logarithms_of_probabilities() -> None:
     ids, logits = recycling.row(1) or ([], [])
     assert ids[0] == 2
     assert logits[0] - logits[1] == pytest.approx(math.log(2))
+
+
+def test_a_successor_that_is_as_good_as_impossible_has_a_finite_score() -> None:
+    recycling = MeanRecycling()
+    recycling.refresh([1], [[2, 3]], [[0.0, -1e4]])
+    ids, logits = recycling.row(1) or ([], [])
+    assert ids == [2, 3]
+    assert all(map(math.isfinite, logits))

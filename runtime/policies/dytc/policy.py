@@ -37,7 +37,7 @@ START_STEPS = 10.0
 
 SAMPLED_ROUNDS, GREEDY_ROUNDS = (2.4, 2.1), (3.5, 3.0)
 """G of a step's first round and of later ones, before a text has shown its own: what rounds brought, where that many were expected, in
-replays of the reference's tuning half. Greedy text repeats itself more, so that more of what is retrieved behind a review is right."""
+replays of the testbed's tuning half. Greedy text repeats itself more, so that more of what is retrieved behind a review is right."""
 
 START_ROUNDS = 20.0
 """Expected tokens the belief in them counts for."""

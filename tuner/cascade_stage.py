@@ -121,9 +121,9 @@ class CascadeStage:
         return measured
 
     def _overheads(self, recordings: Sequence[Recording], latency: LatencyModel) -> Overheads:
-        forward_ms, n_tokens = LatencyPredictor(latency).forward_ms, self.settings.probed_tokens
+        forward_ms, n_steps = LatencyPredictor(latency).forward_ms, self.settings.probed_steps
         return stored_overheads(
-            self.repository, self.key, lambda: self.target, recordings, forward_ms, PROBED_RECORDINGS, n_tokens
+            self.repository, self.key, lambda: self.target, recordings, forward_ms, PROBED_RECORDINGS, n_steps
         )
 
     def _tuned(

@@ -224,6 +224,7 @@ def replayed_each(
             None if traced is None else Drafting(traced, costs.draft(method, mode)),
             tuning.noise,
         )
+        result.add(costs.beginning(method, mode))
         judged.append((recording, result))
     return judged
 

@@ -5,8 +5,11 @@ a speedup predicted from forwards alone promises too much. Python runs several t
 driven everything else out of the caches, than in a loop of its own, so nothing but a real decode tells. Constants a verification, a
 drafted node and a forward of a plan are fitted to a few short ones, by decoding mode (noise costs, too), for three kinds of method:
 autoregressive decoding, dytc, and all others, which do little between forwards. They are taken over the target's own pace in the same
-decodes, so that a machine busier than when latencies were measured does not make them look larger. The first steps of a decode are not
-counted: until a method's code and data are warm each costs several times a later one, which in so short a decode would weigh too much.
+decodes, so that a machine busier than when latencies were measured does not make them look larger.
+
+The first steps of a text stand apart. After the prefill neither weights nor a method's data are where a processor has them at hand: the
+first forward takes a fifth more than a later one, and it is eight or so until they are warm. What they take more altogether is a figure
+of its own, once a text; it matters where few steps are needed.
 
 The same decodes tell what else no timing of single forwards does: in autoregressive decoding every forward follows its like, and where a
 processor's caches keep part of the weights from one to the next it is faster than a forward of the target between dytc's trees.
@@ -14,52 +17,46 @@ processor's caches keep part of the weights from one to the next it is faster th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
-from casspec.runtime.decode import Decoder
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.policies.autoregressive import Autoregressive
-from casspec.runtime.policies.base import ForwardMs, Outcome, Policy, evenly_sparse
+from casspec.runtime.policies.base import ForwardMs, Policy, evenly_sparse
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
-from casspec.runtime.sequence import Sequence as Text
 from casspec.runtime.target import TargetModel
-from casspec.runtime.timing import RanForward
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.document import Document
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, Mode
 from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.step_probe import COLD_STEPS, Probe, Prober
 
 OVERHEAD_KIND = "overhead"
 OTHERS = "others"
 
-PROBED_RECORDINGS, PROBED_TOKENS = 3, 32
-"""Of each decoding mode, and decoded of each, where a calibration does not say otherwise."""
+PROBED_RECORDINGS, PROBED_STEPS = 3, 24
+"""Of each decoding mode, and warm steps counted in each, where a calibration does not say otherwise."""
 
-WARM_UP_TOKENS = 8
-COLD_STEPS = 4
-"""At the beginning of a decode, which are not counted."""
+WARM_UP_STEPS = 4
 
 CERTAIN = 1e3
 """Standard errors of optimism that make dytc ask its reviewer whatever it says."""
 
 
 class Overhead(Document):
-    """Milliseconds beside the forwards."""
+    """Milliseconds beside the forwards, and what is cold at first."""
 
+    start_ms: float = 0.0
+    """What the first steps of a text take longer than later ones, forwards included."""
     step_ms: float = 0.0
     """A verification."""
     node_ms: float = 0.0
@@ -91,19 +88,6 @@ class Overheads(Document):
         return fmean(self.of(CASCADE, mode).draft_ms for mode in self.by_mode)
 
 
-@dataclass
-class Probe:
-    """One short decode: what happened in it how often, and its milliseconds beside the forwards."""
-
-    steps: int = 0
-    nodes: int = 0
-    drafts: int = 0
-    """Forwards of plans."""
-    overhead_ms: float = 0.0
-    paces: list[float] = field(default_factory=list)
-    """How many times as long as predicted forwards of the target took."""
-
-
 def stored_overheads(
     repository: Repository,
     calibration_id: str,
@@ -111,7 +95,7 @@ def stored_overheads(
     recordings: Sequence[Recording],
     forward_ms: ForwardMs,
     per_mode: int = PROBED_RECORDINGS,
-    n_tokens: int = PROBED_TOKENS,
+    n_steps: int = PROBED_STEPS,
 ) -> Overheads:
     """What a calibration measured; measured now, with the model, where it has not.
 
@@ -120,7 +104,7 @@ def stored_overheads(
     """
     document = repository.get_document(calibration_id, OVERHEAD_KIND, "all")
     if document is None:
-        measured = measure_overheads(load(), recordings, per_mode, n_tokens, forward_ms)
+        measured = measure_overheads(load(), recordings, per_mode, n_steps, forward_ms)
         document = repository.put_document(calibration_id, OVERHEAD_KIND, "all", measured.model_dump(mode="json"))
     return Overheads.model_validate(document)
 
@@ -129,14 +113,14 @@ def measure_overheads(
     target: TargetModel,
     recordings: Sequence[Recording],
     per_mode: int = PROBED_RECORDINGS,
-    n_tokens: int = PROBED_TOKENS,
+    n_steps: int = PROBED_STEPS,
     forward_ms: ForwardMs | None = None,
 ) -> Overheads:
     """Decodes the beginnings of a few recordings with every probe in turn.
 
     Args:
-        per_mode: recordings of each decoding mode, those with the shortest prompts: prefills tell nothing of steps. n_tokens: decoded
-            of each.
+        per_mode: recordings of each decoding mode, those with the shortest prompts: prefills tell nothing of steps.
+        n_steps: counted of each once it is warm; fewer where its text is over before.
         forward_ms: predicts the target's steps, whose pace the figures are taken over; None takes them as they are.
     """
     by_mode: dict[Mode, dict[str, Overhead]] = {}
@@ -147,11 +131,11 @@ def measure_overheads(
         probes = list(_probes(target, recordings, forward_ms))
         for kind, probe in probes:
             if not by_mode or kind == AUTOREGRESSIVE:  # of a mode only the noise, or its absence, is new
-                probe.run(chosen[0], WARM_UP_TOKENS)
+                probe.run(chosen[0], WARM_UP_STEPS)
         found: dict[str, list[Probe]] = {}
         for recording in chosen:
             for kind, probe in probes:
-                found.setdefault(kind, []).append(probe.run(recording, n_tokens))
+                found.setdefault(kind, []).append(probe.run(recording, COLD_STEPS + n_steps))
         autoregressive = found.pop(AUTOREGRESSIVE)
         pace = _pace(autoregressive)
         plain_paces.append(pace / _pace(found[CASCADE], unknown=pace))
@@ -183,12 +167,14 @@ def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | N
     above = np.maximum(measured - least_ms * counts[:, 0], 0.0) / measured
     fit = LinearRegression(positive=True, fit_intercept=False).fit(counts / measured[:, None], above)
     step_ms, node_ms, draft_ms = (float(cost) for cost in fit.coef_)
-    return Overhead(step_ms=least_ms + step_ms, node_ms=node_ms, draft_ms=draft_ms)
+    starts = [probe.start_ms / pace for probe in probes if probe.start_ms is not None]
+    start_ms = max(median(starts or [0.0]), 0.0)  # one slow step of a busy machine would rule a mean
+    return Overhead(start_ms=start_ms, step_ms=least_ms + step_ms, node_ms=node_ms, draft_ms=draft_ms)
 
 
 def _probes(
     target: TargetModel, recordings: Sequence[Recording], forward_ms: ForwardMs | None
-) -> Iterator[tuple[str, _Probe]]:
+) -> Iterator[tuple[str, Prober]]:
     """(kind of method, probe): small and large trees, with forwards of a plan and without. Plain decoding stands beside each of dytc's,
     for the machine's pace drifts."""
     matrix = recycling_matrix(recordings, target.vocab_size)
@@ -198,8 +184,8 @@ def _probes(
     def cascade(max_nodes: int, **parameters: Any) -> Policy:
         return DyTC(target.full_plan, cost_ms, matrix=matrix, max_nodes=max_nodes, correct_latency=False, **parameters)
 
-    def probe(policy: Policy) -> _Probe:
-        return _Probe(target, policy, forward_ms)
+    def probe(policy: Policy) -> Prober:
+        return Prober(target, policy, forward_ms)
 
     plain = probe(Autoregressive())
     yield OTHERS, probe(PromptLookupPolicy())
@@ -212,64 +198,3 @@ def _probes(
         yield AUTOREGRESSIVE, plain
         reviewer = Reviewer(plan, Ablation().reviewer_table(plan.name, 0.5, None), 0.5)
         yield CASCADE, probe(cascade(max_nodes, reviewers=[reviewer], optimism=CERTAIN))
-
-
-class _Watched(Policy):
-    """A policy, and what its steps took once the first are over."""
-
-    def __init__(self, policy: Policy, target_plan: Plan, forward_ms: ForwardMs | None) -> None:
-        self.policy = policy
-        self.needs_top = policy.needs_top
-        self._target_plan, self._forward_ms = target_plan, forward_ms
-
-    def begin(self, sequence: Text) -> None:
-        self.policy.begin(sequence)
-        self.found, self._cold = Probe(), COLD_STEPS
-
-    def draft(self, sequence: Text, max_depth: int) -> CandidateTree:
-        self._begun = time.perf_counter()
-        return self.policy.draft(sequence, max_depth)
-
-    def observe(self, sequence: Text, outcome: Outcome) -> None:
-        self.policy.observe(sequence, outcome)
-        milliseconds = (time.perf_counter() - self._begun) * 1e3
-        ran = sequence.recent_forwards()
-        if self._cold:
-            self._cold -= 1
-        else:
-            self._count(milliseconds, len(outcome.tree), ran)
-
-    def _count(self, milliseconds: float, n_nodes: int, ran: Sequence[RanForward]) -> None:
-        found, forward_ms = self.found, self._forward_ms
-        own = [forward for forward in ran if forward.plan.name == self._target_plan.name]
-        found.steps += 1
-        found.nodes += n_nodes - 1
-        found.drafts += len(ran) - len(own)
-        found.overhead_ms += milliseconds - sum(forward.milliseconds for forward in ran)
-        if forward_ms and (n_nodes > 1 or isinstance(self.policy, Autoregressive)):  # single tokens count where all are
-            found.paces += [
-                forward.milliseconds / forward_ms(self._target_plan, forward.n_tokens, forward.context_tokens)
-                for forward in own
-            ]
-
-
-class _Probe(Decoder):
-    """A decoder with a policy that no profile set up."""
-
-    def __init__(self, target: TargetModel, policy: Policy, forward_ms: ForwardMs | None) -> None:
-        self._watched = _Watched(policy, target.full_plan, forward_ms)
-        super().__init__(target)
-
-    def run(self, recording: Recording, n_tokens: int) -> Probe:
-        """Decodes `n_tokens` tokens after the recording's prompt."""
-        self.generate(
-            recording.prompt_tokens.tolist(),
-            max_new_tokens=n_tokens,
-            temperature=recording.temperature,
-            seed=recording.seed,
-            stop_token_ids=[],
-        )
-        return self._watched.found
-
-    def _policy(self, mode: Mode) -> Policy:
-        return self._watched

@@ -98,6 +98,11 @@ class StepCosts:
 
         return verify_ms
 
+    def beginning(self, method: str, mode: Mode) -> Replayed:
+        """What a text takes beside its steps because the first of them are cold."""
+        plain, own = self.overheads.of(AUTOREGRESSIVE, mode), self.overheads.of(method, mode)
+        return Replayed(method_ms=own.start_ms, autoregressive_ms=plain.start_ms)
+
     def draft(self, method: str, mode: Mode) -> ForwardMs:
         beside = self.batch * self.overheads.of(method, mode).draft_ms
         return lambda plan, n_tokens, context: self.forward_ms(plan, n_tokens, context) + beside
@@ -136,6 +141,7 @@ class ReplayRun:
             verify, plain = self.costs.verify(runs, mode), self.costs.verify(AUTOREGRESSIVE, mode)
             drafting = Drafting(self.shelf, self.costs.draft(runs, mode))
             replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting, self.noise)
+            replayed.add(self.costs.beginning(runs, mode))
             found.append((recording, replayed))
         return Played(method, variant_of(method, self.profile), found)
 
@@ -154,9 +160,11 @@ class ReplayRun:
         """Autoregressive, by the menu bound, by the clairvoyant bound."""
         plain, first = self.costs.verify(AUTOREGRESSIVE, recording.mode), len(recording.prompt_tokens) - 1
         plain_ms = sum(plain(1, first + place) for place in range(len(recording.continuation_tokens)))
-        menu = self._menu(recording.mode, recording.task)
+        menu, cold = self._menu(recording.mode, recording.task), self.costs.beginning(CASCADE, recording.mode)
+        bounds_ms = menu_bound_ms(recording, menu), clairvoyant_ms(recording, menu)
         # Plain decoding is on the menu, without what dytc costs beside its forwards.
-        return plain_ms, min(menu_bound_ms(recording, menu), plain_ms), min(clairvoyant_ms(recording, menu), plain_ms)
+        menu_ms, clairvoyant = (min(bound_ms, plain_ms) + cold.method_ms for bound_ms in bounds_ms)
+        return plain_ms + cold.autoregressive_ms, menu_ms, clairvoyant
 
     def _menu(self, mode: Mode, task: str) -> Menu:
         profile = cascade_of(self.profile, task)

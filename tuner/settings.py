@@ -40,8 +40,8 @@ class CalibrationSettings(Document):
     """Self-drafters in the cascade."""
     max_extra_bytes: int | None = None
     """Of packed weights beside the target's own; None is no limit."""
-    probed_tokens: int = 32
-    """Decoded by each probe of what steps take beside their forwards."""
+    probed_steps: int = 24
+    """Warm steps of each probe of what steps take beside their forwards."""
     cascade_seconds: float = 3.0
     """For tuning dytc's parameters, of one cascade."""
     per_task: bool = False
@@ -72,7 +72,7 @@ QUICK: dict[str, Any] = {
     "trials": 24,
     "search_seconds": 4.0,
     "patience": 8,
-    "probed_tokens": 24,
+    "probed_steps": 8,
     "cascade_seconds": 0.5,
     "bench_prompts": 1,
 }

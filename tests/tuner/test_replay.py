@@ -19,14 +19,15 @@ from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile, SkipSet, TaskCascade
+from casspec.storage.schema import CascadeProfile, Mode, SkipSet, TaskCascade
 from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
-from casspec.tuner.overhead import COLD_STEPS, Overhead, Overheads, Probe, fit_overhead, measure_overheads
+from casspec.tuner.overhead import Overhead, Overheads, fit_overhead, measure_overheads
 from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, TracedPlan
 from casspec.tuner.recordings import Recording
-from casspec.tuner.replay import replay
+from casspec.tuner.replay import Replayed, replay
 from casspec.tuner.replay_run import ReplayRun, StepCosts
 from casspec.tuner.replayed_methods import REFUSED, build_replayed, replayable
+from casspec.tuner.step_probe import COLD_STEPS, Probe
 from casspec.tuner.traces import TraceShelf, trace_from_bytes, trace_to_bytes
 from tests.runtime.tiny import cold_matrix, tiny_profile
 from tests.tuner.tiny import LAYERS, VOCAB, tiny_recordings, tiny_target
@@ -234,6 +235,19 @@ def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> 
     assert many.verify("suffix", "greedy")(3, 0) == pytest.approx(verify_ms(3, 0) + 1 + 8 * 3)
 
 
+def test_a_cold_beginning_is_paid_once_a_text(profile: CascadeProfile) -> None:
+    starts = {"autoregressive": Overhead(start_ms=3), "others": Overhead(start_ms=5)}
+    shelf = cast(TraceShelf, lambda plan: pytest.fail("nothing is drafted"))
+
+    def texts(by_mode: dict[Mode, dict[str, Overhead]]) -> list[Replayed]:
+        costs = StepCosts(TARGET.full_plan, forward_ms, Overheads(by_mode=by_mode))
+        return [replayed for _, replayed in ReplayRun(profile, None, RECORDINGS, shelf, costs).method("suffix").texts]
+
+    for cold, warm in zip(texts({"greedy": starts, "sample": starts}), texts({}), strict=True):
+        assert cold.method_ms == pytest.approx(warm.method_ms + 5)
+        assert cold.autoregressive_ms == pytest.approx(warm.autoregressive_ms + 3)
+
+
 def test_the_fit_finds_what_a_step_a_node_and_a_draft_cost() -> None:
     def probe(steps: int, nodes: int, drafts: int) -> Probe:
         return Probe(steps, nodes, drafts, 2.0 * (0.3 * steps + 0.02 * nodes + 0.5 * drafts))
@@ -246,7 +260,7 @@ def test_the_fit_finds_what_a_step_a_node_and_a_draft_cost() -> None:
 
 def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
     latency = LatencyPredictor(builtin_latency(TARGET))
-    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_tokens=8, forward_ms=latency.forward_ms)
+    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_steps=4, forward_ms=latency.forward_ms)
     for mode in ("sample", "greedy"):
         plain = found.of("autoregressive", mode)
         assert plain.step_ms > 0
@@ -269,8 +283,11 @@ def test_the_cold_beginning_of_a_decode_is_no_part_of_what_a_step_costs(monkeypa
 
     monkeypatch.setattr(DyTC, "begin", begun)
     monkeypatch.setattr(DyTC, "draft", slow_at_first)
-    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_tokens=24)
-    assert found.of("dytc", "greedy").verify_ms(2) < 6
+    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_steps=12)
+    dytc, others = found.of("dytc", "greedy"), found.of("suffix", "greedy")
+    assert dytc.verify_ms(2) < 6
+    assert dytc.start_ms == pytest.approx(COLD_STEPS * 50, rel=0.2)
+    assert others.start_ms < 100, "only dytc began slowly"
 
 
 def test_autoregressive_forwards_are_compared_with_the_targets_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +300,7 @@ def test_autoregressive_forwards_are_compared_with_the_targets_others(monkeypatc
         ended(forward, times * predicted_ms(TARGET.full_plan, forward.n_tokens, forward.context_tokens))
 
     monkeypatch.setattr(RanForward, "ended", slowed)
-    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_tokens=24, forward_ms=predicted_ms)
+    found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_steps=12, forward_ms=predicted_ms)
     assert found.plain_pace == pytest.approx(2 / 3)
 
 

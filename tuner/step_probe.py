@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from statistics import fmean
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.dsia import Plan
@@ -47,13 +47,6 @@ class _Step:
     beside_ms: float
 
 
-class _Sum(NamedTuple):
-    """Of milliseconds of forwards."""
-
-    real: float
-    predicted: float
-
-
 class _Watched(Policy):
     """A policy, and what its steps took."""
 
@@ -91,12 +84,14 @@ class _Watched(Policy):
                     own = [forward for forward in step.ran if self._own(forward)]
                     found.paces += [forward.milliseconds / self._predicted_ms(forward) for forward in own]
         if warm:
-            taken_ms, cold_ms = self._forwards_ms(warm), self._forwards_ms(cold)
-            as_warm_ms = cold_ms.predicted * taken_ms.real / taken_ms.predicted + len(cold) * found.overhead_ms / len(
-                warm
-            )
-            found.start_ms = cold_ms.real + sum(step.beside_ms for step in cold) - as_warm_ms
+            found.start_ms = self._longer_ms(cold, warm)
         return found
+
+    def _longer_ms(self, cold: Sequence[_Step], warm: Sequence[_Step]) -> float:
+        """What the cold steps took longer than they would have, warm: forwards over their prediction, all else over the mean."""
+        (cold_ms, cold_predicted), (warm_ms, warm_predicted) = self._forwards_ms(cold), self._forwards_ms(warm)
+        beside_ms = fmean(step.beside_ms for step in warm)
+        return cold_ms - cold_predicted * warm_ms / warm_predicted + sum(step.beside_ms - beside_ms for step in cold)
 
     def _own(self, forward: RanForward) -> bool:
         return forward.plan.name == self._target_plan.name
@@ -107,9 +102,10 @@ class _Watched(Policy):
             return 1.0
         return self._forward_ms(forward.plan, forward.n_tokens, forward.context_tokens)
 
-    def _forwards_ms(self, steps: Sequence[_Step]) -> _Sum:
+    def _forwards_ms(self, steps: Sequence[_Step]) -> tuple[float, float]:
+        """Real, predicted."""
         ran = [forward for step in steps for forward in step.ran]
-        return _Sum(sum(forward.milliseconds for forward in ran), sum(map(self._predicted_ms, ran)))
+        return sum(forward.milliseconds for forward in ran), sum(map(self._predicted_ms, ran))
 
 
 class _Enough(Exception):

@@ -39,13 +39,13 @@ from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.knapspec_sets import knapspec_sets
 from casspec.tuner.pareto import hypervolume, pareto_front
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.prompts import Half, Suite
 from casspec.tuner.recorder import lossless_decode
 from casspec.tuner.recordings import Recording, record
-from casspec.tuner.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
 from casspec.tuner.samplers import SAMPLERS
 from casspec.tuner.study import DrafterSearch, SearchBudget
-from casspec.tuner.suites import load_suite
+from casspec.tuner.suites.load import load_suite
+from casspec.tuner.suites.prompts import Half, Suite
+from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
 
 BUDGETS = (100, 200, 300, 1000)
 ENDLESS = 10**9

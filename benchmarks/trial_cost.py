@@ -29,9 +29,9 @@ from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorder import lossless_decode
 from casspec.tuner.recordings import Recording, record
-from casspec.tuner.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
 from casspec.tuner.seeds import uniform
-from casspec.tuner.suites import load_suite
+from casspec.tuner.suites.load import load_suite
+from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
 from casspec.tuner.teacher import masked_input
 
 

@@ -16,7 +16,7 @@ from casspec import __version__
 from casspec.reference import reference_path
 from casspec.storage.schema import ModelFingerprint
 from casspec.testbed import is_testbed, testbed_hidden, testbed_path
-from casspec.tuner.reference_suite import user_cache_directory
+from casspec.tuner.suites.reference.suite import user_cache_directory
 
 CACHE_FILE = "fingerprints.json"
 MOST_REMEMBERED = 64

@@ -21,9 +21,9 @@ from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mo
 from casspec.tuner.bench_rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.environment import environment
-from casspec.tuner.prompts import Prompt
-from casspec.tuner.repetition import repetition
-from casspec.tuner.requests import (
+from casspec.tuner.suites.prompts import Prompt
+from casspec.tuner.suites.repetition import repetition
+from casspec.tuner.suites.requests import (
     SAMPLING_TEMPERATURE,
     Request,
     TokenPrompt,

@@ -17,7 +17,7 @@ import torch
 
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.target import TargetModel
-from casspec.tuner.requests import Request
+from casspec.tuner.suites.requests import Request
 from casspec.tuner.teacher import teacher_forced
 
 TIE_GAP = 1e-5

@@ -18,7 +18,7 @@ from typing import Any
 from casspec.storage.errors import CasspecError
 from casspec.storage.schema import Mode
 from casspec.tuner.entries import Contestant
-from casspec.tuner.requests import Request, generate
+from casspec.tuner.suites.requests import Request, generate
 
 WARM_UP_TOKENS = 8
 FEWEST_TOKENS = 16

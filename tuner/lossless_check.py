@@ -13,7 +13,7 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
 from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
 from casspec.tuner.exactness import Difference, Judge, is_lossless
-from casspec.tuner.requests import Request, TokenPrompt, decoded, request
+from casspec.tuner.suites.requests import Request, TokenPrompt, decoded, request
 
 LOSSLESS_TOKENS = 20_000
 

@@ -12,15 +12,15 @@ from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode
 from casspec.tuner.benchmark import run_benchmark
 from casspec.tuner.entries import AUTOREGRESSIVE, as_calibrated, method_entries
-from casspec.tuner.prompts import Half, Suite
 from casspec.tuner.reality import comparable
 from casspec.tuner.recorder import reporting_recordings, stored_recordings, tasks_in_turn
 from casspec.tuner.recordings import Recording
 from casspec.tuner.replay_run import Predicted, speedups
 from casspec.tuner.replayed_methods import variant_of
-from casspec.tuner.requests import spread_over_tasks
 from casspec.tuner.settings import CalibrationSettings
-from casspec.tuner.suites import load_suite
+from casspec.tuner.suites.load import load_suite
+from casspec.tuner.suites.prompts import Half, Suite
+from casspec.tuner.suites.requests import spread_over_tasks
 
 PROMPTS = 10
 """Of the reporting half, where no benchmark says how many."""

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import BenchReport, BenchRow, Mode
-from casspec.tuner.repetition import MAX_REPETITION
+from casspec.tuner.suites.repetition import MAX_REPETITION
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions

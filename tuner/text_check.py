@@ -14,7 +14,7 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.entries import Entry
 from casspec.tuner.exactness import Difference, Judge, first_difference, measured_difference
-from casspec.tuner.requests import Request, decoded
+from casspec.tuner.suites.requests import Request, decoded
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, Mode
     from casspec.tuner.entries import Entry
     from casspec.tuner.lossless_check import LosslessRow
-    from casspec.tuner.prompts import Prompt
+    from casspec.tuner.suites.prompts import Prompt
 
 EXIT_NOT_LOSSLESS = 1
 EXIT_INTERRUPTED = 130
@@ -111,8 +111,8 @@ def command(
 
     import casspec
     from casspec.tuner.entries import ablation_entries, method_entries, peer_entries
-    from casspec.tuner.requests import spread_over_tasks
-    from casspec.tuner.suites import load_suite
+    from casspec.tuner.suites.load import load_suite
+    from casspec.tuner.suites.requests import spread_over_tasks
 
     loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
     suite = load_suite(suite_name)
@@ -249,7 +249,7 @@ def _check(
 ) -> int:
     from casspec.tuner.environment import environment
     from casspec.tuner.lossless_check import CheckInterrupted, check_lossless
-    from casspec.tuner.requests import token_prompts
+    from casspec.tuner.suites.requests import token_prompts
 
     exit_code = 0
     try:

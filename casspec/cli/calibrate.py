@@ -23,8 +23,8 @@ from casspec.cli.options import (
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
-    from casspec.tuner.prompts import Suite
     from casspec.tuner.settings import CalibrationSettings
+    from casspec.tuner.suites.prompts import Suite
     from casspec.tuner.workers import Crew
 
 
@@ -101,7 +101,7 @@ def command(
     import casspec
     from casspec.known_models import recall
     from casspec.storage import open_repository
-    from casspec.tuner.suites import load_suite, located
+    from casspec.tuner.suites.load import load_suite, located
 
     with open_repository(storage) as repository:
         # A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.

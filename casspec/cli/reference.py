@@ -40,8 +40,8 @@ def suite(out: Path | None, prompts: int, candidates: int, from_scratch: bool, s
     where this library has their text; another seed finds others to add. A list that ships and fits the interpreter
     goes before one made here.
     """
-    from casspec.tuner.reference_list import ListBudget, make_list, write_list
-    from casspec.tuner.reference_suite import committed_list, own_list_path
+    from casspec.tuner.suites.reference.build import ListBudget, make_list, write_list
+    from casspec.tuner.suites.reference.suite import committed_list, own_list_path
 
     apply_threads(threads)
     known = None if from_scratch else committed_list()

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from casspec.runtime.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
-    from casspec.tuner.prompts import Suite
     from casspec.tuner.run_tuning import RunTuned
     from casspec.tuner.settings import CalibrationSettings, RunTuningSettings
+    from casspec.tuner.suites.prompts import Suite
 
 TRIALS = 64
 BUDGET_SECONDS = 60.0
@@ -187,7 +187,7 @@ def _calibrated_on(stored: dict[str, Any]) -> tuple[Suite, CalibrationSettings]:
     """The suite of a calibration, unchanged, and its settings."""
     from casspec.storage.errors import SuiteError
     from casspec.tuner.settings import CalibrationSettings
-    from casspec.tuner.suites import load_suite
+    from casspec.tuner.suites.load import load_suite
 
     settings = CalibrationSettings.of_stored(stored)
     suite = load_suite(settings.suite)

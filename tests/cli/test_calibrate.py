@@ -42,6 +42,6 @@ def test_bad_input_is_one_line_and_leaves_nothing_running(arguments, message, tm
 def test_a_misspelt_model_shows_before_a_suite_is_listed_which_may_take_minutes(
     command, tmp_path: Path, capsys, monkeypatch
 ) -> None:
-    monkeypatch.setattr("casspec.tuner.suites.load_suite", lambda name: pytest.fail("a suite was loaded"))
+    monkeypatch.setattr("casspec.tuner.suites.load.load_suite", lambda name: pytest.fail("a suite was loaded"))
     assert main([command, "no/such/model", "--storage", str(tmp_path / "casspec.db")]) == 2
     assert "no/such/model" in capsys.readouterr().err

@@ -9,8 +9,8 @@ from casspec.cli.calibrate import _settings
 from casspec.cli.calibrate import command as calibrate
 from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.tuner.page.reproduce import OPTIONS
-from casspec.tuner.prompts import Suite
 from casspec.tuner.settings import QUICK, CalibrationSettings
+from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples
 
 SUITE = Suite(name="empty", prompts=())

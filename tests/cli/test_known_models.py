@@ -14,7 +14,7 @@ from casspec.runtime.device import device_fingerprint
 from casspec.storage import open_repository
 from casspec.tuner.companions import MIRRORED_BENCH
 from casspec.tuner.settings import CalibrationSettings
-from casspec.tuner.suites import load_suite
+from casspec.tuner.suites.load import load_suite
 from tests.storage import samples
 
 

@@ -17,8 +17,8 @@ from casspec.storage import open_repository
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.page.parts import Commands
 from casspec.tuner.page.reproduce import reproduction
-from casspec.tuner.prompts import Suite
 from casspec.tuner.settings import RunTuningSettings
+from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples
 from tests.tuner.test_page import profile
 

@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from casspec.cli.reference import command
 from casspec.reference import corpus, train
 from casspec.storage.errors import UnsupportedOption
-from casspec.tuner import reference_list, reference_suite
-from casspec.tuner.reference_suite import SuiteList
+from casspec.tuner.suites.reference import build as reference_list
+from casspec.tuner.suites.reference import suite as reference_suite
+from casspec.tuner.suites.reference.suite import SuiteList
 
 
 @pytest.fixture

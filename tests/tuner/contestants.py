@@ -13,7 +13,7 @@ from casspec.runtime.decode import Generation, Statistics
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.entries import Contestant, Entry
-from casspec.tuner.prompts import Prompt
+from casspec.tuner.suites.prompts import Prompt
 from tests.runtime import tiny
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "

@@ -20,9 +20,9 @@ from casspec.tuner.calibrate import Calibrator
 from casspec.tuner.companions import companions
 from casspec.tuner.method_tuning import TunedMethods
 from casspec.tuner.overhead import Overheads
-from casspec.tuner.prompts import Prompt, Suite
 from casspec.tuner.recordings import Recording
 from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.suites.prompts import Prompt, Suite
 from tests.tuner.tiny import VOCAB, tiny_target
 
 SUITE = Suite(

@@ -30,10 +30,10 @@ from casspec.tuner.companions import companions
 from casspec.tuner.forecast import Selection
 from casspec.tuner.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.prompts import prompt_ids
 from casspec.tuner.recorder import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG
 from casspec.tuner.search_stage import StoredSearch
+from casspec.tuner.suites.prompts import prompt_ids
 from casspec.tuner.tracking import CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
 from tests.runtime.tiny import library_model
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, calibrate, small_target, tuned_by_nobody

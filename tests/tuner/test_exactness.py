@@ -16,7 +16,7 @@ from casspec.tuner.benchmark import run_benchmark
 from casspec.tuner.entries import method_entries
 from casspec.tuner.exactness import TIE_GAP, Difference, Judge, first_difference, is_lossless, score_gap
 from casspec.tuner.lossless_check import check_lossless
-from casspec.tuner.requests import TokenPrompt, decoded, request, token_prompts
+from casspec.tuner.suites.requests import TokenPrompt, decoded, request, token_prompts
 from casspec.tuner.text_check import TextCheck
 from tests.tuner.contestants import ALPHABET, CONTEXT, Altered, entry, letters_target, prompts, with_wrong_token
 

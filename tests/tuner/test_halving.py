@@ -12,7 +12,7 @@ from casspec.runtime.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.entries import Contestant
 from casspec.tuner.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
-from casspec.tuner.requests import Request
+from casspec.tuner.suites.requests import Request
 from tests.tuner.timed import Machine, Refusing, Timed, Uneven
 
 MODES = {"sample": 0.7, "greedy": 0.0}

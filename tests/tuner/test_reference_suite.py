@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from casspec.tuner import reference_list, reference_suite
-from casspec.tuner.reference_suite import SuiteEntry, SuiteList, committed_list, entry_text, find_entry, text_sha256
-from casspec.tuner.repetition import repetition
-from casspec.tuner.suites import load_suite
+from casspec.tuner.suites.load import load_suite
+from casspec.tuner.suites.reference import build as reference_list
+from casspec.tuner.suites.reference import suite as reference_suite
+from casspec.tuner.suites.reference.suite import (
+    SuiteEntry,
+    SuiteList,
+    committed_list,
+    entry_text,
+    find_entry,
+    text_sha256,
+)
+from casspec.tuner.suites.repetition import repetition
 
 ON_LISTED_PYTHON = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the committed list is for Python 3.11")
 
@@ -196,7 +204,7 @@ def test_a_library_without_tests_is_noted_and_does_not_call_for_another_list(
 
 
 def test_greedy_filter_agrees_with_the_librarys_own_generate():
-    from casspec.tuner.greedy_filter import GreedyFilter
+    from casspec.tuner.suites.reference.loop_filter import GreedyFilter
 
     torch.set_num_threads(1)
     judge = GreedyFilter(continuation_tokens=32, max_repetition=0.5)

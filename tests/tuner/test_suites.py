@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.storage.errors import SuiteError
-from casspec.tuner.prompts import assign_halves
-from casspec.tuner.repetition import repetition
-from casspec.tuner.suites import load_suite, located, prompt_ids
+from casspec.tuner.suites.load import load_suite, located, prompt_ids
+from casspec.tuner.suites.prompts import assign_halves
+from casspec.tuner.suites.repetition import repetition
 
 QUESTIONS = [
     {"question_id": 81, "category": "writing", "turns": ["Write about rain.", "Now without the letter e."]},

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from casspec.runtime.loader import load_model
-from casspec.tuner.reference_suite import DATA_PACKAGE
-from casspec.tuner.repetition import repetition
+from casspec.tuner.suites.reference.suite import DATA_PACKAGE
+from casspec.tuner.suites.repetition import repetition
 
 N_GRAM = 8
 TOKENS_BETWEEN_CHECKS = 8

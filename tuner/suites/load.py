@@ -11,8 +11,8 @@ from typing import Any
 
 from casspec.storage.errors import SuiteError
 from casspec.storage.schema import OVERALL
-from casspec.tuner.prompts import Half, Prompt, Suite, assign_halves, prompt_ids
-from casspec.tuner.reference_suite import load_reference_suite
+from casspec.tuner.suites.prompts import Half, Prompt, Suite, assign_halves, prompt_ids
+from casspec.tuner.suites.reference.suite import load_reference_suite
 
 __all__ = ["Half", "Prompt", "Suite", "load_suite", "prompt_ids"]
 

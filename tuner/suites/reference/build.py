@@ -1,6 +1,6 @@
 """Makes the list of the suite `reference` for the running interpreter: finds cuts, drops those that loop, deals halves.
 
-A prompt is kept when the reference model's greedy continuation of it does not loop (see `tuner/repetition.py`). That is
+A prompt is kept when the reference model's greedy continuation of it does not loop (see `tuner/suites/repetition.py`). That is
 decided once, by the library's own forward in float32, before any drafter or method has seen a prompt.
 """
 
@@ -15,9 +15,10 @@ from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from casspec.storage.errors import SuiteError
-from casspec.tuner.greedy_filter import GreedyFilter
-from casspec.tuner.prompts import Half
-from casspec.tuner.reference_suite import (
+from casspec.tuner.suites.prompts import Half
+from casspec.tuner.suites.reference.loop_filter import GreedyFilter
+from casspec.tuner.suites.reference.source_spans import Cut, find_cuts
+from casspec.tuner.suites.reference.suite import (
     DATA_PACKAGE,
     TASKS,
     SuiteEntry,
@@ -29,8 +30,7 @@ from casspec.tuner.reference_suite import (
     standard_library,
     text_sha256,
 )
-from casspec.tuner.repetition import MAX_REPETITION
-from casspec.tuner.source_spans import Cut, find_cuts
+from casspec.tuner.suites.repetition import MAX_REPETITION
 
 PROMPT_TOKENS = range(200, 761)
 CONTINUATION_TOKENS = 128

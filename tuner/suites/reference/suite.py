@@ -2,7 +2,7 @@
 
 No library text is shipped. What is shipped, for one Python version, is a list of where to cut (`suite-3.11.json` in
 `casspec.reference`): module, offset, length and the hash the cut must have. An interpreter whose text differs loses the
-entries that no longer match; one of another version makes its own list on first use (`tuner/reference_list.py`) and
+entries that no longer match; one of another version makes its own list on first use (`tuner/suites/reference/build.py`) and
 keeps it in the user's cache directory.
 """
 
@@ -25,7 +25,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from casspec.storage.schema import Document
-from casspec.tuner.prompts import Half, Prompt, Suite
+from casspec.tuner.suites.prompts import Half, Prompt, Suite
 
 TASKS = ("completion", "rewrite", "constants", "tests", "docstring")
 DATA_PACKAGE = "casspec.reference"
@@ -149,7 +149,7 @@ def load_reference_suite() -> Suite:
     if cached and _usable(cached):
         return _suite(cached)
 
-    from casspec.tuner.reference_list import OWN_LIST, make_list, write_list
+    from casspec.tuner.suites.reference.build import OWN_LIST, make_list, write_list
 
     print(f"making the list of reference prompts for Python {version}, once", file=sys.stderr)
     made = make_list(OWN_LIST, committed, on_progress=lambda line: print(f"  {line}", file=sys.stderr))

@@ -33,14 +33,14 @@ from casspec.runtime.target import ForwardInput, TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
-from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.calibration_run import dtype_name, typical_context
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.knapspec_sets import knapspec_sets
 from casspec.tuner.pareto import hypervolume, pareto_front
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.recorder import lossless_decode
-from casspec.tuner.recordings import Recording, record
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
+from casspec.tuner.recordings.recording import Recording, record
+from casspec.tuner.recordings.stage import lossless_decode
 from casspec.tuner.samplers import SAMPLERS
 from casspec.tuner.study import DrafterSearch, SearchBudget
 from casspec.tuner.suites.load import load_suite

@@ -23,16 +23,16 @@ from casspec.cli.options import apply_threads
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.target import QUERY_BUCKETS, TargetModel
-from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.calibration_run import dtype_name, typical_context
 from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.recorder import lossless_decode
-from casspec.tuner.recordings import Recording, record
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
+from casspec.tuner.recordings.recording import Recording, record
+from casspec.tuner.recordings.stage import lossless_decode
+from casspec.tuner.recordings.teacher_forcing import masked_input
 from casspec.tuner.seeds import uniform
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
-from casspec.tuner.teacher import masked_input
 
 
 def multiply_adds(target: TargetModel, plan: Plan, attended: float) -> float:

@@ -28,7 +28,7 @@ from casspec.runtime.policies.dytc.growth import CostCurve, Growth
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 from casspec.tuner.recorded import TracedPlan
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import VerifyCost
 
 LEAST_MASS = 1e-3

@@ -21,7 +21,7 @@ from casspec.tuner.cascade_stage import TuneMethods
 from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import MIRRORED_BENCH, Companions
 from casspec.tuner.method_tuning import tune_methods
-from casspec.tuner.recorder import RECORDING_PREFIX, record_suite
+from casspec.tuner.recordings.stage import RECORDING_PREFIX, record_suite
 from casspec.tuner.search_stage import StoredSearch
 from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.suites.prompts import Suite

@@ -34,7 +34,7 @@ from casspec.tuner.cascade_stage import Bar, CascadeStage, TuneMethods, affordab
 from casspec.tuner.companions import Companions
 from casspec.tuner.forecast import Selection
 from casspec.tuner.method_tuning import TunedMethods
-from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.search_stage import SearchStage
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Suite

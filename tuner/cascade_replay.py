@@ -16,7 +16,7 @@ from casspec.tuner.cascade import Contender
 from casspec.tuner.method_tuning import Judged, Tuning, by_mode, geometric_speedup, replayed_each
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import TracedPlan
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 
 Parameters = Mapping[str, Any]
 

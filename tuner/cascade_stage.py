@@ -14,7 +14,6 @@ from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, DrafterCandidate, LatencyModel, Quantization
-from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.cascade import (
     Cascade,
     Contender,
@@ -32,7 +31,8 @@ from casspec.tuner.overhead import Overheads, stored_overheads
 from casspec.tuner.per_task import TaskVerdict, as_served, judge_task
 from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import TracedPlan, Traces
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.selection import Limits, choose
 from casspec.tuner.settings import CalibrationSettings
 

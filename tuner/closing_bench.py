@@ -12,12 +12,12 @@ from casspec.tuner.calibration_run import MATRIX_NAME
 from casspec.tuner.cascade_stage import Bar
 from casspec.tuner.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.overhead import stored_overheads
-from casspec.tuner.recorder import reporting_recordings, stored_recordings
+from casspec.tuner.recordings.plan_traces import TraceShelf
+from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
 from casspec.tuner.replay_run import ReplayRun, StepCosts, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Prompt, Suite
 from casspec.tuner.suites.requests import spread_over_tasks, with_room
-from casspec.tuner.traces import TraceShelf
 
 CLOSING_METHODS = ("prompt-lookup", CASCADE)
 """As tuned: the cascade and the plainest thing it has to beat. `casspec bench` compares all."""

@@ -17,8 +17,8 @@ import torch
 
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.target import TargetModel
+from casspec.tuner.recordings.teacher_forcing import teacher_forced
 from casspec.tuner.suites.requests import Request
-from casspec.tuner.teacher import teacher_forced
 
 TIE_GAP = 1e-5
 """Nats of log p~ + g."""

@@ -13,7 +13,7 @@ from casspec.runtime.latency import LatencyPredictor
 from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyModel, Mode
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.method_tuning import Judged, by_mode, first_of_each_mode, geometric_speedup
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import Replayed
 from casspec.tuner.selection import Choice, decide
 

@@ -16,7 +16,7 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import Frame, TargetModel
 from casspec.storage.schema import SkipSet
-from casspec.tuner.acceptance import AcceptanceMeter
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 
 BUDGET = 0.75
 """Share of the cost of the inner sub-layers that may be saved; the method's half would leave out the cheap end of the front."""

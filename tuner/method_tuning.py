@@ -26,7 +26,7 @@ from casspec.tuner.grids import GRIDS, settings_of
 from casspec.tuner.overhead import Overheads
 from casspec.tuner.priors import retrieval_cells
 from casspec.tuner.recorded import Drafting, KeptNoise, TracedPlan
-from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.replay import Replayed, replay
 from casspec.tuner.replay_run import StepCosts
 

@@ -14,7 +14,7 @@ from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import RETRIEVAL_TABLE
 from casspec.storage.schema import AcceptanceCell
-from casspec.tuner.recordings import Recording, recycling_matrix
+from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.replay import replay
 
 

@@ -23,8 +23,8 @@ from casspec.runtime.sequence import Proposal
 from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Mode
-from casspec.tuner.acceptance import PlanTrace
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.offline_acceptance import PlanTrace
+from casspec.tuner.recordings.recording import Recording
 
 RecordingKey = tuple[str, Mode]
 """(prompt id, decoding mode)."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from casspec.runtime.policies.base import Outcome, Policy
 from casspec.runtime.verify import accept, cut
 from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, RecordedVerification
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 
 VerifyCost = Callable[[int, int], float]
 """(query tokens, context tokens) -> milliseconds of a verification, the policy's own overhead included."""

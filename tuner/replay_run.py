@@ -16,10 +16,10 @@ from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms
 from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.overhead import Overheads
 from casspec.tuner.recorded import Drafting, KeptNoise
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.plan_traces import TraceShelf
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import Replayed, VerifyCost, replay
 from casspec.tuner.replayed_methods import build_replayed, really_run, variant_of
-from casspec.tuner.traces import TraceShelf
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode
 from casspec.tuner.benchmark import run_benchmark
 from casspec.tuner.entries import AUTOREGRESSIVE, as_calibrated, method_entries
 from casspec.tuner.reality import comparable
-from casspec.tuner.recorder import reporting_recordings, stored_recordings, tasks_in_turn
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings, tasks_in_turn
 from casspec.tuner.replay_run import Predicted, speedups
 from casspec.tuner.replayed_methods import variant_of
 from casspec.tuner.settings import CalibrationSettings

@@ -33,8 +33,8 @@ from casspec.tuner.entries import AUTOREGRESSIVE, Contestant
 from casspec.tuner.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.halving import Halving, Racer, Round
 from casspec.tuner.method_tuning import tune_methods
-from casspec.tuner.recorder import chosen_prompts, stored_recordings
-from casspec.tuner.recordings import recycling_matrix
+from casspec.tuner.recordings.recording import recycling_matrix
+from casspec.tuner.recordings.stage import chosen_prompts, stored_recordings
 from casspec.tuner.settings import RunTuningSettings
 from casspec.tuner.suites.prompts import Suite
 from casspec.tuner.suites.requests import TokenPrompt, request

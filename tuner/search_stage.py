@@ -20,11 +20,11 @@ from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOpt
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
-from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.companions import Companions
 from casspec.tuner.evaluation import CandidateEvaluator
-from casspec.tuner.recorder import stored_recordings
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
+from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.stage import stored_recordings
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.study import DrafterSearch, SearchBudget, Watch
 from casspec.tuner.workers import NOBODY, Crew

@@ -18,7 +18,7 @@ from casspec.storage.schema import Decision
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
 from casspec.tuner.method_tuning import first_of_each_mode
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 
 LEAST_GAIN = 1.02
 """Times faster a further drafter must make the replay: less is within what replay and latencies are known to."""

@@ -17,7 +17,7 @@ from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Mode
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 
 COLD_STEPS = 8
 """At the beginning of a text."""

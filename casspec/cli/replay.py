@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from casspec.runtime.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
-    from casspec.tuner.recordings import Recording
+    from casspec.tuner.recordings.recording import Recording
     from casspec.tuner.replay_run import Bounds, Played, Predicted
 
 UNVERIFIED = "predicted, unverified"
@@ -77,11 +77,11 @@ def command(
     from casspec.storage import open_repository
     from casspec.tuner.benchmark import BenchInterrupted
     from casspec.tuner.overhead import stored_overheads
+    from casspec.tuner.recordings.plan_traces import TraceShelf
     from casspec.tuner.replay_run import ReplayRun, StepCosts
     from casspec.tuner.replay_texts import ReplayTexts
     from casspec.tuner.replayed_methods import AbsentModel, replayable
     from casspec.tuner.report import bench_table
-    from casspec.tuner.traces import TraceShelf
 
     names = replayable(None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()])
     with open_repository(storage) as repository:

@@ -16,8 +16,8 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner import replay_texts
 from casspec.tuner.benchmark import BenchInterrupted
+from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.replay_texts import ReplayTexts
-from casspec.tuner.traces import TraceShelf
 from tests.storage import samples
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import stored_calibration

@@ -20,7 +20,7 @@ from casspec.tuner.calibrate import Calibrator
 from casspec.tuner.companions import companions
 from casspec.tuner.method_tuning import TunedMethods
 from casspec.tuner.overhead import Overheads
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Prompt, Suite
 from tests.tuner.tiny import VOCAB, tiny_target

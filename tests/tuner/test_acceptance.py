@@ -11,8 +11,8 @@ from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import SkipSet
 from casspec.tuner import acceptance, teacher
-from casspec.tuner.acceptance import AcceptanceMeter, PlanTrace
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
+from casspec.tuner.recordings.recording import Recording
 from tests.tuner.tiny import LAYERS, step_logits, tiny_recordings, tiny_target
 
 BLOCK = 5

@@ -17,10 +17,10 @@ from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet
-from casspec.tuner.acceptance import PlanTrace
 from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms, path_lengths, retrieved_trees
 from casspec.tuner.recorded import Drafting, TracedPlan
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.offline_acceptance import PlanTrace
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import replay
 
 VOCAB = 20

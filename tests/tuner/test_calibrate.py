@@ -20,7 +20,6 @@ from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import CascadeProfile, Precision
-from casspec.tuner.acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.calibrate import STAGES, Calibrator, take_over
 from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun
 from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender, trace
@@ -30,7 +29,8 @@ from casspec.tuner.companions import companions
 from casspec.tuner.forecast import Selection
 from casspec.tuner.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.plans import PlanSpec
-from casspec.tuner.recorder import chosen_prompts
+from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
+from casspec.tuner.recordings.stage import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG
 from casspec.tuner.search_stage import StoredSearch
 from casspec.tuner.suites.prompts import prompt_ids

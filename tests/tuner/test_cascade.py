@@ -5,7 +5,6 @@ import pytest
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
 from casspec.tuner import walltime
-from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.cascade import (
     RETRIEVAL,
     Contender,
@@ -17,6 +16,7 @@ from casspec.tuner.cascade import (
     trace,
 )
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from tests.storage import samples
 from tests.tuner.tiny import LAYERS, tiny_recordings, tiny_target
 

@@ -7,7 +7,7 @@ import pytest
 
 from casspec.storage.schema import BenchText
 from casspec.tuner.reality import comparable, gaps
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import Replayed
 from casspec.tuner.replay_run import Played
 from casspec.tuner.settings import CalibrationSettings

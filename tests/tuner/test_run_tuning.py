@@ -16,8 +16,8 @@ from casspec.tuner import run_tuning
 from casspec.tuner.companions import companions
 from casspec.tuner.entries import Contestant
 from casspec.tuner.grids import GRIDS, axes_of, published_setting
-from casspec.tuner.recorder import stored_recordings
-from casspec.tuner.recordings import recycling_matrix
+from casspec.tuner.recordings.recording import recycling_matrix
+from casspec.tuner.recordings.stage import stored_recordings
 from casspec.tuner.run_tuning import Folds, RunTuned, RunTuner, tunable, tune_by_runs
 from casspec.tuner.settings import RunTuningSettings
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, small_target

@@ -11,10 +11,10 @@ from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.target import bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.acceptance import AcceptanceMeter
 from casspec.tuner.knapspec_sets import knapspec_sets, sub_layer_weights
 from casspec.tuner.pareto import hypervolume
 from casspec.tuner.plans import PlanSpec
+from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.samplers import DEFAULT_SAMPLER, POPULATION, SAMPLERS, make_sampler, search_space, told_attributes
 from casspec.tuner.space import parameters_of, spec_of
 from casspec.tuner.study import DrafterSearch, SearchBudget

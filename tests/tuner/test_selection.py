@@ -12,7 +12,6 @@ from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import builtin_latency
 from casspec.storage.schema import Decision, LatencyModel, Precision, Quantization
-from casspec.tuner.acceptance import PlanTrace, count_confidence
 from casspec.tuner.cascade import Contender
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
@@ -21,7 +20,8 @@ from casspec.tuner.method_tuning import Tuning, by_mode
 from casspec.tuner.overhead import Overhead, Overheads
 from casspec.tuner.per_task import as_served, judge_task, split_by_prompt
 from casspec.tuner.recorded import TracedPlan
-from casspec.tuner.recordings import Recording
+from casspec.tuner.recordings.offline_acceptance import PlanTrace, count_confidence
+from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import Replayed
 from casspec.tuner.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
 from tests.storage import samples

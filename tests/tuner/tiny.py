@@ -12,8 +12,8 @@ from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import LatencyModel
-from casspec.tuner.recordings import Recording, record
-from casspec.tuner.teacher import masked_input
+from casspec.tuner.recordings.recording import Recording, record
+from casspec.tuner.recordings.teacher_forcing import masked_input
 from tests.runtime.tiny import library_model
 
 VOCAB = 53

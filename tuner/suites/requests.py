@@ -12,7 +12,7 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
 from casspec.tuner.entries import Contestant
-from casspec.tuner.recordings import prompt_seed
+from casspec.tuner.recordings.recording import prompt_seed
 from casspec.tuner.suites.prompts import Prompt, prompt_ids
 
 SAMPLING_TEMPERATURE = 0.7

@@ -22,8 +22,8 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.target import ForwardInput, TargetModel, bucket
-from casspec.tuner.recordings import Recording
-from casspec.tuner.teacher import LONGEST_CHUNK, masked_input, teacher_forced
+from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.teacher_forcing import LONGEST_CHUNK, masked_input, teacher_forced
 
 BLOCK = 8
 """Deepest draft the depth profile covers."""

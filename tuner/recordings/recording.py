@@ -23,7 +23,7 @@ from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
-from casspec.tuner.teacher import teacher_forced
+from casspec.tuner.recordings.teacher_forcing import teacher_forced
 
 Decode = Callable[[list[int], Sampling, int], Sequence[int]]
 """(prompt token ids, sampling, seed) -> new token ids: any lossless decoding of the target, they all emit the same

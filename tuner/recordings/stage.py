@@ -14,7 +14,7 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Mode
-from casspec.tuner.recordings import Decode, Recording, record
+from casspec.tuner.recordings.recording import Decode, Recording, record
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Prompt, Suite, prompt_ids
 

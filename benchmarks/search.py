@@ -34,15 +34,15 @@ from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
 from casspec.tuner.calibration_run import dtype_name, typical_context
-from casspec.tuner.evaluation import CandidateEvaluator
-from casspec.tuner.knapspec_sets import knapspec_sets
-from casspec.tuner.pareto import hypervolume, pareto_front
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.recording import Recording, record
 from casspec.tuner.recordings.stage import lossless_decode
-from casspec.tuner.samplers import SAMPLERS
-from casspec.tuner.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.knapspec_plans import knapspec_sets
+from casspec.tuner.search.pareto import hypervolume, pareto_front
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.samplers.by_name import SAMPLERS
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.prompts import Half, Suite
 from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts

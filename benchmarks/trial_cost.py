@@ -24,13 +24,13 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.target import QUERY_BUCKETS, TargetModel
 from casspec.tuner.calibration_run import dtype_name, typical_context
-from casspec.tuner.evaluation import CandidateEvaluator
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, record
 from casspec.tuner.recordings.stage import lossless_decode
 from casspec.tuner.recordings.teacher_forcing import masked_input
-from casspec.tuner.seeds import uniform
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.starting_plans import uniform
+from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
 

@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks.search import BOUNDARIES, Bench, FirstTokens, RememberingMeter, Search, rows_of, table
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.storage.schema import SkipSet
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
+from casspec.tuner.search.plan_spec import PlanSpec
 from tests.tuner.tiny import tiny_recordings, tiny_target
 
 LAYERS = max(BOUNDARIES) + 3

@@ -52,7 +52,7 @@ def faults(source: str, floor: int) -> list[str]:
 @pytest.mark.parametrize(
     ("source", "floor", "fault"),
     [
-        ("from casspec.tuner.study import Study", 3, "upward"),
+        ("from casspec.tuner.search.study import Study", 3, "upward"),
         ("import casspec.profiler.timing", 2, "upward"),
         ("from casspec import runtime", 1, "upward"),
         ("from casspec import Decoder", 4, "upward"),

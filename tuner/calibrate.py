@@ -22,11 +22,11 @@ from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import MIRRORED_BENCH, Companions
 from casspec.tuner.method_tuning import tune_methods
 from casspec.tuner.recordings.stage import RECORDING_PREFIX, record_suite
-from casspec.tuner.search_stage import StoredSearch
+from casspec.tuner.search.stage import StoredSearch
+from casspec.tuner.search.workers.processes import NOBODY, Crew
 from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.suites.prompts import Suite
 from casspec.tuner.tracking import Tracker
-from casspec.tuner.workers import NOBODY, Crew
 
 STAGES = ("profile", "record", "search", "cascade", "track")
 

@@ -35,10 +35,10 @@ from casspec.tuner.companions import Companions
 from casspec.tuner.forecast import Selection
 from casspec.tuner.method_tuning import TunedMethods
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
-from casspec.tuner.search_stage import SearchStage
+from casspec.tuner.search.stage import SearchStage
+from casspec.tuner.search.workers.processes import NOBODY, Crew
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Suite
-from casspec.tuner.workers import NOBODY, Crew
 
 MATRIX_NAME = "recycling-matrix"
 

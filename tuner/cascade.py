@@ -26,11 +26,11 @@ from casspec.storage.schema import (
     Precision,
 )
 from casspec.tuner import walltime
-from casspec.tuner.pareto import pareto_front
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import Traces
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.search.pareto import pareto_front
+from casspec.tuner.search.plan_spec import PlanSpec
 
 LOOKUP_COST = 0.01
 """Cost coefficient of prompt lookup, as the literature puts it."""

@@ -14,9 +14,9 @@ from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.storage.schema import CASCADE, AcceptancePrior, Mode
 from casspec.tuner.cascade import Contender
 from casspec.tuner.method_tuning import Judged, Tuning, by_mode, geometric_speedup, replayed_each
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recorded import TracedPlan
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.search.plan_spec import PlanSpec
 
 Parameters = Mapping[str, Any]
 

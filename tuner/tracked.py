@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from casspec.storage.schema import OVERALL, BenchReport, CascadeProfile, DrafterCandidate
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.gaps import compare
-from casspec.tuner.plans import PlanSpec
+from casspec.tuner.search.plan_spec import PlanSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -172,7 +172,7 @@ def bench_part(report: BenchReport) -> Part:
 
 def parent_part(calibrated: Calibrated) -> Part:
     """The calibration as a whole: its settings and outcome, and what the search found."""
-    from casspec.tuner.figures import pareto_figure, sensitivity_figure
+    from casspec.tuner.search.figures import pareto_figure, sensitivity_figure
 
     profile, candidates = calibrated.profile, calibrated.candidates
     about = {

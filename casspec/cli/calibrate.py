@@ -23,9 +23,9 @@ from casspec.cli.options import (
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
+    from casspec.tuner.search.workers.processes import Crew
     from casspec.tuner.settings import CalibrationSettings
     from casspec.tuner.suites.prompts import Suite
-    from casspec.tuner.workers import Crew
 
 
 @click.command(name="calibrate")
@@ -151,7 +151,7 @@ def _crew(workers: int, model: str, device: str, storage: str | None) -> Crew:
     import torch
 
     from casspec.storage.location import ENVIRONMENT_VARIABLE
-    from casspec.tuner.workers import Crew, share_of
+    from casspec.tuner.search.workers.processes import Crew, share_of
 
     command = [sys.executable, "-P", "-m", "casspec", "tune", "--until-eof", "--model", model, "--device", device]
     command += ["--threads", str(share_of(torch.get_num_threads(), workers)), "--join"]

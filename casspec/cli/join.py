@@ -14,7 +14,7 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
     from casspec.runtime.target import TargetModel
     from casspec.storage import open_repository
     from casspec.tuner.companions import companions
-    from casspec.tuner.search_stage import joined, searches
+    from casspec.tuner.search.stage import joined, searches
 
     with open_repository(storage) as repository:
         calibration = repository.stored_calibration(selection, searches)

@@ -139,7 +139,7 @@ def _join(
     selection: str, model: str | None, device: str, threads: int | None, storage: str | None, until_eof: bool
 ) -> None:
     from casspec.cli.join import join
-    from casspec.tuner.workers import end_with_parent
+    from casspec.tuner.search.workers.processes import end_with_parent
 
     given = {"profile", "trials", "budget", "methods", "seconds_per_method", "bench"}
     context = click.get_current_context()

@@ -15,9 +15,9 @@ from typing import Any
 
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.search_stage import StoredSearch
-from casspec.tuner.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.stage import StoredSearch
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from tests.storage import samples
 
 N_LAYERS = 6

@@ -15,8 +15,8 @@ from casspec.tuner.cascade import (
     measure_contender,
     trace,
 )
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
+from casspec.tuner.search.plan_spec import PlanSpec
 from tests.storage import samples
 from tests.tuner.tiny import LAYERS, tiny_recordings, tiny_target
 

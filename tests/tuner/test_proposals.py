@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.proposals import Proposer
-from casspec.tuner.samplers import SAMPLERS
-from casspec.tuner.space import parameters_of, spec_of, switches
-from casspec.tuner.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.samplers.by_name import SAMPLERS
+from casspec.tuner.search.samplers.proposals import Proposer
+from casspec.tuner.search.space import parameters_of, spec_of, switches
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from tests.tuner.synthetic import N_LAYERS, SyntheticEvaluator
 
 PRECISIONS = (Precision.TARGET,)

@@ -11,14 +11,21 @@ from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.target import bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.knapspec_sets import knapspec_sets, sub_layer_weights
-from casspec.tuner.pareto import hypervolume
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
-from casspec.tuner.samplers import DEFAULT_SAMPLER, POPULATION, SAMPLERS, make_sampler, search_space, told_attributes
-from casspec.tuner.space import parameters_of, spec_of
-from casspec.tuner.study import DrafterSearch, SearchBudget
-from casspec.tuner.swift_sampler import RATIOS
+from casspec.tuner.search.knapspec_plans import knapspec_sets, sub_layer_weights
+from casspec.tuner.search.pareto import hypervolume
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.samplers.by_name import (
+    DEFAULT_SAMPLER,
+    POPULATION,
+    SAMPLERS,
+    make_sampler,
+    search_space,
+    told_attributes,
+)
+from casspec.tuner.search.samplers.swift import RATIOS
+from casspec.tuner.search.space import parameters_of, spec_of
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from tests.storage import samples
 from tests.tuner.synthetic import N_LAYERS, SyntheticEvaluator
 from tests.tuner.tiny import LAYERS, tiny_recordings, tiny_target
@@ -162,7 +169,7 @@ def test_the_gaussian_process_takes_switches_as_integers() -> None:
 def test_the_gaussian_process_leaves_long_searches_to_tpe(monkeypatch) -> None:
     from optuna.samplers import GPSampler
 
-    from casspec.tuner import gp_sampler
+    from casspec.tuner.search.samplers import gp as gp_sampler
 
     asked = []
     monkeypatch.setattr(
@@ -206,7 +213,7 @@ def test_the_programme_gives_a_set_for_every_saving_it_can_reach() -> None:
 
 
 def test_the_programme_looks_at_states_a_scored_plan_has() -> None:
-    from casspec.tuner.knapspec_sets import _Texts
+    from casspec.tuner.search.knapspec_plans import _Texts
 
     target, n_tokens = tiny_target(), 14
     assert bucket(n_tokens) > n_tokens  # forwards hold rows that are no tokens

@@ -14,14 +14,14 @@ import pytest
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.claims import Claims
-from casspec.tuner.evaluation import FEWEST_RACED, CandidateEvaluator
-from casspec.tuner.pareto import acceptance_to_beat, pareto_front
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
-from casspec.tuner.seeds import QUANTISED_PREFIXES, leave_one_out, prefix_sweep, uniform
-from casspec.tuner.space import parameters_of, skip_of, spec_of, switches, switches_of
-from casspec.tuner.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.pareto import acceptance_to_beat, pareto_front
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.space import parameters_of, skip_of, spec_of, switches, switches_of
+from casspec.tuner.search.starting_plans import QUANTISED_PREFIXES, leave_one_out, prefix_sweep, uniform
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.trial import FEWEST_RACED, CandidateEvaluator
+from casspec.tuner.search.workers.leases import Claims
 from tests.storage import samples
 from tests.tuner.synthetic import N_LAYERS, SETTINGS, SyntheticEvaluator
 from tests.tuner.tiny import tiny_recordings, tiny_target

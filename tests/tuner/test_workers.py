@@ -22,13 +22,13 @@ import torch
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.claims import MOST_ATTEMPTS, WORKER, Claims
 from casspec.tuner.companions import companions
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.search_stage import StoredSearch, joined
-from casspec.tuner.study import DrafterSearch, SearchBudget
-from casspec.tuner.study_database import open_study, study_storage
-from casspec.tuner.workers import Crew, share_of
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.stage import StoredSearch, joined
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
+from casspec.tuner.search.workers.leases import MOST_ATTEMPTS, WORKER, Claims
+from casspec.tuner.search.workers.optuna_storage import open_study, study_storage
+from casspec.tuner.search.workers.processes import Crew, share_of
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL
 from tests.tuner.small_calibration import StageLog, calibrate, small_target
@@ -45,7 +45,7 @@ def told_plans(url: str, name: str) -> Counter[str]:
     """Plans of finished trials; none may be open."""
     import optuna
 
-    from casspec.tuner.space import spec_of
+    from casspec.tuner.search.space import spec_of
 
     trials = optuna.load_study(study_name=name, storage=url).trials
     assert {trial.state.name for trial in trials} <= {"COMPLETE", "FAIL"}, "a trial was left open"
@@ -262,7 +262,7 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
 
 SLEEPS = """
 import time
-from casspec.tuner.workers import end_with_parent
+from casspec.tuner.search.workers.processes import end_with_parent
 end_with_parent()
 print("up", flush=True)
 while True:  # like a worker between two trials: one long sleep would not be interrupted

@@ -9,7 +9,7 @@ from casspec.storage.schema import OVERALL, BenchReport, DrafterCandidate, Mode
 from casspec.tuner.bench_figures import literal, speedup_figure
 from casspec.tuner.gaps import Compared
 from casspec.tuner.page.svg import WIDTH_INCHES
-from casspec.tuner.pareto import hypervolume, pareto_front
+from casspec.tuner.search.pareto import hypervolume, pareto_front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,13 +21,13 @@ from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
 from casspec.tuner.companions import Companions
-from casspec.tuner.evaluation import CandidateEvaluator
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.stage import stored_recordings
+from casspec.tuner.search.study import DrafterSearch, SearchBudget, Watch
+from casspec.tuner.search.trial import CandidateEvaluator
+from casspec.tuner.search.workers.processes import NOBODY, Crew
 from casspec.tuner.settings import CalibrationSettings
-from casspec.tuner.study import DrafterSearch, SearchBudget, Watch
-from casspec.tuner.workers import NOBODY, Crew
 
 SEARCH_KIND = "search"
 """Stage documents: the basis of the search, how many candidates are another's, that it is closed (no plan may be taken),

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner import walltime
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.space import skip_of, switches
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.space import skip_of, switches
 
 UNIFORM_RATIOS = (0.2, 0.3, 0.4, 0.5, 0.6)
 PREFIXES = 14

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.plans import PlanSpec
+from casspec.tuner.search.plan_spec import PlanSpec
 
 PRECISION = "precision"
 """Name of the parameter beside the switches, where there is more than one precision to choose from."""

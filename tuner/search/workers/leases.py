@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import DrafterCandidate, Precision
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.space import choices, objectives, parameters_of, spec_of
-from casspec.tuner.study_database import HEARTBEAT_S, study_failures
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.space import choices, objectives, parameters_of, spec_of
+from casspec.tuner.search.workers.optuna_storage import HEARTBEAT_S, study_failures
 
 if TYPE_CHECKING:
     import optuna

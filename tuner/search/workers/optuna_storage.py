@@ -11,7 +11,7 @@ from casspec.storage.errors import StorageError
 from casspec.storage.failures import storage_failures
 from casspec.storage.location import printable
 from casspec.tuner.companions import STUDY_SCHEMA
-from casspec.tuner.space import DIRECTIONS
+from casspec.tuner.search.space import DIRECTIONS
 
 if TYPE_CHECKING:
     import optuna

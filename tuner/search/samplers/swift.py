@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from casspec.runtime.drafters.skip_search import SkipSearch
 from casspec.storage.schema import Precision
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.space import PRECISION, parameters_of, spec_of
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.space import PRECISION, parameters_of, spec_of
 
 RATIOS = (0.25, 0.35, 0.45, 0.55, 0.65)
 """Shares of the switches that are off."""
@@ -27,7 +27,7 @@ class SwiftSampler(BaseSampler):
     """Proposes plans at the target's precision, from the study's finished trials and its seed alone.
 
     Args:
-        space: the parameters of the study (`tuner/samplers.py`).
+        space: the parameters of the study (`tuner/search/samplers/by_name.py`).
     """
 
     def __init__(self, space: dict[str, BaseDistribution], seed: int) -> None:

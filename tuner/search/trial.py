@@ -14,8 +14,8 @@ from statistics import stdev
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import DrafterCandidate, Quantization
-from casspec.tuner.plans import PlanSpec
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, acceptance_by_depth
+from casspec.tuner.search.plan_spec import PlanSpec
 
 FEWEST_RACED = 4
 RACE_ERRORS = 2.0

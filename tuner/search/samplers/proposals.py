@@ -12,9 +12,9 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import DrafterCandidate, Precision
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.samplers import make_sampler, search_space, told_attributes
-from casspec.tuner.space import DIRECTIONS, objectives, parameters_of, spec_of
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.samplers.by_name import make_sampler, search_space, told_attributes
+from casspec.tuner.search.space import DIRECTIONS, objectives, parameters_of, spec_of
 
 if TYPE_CHECKING:
     from optuna.trial import TrialState

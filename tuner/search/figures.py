@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from casspec.storage.schema import DrafterCandidate, Precision
-from casspec.tuner.pareto import pareto_front
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.seeds import leave_one_out
+from casspec.tuner.search.pareto import pareto_front
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.starting_plans import leave_one_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ The database of candidates is the truth and the study follows it: a candidate is
 and before each trial the study is told whatever it missed. So a search that was interrupted anywhere, or whose study was
 lost, goes on without evaluating a plan twice.
 
-Several workers may run the same search, on one machine or many (`tuner/workers.py`). Each does all that is written here:
+Several workers may run the same search, on one machine or many (`tuner/search/workers/processes.py`). Each does all that is written here:
 it claims the next plan that nobody has or is at, a seed or its sampler's proposal, evaluates it and saves it. They wait
 for each other only before sets are ranked, and when the trials under way may be the last.
 """
@@ -24,15 +24,22 @@ from typing import Protocol
 
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import DrafterCandidate, SkipSet
-from casspec.tuner.claims import Claim, Claims
-from casspec.tuner.evaluation import CandidateEvaluator
-from casspec.tuner.pareto import acceptance_to_beat, pareto_front
-from casspec.tuner.plans import PlanSpec
-from casspec.tuner.proposals import Proposer
-from casspec.tuner.samplers import DEFAULT_SAMPLER
-from casspec.tuner.seeds import leave_one_out, prefix_sweep, quantised_prefixes, ranking, thinned_leave_one_out, uniform
-from casspec.tuner.space import choices, skip_of, spec_of, switches_of
-from casspec.tuner.study_database import open_study, study_failures
+from casspec.tuner.search.pareto import acceptance_to_beat, pareto_front
+from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.samplers.by_name import DEFAULT_SAMPLER
+from casspec.tuner.search.samplers.proposals import Proposer
+from casspec.tuner.search.space import choices, skip_of, spec_of, switches_of
+from casspec.tuner.search.starting_plans import (
+    leave_one_out,
+    prefix_sweep,
+    quantised_prefixes,
+    ranking,
+    thinned_leave_one_out,
+    uniform,
+)
+from casspec.tuner.search.trial import CandidateEvaluator
+from casspec.tuner.search.workers.leases import Claim, Claims
+from casspec.tuner.search.workers.optuna_storage import open_study, study_failures
 
 SENSITIVITY_SHARE = 0.5
 """Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""

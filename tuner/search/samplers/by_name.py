@@ -2,10 +2,10 @@
 
 * tpe: tree-structured Parzen estimators over all switches at once (Bergstra et al. 2011).
 * nsga2: a genetic algorithm (Deb et al. 2002); the plans a search starts from are its first generation.
-* gp: a Gaussian process and expected hypervolume improvement up to 100 trials, then tpe (`tuner/gp_sampler.py`). Switches
+* gp: a Gaussian process and expected hypervolume improvement up to 100 trials, then tpe (`tuner/search/samplers/gp.py`). Switches
   are integers to it, since it takes categories one-hot.
 * random: every switch by itself.
-* swift: SWIFT's search (`tuner/swift_sampler.py`).
+* swift: SWIFT's search (`tuner/search/samplers/swift.py`).
 
 All of them learn from whatever they are told, so any may go on where another process was interrupted.
 """
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision
-from casspec.tuner.space import choices
+from casspec.tuner.search.space import choices
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -34,7 +34,7 @@ Space = dict[str, "BaseDistribution"]
 
 
 def search_space(sampler: str, n_layers: int, precisions: Sequence[Precision]) -> Space:
-    """The parameters of `tuner/space.py` as this sampler is told of them; empty where nothing can be chosen."""
+    """The parameters of `tuner/search/space.py` as this sampler is told of them; empty where nothing can be chosen."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     def distribution(values: tuple[bool | str, ...]) -> BaseDistribution:
@@ -55,7 +55,7 @@ def make_sampler(name: str, seed: int, space: Space) -> BaseSampler:
         case "nsga2":
             return NSGAIISampler(population_size=POPULATION, seed=seed)
         case "gp":
-            from casspec.tuner.gp_sampler import GPThenTPESampler
+            from casspec.tuner.search.samplers.gp import GPThenTPESampler
 
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that it is experimental
@@ -63,7 +63,7 @@ def make_sampler(name: str, seed: int, space: Space) -> BaseSampler:
         case "random":
             return RandomSampler(seed=seed)
         case "swift":
-            from casspec.tuner.swift_sampler import SwiftSampler
+            from casspec.tuner.search.samplers.swift import SwiftSampler
 
             return SwiftSampler(space, seed)
     raise UnsupportedOption(f"no sampler is called '{name}'; the samplers are {', '.join(SAMPLERS)}")

@@ -10,7 +10,7 @@ from casspec.profiler.stored import VERDICT_KIND
 from casspec.storage.errors import ProfileNotFound
 from casspec.storage.repository import Repository
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencySample
-from casspec.tuner.gaps import latest_of_modes
+from casspec.tuner.bench.predicted_vs_measured import latest_of_modes
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from casspec.storage.errors import CasspecError
 from casspec.storage.schema import Mode
-from casspec.tuner.entries import Contestant
+from casspec.tuner.bench.entries import Contestant
 from casspec.tuner.suites.requests import Request, generate
 
 WARM_UP_TOKENS = 8

@@ -21,7 +21,7 @@ from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
-from casspec.tuner.entries import AUTOREGRESSIVE
+from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.grids import GRIDS, settings_of
 from casspec.tuner.overhead import Overheads
 from casspec.tuner.priors import retrieval_cells

@@ -36,7 +36,7 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, Mode
-from casspec.tuner.entries import AUTOREGRESSIVE
+from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.step_probe import COLD_STEPS, Probe, Prober
 

@@ -12,8 +12,8 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.loader import cascade_of
 from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.storage.schema import CASCADE, OVERALL, CascadeProfile, Mode
+from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms
-from casspec.tuner.entries import AUTOREGRESSIVE
 from casspec.tuner.overhead import Overheads
 from casspec.tuner.recorded import Drafting, KeptNoise
 from casspec.tuner.recordings.plan_traces import TraceShelf

@@ -10,8 +10,8 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode
-from casspec.tuner.benchmark import run_benchmark
-from casspec.tuner.entries import AUTOREGRESSIVE, as_calibrated, method_entries
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, as_calibrated, method_entries
+from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.reality import comparable
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings, tasks_in_turn

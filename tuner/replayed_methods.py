@@ -12,7 +12,7 @@ from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CASCADE, CascadeProfile, Mode, Precision
-from casspec.tuner.entries import AUTOREGRESSIVE
+from casspec.tuner.bench.entries import AUTOREGRESSIVE
 
 SEARCHES = "it searches for its skip set with the model while it decodes"
 

@@ -26,10 +26,10 @@ from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, Mode
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant
 from casspec.tuner.calibrate import take_over
 from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
 from casspec.tuner.companions import Companions
-from casspec.tuner.entries import AUTOREGRESSIVE, Contestant
 from casspec.tuner.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.halving import Halving, Racer, Round
 from casspec.tuner.method_tuning import tune_methods

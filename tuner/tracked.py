@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import OVERALL, BenchReport, CascadeProfile, DrafterCandidate
+from casspec.tuner.bench.predicted_vs_measured import compare
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.gaps import compare
 from casspec.tuner.search.plan_spec import PlanSpec
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def replay_part(calibrated: Calibrated) -> Part:
 
 def bench_part(report: BenchReport) -> Part:
     """A benchmark: every method over all tasks as metrics; report, table and charts."""
-    from casspec.tuner.bench_figures import bench_figures
-    from casspec.tuner.report import bench_markdown
+    from casspec.tuner.bench.figures import bench_figures
+    from casspec.tuner.bench.report import bench_markdown
 
     metrics = {"noise": report.noise}
     for row in report.rows:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from casspec.runtime.loader import LoadedProfile
     from casspec.runtime.target import TargetModel
     from casspec.storage.schema import BenchReport, Mode
-    from casspec.tuner.entries import Entry
-    from casspec.tuner.lossless_check import LosslessRow
+    from casspec.tuner.bench.entries import Entry
+    from casspec.tuner.bench.lossless.check import LosslessRow
     from casspec.tuner.suites.prompts import Prompt
 
 EXIT_NOT_LOSSLESS = 1
@@ -110,7 +110,7 @@ def command(
             directory.mkdir(parents=True, exist_ok=True)
 
     import casspec
-    from casspec.tuner.entries import ablation_entries, method_entries, peer_entries
+    from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
     from casspec.tuner.suites.requests import spread_over_tasks
 
@@ -134,7 +134,7 @@ def command(
     if check_lossless:
         return _check(loaded, prompts, entries, tokens, modes, seed, settings, output_format, json_file)
 
-    from casspec.tuner.benchmark import BenchInterrupted, run_benchmark
+    from casspec.tuner.bench.run import BenchInterrupted, run_benchmark
 
     contestants = [*entries, *(peer_entries(loaded, say) if peers and "greedy" in modes else ())]
     exit_code = 0
@@ -197,7 +197,7 @@ def _in_dtype_of(profile: LoadedProfile | None, target: TargetModel) -> LoadedPr
 
 def _print_report(report: BenchReport, output_format: str) -> None:
     """The report, then what to know about it; the JSON comes last."""
-    from casspec.tuner.report import bench_csv, bench_json, bench_markdown, bench_table, remarks
+    from casspec.tuner.bench.report import bench_csv, bench_json, bench_markdown, bench_table, remarks
 
     if output_format == "table":
         output.print(bench_table(report))
@@ -214,7 +214,7 @@ def _store(report: BenchReport, profile_id: str | None, storage: str | None, jso
     """Keeps the report as a file and beside its profile, alone when the profile came from a file."""
     from casspec.storage import open_repository
     from casspec.storage.errors import ProfileNotFound
-    from casspec.tuner.report import bench_json
+    from casspec.tuner.bench.report import bench_json
 
     if json_file:
         json_file.write_text(bench_json(report) + "\n", encoding="utf-8")
@@ -227,7 +227,7 @@ def _store(report: BenchReport, profile_id: str | None, storage: str | None, jso
 
 def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:
     """Charts, then the mirror."""
-    from casspec.tuner.bench_figures import write_figures
+    from casspec.tuner.bench.figures import write_figures
     from casspec.tuner.companions import companions
     from casspec.tuner.tracking import Tracker
 
@@ -247,8 +247,8 @@ def _check(
     output_format: str,
     json_file: Path | None,
 ) -> int:
+    from casspec.tuner.bench.lossless.check import CheckInterrupted, check_lossless
     from casspec.tuner.environment import environment
-    from casspec.tuner.lossless_check import CheckInterrupted, check_lossless
     from casspec.tuner.suites.requests import token_prompts
 
     exit_code = 0
@@ -265,7 +265,7 @@ def _check(
 def _print_verdicts(
     rows: list[LosslessRow], environment: dict[str, Any], output_format: str, json_file: Path | None
 ) -> None:
-    from casspec.tuner.report import lossless_csv, lossless_json, lossless_markdown, lossless_table
+    from casspec.tuner.bench.report import lossless_csv, lossless_json, lossless_markdown, lossless_table
 
     document = lossless_json(rows, environment)
     if json_file:

@@ -20,7 +20,7 @@ DECISIONS = {
 def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bool = False) -> None:
     """The table on stdout, the rest on stderr. `asked`: whether there should have been a benchmark."""
     if report is not None:
-        from casspec.tuner.report import bench_table, noise_line
+        from casspec.tuner.bench.report import bench_table, noise_line
 
         output.print(bench_table(report))
         say(noise_line(report))
@@ -72,7 +72,7 @@ def _gap(profile: CascadeProfile, report: BenchReport | None) -> str:
     if report is None:
         return ""
     from casspec.storage.schema import OVERALL
-    from casspec.tuner.gaps import compare
+    from casspec.tuner.bench.predicted_vs_measured import compare
 
     known = [one for one in compare(profile, [report]) if one.task == OVERALL and one.measured and one.gap is not None]
     told = [

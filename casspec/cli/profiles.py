@@ -166,7 +166,7 @@ def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
 def _measured(profile: CascadeProfile, reports: list[BenchReport]) -> dict[str, float]:
     """Overall speedup of `dytc` by decoding mode, each in the newest report that has it."""
     from casspec.storage.schema import OVERALL
-    from casspec.tuner.gaps import compare
+    from casspec.tuner.bench.predicted_vs_measured import compare
 
     overall = [row for row in compare(profile, reports) if row.task == OVERALL]
     return {row.mode: row.measured for row in overall if row.measured is not None}

@@ -75,13 +75,13 @@ def command(
     from casspec.profile_lookup import load_profile
     from casspec.runtime.latency import LatencyPredictor
     from casspec.storage import open_repository
-    from casspec.tuner.benchmark import BenchInterrupted
+    from casspec.tuner.bench.report import bench_table
+    from casspec.tuner.bench.run import BenchInterrupted
     from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.recordings.plan_traces import TraceShelf
     from casspec.tuner.replay_run import ReplayRun, StepCosts
     from casspec.tuner.replay_texts import ReplayTexts
     from casspec.tuner.replayed_methods import AbsentModel, replayable
-    from casspec.tuner.report import bench_table
 
     names = replayable(None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()])
     with open_repository(storage) as repository:

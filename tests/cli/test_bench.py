@@ -182,7 +182,7 @@ def test_a_check_takes_the_profile_of_its_own_model_and_tells_which(
 
 
 def test_a_report_is_stored_before_anybody_can_stop_reading_it(run: Run, storage: str, monkeypatch) -> None:
-    from casspec.tuner import report
+    from casspec.tuner.bench import report
 
     def closed(*_: object) -> None:
         raise CasspecError("nobody reads this any more")
@@ -195,7 +195,7 @@ def test_a_report_is_stored_before_anybody_can_stop_reading_it(run: Run, storage
 
 
 def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from casspec.tuner import lossless_check
+    from casspec.tuner.bench.lossless import check as lossless_check
 
     monkeypatch.setattr(lossless_check, "is_lossless", lambda differences, n_tokens: False)
     code, out, _ = run("--check-lossless", "--tokens", "8", "--methods", "prompt-lookup")
@@ -204,7 +204,7 @@ def test_a_failed_check_is_a_failed_command(run: Run, monkeypatch: pytest.Monkey
 
 
 def test_ctrl_c_prints_what_a_check_compared(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from casspec.tuner import lossless_check
+    from casspec.tuner.bench.lossless import check as lossless_check
 
     calls = 0
 
@@ -240,7 +240,7 @@ def test_a_report_goes_to_a_file_to_charts_and_to_the_mirror(
 
 
 def test_ctrl_c_prints_and_stores_what_was_finished(run: Run, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from casspec.tuner import benchmark
+    from casspec.tuner.bench import run as benchmark
 
     texts = 0
 

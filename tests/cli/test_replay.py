@@ -15,7 +15,7 @@ from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner import replay_texts
-from casspec.tuner.benchmark import BenchInterrupted
+from casspec.tuner.bench.run import BenchInterrupted
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.replay_texts import ReplayTexts
 from tests.storage import samples

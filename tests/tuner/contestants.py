@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from casspec.runtime.decode import Generation, Statistics
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
-from casspec.tuner.entries import Contestant, Entry
+from casspec.tuner.bench.entries import Contestant, Entry
 from casspec.tuner.suites.prompts import Prompt
 from tests.runtime import tiny
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casspec.storage.schema import OVERALL
-from casspec.tuner.bench_rows import Run, Series, relative_noise, rows_of_task
+from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task
 from tests.tuner.contestants import statistics
 
 

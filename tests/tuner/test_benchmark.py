@@ -14,8 +14,8 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.predictions import TaskCascade
 from casspec.storage.schema import MethodSettings
-from casspec.tuner.benchmark import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
-from casspec.tuner.entries import method_entries, peer_entries
+from casspec.tuner.bench.entries import method_entries, peer_entries
+from casspec.tuner.bench.run import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
 from tests.runtime.tiny import tiny_profile, tiny_target
 from tests.tuner.contestants import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
 
@@ -65,7 +65,7 @@ def test_a_method_that_is_left_out_is_left_out_in_every_variant(
             raise UnsupportedOption("no kernel")
         return Decoder(target, profile, method, parameters)
 
-    monkeypatch.setattr("casspec.tuner.entries.Decoder", untunable)
+    monkeypatch.setattr("casspec.tuner.bench.entries.Decoder", untunable)
     settings = (MethodSettings(method="suffix", variant="tuned", parameters={"factor": 2.0}),)
     profile = tiny_profile(target, methods=settings)
     told: list[str] = []

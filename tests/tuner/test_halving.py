@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
-from casspec.tuner.entries import Contestant
+from casspec.tuner.bench.entries import Contestant
 from casspec.tuner.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
 from casspec.tuner.suites.requests import Request
 from tests.tuner.timed import Machine, Refusing, Timed, Uneven

@@ -12,8 +12,8 @@ import pytest
 from casspec.profiler.report import as_stored
 from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec, Precision, Quantization
+from casspec.tuner.bench.predicted_vs_measured import Compared, compare
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.gaps import Compared, compare
 from casspec.tuner.page import render_page
 from casspec.tuner.page.evidence import error_rows
 from tests.profiler.fakes import SHAPE

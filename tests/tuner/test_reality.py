@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from casspec.storage.schema import BenchText
+from casspec.tuner.bench.lossless.text_check import text_sha256
 from casspec.tuner.reality import comparable, gaps
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay import Replayed
 from casspec.tuner.replay_run import Played
 from casspec.tuner.settings import CalibrationSettings
-from casspec.tuner.text_check import text_sha256
 from tests.storage import samples
 
 N_TOKENS = 60

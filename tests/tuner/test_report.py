@@ -12,11 +12,10 @@ import pytest
 from rich.console import Console
 
 from casspec.storage.schema import BenchReport, BenchRow
-from casspec.tuner.bench_figures import bench_figures, speedup_figure, time_figure, write_figures
-from casspec.tuner.environment import source_commit, without_passwords
-from casspec.tuner.exactness import Difference
-from casspec.tuner.lossless_check import LosslessRow
-from casspec.tuner.report import (
+from casspec.tuner.bench.figures import bench_figures, speedup_figure, time_figure, write_figures
+from casspec.tuner.bench.lossless.check import LosslessRow
+from casspec.tuner.bench.lossless.judge import Difference
+from casspec.tuner.bench.report import (
     bench_csv,
     bench_json,
     bench_markdown,
@@ -30,6 +29,7 @@ from casspec.tuner.report import (
     noise_line,
     repetition_line,
 )
+from casspec.tuner.environment import source_commit, without_passwords
 from tests.storage.samples import bench_report, bench_row
 
 PROTOCOL_FIELDS = {

@@ -13,8 +13,8 @@ from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner import run_tuning
+from casspec.tuner.bench.entries import Contestant
 from casspec.tuner.companions import companions
-from casspec.tuner.entries import Contestant
 from casspec.tuner.grids import GRIDS, axes_of, published_setting
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import stored_recordings

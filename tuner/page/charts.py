@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from casspec.storage.schema import OVERALL, BenchReport, DrafterCandidate, Mode
-from casspec.tuner.bench_figures import literal, speedup_figure
-from casspec.tuner.gaps import Compared
+from casspec.tuner.bench.figures import literal, speedup_figure
+from casspec.tuner.bench.predicted_vs_measured import Compared
 from casspec.tuner.page.svg import WIDTH_INCHES
 from casspec.tuner.search.pareto import hypervolume, pareto_front
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from casspec.storage.schema import OVERALL, CascadeProfile, DrafterSpec
+from casspec.tuner.bench.predicted_vs_measured import Compared, compare
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.gaps import Compared, compare
 from casspec.tuner.page.charts import gap_figure
 from casspec.tuner.page.parts import NONE, Drawing, Highlight, Part, Section, Table, Text
 from casspec.tuner.page.svg import inline_svg

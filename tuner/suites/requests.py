@@ -11,7 +11,7 @@ from casspec.runtime.sampling import Sampling
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from casspec.tuner.entries import Contestant
+from casspec.tuner.bench.entries import Contestant
 from casspec.tuner.recordings.recording import prompt_seed
 from casspec.tuner.suites.prompts import Prompt, prompt_ids
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from casspec.tuner.lossless_check import LosslessRow
+    from casspec.tuner.bench.lossless.check import LosslessRow
 
 JSON_SCHEMA = 1
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, Mode
-from casspec.tuner.report import caption, label
+from casspec.tuner.bench.report import caption, label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,8 +11,8 @@ import torch
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
-from casspec.tuner.exactness import Difference, Judge, is_lossless
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant, Entry
+from casspec.tuner.bench.lossless.judge import Difference, Judge, is_lossless
 from casspec.tuner.suites.requests import Request, TokenPrompt, decoded, request
 
 LOSSLESS_TOKENS = 20_000

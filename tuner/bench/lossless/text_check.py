@@ -12,8 +12,8 @@ import torch
 
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
-from casspec.tuner.entries import Entry
-from casspec.tuner.exactness import Difference, Judge, first_difference, measured_difference
+from casspec.tuner.bench.entries import Entry
+from casspec.tuner.bench.lossless.judge import Difference, Judge, first_difference, measured_difference
 from casspec.tuner.suites.requests import Request, decoded
 
 

@@ -18,8 +18,9 @@ from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mode
-from casspec.tuner.bench_rows import Run, Series, relative_noise, rows_of_task, texts_of
-from casspec.tuner.entries import AUTOREGRESSIVE, Contestant, Entry
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant, Entry
+from casspec.tuner.bench.lossless.text_check import TextCheck, text_sha256
+from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.environment import environment
 from casspec.tuner.suites.prompts import Prompt
 from casspec.tuner.suites.repetition import repetition
@@ -33,7 +34,6 @@ from casspec.tuner.suites.requests import (
     request,
     token_prompts,
 )
-from casspec.tuner.text_check import TextCheck, text_sha256
 
 WARM_UP_TOKENS = 8
 

@@ -13,7 +13,7 @@ from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CASCADE, Mode
-from casspec.tuner.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer, early_exit
+from casspec.tuner.bench.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer, early_exit
 
 AUTOREGRESSIVE = "autoregressive"
 PUBLISHED, TUNED = "published", "tuned"

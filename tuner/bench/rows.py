@@ -8,8 +8,8 @@ from statistics import fmean, median
 
 from casspec.runtime.decode import Statistics
 from casspec.storage.schema import OVERALL, BenchRow, BenchText, Mode
-from casspec.tuner.exactness import is_lossless
-from casspec.tuner.text_check import Divergence
+from casspec.tuner.bench.lossless.judge import is_lossless
+from casspec.tuner.bench.lossless.text_check import Divergence
 
 
 @dataclass(frozen=True)

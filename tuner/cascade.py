@@ -26,9 +26,9 @@ from casspec.storage.schema import (
     Precision,
 )
 from casspec.tuner import walltime
-from casspec.tuner.recorded import Traces
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.replay.recorded_sequence import Traces
 from casspec.tuner.search.pareto import pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
 

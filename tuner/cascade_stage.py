@@ -27,11 +27,11 @@ from casspec.tuner.cascade import (
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.forecast import Selection, by_batch, forecast
 from casspec.tuner.method_tuning import TunedMethods, Tuning
-from casspec.tuner.overhead import Overheads, stored_overheads
 from casspec.tuner.per_task import TaskVerdict, as_served, judge_task
-from casspec.tuner.recorded import TracedPlan, Traces
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.replay.overhead import Overheads, stored_overheads
+from casspec.tuner.replay.recorded_sequence import TracedPlan, Traces
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.selection import Limits, choose
 from casspec.tuner.settings import CalibrationSettings

@@ -11,10 +11,10 @@ from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.calibration_run import MATRIX_NAME
 from casspec.tuner.cascade_stage import Bar
-from casspec.tuner.overhead import stored_overheads
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
-from casspec.tuner.replay_run import ReplayRun, StepCosts, speedups
+from casspec.tuner.replay.overhead import stored_overheads
+from casspec.tuner.replay.run import ReplayRun, StepCosts, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Prompt, Suite
 from casspec.tuner.suites.requests import spread_over_tasks, with_room

@@ -14,7 +14,7 @@ from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyM
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.method_tuning import Judged, by_mode, first_of_each_mode, geometric_speedup
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import Replayed
+from casspec.tuner.replay.simulate import Replayed
 from casspec.tuner.selection import Choice, decide
 
 BATCHES = (1, 2, 4, 8, 16, 32)

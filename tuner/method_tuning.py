@@ -23,12 +23,12 @@ from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.grids import GRIDS, settings_of
-from casspec.tuner.overhead import Overheads
 from casspec.tuner.priors import retrieval_cells
-from casspec.tuner.recorded import Drafting, KeptNoise, TracedPlan
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
-from casspec.tuner.replay import Replayed, replay
-from casspec.tuner.replay_run import StepCosts
+from casspec.tuner.replay.overhead import Overheads
+from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, TracedPlan
+from casspec.tuner.replay.run import StepCosts
+from casspec.tuner.replay.simulate import Replayed, replay
 
 REPLAYED: dict[str, Sequence[str]] = {
     "prompt-lookup": tuple(GRIDS["prompt-lookup"]),

@@ -15,7 +15,7 @@ from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import RETRIEVAL_TABLE
 from casspec.storage.schema import AcceptanceCell
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
-from casspec.tuner.replay import replay
+from casspec.tuner.replay.simulate import replay
 
 
 def retrieval_cells(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
     from casspec.tuner.recordings.recording import Recording
-    from casspec.tuner.replay_run import Bounds, Played, Predicted
+    from casspec.tuner.replay.run import Bounds, Played, Predicted
 
 UNVERIFIED = "predicted, unverified"
 
@@ -77,11 +77,11 @@ def command(
     from casspec.storage import open_repository
     from casspec.tuner.bench.report import bench_table
     from casspec.tuner.bench.run import BenchInterrupted
-    from casspec.tuner.overhead import stored_overheads
     from casspec.tuner.recordings.plan_traces import TraceShelf
-    from casspec.tuner.replay_run import ReplayRun, StepCosts
-    from casspec.tuner.replay_texts import ReplayTexts
-    from casspec.tuner.replayed_methods import AbsentModel, replayable
+    from casspec.tuner.replay.overhead import stored_overheads
+    from casspec.tuner.replay.policies import AbsentModel, replayable
+    from casspec.tuner.replay.run import ReplayRun, StepCosts
+    from casspec.tuner.replay.texts import ReplayTexts
 
     names = replayable(None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()])
     with open_repository(storage) as repository:
@@ -217,7 +217,7 @@ def _print(
     output_format: str,
 ) -> None:
     from casspec.cli.replay_tables import bound_table, gap_table, replay_table
-    from casspec.tuner.reality import gaps
+    from casspec.tuner.replay.reality import gaps
 
     whole = None if about["interrupted"] else report
     compared = gaps(played, whole) if whole else []

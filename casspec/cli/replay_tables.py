@@ -11,8 +11,8 @@ from rich.table import Table
 from casspec.storage.schema import OVERALL
 
 if TYPE_CHECKING:
-    from casspec.tuner.reality import Gap
-    from casspec.tuner.replay_run import Bounds, Predicted
+    from casspec.tuner.replay.reality import Gap
+    from casspec.tuner.replay.run import Bounds, Predicted
 
 
 def replay_table(rows: Sequence[Predicted], about: dict[str, Any]) -> Table:

@@ -14,10 +14,10 @@ from casspec.runtime.dsia import Plan
 from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
-from casspec.tuner import replay_texts
 from casspec.tuner.bench.run import BenchInterrupted
 from casspec.tuner.recordings.plan_traces import TraceShelf
-from casspec.tuner.replay_texts import ReplayTexts
+from casspec.tuner.replay import texts as replay_texts
+from casspec.tuner.replay.texts import ReplayTexts
 from tests.storage import samples
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import stored_calibration

@@ -19,8 +19,8 @@ from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfi
 from casspec.tuner.calibrate import Calibrator
 from casspec.tuner.companions import companions
 from casspec.tuner.method_tuning import TunedMethods
-from casspec.tuner.overhead import Overheads
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.replay.overhead import Overheads
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Prompt, Suite
 from tests.tuner.tiny import VOCAB, tiny_target

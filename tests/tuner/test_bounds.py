@@ -17,11 +17,11 @@ from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet
-from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms, path_lengths, retrieved_trees
-from casspec.tuner.recorded import Drafting, TracedPlan
 from casspec.tuner.recordings.offline_acceptance import PlanTrace
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import replay
+from casspec.tuner.replay.bounds import Menu, clairvoyant_ms, menu_bound_ms, path_lengths, retrieved_trees
+from casspec.tuner.replay.recorded_sequence import Drafting, TracedPlan
+from casspec.tuner.replay.simulate import replay
 
 VOCAB = 20
 PLAN = Plan.skipping(SkipSet(attention=(1,)), 4, "sparse")

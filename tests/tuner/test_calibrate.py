@@ -27,10 +27,10 @@ from casspec.tuner.cascade_stage import SELECTION_KIND
 from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import companions
 from casspec.tuner.forecast import Selection
-from casspec.tuner.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.stage import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG
+from casspec.tuner.replay.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.stage import StoredSearch
 from casspec.tuner.suites.prompts import prompt_ids

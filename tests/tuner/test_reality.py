@@ -7,10 +7,10 @@ import pytest
 
 from casspec.storage.schema import BenchText
 from casspec.tuner.bench.lossless.text_check import text_sha256
-from casspec.tuner.reality import comparable, gaps
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import Replayed
-from casspec.tuner.replay_run import Played
+from casspec.tuner.replay.reality import comparable, gaps
+from casspec.tuner.replay.run import Played
+from casspec.tuner.replay.simulate import Replayed
 from casspec.tuner.settings import CalibrationSettings
 from tests.storage import samples
 

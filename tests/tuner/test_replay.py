@@ -20,15 +20,15 @@ from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode, SkipSet, TaskCascade
-from casspec.tuner.overhead import Overhead, Overheads, fit_overhead, measure_overheads
-from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, TracedPlan
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.plan_traces import TraceShelf, trace_from_bytes, trace_to_bytes
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import Replayed, replay
-from casspec.tuner.replay_run import ReplayRun, StepCosts
-from casspec.tuner.replayed_methods import REFUSED, build_replayed, replayable
-from casspec.tuner.step_probe import COLD_STEPS, Probe
+from casspec.tuner.replay.overhead import Overhead, Overheads, fit_overhead, measure_overheads
+from casspec.tuner.replay.policies import REFUSED, build_replayed, replayable
+from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText, TracedPlan
+from casspec.tuner.replay.run import ReplayRun, StepCosts
+from casspec.tuner.replay.simulate import Replayed, replay
+from casspec.tuner.replay.step_probe import COLD_STEPS, Probe
 from tests.runtime.tiny import cold_matrix, tiny_profile
 from tests.tuner.tiny import LAYERS, VOCAB, tiny_recordings, tiny_target
 

@@ -17,12 +17,12 @@ from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
 from casspec.tuner.forecast import Selection, by_batch, forecast, interval, intervals
 from casspec.tuner.method_tuning import Tuning, by_mode
-from casspec.tuner.overhead import Overhead, Overheads
 from casspec.tuner.per_task import as_served, judge_task, split_by_prompt
-from casspec.tuner.recorded import TracedPlan
 from casspec.tuner.recordings.offline_acceptance import PlanTrace, count_confidence
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import Replayed
+from casspec.tuner.replay.overhead import Overhead, Overheads
+from casspec.tuner.replay.recorded_sequence import TracedPlan
+from casspec.tuner.replay.simulate import Replayed
 from casspec.tuner.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
 from tests.storage import samples
 from tests.tuner.tiny import tiny_recordings, tiny_target

@@ -13,9 +13,9 @@ from casspec.runtime.dsia import Plan
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Precision
-from casspec.tuner.recorded import RecordingKey, TracedPlan
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.replay.recorded_sequence import RecordingKey, TracedPlan
 
 TRACE_PREFIX = "trace/"
 

@@ -27,9 +27,9 @@ from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.growth import CostCurve, Growth
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
-from casspec.tuner.recorded import TracedPlan
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import VerifyCost
+from casspec.tuner.replay.recorded_sequence import TracedPlan
+from casspec.tuner.replay.simulate import VerifyCost
 
 LEAST_MASS = 1e-3
 """Candidates less likely than this are in no block."""

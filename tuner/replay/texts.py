@@ -12,11 +12,11 @@ from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, as_calibrated, method_entries
 from casspec.tuner.bench.run import run_benchmark
-from casspec.tuner.reality import comparable
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings, tasks_in_turn
-from casspec.tuner.replay_run import Predicted, speedups
-from casspec.tuner.replayed_methods import variant_of
+from casspec.tuner.replay.policies import variant_of
+from casspec.tuner.replay.reality import comparable
+from casspec.tuner.replay.run import Predicted, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.prompts import Half, Suite

@@ -13,13 +13,13 @@ from casspec.runtime.loader import cascade_of
 from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.storage.schema import CASCADE, OVERALL, CascadeProfile, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
-from casspec.tuner.bounds import Menu, clairvoyant_ms, menu_bound_ms
-from casspec.tuner.overhead import Overheads
-from casspec.tuner.recorded import Drafting, KeptNoise
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay import Replayed, VerifyCost, replay
-from casspec.tuner.replayed_methods import build_replayed, really_run, variant_of
+from casspec.tuner.replay.bounds import Menu, clairvoyant_ms, menu_bound_ms
+from casspec.tuner.replay.overhead import Overheads
+from casspec.tuner.replay.policies import build_replayed, really_run, variant_of
+from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise
+from casspec.tuner.replay.simulate import Replayed, VerifyCost, replay
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """Decodes recordings in simulation: any policy, without the model, at predicted latency.
 
-The policy runs for real; `tuner/recorded.py` stands in for text and target. What a step costs is predicted: forwards by a latency
-model, what happens beside them by what it took when it was measured (`tuner/overhead.py`).
+The policy runs for real; `tuner/replay/recorded_sequence.py` stands in for text and target. What a step costs is predicted: forwards by a latency
+model, what happens beside them by what it took when it was measured (`tuner/replay/overhead.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from casspec.runtime.policies.base import Outcome, Policy
 from casspec.runtime.verify import accept, cut
-from casspec.tuner.recorded import Drafting, KeptNoise, RecordedText, RecordedVerification
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText, RecordedVerification
 
 VerifyCost = Callable[[int, int], float]
 """(query tokens, context tokens) -> milliseconds of a verification, the policy's own overhead included."""

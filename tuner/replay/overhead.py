@@ -38,7 +38,7 @@ from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
-from casspec.tuner.step_probe import COLD_STEPS, Probe, Prober
+from casspec.tuner.replay.step_probe import COLD_STEPS, Probe, Prober
 
 OVERHEAD_KIND = "overhead"
 OTHERS = "others"

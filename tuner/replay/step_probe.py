@@ -1,4 +1,4 @@
-"""One short real decode with any policy, and what its steps took: the samples that `tuner/overhead.py` fits costs to."""
+"""One short real decode with any policy, and what its steps took: the samples that `tuner/replay/overhead.py` fits costs to."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def test_the_methods_document_tells_of_every_method_in_order() -> None:
 
 def test_the_methods_document_names_what_is_tuned() -> None:
     from casspec.runtime.policies import METHODS, settable
-    from casspec.tuner.grids import GRIDS
+    from casspec.tuner.methods.grids import GRIDS
 
     for method, text in method_sections().items():
         _, tuned, rest = text.partition("Tuned:")

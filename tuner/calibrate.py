@@ -20,7 +20,7 @@ from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
 from casspec.tuner.cascade_stage import TuneMethods
 from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import MIRRORED_BENCH, Companions
-from casspec.tuner.method_tuning import tune_methods
+from casspec.tuner.methods.by_replay import tune_methods
 from casspec.tuner.recordings.stage import RECORDING_PREFIX, record_suite
 from casspec.tuner.search.stage import StoredSearch
 from casspec.tuner.search.workers.processes import NOBODY, Crew

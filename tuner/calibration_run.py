@@ -33,7 +33,7 @@ from casspec.tuner.cascade import Cascade
 from casspec.tuner.cascade_stage import Bar, CascadeStage, TuneMethods, affordable, typical_context
 from casspec.tuner.companions import Companions
 from casspec.tuner.forecast import Selection
-from casspec.tuner.method_tuning import TunedMethods
+from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.search.stage import SearchStage
 from casspec.tuner.search.workers.processes import NOBODY, Crew

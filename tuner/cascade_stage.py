@@ -26,7 +26,7 @@ from casspec.tuner.cascade import (
 )
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.forecast import Selection, by_batch, forecast
-from casspec.tuner.method_tuning import TunedMethods, Tuning
+from casspec.tuner.methods.by_replay import TunedMethods, Tuning
 from casspec.tuner.per_task import TaskVerdict, as_served, judge_task
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording

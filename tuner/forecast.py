@@ -12,7 +12,7 @@ from pydantic import Field
 from casspec.runtime.latency import LatencyPredictor
 from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyModel, Mode
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.method_tuning import Judged, by_mode, first_of_each_mode, geometric_speedup
+from casspec.tuner.methods.by_replay import Judged, by_mode, first_of_each_mode, geometric_speedup
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.simulate import Replayed
 from casspec.tuner.selection import Choice, decide

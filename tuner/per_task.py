@@ -13,7 +13,7 @@ from math import prod
 from casspec.storage.schema import Document, TaskCascade
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.forecast import Selection, forecast, intervals
-from casspec.tuner.method_tuning import Judged, by_mode
+from casspec.tuner.methods.by_replay import Judged, by_mode
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.selection import Limits, Note, choose
 

@@ -17,7 +17,7 @@ from casspec.runtime.policies.dytc import DyTC
 from casspec.storage.schema import Decision
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
-from casspec.tuner.method_tuning import first_of_each_mode
+from casspec.tuner.methods.by_replay import first_of_each_mode
 from casspec.tuner.recordings.recording import Recording
 
 LEAST_GAIN = 1.02

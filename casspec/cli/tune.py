@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from casspec.runtime.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
-    from casspec.tuner.run_tuning import RunTuned
+    from casspec.tuner.methods.by_decoding import RunTuned
     from casspec.tuner.settings import CalibrationSettings, RunTuningSettings
     from casspec.tuner.suites.prompts import Suite
 
@@ -101,7 +101,7 @@ def command(
     from casspec.storage import open_repository
     from casspec.tuner.calibrate import STAGES, Calibrator
     from casspec.tuner.companions import companions
-    from casspec.tuner.run_tuning import RUN_STAGES, tune_by_runs
+    from casspec.tuner.methods.by_decoding import RUN_STAGES, tune_by_runs
     from casspec.tuner.settings import RunTuningSettings
 
     with open_repository(storage) as repository:
@@ -211,7 +211,7 @@ def _with_room(
 def _run_settings(
     settings: CalibrationSettings, old: CascadeProfile, methods: str, seconds: float
 ) -> RunTuningSettings:
-    from casspec.tuner.run_tuning import tunable
+    from casspec.tuner.methods.by_decoding import tunable
     from casspec.tuner.settings import RunTuningSettings
 
     names = None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]

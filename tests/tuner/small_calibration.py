@@ -18,7 +18,7 @@ from casspec.storage import open_repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
 from casspec.tuner.calibrate import Calibrator
 from casspec.tuner.companions import companions
-from casspec.tuner.method_tuning import TunedMethods
+from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.overhead import Overheads
 from casspec.tuner.settings import CalibrationSettings

@@ -11,8 +11,8 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.policies import METHODS, settable
 from casspec.runtime.quantization import available
 from casspec.storage.schema import DrafterSpec, Precision, Quantization, SkipSet
-from casspec.tuner.grids import GRIDS, SKIPPING, axes_of, published_setting, settings_of, takes
-from casspec.tuner.method_tuning import REPLAYED, replayable_settings
+from casspec.tuner.methods.by_replay import REPLAYED, replayable_settings
+from casspec.tuner.methods.grids import GRIDS, SKIPPING, axes_of, published_setting, settings_of, takes
 from tests.tuner.tiny import tiny_target
 
 SPARSE = DrafterSpec(name="a", kind="self", skip=SkipSet(attention=(1,)))

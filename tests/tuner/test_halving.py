@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from casspec.runtime.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import Contestant
-from casspec.tuner.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
+from casspec.tuner.methods.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
 from casspec.tuner.suites.requests import Request
 from tests.tuner.timed import Machine, Refusing, Timed, Uneven
 

@@ -12,13 +12,13 @@ from casspec.runtime.loader import LoadedProfile
 from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
-from casspec.tuner import run_tuning
 from casspec.tuner.bench.entries import Contestant
 from casspec.tuner.companions import companions
-from casspec.tuner.grids import GRIDS, axes_of, published_setting
+from casspec.tuner.methods import by_decoding as run_tuning
+from casspec.tuner.methods.by_decoding import Folds, RunTuned, RunTuner, tunable, tune_by_runs
+from casspec.tuner.methods.grids import GRIDS, axes_of, published_setting
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import stored_recordings
-from casspec.tuner.run_tuning import Folds, RunTuned, RunTuner, tunable, tune_by_runs
 from casspec.tuner.settings import RunTuningSettings
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, small_target
 from tests.tuner.stored import DRAFTER, stored_calibration

@@ -16,7 +16,7 @@ from casspec.tuner.cascade import Contender
 from casspec.tuner.cascade_replay import CascadeReplay, Parameters
 from casspec.tuner.descent import descend
 from casspec.tuner.forecast import Selection, by_batch, forecast, interval, intervals
-from casspec.tuner.method_tuning import Tuning, by_mode
+from casspec.tuner.methods.by_replay import Tuning, by_mode
 from casspec.tuner.per_task import as_served, judge_task, split_by_prompt
 from casspec.tuner.recordings.offline_acceptance import PlanTrace, count_confidence
 from casspec.tuner.recordings.recording import Recording

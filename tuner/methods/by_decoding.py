@@ -1,6 +1,6 @@
 """Methods tuned by real decodes on the tuning half, every method with the same budget: seconds and number of settings.
 
-Replay (`tuner/method_tuning.py`) costs nothing but knows only methods whose drafts need no forward. Here every setting
+Replay (`tuner/methods/by_replay.py`) costs nothing but knows only methods whose drafts need no forward. Here every setting
 decodes, whatever it drafts with. The outcome is a new profile: the old one with a tuned setting a method.
 """
 
@@ -30,9 +30,9 @@ from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant
 from casspec.tuner.calibrate import take_over
 from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
 from casspec.tuner.companions import Companions
-from casspec.tuner.grids import GRIDS, published_setting, settings_of, takes
-from casspec.tuner.halving import Halving, Racer, Round
-from casspec.tuner.method_tuning import tune_methods
+from casspec.tuner.methods.by_replay import tune_methods
+from casspec.tuner.methods.grids import GRIDS, published_setting, settings_of, takes
+from casspec.tuner.methods.halving import Halving, Racer, Round
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import chosen_prompts, stored_recordings
 from casspec.tuner.settings import RunTuningSettings

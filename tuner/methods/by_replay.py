@@ -1,6 +1,6 @@
 """Parameters of the retrieval methods, tuned by replay on the tuning half: the same recordings, the same predicted latencies.
 
-Layer-sparse is tuned from its measured depth profile in `tuner/cascade.py`; `tuner/run_tuning.py` tunes every method by
+Layer-sparse is tuned from its measured depth profile in `tuner/cascade.py`; `tuner/methods/by_decoding.py` tunes every method by
 real decodes.
 """
 
@@ -22,8 +22,8 @@ from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
-from casspec.tuner.grids import GRIDS, settings_of
-from casspec.tuner.priors import retrieval_cells
+from casspec.tuner.methods.grids import GRIDS, settings_of
+from casspec.tuner.methods.priors import retrieval_cells
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.replay.overhead import Overheads
 from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, TracedPlan
@@ -203,7 +203,7 @@ def replayed_each(
 ) -> list[Judged]:
     """Replays a policy of `method` on each of some recordings of `tuning`, by default all.
 
-    The recycling matrix used on a recording is made from the half its prompt is not in, as in `tuner/priors.py`.
+    The recycling matrix used on a recording is made from the half its prompt is not in, as in `tuner/methods/priors.py`.
 
     Args:
         traced: what the policy's plans said, for a policy with plans.

@@ -17,7 +17,7 @@ from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.calibrated import Calibrated
 from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
-from casspec.tuner.cascade_stage import TuneMethods
+from casspec.tuner.cascade.stage import TuneMethods
 from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import MIRRORED_BENCH, Companions
 from casspec.tuner.methods.by_replay import tune_methods

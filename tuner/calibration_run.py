@@ -29,10 +29,10 @@ from casspec.storage.schema import (
     Quantization,
 )
 from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.cascade import Cascade
-from casspec.tuner.cascade_stage import Bar, CascadeStage, TuneMethods, affordable, typical_context
+from casspec.tuner.cascade.contenders import Cascade
+from casspec.tuner.cascade.forecast import Selection
+from casspec.tuner.cascade.stage import Bar, CascadeStage, TuneMethods, affordable, typical_context
 from casspec.tuner.companions import Companions
-from casspec.tuner.forecast import Selection
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.search.stage import SearchStage

@@ -10,7 +10,7 @@ from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.calibration_run import MATRIX_NAME
-from casspec.tuner.cascade_stage import Bar
+from casspec.tuner.cascade.stage import Bar
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
 from casspec.tuner.replay.overhead import stored_overheads

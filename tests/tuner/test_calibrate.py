@@ -22,11 +22,11 @@ from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import CascadeProfile, Precision
 from casspec.tuner.calibrate import STAGES, Calibrator, take_over
 from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun
-from casspec.tuner.cascade import Costs, choose_cascade, lookup_survival, measure_contender, trace
-from casspec.tuner.cascade_stage import SELECTION_KIND
+from casspec.tuner.cascade.contenders import Costs, choose_cascade, lookup_survival, measure_contender, trace
+from casspec.tuner.cascade.forecast import Selection
+from casspec.tuner.cascade.stage import SELECTION_KIND
 from casspec.tuner.closing_bench import closing_bench
 from casspec.tuner.companions import companions
-from casspec.tuner.forecast import Selection
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.stage import chosen_prompts
 from casspec.tuner.registry import PROFILE_TAG

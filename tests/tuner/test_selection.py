@@ -12,18 +12,18 @@ from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import builtin_latency
 from casspec.storage.schema import Decision, LatencyModel, Precision, Quantization
-from casspec.tuner.cascade import Contender
-from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.descent import descend
-from casspec.tuner.forecast import Selection, by_batch, forecast, interval, intervals
+from casspec.tuner.cascade.contenders import Contender
+from casspec.tuner.cascade.descent import descend
+from casspec.tuner.cascade.forecast import Selection, by_batch, forecast, interval, intervals
+from casspec.tuner.cascade.per_task import as_served, judge_task, split_by_prompt
+from casspec.tuner.cascade.replay import CascadeReplay, Parameters
+from casspec.tuner.cascade.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
 from casspec.tuner.methods.by_replay import Tuning, by_mode
-from casspec.tuner.per_task import as_served, judge_task, split_by_prompt
 from casspec.tuner.recordings.offline_acceptance import PlanTrace, count_confidence
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.overhead import Overhead, Overheads
 from casspec.tuner.replay.recorded_sequence import TracedPlan
 from casspec.tuner.replay.simulate import Replayed
-from casspec.tuner.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
 from tests.storage import samples
 from tests.tuner.tiny import tiny_recordings, tiny_target
 

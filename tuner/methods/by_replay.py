@@ -1,6 +1,6 @@
 """Parameters of the retrieval methods, tuned by replay on the tuning half: the same recordings, the same predicted latencies.
 
-Layer-sparse is tuned from its measured depth profile in `tuner/cascade.py`; `tuner/methods/by_decoding.py` tunes every method by
+Layer-sparse is tuned from its measured depth profile in `tuner/cascade/contenders.py`; `tuner/methods/by_decoding.py` tunes every method by
 real decodes.
 """
 

@@ -14,7 +14,7 @@ from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, DrafterCandidate, LatencyModel, Quantization
-from casspec.tuner.cascade import (
+from casspec.tuner.cascade.contenders import (
     Cascade,
     Contender,
     Costs,
@@ -24,16 +24,16 @@ from casspec.tuner.cascade import (
     measure_contender,
     trace,
 )
-from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.forecast import Selection, by_batch, forecast
+from casspec.tuner.cascade.forecast import Selection, by_batch, forecast
+from casspec.tuner.cascade.per_task import TaskVerdict, as_served, judge_task
+from casspec.tuner.cascade.replay import CascadeReplay, Parameters
+from casspec.tuner.cascade.selection import Limits, choose
 from casspec.tuner.methods.by_replay import TunedMethods, Tuning
-from casspec.tuner.per_task import TaskVerdict, as_served, judge_task
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.overhead import Overheads, stored_overheads
 from casspec.tuner.replay.recorded_sequence import TracedPlan, Traces
 from casspec.tuner.search.plan_spec import PlanSpec
-from casspec.tuner.selection import Limits, choose
 from casspec.tuner.settings import CalibrationSettings
 
 CONTENDER_KIND = "contender"

@@ -12,7 +12,7 @@ from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.storage.schema import CASCADE, AcceptancePrior, Mode
-from casspec.tuner.cascade import Contender
+from casspec.tuner.cascade.contenders import Contender
 from casspec.tuner.methods.by_replay import Judged, Tuning, by_mode, geometric_speedup, replayed_each
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import TracedPlan

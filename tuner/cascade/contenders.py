@@ -1,7 +1,7 @@
 """From the Pareto front to the drafters of a profile.
 
 The closed forms of the literature say which few candidates of the front could be worth most (alone, reviewing retrieved tokens, or
-before them); those are measured in depth, and replay decides which join the cascade (`tuner/selection.py`). With the acceptance and
+before them); those are measured in depth, and replay decides which join the cascade (`tuner/cascade/selection.py`). With the acceptance and
 cost that layer skipping has on many models none does, and then the honest answer is "retrieval-only" or "off".
 """
 
@@ -179,7 +179,7 @@ def choose_cascade(
     """The profile's drafters: those of the cascade, and the fastest layer-sparse one for the methods that run on one.
 
     Args:
-        drafters: contenders that join the cascade (`tuner/selection.py`); for_tasks: those of cascades for single tasks.
+        drafters: contenders that join the cascade (`tuner/cascade/selection.py`); for_tasks: those of cascades for single tasks.
         lookup: survival of prompt lookup's drafts.
     """
     by_name = {one.name: one for one in measured}

@@ -11,11 +11,11 @@ from dataclasses import replace
 from math import prod
 
 from casspec.storage.schema import Document, TaskCascade
-from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.forecast import Selection, forecast, intervals
+from casspec.tuner.cascade.forecast import Selection, forecast, intervals
+from casspec.tuner.cascade.replay import CascadeReplay, Parameters
+from casspec.tuner.cascade.selection import Limits, Note, choose
 from casspec.tuner.methods.by_replay import Judged, by_mode
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.selection import Limits, Note, choose
 
 LEAST_GAIN = 1.03
 """Times faster on held-out recordings a cascade of its own must be for a task to get one."""

@@ -15,8 +15,8 @@ from typing import Any
 from casspec.runtime.policies import settable
 from casspec.runtime.policies.dytc import DyTC
 from casspec.storage.schema import Decision
-from casspec.tuner.cascade_replay import CascadeReplay, Parameters
-from casspec.tuner.descent import descend
+from casspec.tuner.cascade.descent import descend
+from casspec.tuner.cascade.replay import CascadeReplay, Parameters
 from casspec.tuner.methods.by_replay import first_of_each_mode
 from casspec.tuner.recordings.recording import Recording
 

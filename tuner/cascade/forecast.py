@@ -11,11 +11,11 @@ from pydantic import Field
 
 from casspec.runtime.latency import LatencyPredictor
 from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyModel, Mode
-from casspec.tuner.cascade_replay import CascadeReplay, Parameters
+from casspec.tuner.cascade.replay import CascadeReplay, Parameters
+from casspec.tuner.cascade.selection import Choice, decide
 from casspec.tuner.methods.by_replay import Judged, by_mode, first_of_each_mode, geometric_speedup
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.simulate import Replayed
-from casspec.tuner.selection import Choice, decide
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 

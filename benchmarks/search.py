@@ -33,7 +33,7 @@ from casspec.runtime.target import ForwardInput, TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
-from casspec.tuner.calibration_run import dtype_name, typical_context
+from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.recording import Recording, record
 from casspec.tuner.recordings.stage import lossless_decode

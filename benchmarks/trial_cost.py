@@ -23,7 +23,7 @@ from casspec.cli.options import apply_threads
 from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.target import QUERY_BUCKETS, TargetModel
-from casspec.tuner.calibration_run import dtype_name, typical_context
+from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, record
 from casspec.tuner.recordings.stage import lossless_decode

@@ -228,8 +228,8 @@ def _store(report: BenchReport, profile_id: str | None, storage: str | None, jso
 def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:
     """Charts, then the mirror."""
     from casspec.tuner.bench.figures import write_figures
-    from casspec.tuner.companions import companions
-    from casspec.tuner.tracking import Tracker
+    from casspec.tuner.external_databases import companions
+    from casspec.tuner.mlflow_mirror.mirror import Tracker
 
     if figures:
         write_figures(report, figures)

@@ -127,8 +127,8 @@ def command(
         apply_threads(threads)
         from casspec.known_models import remember
         from casspec.runtime.fingerprint import model_fingerprint
-        from casspec.tuner.calibrate import STAGES, Calibrator
-        from casspec.tuner.companions import companions
+        from casspec.tuner.calibration.calibrate import STAGES, Calibrator
+        from casspec.tuner.external_databases import companions
 
         target = target or casspec.load_target(model, device=device, dtype=dtype)
         crew = _crew(workers, model, device, storage)
@@ -175,7 +175,7 @@ def _answer(
     """
     from casspec.known_models import recall
     from casspec.runtime.device import device_fingerprint
-    from casspec.tuner.companions import MIRRORED_BENCH
+    from casspec.tuner.external_databases import MIRRORED_BENCH
 
     known = recall(model, dtype)
     if known is None:

@@ -13,7 +13,7 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
     import casspec
     from casspec.runtime.target import TargetModel
     from casspec.storage import open_repository
-    from casspec.tuner.companions import companions
+    from casspec.tuner.external_databases import companions
     from casspec.tuner.search.stage import joined, searches
 
     with open_repository(storage) as repository:

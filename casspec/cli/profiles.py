@@ -97,9 +97,9 @@ def promote(profile: str, alias: str, storage: str | None) -> None:
     The one promoted before gives the name up. MLflow's registry shows the same alias on the profile's version.
     """
     from casspec.storage import open_repository
-    from casspec.tuner.calibrated import Calibrated
-    from casspec.tuner.companions import companions
-    from casspec.tuner.tracking import Tracker
+    from casspec.tuner.calibration_history import Calibrated
+    from casspec.tuner.external_databases import companions
+    from casspec.tuner.mlflow_mirror.mirror import Tracker
 
     with open_repository(storage) as repository:
         promoted = repository.set_alias(alias, profile)
@@ -130,11 +130,11 @@ def delete(profile: str, yes: bool, storage: str | None) -> None:
 
 def _forget(profile: CascadeProfile, aliases: dict[str, str], storage: str | None) -> None:
     """Takes the profile out of MLflow's registry, where there is one, and leaves these aliases there."""
-    from casspec.tuner.companions import companions
+    from casspec.tuner.external_databases import companions
 
     places = companions(storage)
     if places.mirrored:
-        from casspec.tuner.tracking import Tracker
+        from casspec.tuner.mlflow_mirror.mirror import Tracker
 
         Tracker(places).forget(profile, aliases)
 

@@ -28,8 +28,8 @@ def command(profile: str, output_file: Path | None, storage: str | None) -> None
     from casspec.storage import open_repository
     from casspec.storage.errors import UnsupportedOption
     from casspec.storage.export.json_profile import write_whole
-    from casspec.tuner.calibrated import Calibrated
-    from casspec.tuner.page import render_page
+    from casspec.tuner.calibration_history import Calibrated
+    from casspec.tuner.report_page import render_page
 
     with open_repository(storage) as repository:
         calibrated = Calibrated.of_profile(repository, profile)

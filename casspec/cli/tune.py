@@ -99,8 +99,8 @@ def command(
     import casspec
     from casspec.runtime.loader import check_profile
     from casspec.storage import open_repository
-    from casspec.tuner.calibrate import STAGES, Calibrator
-    from casspec.tuner.companions import companions
+    from casspec.tuner.calibration.calibrate import STAGES, Calibrator
+    from casspec.tuner.external_databases import companions
     from casspec.tuner.methods.by_decoding import RUN_STAGES, tune_by_runs
     from casspec.tuner.settings import RunTuningSettings
 

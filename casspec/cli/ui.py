@@ -28,8 +28,8 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION
 def command(port: int, host: str, storage: str | None) -> int:
     """Browse calibrations in the MLflow interface: one run a calibration, child runs for its parts, profiles as model versions."""
     from casspec.storage.errors import StorageError
-    from casspec.tuner.companions import companions
-    from casspec.tuner.tracking import Tracker
+    from casspec.tuner.external_databases import companions
+    from casspec.tuner.mlflow_mirror.mirror import Tracker
 
     places = companions(storage)
     if not places.mirrored:

@@ -8,7 +8,7 @@ from casspec.cli import calibration_report
 from casspec.cli.calibrate import _settings
 from casspec.cli.calibrate import command as calibrate
 from casspec.storage.predictions import BatchPrediction, TaskCascade
-from casspec.tuner.page.reproduce import OPTIONS
+from casspec.tuner.report_page.reproduce import OPTIONS
 from casspec.tuner.settings import QUICK, CalibrationSettings
 from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples

@@ -12,7 +12,7 @@ from casspec.cli.calibrate import _answer, _settings
 from casspec.known_models import recall, remember
 from casspec.runtime.device import device_fingerprint
 from casspec.storage import open_repository
-from casspec.tuner.companions import MIRRORED_BENCH
+from casspec.tuner.external_databases import MIRRORED_BENCH
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.load import load_suite
 from tests.storage import samples

@@ -14,9 +14,9 @@ from casspec.cli.main import main
 from casspec.cli.tune import SECONDS_PER_METHOD
 from casspec.cli.tune import command as tune
 from casspec.storage import open_repository
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.page.parts import Commands
-from casspec.tuner.page.reproduce import reproduction
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.report_page.parts import Commands
+from casspec.tuner.report_page.reproduce import reproduction
 from casspec.tuner.settings import RunTuningSettings
 from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples

@@ -13,7 +13,7 @@ from casspec.cli.main import main
 from casspec.cli.tune import _calibrated_on
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile
-from casspec.tuner.calibration_run import CalibrationRun
+from casspec.tuner.calibration.run import CalibrationRun
 from casspec.tuner.methods import by_decoding as run_tuning
 from casspec.tuner.suites import load as suites
 from tests.tuner.small_calibration import SETTINGS, SUITE, small_target

@@ -16,8 +16,8 @@ from urllib.error import URLError
 import pytest
 
 from casspec.cli.main import main
-from casspec.tuner.companions import companions
-from casspec.tuner.tracking import Tracker
+from casspec.tuner.external_databases import companions
+from casspec.tuner.mlflow_mirror.mirror import Tracker
 
 PATIENCE_S = 120
 

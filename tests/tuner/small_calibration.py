@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 from casspec.runtime.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
-from casspec.tuner.calibrate import Calibrator
-from casspec.tuner.companions import companions
+from casspec.tuner.calibration.calibrate import Calibrator
+from casspec.tuner.external_databases import companions
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.overhead import Overheads

@@ -7,7 +7,7 @@ from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import builtin_latency
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, SkipSet
-from casspec.tuner.calibration_run import MATRIX_NAME
+from casspec.tuner.calibration.run import MATRIX_NAME
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import record_suite
 from tests.storage import samples

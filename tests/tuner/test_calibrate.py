@@ -20,21 +20,21 @@ from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import CascadeProfile, Precision
-from casspec.tuner.calibrate import STAGES, Calibrator, take_over
-from casspec.tuner.calibration_run import MATRIX_NAME, CalibrationRun
+from casspec.tuner.calibration.calibrate import STAGES, Calibrator, take_over
+from casspec.tuner.calibration.closing_bench import closing_bench
+from casspec.tuner.calibration.run import MATRIX_NAME, CalibrationRun
 from casspec.tuner.cascade.contenders import Costs, choose_cascade, lookup_survival, measure_contender, trace
 from casspec.tuner.cascade.forecast import Selection
 from casspec.tuner.cascade.stage import SELECTION_KIND
-from casspec.tuner.closing_bench import closing_bench
-from casspec.tuner.companions import companions
+from casspec.tuner.external_databases import companions
+from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
+from casspec.tuner.mlflow_mirror.registry import PROFILE_TAG
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.stage import chosen_prompts
-from casspec.tuner.registry import PROFILE_TAG
 from casspec.tuner.replay.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.stage import StoredSearch
 from casspec.tuner.suites.prompts import prompt_ids
-from casspec.tuner.tracking import CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
 from tests.runtime.tiny import library_model
 from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, calibrate, small_target, tuned_by_nobody
 from tests.tuner.tiny import VOCAB, tiny_recordings

@@ -4,7 +4,7 @@ import pytest
 
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
-from casspec.tuner import walltime
+from casspec.tuner import closed_forms as walltime
 from casspec.tuner.cascade.contenders import (
     RETRIEVAL,
     Contender,

@@ -13,9 +13,9 @@ from casspec.profiler.report import as_stored
 from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.bench.predicted_vs_measured import Compared, compare
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.page import render_page
-from casspec.tuner.page.evidence import error_rows
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.report_page import render_page
+from casspec.tuner.report_page.evidence import error_rows
 from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 

@@ -13,7 +13,7 @@ from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.bench.entries import Contestant
-from casspec.tuner.companions import companions
+from casspec.tuner.external_databases import companions
 from casspec.tuner.methods import by_decoding as run_tuning
 from casspec.tuner.methods.by_decoding import Folds, RunTuned, RunTuner, tunable, tune_by_runs
 from casspec.tuner.methods.grids import GRIDS, axes_of, published_setting

@@ -20,12 +20,12 @@ from casspec.profile_lookup import load_profile
 from casspec.runtime.loader import LoadedProfile
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import Artifact, CascadeProfile, DrafterCandidate, Precision, Quantization
-from casspec.tuner import tracking
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.companions import Companions, companions
-from casspec.tuner.registry import PROFILE_TAG, registered_name
-from casspec.tuner.tracked import trial_part
-from casspec.tuner.tracking import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.external_databases import Companions, companions
+from casspec.tuner.mlflow_mirror import mirror as tracking
+from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
+from casspec.tuner.mlflow_mirror.registry import PROFILE_TAG, registered_name
+from casspec.tuner.mlflow_mirror.runs import trial_part
 from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 

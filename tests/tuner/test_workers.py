@@ -22,7 +22,7 @@ import torch
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.companions import companions
+from casspec.tuner.external_databases import companions
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.stage import StoredSearch, joined
 from casspec.tuner.search.study import DrafterSearch, SearchBudget

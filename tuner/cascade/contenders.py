@@ -25,7 +25,7 @@ from casspec.storage.schema import (
     Mode,
     Precision,
 )
-from casspec.tuner import walltime
+from casspec.tuner import closed_forms as walltime
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import Traces

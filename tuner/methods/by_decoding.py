@@ -27,9 +27,9 @@ from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant
-from casspec.tuner.calibrate import take_over
-from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
-from casspec.tuner.companions import Companions
+from casspec.tuner.calibration.calibrate import take_over
+from casspec.tuner.calibration.run import CalibrationRun, Stages, dtype_name
+from casspec.tuner.external_databases import Companions
 from casspec.tuner.methods.by_replay import tune_methods
 from casspec.tuner.methods.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.methods.halving import Halving, Racer, Round

@@ -20,7 +20,7 @@ from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOpt
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
-from casspec.tuner.companions import Companions
+from casspec.tuner.external_databases import Companions
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.stage import stored_recordings

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner import walltime
+from casspec.tuner import closed_forms as walltime
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.space import skip_of, switches
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from casspec.storage.errors import StorageError
 from casspec.storage.failures import storage_failures
 from casspec.storage.location import printable
-from casspec.tuner.companions import STUDY_SCHEMA
+from casspec.tuner.external_databases import STUDY_SCHEMA
 from casspec.tuner.search.space import DIRECTIONS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import OVERALL, BenchReport, CascadeProfile, DrafterCandidate
 from casspec.tuner.bench.predicted_vs_measured import compare
-from casspec.tuner.calibrated import Calibrated
+from casspec.tuner.calibration_history import Calibrated
 from casspec.tuner.search.plan_spec import PlanSpec
 
 if TYPE_CHECKING:

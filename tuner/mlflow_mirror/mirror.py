@@ -22,11 +22,11 @@ from sqlalchemy.engine import make_url
 from casspec.storage.errors import StorageError
 from casspec.storage.export.json_profile import artifact_file, export
 from casspec.storage.schema import BenchReport, CascadeProfile
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.companions import Companions
-from casspec.tuner.page import render_page
-from casspec.tuner.registry import Registry
-from casspec.tuner.tracked import EPOCH, Part, bench_part, children, measured_metrics, parent_part
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.external_databases import Companions
+from casspec.tuner.mlflow_mirror.registry import Registry
+from casspec.tuner.mlflow_mirror.runs import EPOCH, Part, bench_part, children, measured_metrics, parent_part
+from casspec.tuner.report_page import render_page
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

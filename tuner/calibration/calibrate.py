@@ -15,18 +15,18 @@ from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import BenchReport, CascadeProfile
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.calibration_run import CalibrationRun, Stages, dtype_name
+from casspec.tuner.calibration.closing_bench import closing_bench
+from casspec.tuner.calibration.run import CalibrationRun, Stages, dtype_name
+from casspec.tuner.calibration_history import Calibrated
 from casspec.tuner.cascade.stage import TuneMethods
-from casspec.tuner.closing_bench import closing_bench
-from casspec.tuner.companions import MIRRORED_BENCH, Companions
+from casspec.tuner.external_databases import MIRRORED_BENCH, Companions
 from casspec.tuner.methods.by_replay import tune_methods
+from casspec.tuner.mlflow_mirror.mirror import Tracker
 from casspec.tuner.recordings.stage import RECORDING_PREFIX, record_suite
 from casspec.tuner.search.stage import StoredSearch
 from casspec.tuner.search.workers.processes import NOBODY, Crew
 from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.suites.prompts import Suite
-from casspec.tuner.tracking import Tracker
 
 STAGES = ("profile", "record", "search", "cascade", "track")
 

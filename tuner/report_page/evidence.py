@@ -10,11 +10,11 @@ from casspec.profiler.report import Predicted, as_stored, error_row, grouped_err
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, LatencyModel, Mode, Precision
 from casspec.tuner.bench.figures import time_figure
 from casspec.tuner.bench.report import FIGURES, caption, label, remarks
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.page.charts import history_figure, overall_figure
-from casspec.tuner.page.parts import NONE, Drawing, Part, Section, Table, Text
-from casspec.tuner.page.reproduce import reproduction
-from casspec.tuner.page.svg import inline_svg
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.report_page.charts import history_figure, overall_figure
+from casspec.tuner.report_page.parts import NONE, Drawing, Part, Section, Table, Text
+from casspec.tuner.report_page.reproduce import reproduction
+from casspec.tuner.report_page.svg import inline_svg
 from casspec.tuner.search.figures import pareto_figure, sensitivity_figure
 from casspec.tuner.search.pareto import hypervolume, pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec

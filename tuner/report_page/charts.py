@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from casspec.storage.schema import OVERALL, BenchReport, DrafterCandidate, Mode
 from casspec.tuner.bench.figures import literal, speedup_figure
 from casspec.tuner.bench.predicted_vs_measured import Compared
-from casspec.tuner.page.svg import WIDTH_INCHES
+from casspec.tuner.report_page.svg import WIDTH_INCHES
 from casspec.tuner.search.pareto import hypervolume, pareto_front
 
 if TYPE_CHECKING:

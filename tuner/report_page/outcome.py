@@ -7,10 +7,10 @@ from typing import Any
 
 from casspec.storage.schema import OVERALL, CascadeProfile, DrafterSpec
 from casspec.tuner.bench.predicted_vs_measured import Compared, compare
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.page.charts import gap_figure
-from casspec.tuner.page.parts import NONE, Drawing, Highlight, Part, Section, Table, Text
-from casspec.tuner.page.svg import inline_svg
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.report_page.charts import gap_figure
+from casspec.tuner.report_page.parts import NONE, Drawing, Highlight, Part, Section, Table, Text
+from casspec.tuner.report_page.svg import inline_svg
 
 DECISIONS = {
     "cascade": "Self-drafters join retrieval. Each one in the cascade made dytc, replayed on recordings of the tuning half at "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.page.parts import Commands, Part, Text
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.report_page.parts import Commands, Part, Text
 from casspec.tuner.settings import QUICK, CalibrationSettings, RunTuningSettings
 
 OPTIONS = {

@@ -28,11 +28,11 @@ from casspec.storage.schema import (
     Precision,
     Quantization,
 )
-from casspec.tuner.calibrated import Calibrated
+from casspec.tuner.calibration_history import Calibrated
 from casspec.tuner.cascade.contenders import Cascade
 from casspec.tuner.cascade.forecast import Selection
 from casspec.tuner.cascade.stage import Bar, CascadeStage, TuneMethods, affordable, typical_context
-from casspec.tuner.companions import Companions
+from casspec.tuner.external_databases import Companions
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.search.stage import SearchStage
@@ -124,7 +124,7 @@ class CalibrationRun:
 
     def track(self, profile: CascadeProfile, bar: Bar) -> None:
         """Mirrors the calibration, whose profile is the candidate of its model from now on."""
-        from casspec.tuner.tracking import Tracker
+        from casspec.tuner.mlflow_mirror.mirror import Tracker
 
         settings = self.settings.model_dump(mode="json")
         known = Calibrated.of_calibration(self.repository, self.key, profile, settings)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from casspec.tuner.calibrated import Calibrated
-from casspec.tuner.page.evidence import bench_section, latency_section, origin_section, search_section
-from casspec.tuner.page.outcome import cascade_section, decision_section, highlights, speedup_section
+from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.report_page.evidence import bench_section, latency_section, origin_section, search_section
+from casspec.tuner.report_page.outcome import cascade_section, decision_section, highlights, speedup_section
 
 FOLDER = Path(__file__).parent
 

@@ -9,7 +9,7 @@ from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.bench.run import run_benchmark
-from casspec.tuner.calibration_run import MATRIX_NAME
+from casspec.tuner.calibration.run import MATRIX_NAME
 from casspec.tuner.cascade.stage import Bar
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings

@@ -25,11 +25,11 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 import casspec
-from casspec.runtime.dsia import Plan
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.target import ForwardInput, TargetModel
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import ForwardInput, TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed

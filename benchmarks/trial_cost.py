@@ -20,9 +20,9 @@ import torch
 
 import casspec
 from casspec.cli.options import apply_threads
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.target import QUERY_BUCKETS, TargetModel
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
 from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, record

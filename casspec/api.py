@@ -8,8 +8,8 @@ from casspec.profile_lookup import load_profile
 from casspec.reference import check_reference, reference_path
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loader import load_model
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.runtime.target import TargetModel
 from casspec.testbed import cached_testbed, is_testbed, testbed_hidden
 from casspec.transformers_bridge import custom_generate
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from casspec.runtime.loader import LoadedProfile, check_profile
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileMismatch, ProfileNotFound
 from casspec.storage.export import json_profile

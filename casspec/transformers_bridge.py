@@ -25,8 +25,8 @@ from transformers.generation import (
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.sampling import Sampling
-from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
+from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 

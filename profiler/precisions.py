@@ -14,8 +14,8 @@ from pydantic import Field
 
 from casspec.profiler.probes import Probes
 from casspec.profiler.timing import Timer
-from casspec.runtime.quantization import available, extra_bytes
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.quantization import available, extra_bytes
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision
 

@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import torch
 
 from casspec.profiler.timing import Call
-from casspec.runtime.dsia import Plan
-from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.latency_features import attended_tokens
-from casspec.runtime.target import ForwardInput, TargetModel, bucket
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import ForwardInput, TargetModel, bucket
 from casspec.storage.schema import LatencyPoint, SkipSet
 
 

@@ -28,7 +28,7 @@ from casspec.profiler.timing import Timer, timer_for
 from casspec.profiler.validation import latency_model
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.latency_features import shape_of
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample, Precision
 
 BUDGET_SECONDS = 22.0

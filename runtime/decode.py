@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.inputs import InputBuffers
-from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.loader import LoadedProfile, check_profile
+from casspec.runtime.model.inputs import InputBuffers
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.verify import accept, cut
 from casspec.storage.errors import ContextOverflow, UnsupportedOption

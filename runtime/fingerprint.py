@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import ModelFingerprint
 
 VOLATILE_CONFIG = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")

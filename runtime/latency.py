@@ -9,10 +9,10 @@ from __future__ import annotations
 from math import sqrt
 from typing import Literal
 
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency_features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
 from casspec.runtime.latency_table import RatioTable
-from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 

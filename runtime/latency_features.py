@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from casspec.runtime.quantization import sub_layer_bytes
-from casspec.runtime.target import CONTEXT_STEP, TargetModel, bucket
+from casspec.runtime.model.quantization import sub_layer_bytes
+from casspec.runtime.model.target import CONTEXT_STEP, TargetModel, bucket
 from casspec.storage.schema import LatencyPoint, Precision
 
 Shape = Mapping[str, float]

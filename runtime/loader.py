@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, ProfileMismatch, UnknownModel, UnsupportedOption
 from casspec.storage.schema import CASCADE, CascadeProfile, MethodSettings
 
@@ -71,7 +71,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from casspec.runtime.families import family_of
+    from casspec.runtime.model.families import family_of
 
     check_device(device)
     if dtype != "auto" and dtype not in DTYPES:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 
 MOST_REMEMBERED = 64
 """Forwards kept for a policy that asks for them; it does so at every step or never."""

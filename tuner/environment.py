@@ -15,7 +15,7 @@ import torch
 
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 
 LIBRARIES = ("casspec", "torch", "transformers", "numpy")
 

@@ -23,7 +23,7 @@ from casspec.cli.options import (
 
 if TYPE_CHECKING:
     from casspec.runtime.loader import LoadedProfile
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage.schema import BenchReport, Mode
     from casspec.tuner.bench.entries import Entry
     from casspec.tuner.bench.lossless.check import LosslessRow

@@ -11,7 +11,7 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
     `model`: where the calibrated model lies on this machine; None for the same name as there.
     """
     import casspec
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage import open_repository
     from casspec.tuner.external_databases import companions
     from casspec.tuner.search.stage import joined, searches

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from casspec.profiler.design import Design
     from casspec.profiler.precisions import PrecisionVerdict
     from casspec.profiler.report import Check, ErrorRow
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage.schema import CandidateErrors, LatencyModel
 
 LARGEST_NOISE = 0.03

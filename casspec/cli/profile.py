@@ -77,7 +77,7 @@ def command(
     from casspec.runtime.device import device_fingerprint
     from casspec.runtime.fingerprint import model_fingerprint
     from casspec.runtime.latency_features import QUANTISED
-    from casspec.runtime.quantization import available
+    from casspec.runtime.model.quantization import available
 
     budget, largest_context = budget or BUDGET_SECONDS, max_context or LARGEST_CONTEXT
     target = casspec.load_target(model, device=device, dtype=dtype)

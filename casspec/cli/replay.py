@@ -15,7 +15,7 @@ from casspec.cli.console import output, progress, say
 from casspec.cli.options import device_option, format_option, set_up, storage_option, threads_option
 
 if TYPE_CHECKING:
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
     from casspec.tuner.recordings.recording import Recording

@@ -24,7 +24,7 @@ from casspec.cli.options import (
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
     from casspec.tuner.methods.by_decoding import RunTuned

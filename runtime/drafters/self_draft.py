@@ -6,7 +6,7 @@ Under sampling the plan's scores carry the same noise as the target's, log q~ + 
 
 from __future__ import annotations
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.sequence import Proposal, Sequence
 from casspec.runtime.tree import CandidateTree
 

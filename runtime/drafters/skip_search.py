@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import SkipSet
 
 CANDIDATES = 512

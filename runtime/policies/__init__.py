@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.cast import Cast
@@ -29,7 +30,6 @@ from casspec.runtime.policies.tree_vertical import TreeVertical
 from casspec.runtime.policies.vc_hc import VerticalHorizontal
 from casspec.runtime.policies.vertical import Vertical
 from casspec.runtime.sequence import MAX_TREE_NODES
-from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.target import TargetModel
 from casspec.runtime.tree import CandidateTree
 from casspec.runtime.verified import Verified
 from casspec.storage.errors import UnsupportedOption

@@ -21,10 +21,10 @@ from itertools import pairwise
 from typing import Any, Self
 
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.tree import CandidateTree
 
 

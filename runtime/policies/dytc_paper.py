@@ -20,7 +20,7 @@ from typing import Any, Self
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.review import Review, add_chain, nucleus, review
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy, evenly_sparse
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.storage.errors import UnsupportedOption

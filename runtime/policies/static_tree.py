@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from casspec.runtime.drafters.layouts import grow, levels, self_rank_acceptance, static_layout
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.skip_search import SkipSearch, skip_set_of
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.tree import CandidateTree

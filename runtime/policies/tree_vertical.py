@@ -11,7 +11,7 @@ import heapq
 
 from casspec.runtime.drafters.review import nucleus, vertical_round
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.max_gram_cascade import MaxGramCascade
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree

@@ -19,7 +19,7 @@ import casspec
 from casspec.cli.main import main
 from casspec.detokenize import TextStream
 from casspec.runtime.decode import Decoder
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.export.json_profile import export
 from tests.runtime.tiny import tiny_profile

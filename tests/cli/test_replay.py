@@ -10,7 +10,7 @@ import pytest
 
 import casspec
 from casspec.cli.main import main
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile

@@ -8,7 +8,7 @@ import pytest
 
 import casspec
 from casspec.profile_lookup import profile_for
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileNotFound
 from casspec.storage.schema import CascadeProfile

@@ -15,7 +15,7 @@ import torch
 import casspec
 from casspec.profile_lookup import fitting_profile
 from casspec.runtime.loader import LoadedProfile
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import (
     CasspecError,

@@ -15,7 +15,7 @@ import casspec
 from casspec import testbed
 from casspec.cli.main import main
 from casspec.known_models import recall, remember
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import StorageError, UnknownModel
 from tests.storage import samples
 

@@ -21,7 +21,7 @@ from transformers.generation import (
 )
 
 import casspec
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, UnsupportedOption
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, tiny_profile, tiny_target
 

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from casspec.runtime.latency_features import FEATURES
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 
 SHAPE = {

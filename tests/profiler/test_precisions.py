@@ -14,10 +14,10 @@ from casspec.profiler.design import design
 from casspec.profiler.precisions import PrecisionVerdict, forward_ratios, judge, screen
 from casspec.profiler.timing import HostTimer
 from casspec.runtime.device import device_fingerprint
-from casspec.runtime.dsia import Plan
 from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.database import open_database
 from casspec.storage.repository import Repository
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement, Precision, Quantization, SkipSet

@@ -22,7 +22,7 @@ from casspec.profiler.report import error_table
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.database import open_database
 from casspec.storage.repository import Repository
 from casspec.storage.schema import DeviceCeilings, DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample

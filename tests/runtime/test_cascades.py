@@ -13,7 +13,7 @@ from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.review import add_chain, nucleus, review, walk
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.dytc_paper import LOOKUP_COST, Acceptance, DyTCPaper, walltime_gain

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.model.quantization import available
 from casspec.runtime.policies.draft_verify import AdaptiveThreshold
 from casspec.runtime.policies.early_exit import first_layers
-from casspec.runtime.quantization import available
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, Quantization
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target

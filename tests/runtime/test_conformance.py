@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.model.quantization import available
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.runtime.quantization import available
-from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import Precision

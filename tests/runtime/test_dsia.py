@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.dsia import Plan
-from casspec.runtime.quantization import available
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.quantization import available
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Precision, SkipSet

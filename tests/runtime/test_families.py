@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from casspec.runtime.families import family_of
-from casspec.runtime.target import QUERY_BUCKETS, TargetModel
+from casspec.runtime.model.families import family_of
+from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 import casspec.reference
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from tests.profiler.fakes import tiny_target
 
 REFERENCE = Path(casspec.reference.__file__).parent

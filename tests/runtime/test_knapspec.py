@@ -14,11 +14,11 @@ from torch import Tensor
 from casspec.runtime.decode import Decoder
 from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.knapspec import KnapSpec, full_trajectory, replaying
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.target import TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.kv_cache import KVCache
+from casspec.runtime.model.kv_cache import KVCache
 from casspec.storage.errors import ContextOverflow
 from tests.runtime.tiny import causal, library_model, masked_input, run
 
@@ -76,7 +76,7 @@ def test_bytes_count_keys_and_values_of_all_slots() -> None:
 @torch.inference_mode()
 def test_stale_and_scratch_rows_change_no_logit() -> None:
     """Rows beyond the visible ones hold garbage of a large size; only a leak through the mask could show it."""
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
 
     target = TargetModel(library_model())
     tokens = list(range(20))
@@ -92,7 +92,7 @@ def test_stale_and_scratch_rows_change_no_logit() -> None:
 @torch.inference_mode()
 def test_a_compacted_path_equals_a_straight_run() -> None:
     """Two branches at tail slots; the second one is accepted and moved; what follows sees only it."""
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
 
     target = TargetModel(library_model(seed=1))
     prompt, root, wrong, right, last = [3, 1, 4, 1, 5], 9, [2, 6], [5, 3], 8

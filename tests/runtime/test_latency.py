@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
 from casspec.runtime.latency_features import FEATURES, attended_tokens, padded_tokens
 from casspec.runtime.latency_table import RatioTable
+from casspec.runtime.model.plan import Plan
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyPoint, LatencyTable, MeasuredPlan, Precision, SkipSet
 from tests.runtime.tiny import tiny_target

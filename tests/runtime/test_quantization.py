@@ -10,11 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime import quantization
 from casspec.runtime.decode import Decoder
-from casspec.runtime.dsia import Plan
-from casspec.runtime.quantization import KERNELS, LINEARS, Packed, available, extra_bytes
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model import quantization
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.quantization import KERNELS, LINEARS, Packed, available, extra_bytes
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import FAMILIES, library_model, repetitive_prompt, run, tiny_profile, tiny_target

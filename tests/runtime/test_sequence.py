@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence

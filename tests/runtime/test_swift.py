@@ -7,7 +7,7 @@ import pytest
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.drafters.skip_search import SkipSearch, skip_set_of, upper_bounds
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import repetitive_prompt, tiny_target

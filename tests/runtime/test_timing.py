@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from casspec.runtime import timing
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.timing import MOST_REMEMBERED, ForwardClock
 
 PLAN = Plan.full(4)

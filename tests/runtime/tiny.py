@@ -12,11 +12,11 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.kv_cache import KVCache
 from casspec.runtime.latency import builtin_latency
 from casspec.runtime.loader import LoadedProfile
-from casspec.runtime.quantization import available, extra_bytes
-from casspec.runtime.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.quantization import available, extra_bytes
+from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket
 from casspec.storage.schema import (
     AcceptanceCell,
     AcceptancePrior,

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from casspec.runtime.decode import Generation, Statistics
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import Contestant, Entry
 from casspec.tuner.suites.prompts import Prompt

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
 from casspec.tuner.calibration.calibrate import Calibrator

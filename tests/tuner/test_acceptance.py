@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from casspec.runtime.acceptance import CellCounter, confidence_bucket
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.target import TargetModel
 from casspec.storage.schema import SkipSet
 from casspec.tuner import acceptance, teacher
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace

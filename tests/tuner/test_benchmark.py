@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.predictions import TaskCascade
 from casspec.storage.schema import MethodSettings

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.layer_sparse import LayerSparse

@@ -14,8 +14,8 @@ import pytest
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.quantization import extra_bytes
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository

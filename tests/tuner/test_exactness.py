@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import method_entries
 from casspec.tuner.bench.lossless.check import check_lossless

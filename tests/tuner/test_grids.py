@@ -8,8 +8,8 @@ from math import prod
 import pytest
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.model.quantization import available
 from casspec.runtime.policies import METHODS, settable
-from casspec.runtime.quantization import available
 from casspec.storage.schema import DrafterSpec, Precision, Quantization, SkipSet
 from casspec.tuner.methods.by_replay import REPLAYED, replayable_settings
 from casspec.tuner.methods.grids import GRIDS, SKIPPING, axes_of, published_setting, settings_of, takes

@@ -7,7 +7,7 @@ import torch
 from transformers import GenerationConfig
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import Entry, method_entries, peer_entries
 from tests.tuner.contestants import TEXTS, letters_target, tokenizer

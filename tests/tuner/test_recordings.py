@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from casspec.runtime.drafters.token_recycling import WIDTH
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.tuner.recordings.recording import Recording, prompt_seed, record, recycling_matrix
 from tests.tuner.tiny import VOCAB, slow_decode, step_logits, tiny_recordings, tiny_target
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from casspec.runtime.decode import Decoder, Generation
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.dytc import DyTC

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.target import bucket
+from casspec.runtime.model.target import bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter

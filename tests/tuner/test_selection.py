@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from casspec.runtime.acceptance import CellCounter
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import builtin_latency
+from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import Decision, LatencyModel, Precision, Quantization
 from casspec.tuner.cascade.contenders import Contender
 from casspec.tuner.cascade.descent import descend

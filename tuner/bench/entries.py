@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.runtime.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CASCADE, Mode
 from casspec.tuner.bench.peers import PEER_VARIANT, PROMPT_LOOKUP, TransformersPeer, early_exit

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from casspec.runtime.decode import Generation, Statistics
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.timing import ForwardClock
 from casspec.storage.errors import UnsupportedOption
 

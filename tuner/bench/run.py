@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from casspec.runtime.decode import Decoder, Generation
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant, Entry

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from casspec.profiler.stored import VERDICT_KIND, offered, profile_stored
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.calibration.closing_bench import closing_bench

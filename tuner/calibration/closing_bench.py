@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casspec.runtime.latency import LatencyPredictor
 from casspec.runtime.loader import LoadedProfile
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries

@@ -15,8 +15,8 @@ from typing import Protocol
 from casspec.profiler.stored import with_ceilings
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.quantization import extra_bytes
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import CANDIDATE, Repository
 from casspec.storage.schema import (
     CASCADE,

@@ -14,7 +14,7 @@ from math import ceil
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import (
     AcceptanceCell,
     Decision,

@@ -11,7 +11,7 @@ from statistics import mean
 from typing import Protocol
 
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, DrafterCandidate, LatencyModel, Quantization
 from casspec.tuner.cascade.contenders import (

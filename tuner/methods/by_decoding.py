@@ -21,7 +21,7 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.loader import LoadedProfile
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository

@@ -13,13 +13,13 @@ from math import prod
 from typing import Any, Self
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
 from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
-from casspec.runtime.target import TargetModel
 from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.methods.grids import GRIDS, settings_of

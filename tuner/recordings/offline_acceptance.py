@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.acceptance import CellCounter, confidence_bucket
-from casspec.runtime.dsia import Plan
-from casspec.runtime.kv_cache import KVCache
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import ForwardInput, TargetModel, bucket
 from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.target import ForwardInput, TargetModel, bucket
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.teacher_forcing import LONGEST_CHUNK, masked_input, teacher_forced
 

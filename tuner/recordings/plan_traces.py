@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from casspec.runtime.dsia import Plan
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Precision
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace

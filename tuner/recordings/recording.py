@@ -20,8 +20,8 @@ import torch
 
 from casspec.runtime.drafters.mean_recycling import LEAST
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.sampling import Sampling
-from casspec.runtime.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.teacher_forcing import teacher_forced
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc.ablation import Ablation

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Policy, evenly_sparse
 from casspec.runtime.policies.dytc import DyTC
@@ -32,7 +33,6 @@ from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
-from casspec.runtime.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, Mode

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy

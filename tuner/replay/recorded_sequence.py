@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.sequence import Proposal

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 
 from casspec.runtime.loader import LoadedProfile
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, Mode

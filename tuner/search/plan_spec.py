@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.quantization import extra_bytes
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository

@@ -12,7 +12,7 @@ from math import sqrt
 from statistics import stdev
 
 from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DrafterCandidate, Quantization
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, acceptance_by_depth
 from casspec.tuner.search.plan_spec import PlanSpec

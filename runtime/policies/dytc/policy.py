@@ -22,13 +22,13 @@ from casspec.runtime.correction import LatencyCorrection
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.growth import CostCurve, Growth
 from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 

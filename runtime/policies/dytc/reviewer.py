@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casspec.runtime.acceptance import AcceptanceTable, confidence_bucket
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.dsia import Plan
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.sequence import Sequence
 from casspec.runtime.tree import CandidateTree
 

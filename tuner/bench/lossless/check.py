@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant, Entry

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from casspec.runtime.target import TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import Entry
 from casspec.tuner.bench.lossless.judge import Difference, Judge, first_difference, measured_difference

@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.weights import DecoderWeights, LayerWeights, Weight
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights, Weight
 from casspec.storage.schema import Precision
 
 if TYPE_CHECKING:
-    from casspec.runtime.target import TargetModel
+    from casspec.runtime.model.target import TargetModel
 
 LINEARS = ("qkv", "output", "gate_up", "down")
 """Fields of `LayerWeights` that are packed."""

@@ -16,11 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.dsia import Plan
-from casspec.runtime.families import family_of
-from casspec.runtime.kv_cache import KVCache
-from casspec.runtime.quantization import available, quantised
-from casspec.runtime.weights import DecoderWeights, LayerWeights, fuse
+from casspec.runtime.model.families import family_of
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.quantization import available, quantised
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights, fuse
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Precision
 

@@ -26,7 +26,7 @@ from torch.nn.functional import linear
 
 import casspec
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import ForwardInput, TargetModel

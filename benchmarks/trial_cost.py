@@ -20,7 +20,7 @@ import torch
 
 import casspec
 from casspec.cli.options import apply_threads
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
 from casspec.tuner.calibration.run import dtype_name, typical_context

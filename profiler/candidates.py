@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from casspec.profiler.regression import LinearFit, non_negative
-from casspec.runtime.latency import LEAST_MS
-from casspec.runtime.latency_features import Shape, attended_tokens, has_head
+from casspec.runtime.latency.features import Shape, attended_tokens, has_head
+from casspec.runtime.latency.predictor import LEAST_MS
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.storage.schema import LatencyKind, LatencyPoint, LatencySample, LatencyTable, Precision
 

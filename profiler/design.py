@@ -17,7 +17,7 @@ from itertools import chain, product
 from typing import Literal
 
 from casspec.profiler.precisions import QUERY_TOKENS
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from casspec.profiler.pace import at_even_pace
 from casspec.profiler.report import cross_validated, grouped_errors
-from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.latency_features import roofline_of
+from casspec.runtime.latency.features import roofline_of
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import LatencyModel, LatencySample, Precision
 
 if TYPE_CHECKING:

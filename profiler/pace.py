@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from casspec.runtime.latency_features import has_head
+from casspec.runtime.latency.features import has_head
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement, Precision
 
 ANCHORS = 8

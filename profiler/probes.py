@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 
 from casspec.profiler.timing import Call
-from casspec.runtime.latency_features import attended_tokens
+from casspec.runtime.latency.features import attended_tokens
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import ForwardInput, TargetModel, bucket

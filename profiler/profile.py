@@ -26,8 +26,8 @@ from casspec.profiler.probes import Probes
 from casspec.profiler.refinement import REFINING_POINTS, refining_points
 from casspec.profiler.timing import Timer, timer_for
 from casspec.profiler.validation import latency_model
-from casspec.runtime.latency import builtin_latency
-from casspec.runtime.latency_features import shape_of
+from casspec.runtime.latency.features import shape_of
+from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample, Precision
 

@@ -16,7 +16,7 @@ from casspec.profiler.candidates import InterpolatedRatios, plan_lines
 from casspec.profiler.design import VERIFY_BUCKETS, Design
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.regression import bayesian
-from casspec.runtime.latency_features import Shape, has_head
+from casspec.runtime.latency.features import Shape, has_head
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision
 
 REFINING_POINTS = 16

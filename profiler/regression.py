@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from casspec.runtime.latency_features import FEATURES
+from casspec.runtime.latency.features import FEATURES
 from casspec.storage.schema import LatencyPoint, LatencySample
 
 MAY_BE_NEGATIVE = "constant"
@@ -47,7 +47,7 @@ def bayesian(
     processor's caches where many do not, so the line through larger plans passes below zero.
 
     Args:
-        shape: what the features need of model and device, see `casspec.runtime.latency_features.shape_of`.
+        shape: what the features need of model and device, see `casspec.runtime.latency.features.shape_of`.
     """
     from sklearn.linear_model import BayesianRidge
 

@@ -12,8 +12,8 @@ from casspec.profiler.pace import at_even_pace
 from casspec.profiler.profile import fitted_samples, held_out_samples
 from casspec.profiler.regression import relative_errors
 from casspec.profiler.validation import cross_validated_ms, fit_all, point_folds
-from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.latency_features import has_head
+from casspec.runtime.latency.features import has_head
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import CandidateErrors, LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
 
 LARGEST_ERROR = 0.03

@@ -9,7 +9,7 @@ from casspec.profiler.pace import at_even_pace
 from casspec.profiler.precisions import PrecisionVerdict, judge, screen
 from casspec.profiler.profile import BUDGET_SECONDS, Scope, profile_latency
 from casspec.profiler.timing import timer_for
-from casspec.runtime.latency_features import QUANTISED
+from casspec.runtime.latency.features import QUANTISED
 from casspec.runtime.model.quantization import free_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.measurements import Measurements

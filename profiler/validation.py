@@ -13,7 +13,7 @@ import numpy as np
 
 from casspec.profiler.candidates import CANDIDATES, Fitted, on_one_thread
 from casspec.profiler.regression import bayesian, relative_errors
-from casspec.runtime.latency_features import Shape, attended_tokens, has_head
+from casspec.runtime.latency.features import Shape, attended_tokens, has_head
 from casspec.runtime.model.target import bucket
 from casspec.storage.schema import (
     CandidateErrors,

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loader import LoadedProfile, check_profile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
@@ -21,7 +22,6 @@ from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.timing import ForwardClock
 from casspec.runtime.verify import accept, cut
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode

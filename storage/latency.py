@@ -139,7 +139,7 @@ class LatencyModel(Document):
     """Forward time on one device: a linear part on roofline features and, where it predicts better, tables of ratios to it.
 
     time_ms = sum_i coefficients[i] * feature_i(point), times the table's ratio for whole forwards; `features` names the feature
-    functions of `runtime/latency_features.py`, in order.
+    functions of `runtime/latency/features.py`, in order.
     """
 
     kind: LatencyKind = "bayesian-linear"
@@ -151,7 +151,7 @@ class LatencyModel(Document):
     noise: float = 0.0
     """Standard deviation of the relative residual."""
     shape: dict[str, float]
-    """What the features need of the model and device: see `shape_of` in `runtime/latency_features.py`."""
+    """What the features need of the model and device: see `shape_of` in `runtime/latency/features.py`."""
     tables: tuple[LatencyTable, ...] = ()
     """One a precision and batch, of the kinds that have tables."""
     buckets: tuple[int, ...]

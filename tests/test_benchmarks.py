@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.search import BOUNDARIES, Bench, FirstTokens, RememberingMeter, Search, rows_of, table
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.storage.schema import SkipSet
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.search.plan_spec import PlanSpec

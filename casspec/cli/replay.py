@@ -73,7 +73,7 @@ def command(
     set_up(device, threads)
 
     from casspec.profile_lookup import load_profile
-    from casspec.runtime.latency import LatencyPredictor
+    from casspec.runtime.latency.predictor import LatencyPredictor
     from casspec.storage import open_repository
     from casspec.tuner.bench.report import bench_table
     from casspec.tuner.bench.run import BenchInterrupted

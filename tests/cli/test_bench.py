@@ -12,7 +12,7 @@ import pytest
 from casspec.cli.main import main
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.latency import builtin_latency
+from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loader import load_model
 from casspec.runtime.policies import METHODS
 from casspec.storage import open_repository

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from casspec.runtime.latency_features import FEATURES
+from casspec.runtime.latency.features import FEATURES
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 

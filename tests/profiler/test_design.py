@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from casspec.profiler.design import LARGEST_BATCH_ROWS, VERIFY_BUCKETS, batches_up_to, design, estimate_seconds
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.probes import plan_of
-from casspec.runtime.latency import builtin_latency
+from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.target import bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision

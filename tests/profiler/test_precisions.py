@@ -15,7 +15,7 @@ from casspec.profiler.precisions import PrecisionVerdict, forward_ratios, judge,
 from casspec.profiler.timing import HostTimer
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.database import open_database

@@ -21,7 +21,7 @@ from casspec.profiler.refinement import REFINING_POINTS
 from casspec.profiler.report import error_table
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.database import open_database
 from casspec.storage.repository import Repository

@@ -11,8 +11,8 @@ from casspec.profiler.design import Design, design
 from casspec.profiler.regression import bayesian, non_negative, relative_errors
 from casspec.profiler.report import error_table
 from casspec.profiler.validation import latency_model
-from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.latency_features import FEATURES, padded_tokens
+from casspec.runtime.latency.features import FEATURES, padded_tokens
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
 from tests.profiler.fakes import SHAPE, model_of, synthetic_samples, true_ms

@@ -28,8 +28,8 @@ from casspec.profiler.validation import (
     plan_class,
     point_folds,
 )
-from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.latency_features import padded_tokens
+from casspec.runtime.latency.features import padded_tokens
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import CandidateErrors, LatencyModel, LatencyPoint, LatencySample, Measurement
 from tests.profiler.fakes import SHAPE, model_of, synthetic_samples, true_ms
 

@@ -16,14 +16,14 @@ from casspec.runtime.acceptance import (
     retrieval_prior_means,
     self_prior_means,
 )
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.timing import ForwardClock
 from casspec.runtime.verify import accept
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior

@@ -13,6 +13,7 @@ from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.review import add_chain, nucleus, review, walk
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import Ingredients, Policy
@@ -23,7 +24,6 @@ from casspec.runtime.policies.vc_hc import VerticalHorizontal
 from casspec.runtime.policies.vertical import Vertical
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Proposal, Sequence
-from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import VOCAB, cold_matrix, repetitive_prompt, tiny_profile, tiny_target

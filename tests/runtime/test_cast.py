@@ -9,13 +9,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS
 from casspec.runtime.policies.base import evenly_sparse
 from casspec.runtime.policies.cast import Cast, affordable
 from casspec.runtime.sampling import Sampling
 from casspec.runtime.sequence import Sequence
-from casspec.runtime.timing import ForwardClock
 from casspec.runtime.tree import CandidateTree
 from tests.runtime.tiny import repetitive_prompt, tiny_target
 

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.runtime.decode import Decoder, Generation
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.model.quantization import available
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.runtime.timing import ForwardClock
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import FAMILIES, VOCAB, greedy, repetitive_prompt, run, tiny_profile, tiny_target

@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from casspec.runtime.correction import LatencyCorrection
 from casspec.runtime.decode import Decoder
-from casspec.runtime.latency import LatencyPredictor
-from casspec.runtime.timing import RanForward
+from casspec.runtime.latency.correction import LatencyCorrection
+from casspec.runtime.latency.predictor import LatencyPredictor
+from casspec.runtime.latency.timing import RanForward
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
 TARGET, DRAFT = "target", "draft"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
-from casspec.runtime.latency_features import FEATURES, attended_tokens, padded_tokens
-from casspec.runtime.latency_table import RatioTable
+from casspec.runtime.latency.features import FEATURES, attended_tokens, padded_tokens
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.table import RatioTable
 from casspec.runtime.model.plan import Plan
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyPoint, LatencyTable, MeasuredPlan, Precision, SkipSet

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from casspec.runtime import timing
+from casspec.runtime.latency import timing
+from casspec.runtime.latency.timing import MOST_REMEMBERED, ForwardClock
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.timing import MOST_REMEMBERED, ForwardClock
 
 PLAN = Plan.full(4)
 

@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from casspec.runtime.device import device_fingerprint
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.latency import builtin_latency
+from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.quantization import available, extra_bytes

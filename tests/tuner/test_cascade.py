@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
 from casspec.tuner import closed_forms as walltime
 from casspec.tuner.cascade.contenders import (

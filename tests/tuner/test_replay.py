@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from casspec.runtime.decode import Decoder, Generation
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.layer_sparse import LayerSparse
-from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode, SkipSet, TaskCascade

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.target import bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from casspec.runtime.acceptance import CellCounter
-from casspec.runtime.latency import builtin_latency
+from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import Decision, LatencyModel, Precision, Quantization
 from casspec.tuner.cascade.contenders import Contender

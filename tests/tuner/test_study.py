@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from casspec.runtime.latency import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter

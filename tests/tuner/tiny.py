@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from casspec.runtime.latency import builtin_latency
+from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.noise import GumbelNoise

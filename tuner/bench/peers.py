@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from casspec.runtime.decode import Generation, Statistics
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.timing import ForwardClock
 from casspec.storage.errors import UnsupportedOption
 
 PEER_VARIANT = "peer"

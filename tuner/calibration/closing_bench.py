@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import Repository

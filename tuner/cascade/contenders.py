@@ -13,7 +13,7 @@ from math import ceil
 
 from casspec.runtime.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import (
     AcceptanceCell,

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyModel, Mode
 from casspec.tuner.cascade.replay import CascadeReplay, Parameters
 from casspec.tuner.cascade.selection import Choice, decide

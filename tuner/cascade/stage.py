@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Protocol
 
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, DrafterCandidate, LatencyModel, Quantization

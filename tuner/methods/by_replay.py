@@ -13,7 +13,7 @@ from math import prod
 from typing import Any, Self
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.base import ForwardMs, Policy

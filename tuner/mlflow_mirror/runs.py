@@ -53,7 +53,7 @@ def latency_part(calibrated: Calibrated) -> Part:
     """The fit: its errors, every point at the pace that is predicted, predicted against measured."""
     from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
     from casspec.profiler.pace import at_even_pace
-    from casspec.runtime.latency import LatencyPredictor
+    from casspec.runtime.latency.predictor import LatencyPredictor
 
     model, samples = calibrated.profile.latency, calibrated.samples
     predictor = LatencyPredictor(model)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.sequence import Proposal
-from casspec.runtime.timing import RanForward
 from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.offline_acceptance import PlanTrace

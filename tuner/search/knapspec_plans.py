@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import Frame, TargetModel
 from casspec.storage.schema import SkipSet

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from math import sqrt
 from statistics import stdev
 
-from casspec.runtime.latency import LatencyPredictor
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DrafterCandidate, Quantization
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, acceptance_by_depth

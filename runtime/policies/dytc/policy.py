@@ -18,10 +18,10 @@ from __future__ import annotations
 from typing import Any, Self
 
 from casspec.runtime.acceptance import AcceptanceTable
-from casspec.runtime.correction import LatencyCorrection
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.latency.correction import LatencyCorrection
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
@@ -61,7 +61,7 @@ class DyTC(Policy):
         optimism: standard errors added to a self-drafter's acceptance before it is compared; 0 turns exploration off.
         review_overhead_ms: what a review costs beside its forward (masks, noise, candidates); calibration measures it.
         rate_decay: weight of the past in R. start_speedup: R starts at this many times the autoregressive rate.
-        correct_latency: follow what forwards really take while decoding, see `runtime/correction.py`.
+        correct_latency: follow what forwards really take while decoding, see `runtime/latency/correction.py`.
         without: answers switched off, see `runtime/policies/dytc/ablation.py`.
     """
 

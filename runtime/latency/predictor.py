@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Literal
 
-from casspec.runtime.latency_features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
-from casspec.runtime.latency_table import RatioTable
+from casspec.runtime.latency.features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
+from casspec.runtime.latency.table import RatioTable
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
 from casspec.storage.errors import UnsupportedOption

@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.verify import accept, cut
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loader import LoadedProfile, check_profile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.base import Outcome
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.verify import accept, cut
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
 

@@ -139,7 +139,7 @@ class AcceptanceCell(Document):
     """One cell of an acceptance prior: trials and accepted of candidate tokens that carried this evidence."""
 
     key: str
-    """Evidence as written by `runtime/acceptance.py`."""
+    """Evidence as written by `runtime/decoding/acceptance.py`."""
     accepted: float
     trials: float
 

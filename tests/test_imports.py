@@ -73,7 +73,7 @@ def test_each_kind_of_fault_is_found(source: str, floor: int, fault: str) -> Non
     [
         ("from casspec.storage import schema", 1),
         ("from casspec import storage", 2),
-        ("from casspec.runtime.tree import CandidateTree", 4),
+        ("from casspec.runtime.decoding.tree import CandidateTree", 4),
         ("from alembic import op", 1),
         ("import torch.profiler", 2),
     ],

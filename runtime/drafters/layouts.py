@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 Layout = list[tuple[int, int]]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from casspec.runtime.acceptance import (
+from casspec.runtime.decoding.acceptance import (
     GAP_EDGES,
     LITERAL_AGREES,
     LITERAL_DIFFERS,
@@ -25,9 +25,9 @@ from casspec.runtime.acceptance import (
     AcceptanceTable,
     match_bucket,
 )
+from casspec.runtime.decoding.noise import NoiseRow
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.token_recycling import Row, TokenRecycling
-from casspec.runtime.noise import NoiseRow
 
 Match = tuple[int, int]
 """(text position of the token that followed, length of the match); length 0 is no match."""
@@ -43,7 +43,7 @@ class Retrieval:
     """Candidates at any leaf.
 
     Args:
-        table: acceptance cells, see `runtime/acceptance.py`.
+        table: acceptance cells, see `runtime/decoding/acceptance.py`.
         recycling: rows for tokens that match nothing, or alone.
         max_ngram: longest n-gram in the index; longer matches are measured by comparison.
         branch: candidates offered under one leaf.

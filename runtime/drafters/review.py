@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from casspec.runtime.decoding.sequence import Proposal, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.self_draft import SelfDraft
-from casspec.runtime.sequence import Proposal, Sequence
-from casspec.runtime.tree import CandidateTree
 
 LENIENT_WIDTH = 8
 """Tokens of a plan looked at, at most, when it reviews leniently."""

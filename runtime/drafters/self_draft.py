@@ -1,14 +1,14 @@
 """The target as its own drafter: a plan (sub-layers skipped, linears in fewer bits) proposes the tokens it would emit itself.
 
 Under sampling the plan's scores carry the same noise as the target's, log q~ + g, so that its best tokens follow the target's sample
-(`runtime/noise.py`). One forward serves any number of nodes: siblings, a whole retrieved tree under review, or the end of a chain.
+(`runtime/decoding/noise.py`). One forward serves any number of nodes: siblings, a whole retrieved tree under review, or the end of a chain.
 """
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import Proposal, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.sequence import Proposal, Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class SelfDraft:

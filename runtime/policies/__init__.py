@@ -6,6 +6,7 @@ import inspect
 from math import isfinite
 from typing import Any
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
@@ -29,7 +30,6 @@ from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
 from casspec.runtime.policies.tree_vertical import TreeVertical
 from casspec.runtime.policies.vc_hc import VerticalHorizontal
 from casspec.runtime.policies.vertical import Vertical
-from casspec.runtime.sequence import MAX_TREE_NODES
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.policies.base import Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class Autoregressive(Policy):

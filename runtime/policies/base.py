@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
+from casspec.runtime.decoding.verified import Verified
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
-from casspec.runtime.verified import Verified
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode, SkipSet
 

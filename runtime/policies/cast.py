@@ -20,12 +20,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients, Outcome, Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class AdaptiveThreshold:

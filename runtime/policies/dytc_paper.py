@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.review import Review, add_chain, nucleus, review
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy, evenly_sparse
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 LOOKUP_COST = 0.01
 """c of prompt lookup."""

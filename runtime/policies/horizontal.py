@@ -6,12 +6,12 @@ Later tokens are accepted only after all before them, so less is paid for them. 
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import add_chain
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.max_gram_cascade import MaxGramCascade
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class Horizontal(MaxGramCascade):

@@ -19,13 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.knapsack import Way, integer_weights, most_similar_ways
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import Frame, TargetModel
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
 

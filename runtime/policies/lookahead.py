@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import random
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.policies.base import Outcome, Policy
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients, Outcome, Policy
-from casspec.runtime.sequence import Sequence
 
 
 class MaxGramCascade(Policy):

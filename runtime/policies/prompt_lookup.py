@@ -5,10 +5,10 @@ Published settings (Saxena 2023): n-grams of 3 down to 1, the first occurrence, 
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.policies.base import Outcome, Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class PromptLookupPolicy(Policy):

@@ -22,15 +22,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from casspec.runtime.acceptance import AcceptanceTable
+from casspec.runtime.decoding.acceptance import AcceptanceTable
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import Layout, Level, grow, levels, self_rank_acceptance
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
 from casspec.runtime.policies.static_tree import BUILTIN_ACCEPTANCE, first_acceptance
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import grow, levels, self_rank_acceptance, static_layout
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients, Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 BUILTIN_ACCEPTANCE = 0.6
 """Of a plan's best token, where the profile does not say."""

@@ -9,10 +9,10 @@ a decoder that learns, `Decoder.learning`). Tuned: the factor, and a smallest D.
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.suffix import EarlierOutputs, SuffixIndex
 from casspec.runtime.policies.base import Outcome, Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class SuffixDecoding(Policy):

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.skip_search import SkipSearch, skip_set_of
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Ingredients, Policy
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 
 CONFIDENCE_EDGES = (0.95, 0.8, 0.5)

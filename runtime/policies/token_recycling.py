@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import static_layout
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 from casspec.runtime.policies.base import Ingredients, Outcome, Policy
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 RANK_ACCEPTANCE = (0.5, 0.14, 0.07, 0.05, 0.035, 0.025, 0.02, 0.015)
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import heapq
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import nucleus, vertical_round
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.max_gram_cascade import MaxGramCascade
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class TreeVertical(MaxGramCascade):

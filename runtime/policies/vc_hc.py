@@ -8,12 +8,12 @@ k12 tokens behind it.
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import add_chain, vertical_round
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.max_gram_cascade import MaxGramCascade
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class VerticalHorizontal(MaxGramCascade):

@@ -6,12 +6,12 @@ tokens, 10 drafted at a time, no lenience. A round may leave more than asked for
 
 from __future__ import annotations
 
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import vertical_round
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.max_gram_cascade import MaxGramCascade
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 
 
 class Vertical(MaxGramCascade):

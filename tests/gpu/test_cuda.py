@@ -10,9 +10,9 @@ import torch
 
 import casspec
 from casspec.runtime.decode import Decoder
+from casspec.runtime.decoding.noise import GumbelNoise, mix_words
 from casspec.runtime.model.quantization import KERNELS, available, extra_bytes
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.noise import GumbelNoise, mix_words
 from casspec.runtime.policies import METHODS
 from casspec.storage.errors import ProfileMismatch
 from casspec.storage.schema import Precision

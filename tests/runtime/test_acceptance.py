@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.acceptance import (
+from casspec.runtime.decoding.acceptance import (
     AcceptanceTable,
     CellCounter,
     CountingTable,
@@ -16,15 +16,15 @@ from casspec.runtime.acceptance import (
     retrieval_prior_means,
     self_prior_means,
 )
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.verify import accept
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import ForwardClock
-from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import Outcome
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.verify import accept
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior
 from tests.runtime.tiny import cold_matrix, repetitive_prompt, tiny_target

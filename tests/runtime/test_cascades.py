@@ -9,22 +9,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import Proposal, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.review import add_chain, nucleus, review, walk
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.noise import GumbelNoise
 from casspec.runtime.policies.base import Ingredients, Policy
 from casspec.runtime.policies.dytc_paper import LOOKUP_COST, Acceptance, DyTCPaper, walltime_gain
 from casspec.runtime.policies.horizontal import Horizontal
 from casspec.runtime.policies.tree_vertical import TreeVertical
 from casspec.runtime.policies.vc_hc import VerticalHorizontal
 from casspec.runtime.policies.vertical import Vertical
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Proposal, Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import VOCAB, cold_matrix, repetitive_prompt, tiny_profile, tiny_target
 

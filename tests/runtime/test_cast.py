@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS
 from casspec.runtime.policies.base import evenly_sparse
 from casspec.runtime.policies.cast import Cast, affordable
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 from tests.runtime.tiny import repetitive_prompt, tiny_target
 
 confidences = st.lists(st.floats(0, 1), max_size=40).map(lambda values: sorted(values, reverse=True))

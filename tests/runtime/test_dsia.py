@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.quantization import available
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, run, tiny_target
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.knapspec import KnapSpec, full_trajectory, replaying
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Sequence
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import repetitive_prompt, tiny_target

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.sequence import Proposal
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import Layout, grow, levels, self_rank_acceptance, static_layout
-from casspec.runtime.sequence import Proposal
-from casspec.runtime.tree import CandidateTree
 
 falling = st.lists(st.floats(0.01, 0.95), min_size=1, max_size=5).map(lambda values: sorted(values, reverse=True))
 

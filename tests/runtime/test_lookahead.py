@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.policies.lookahead import JacobiWindow, Lookahead, NgramPool, largest_tree
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.acceptance import AcceptanceTable, retrieval_prior_means
+from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
 from casspec.runtime.drafters.mean_recycling import KEPT, MATRIX_ROWS, MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix, Row

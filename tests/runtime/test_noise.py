@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.noise import GAMMA, DeviceStream, GumbelNoise, HostStream, mix, mix_host, mix_words
-from casspec.runtime.sampling import Sampling
+from casspec.runtime.decoding.noise import GAMMA, DeviceStream, GumbelNoise, HostStream, mix, mix_host, mix_words
+from casspec.runtime.decoding.sampling import Sampling
 
 STREAM_OF_1234567 = (
     6457827717110365317,

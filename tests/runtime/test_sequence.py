@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.sequence import Sequence
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import repetitive_prompt, run, tiny_target
 

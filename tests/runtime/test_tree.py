@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.tree import CandidateTree
+from casspec.runtime.decoding.tree import CandidateTree
 
 additions = st.lists(
     st.tuples(st.integers(0, 10**6), st.integers(0, 4), st.floats(0, 1), st.sampled_from("ab")), max_size=100

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified
 from casspec.runtime.drafters.token_recycling import WIDTH
-from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified
 
 ROWS, VOCAB = 12, 40
 # Few levels, so that many entries of a row are equal.

@@ -7,8 +7,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.tree import CandidateTree
-from casspec.runtime.verify import accept, cut
+from casspec.runtime.decoding.tree import CandidateTree
+from casspec.runtime.decoding.verify import accept, cut
 
 
 @st.composite

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casspec.runtime.acceptance import CellCounter, confidence_bucket
+from casspec.runtime.decoding.acceptance import CellCounter, confidence_bucket
+from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.noise import GumbelNoise
 from casspec.storage.schema import SkipSet
 from casspec.tuner import acceptance, teacher
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
@@ -107,7 +107,7 @@ def test_confidence_cells_hold_every_candidate_of_every_position() -> None:
 
 
 def test_cells_start_the_table_of_the_drafter(target, recordings) -> None:
-    from casspec.runtime.acceptance import AcceptanceTable, self_prior_means
+    from casspec.runtime.decoding.acceptance import AcceptanceTable, self_prior_means
     from casspec.storage.schema import AcceptancePrior
 
     counter = CellCounter()

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.layer_sparse import LayerSparse
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import SkipSet
 from casspec.tuner.recordings.offline_acceptance import PlanTrace
 from casspec.tuner.recordings.recording import Recording

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.sampling import Sampling
+from casspec.runtime.decoding.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import Contestant
 from casspec.tuner.methods.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from casspec.runtime.decode import Decoder, Generation
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
@@ -17,7 +18,6 @@ from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.layer_sparse import LayerSparse
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode, SkipSet, TaskCascade
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace

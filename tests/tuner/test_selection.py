@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from casspec.runtime.acceptance import CellCounter
+from casspec.runtime.decoding.acceptance import CellCounter
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import Decision, LatencyModel, Precision, Quantization

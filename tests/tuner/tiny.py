@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import torch
 
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.sampling import Sampling
 from casspec.storage.schema import LatencyModel
 from casspec.tuner.recordings.recording import Recording, record
 from casspec.tuner.recordings.teacher_forcing import masked_input

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from casspec.runtime.acceptance import CellCounter
+from casspec.runtime.decoding.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from casspec.runtime.acceptance import CellCounter, CountingTable, retrieval_prior_means
+from casspec.runtime.decoding.acceptance import CellCounter, CountingTable, retrieval_prior_means
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc import DyTC

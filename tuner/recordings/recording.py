@@ -1,7 +1,7 @@
 """The target's own continuations, recorded once: what every offline question of the tuner is asked of.
 
 A recording holds the text the target emits after a prompt and, for every position of prompt and continuation, the ids
-and logits of its best successors. Verification is an equality test against exactly this text (`casspec.runtime.noise`),
+and logits of its best successors. Verification is an equality test against exactly this text (`casspec.runtime.decoding.noise`),
 so how often a drafter would be accepted, and what a policy would emit, follows from recordings without running the
 target again.
 """
@@ -18,10 +18,10 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.drafters.mean_recycling import LEAST
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.sampling import Sampling
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.teacher_forcing import teacher_forced
 

@@ -9,8 +9,8 @@ from itertools import chain, zip_longest
 from typing import TypeVar
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.sampling import Sampling
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Mode

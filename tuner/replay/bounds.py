@@ -17,15 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.growth import CostCurve, Growth
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import TracedPlan

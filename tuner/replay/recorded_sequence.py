@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
+from casspec.runtime.decoding.sequence import Proposal
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.noise import GumbelNoise, NoiseRow
 from casspec.runtime.policies.base import ForwardMs
-from casspec.runtime.sequence import Proposal
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.offline_acceptance import PlanTrace
 from casspec.tuner.recordings.recording import Recording

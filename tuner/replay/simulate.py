@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from casspec.runtime.decoding.verify import accept, cut
 from casspec.runtime.policies.base import Outcome, Policy
-from casspec.runtime.verify import accept, cut
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText, RecordedVerification
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.decoding.sequence import Sequence as Text
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
-from casspec.runtime.sequence import Sequence as Text
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.recording import Recording
 

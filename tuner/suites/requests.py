@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import chain, takewhile, zip_longest
 
 from casspec.runtime.decode import Generation
+from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import Contestant

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Self
 
-from casspec.runtime.acceptance import (
+from casspec.runtime.decoding.acceptance import (
     LITERAL_STATES,
     N_CONFIDENCE,
     N_GAP,

@@ -12,12 +12,12 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from casspec.runtime.decoding.noise import NoiseRow
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.retrieval import Match, Retrieval
 from casspec.runtime.drafters.token_recycling import TokenRecycling
-from casspec.runtime.noise import NoiseRow
-from casspec.runtime.sequence import MAX_TREE_NODES
-from casspec.runtime.tree import CandidateTree
 
 EXPAND_FACTOR = 3.0
 """A node is expanded when its mass is this many times the smallest worth handling: few of its children could reach that."""

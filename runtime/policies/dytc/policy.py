@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from casspec.runtime.acceptance import AcceptanceTable
+from casspec.runtime.decoding.acceptance import AcceptanceTable
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
@@ -28,8 +30,6 @@ from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Polic
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.growth import CostCurve, Growth
 from casspec.runtime.policies.dytc.reviewer import Reviewer
-from casspec.runtime.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.tree import CandidateTree
 from casspec.storage.schema import AcceptancePrior
 
 START_STEPS = 10.0

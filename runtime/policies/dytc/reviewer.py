@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from casspec.runtime.acceptance import AcceptanceTable, confidence_bucket
+from casspec.runtime.decoding.acceptance import AcceptanceTable, confidence_bucket
+from casspec.runtime.decoding.sequence import Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.sequence import Sequence
-from casspec.runtime.tree import CandidateTree
 
 WIDTH = 2
 """Tokens it proposes after a node: the second is worth a sibling where the first is uncertain."""

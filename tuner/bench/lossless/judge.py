@@ -15,8 +15,8 @@ from functools import cached_property
 
 import torch
 
+from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.noise import GumbelNoise
 from casspec.tuner.recordings.teacher_forcing import teacher_forced
 from casspec.tuner.suites.requests import Request
 

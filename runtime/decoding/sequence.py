@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.tree import CandidateTree
+from casspec.runtime.decoding.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified, top_rows
 from casspec.runtime.latency.timing import ForwardClock, RanForward
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS, ForwardInput, TargetModel
-from casspec.runtime.noise import GumbelNoise, NoiseRow
-from casspec.runtime.sampling import Sampling
-from casspec.runtime.tree import CandidateTree
-from casspec.runtime.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified, top_rows
 
 MAX_TREE_NODES = 128
 """Largest tree a step may verify; the cache keeps that many tail slots free."""

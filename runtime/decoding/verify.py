@@ -1,6 +1,6 @@
 """Lossless acceptance of a tree: walk it along the target's own tokens.
 
-The target's token y at every visited node is already final (algorithm of `runtime/noise.py`), so acceptance is an equality test: take
+The target's token y at every visited node is already final (algorithm of `runtime/decoding/noise.py`), so acceptance is an equality test: take
 y, descend if y is a child, else emit it as the bonus token and stop. What was proposed can change the speed, never the text.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from casspec.runtime.tree import CandidateTree
+from casspec.runtime.decoding.tree import CandidateTree
 
 
 def accept(tree: CandidateTree, token_after: Callable[[int], int]) -> tuple[list[int], list[int]]:

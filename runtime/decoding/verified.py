@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling, greedy_token
 from casspec.runtime.drafters.token_recycling import WIDTH, Row
-from casspec.runtime.noise import GumbelNoise
-from casspec.runtime.sampling import Sampling, greedy_token
 
 
 class Verified:

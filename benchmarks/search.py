@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 import casspec
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import ForwardInput, TargetModel

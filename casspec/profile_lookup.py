@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casspec.runtime.loader import LoadedProfile, check_profile
+from casspec.runtime.loading.loader import LoadedProfile, check_profile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileMismatch, ProfileNotFound

@@ -17,7 +17,7 @@ from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.verify import accept, cut
 from casspec.runtime.latency.timing import ForwardClock
-from casspec.runtime.loader import LoadedProfile, check_profile
+from casspec.runtime.loading.loader import LoadedProfile, check_profile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel

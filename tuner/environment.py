@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
 
 LIBRARIES = ("casspec", "torch", "transformers", "numpy")

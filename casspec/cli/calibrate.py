@@ -126,7 +126,7 @@ def command(
 
         apply_threads(threads)
         from casspec.known_models import remember
-        from casspec.runtime.fingerprint import model_fingerprint
+        from casspec.runtime.loading.fingerprint import model_fingerprint
         from casspec.tuner.calibration.calibrate import STAGES, Calibrator
         from casspec.tuner.external_databases import companions
 
@@ -174,7 +174,7 @@ def _answer(
         here: device and CPU threads.
     """
     from casspec.known_models import recall
-    from casspec.runtime.device import device_fingerprint
+    from casspec.runtime.loading.device import device_fingerprint
     from casspec.tuner.external_databases import MIRRORED_BENCH
 
     known = recall(model, dtype)

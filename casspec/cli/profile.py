@@ -74,9 +74,9 @@ def command(
     from casspec.profiler.profile import BUDGET_SECONDS, Scope
     from casspec.profiler.report import checks, error_table, held_out
     from casspec.profiler.stored import profile_stored, rows_that_fit, scope_of, verdicts
-    from casspec.runtime.device import device_fingerprint
-    from casspec.runtime.fingerprint import model_fingerprint
     from casspec.runtime.latency.features import QUANTISED
+    from casspec.runtime.loading.device import device_fingerprint
+    from casspec.runtime.loading.fingerprint import model_fingerprint
     from casspec.runtime.model.quantization import available
 
     budget, largest_context = budget or BUDGET_SECONDS, max_context or LARGEST_CONTEXT

@@ -97,7 +97,7 @@ def command(
     check_device(device)
 
     import casspec
-    from casspec.runtime.loader import check_profile
+    from casspec.runtime.loading.loader import check_profile
     from casspec.storage import open_repository
     from casspec.tuner.calibration.calibrate import STAGES, Calibrator
     from casspec.tuner.external_databases import companions
@@ -164,7 +164,7 @@ def _threads_of(profile: CascadeProfile) -> int | None:
 
 def _check_pace(profile: CascadeProfile, target: TargetModel) -> None:
     """Raises ProfileMismatch where the latencies that are taken over would not be those of this process."""
-    from casspec.runtime.device import device_fingerprint
+    from casspec.runtime.loading.device import device_fingerprint
     from casspec.storage.errors import ProfileMismatch
 
     here, there = device_fingerprint(target.device), profile.device

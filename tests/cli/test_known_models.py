@@ -10,7 +10,7 @@ import pytest
 
 from casspec.cli.calibrate import _answer, _settings
 from casspec.known_models import recall, remember
-from casspec.runtime.device import device_fingerprint
+from casspec.runtime.loading.device import device_fingerprint
 from casspec.storage import open_repository
 from casspec.tuner.external_databases import MIRRORED_BENCH
 from casspec.tuner.settings import CalibrationSettings

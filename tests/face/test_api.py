@@ -14,7 +14,7 @@ import torch
 
 import casspec
 from casspec.profile_lookup import fitting_profile
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import (

@@ -6,7 +6,7 @@ import torch
 
 from casspec.profiler.device import measure_ceilings
 from casspec.profiler.timing import CudaTimer, timer_for
-from casspec.runtime.device import device_fingerprint
+from casspec.runtime.loading.device import device_fingerprint
 
 CUDA = torch.device("cuda", 0)
 

@@ -13,9 +13,9 @@ from casspec.profiler import precisions, stored
 from casspec.profiler.design import design
 from casspec.profiler.precisions import PrecisionVerdict, forward_ratios, judge, screen
 from casspec.profiler.timing import HostTimer
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import LatencyPredictor
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.database import open_database

@@ -19,9 +19,9 @@ from casspec.profiler.probes import Probes
 from casspec.profiler.profile import RETEST_POINTS, Scope, fitted_samples, profile_latency, retest_points
 from casspec.profiler.refinement import REFINING_POINTS
 from casspec.profiler.report import error_table
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import LatencyPredictor
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.database import open_database
 from casspec.storage.repository import Repository

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.latency.timing import ForwardClock
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.quantization import available
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS

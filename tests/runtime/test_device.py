@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from casspec.runtime import device
-from casspec.runtime.device import device_fingerprint
+from casspec.runtime.loading import device
+from casspec.runtime.loading.device import device_fingerprint
 
 CPU_INFO = """processor : 0
 model name : Some Processor 9000
@@ -22,7 +22,7 @@ model name : Another one
 
 WITHOUT_TORCH = """
 import sys
-from casspec.runtime.device import device_fingerprint
+from casspec.runtime.loading.device import device_fingerprint
 print(device_fingerprint("cpu", {threads}).model_dump_json(), "torch" in sys.modules)
 """
 

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 import casspec.reference
-from casspec.runtime.fingerprint import model_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
 from tests.profiler.fakes import tiny_target
 

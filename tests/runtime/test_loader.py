@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loader import LoadedProfile, cascade_of
+from casspec.runtime.loading.loader import LoadedProfile, cascade_of
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.dytc import DyTC

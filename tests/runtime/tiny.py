@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from casspec.runtime.device import device_fingerprint
 from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import builtin_latency
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.quantization import available, extra_bytes
 from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket

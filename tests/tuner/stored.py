@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import builtin_latency
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, SkipSet
 from casspec.tuner.calibration.run import MATRIX_NAME

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository

@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 
 from casspec.profile_lookup import load_profile
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import Artifact, CascadeProfile, DrafterCandidate, Precision, Quantization
 from casspec.tuner.calibration_history import Calibrated

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casspec.profiler.stored import VERDICT_KIND, offered, profile_stored
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import BenchReport, CascadeProfile

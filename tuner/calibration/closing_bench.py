@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from casspec.runtime.latency.predictor import LatencyPredictor
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile

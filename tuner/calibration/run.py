@@ -13,8 +13,8 @@ from importlib.metadata import version
 from typing import Protocol
 
 from casspec.profiler.stored import with_ceilings
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import CANDIDATE, Repository

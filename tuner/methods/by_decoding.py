@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import Field
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.device import device_fingerprint
-from casspec.runtime.fingerprint import model_fingerprint
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption

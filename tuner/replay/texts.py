@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
-from casspec.runtime.loader import LoadedProfile
+from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.repository import Repository

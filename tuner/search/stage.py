@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from casspec.runtime.fingerprint import model_fingerprint
 from casspec.runtime.latency.predictor import LatencyPredictor
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption

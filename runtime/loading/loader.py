@@ -137,8 +137,8 @@ def check_device(device: str) -> None:
 
 def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
     """Raises ProfileMismatch when model, dtype or kind of device differ from those calibrated."""
-    from casspec.runtime.device import device_fingerprint
-    from casspec.runtime.fingerprint import model_fingerprint
+    from casspec.runtime.loading.device import device_fingerprint
+    from casspec.runtime.loading.fingerprint import model_fingerprint
 
     found = model_fingerprint(target)
     calibrated_for = profile.model

@@ -1,11 +1,11 @@
-"""How Alembic reaches our database: the connection of `casspec.storage.migrations`, inside its transaction."""
+"""How Alembic reaches our database: the connection of `casspec.storage.database.migrations`, inside its transaction."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from casspec.storage.migrations import VERSION_TABLE
-from casspec.storage.tables import Base
+from casspec.storage.database.migrations import VERSION_TABLE
+from casspec.storage.database.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

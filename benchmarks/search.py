@@ -108,12 +108,12 @@ class RememberingMeter(AcceptanceMeter):
         return len(self._traces)
 
     def first_token(self, plan: Plan, index: int) -> PlanTrace:
-        key = (index, plan.steps)
-        if key not in self._traces:
+        calibration_id = (index, plan.steps)
+        if calibration_id not in self._traces:
             trace = super().first_token(plan, index)
             best = trace.token_ids[:, :1].copy(), trace.gaps[:, :1].copy()
-            self._traces[key] = PlanTrace(*best, trace.truth, trace.depths)
-        return self._traces[key]
+            self._traces[calibration_id] = PlanTrace(*best, trace.truth, trace.depths)
+        return self._traces[calibration_id]
 
     def logits(self, plan: Plan, inputs: ForwardInput, cache: KVCache) -> Tensor:
         """As the target's own forward, from the deepest kept state on."""

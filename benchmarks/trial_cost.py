@@ -92,13 +92,13 @@ def main(name: str, count: int, tokens: int, rounds: int, threads: int | None) -
         for spec in specs
         for deep in (False, True)
     }
-    ratios: dict[tuple[PlanSpec, bool], list[float]] = {key: [] for key in trials}
+    ratios: dict[tuple[PlanSpec, bool], list[float]] = {calibration_id: [] for calibration_id in trials}
     noise = []
     for turn in range(rounds + 1):
-        for key, trial in trials.items():
+        for calibration_id, trial in trials.items():
             before, took, after = seconds_of(own), seconds_of(trial), seconds_of(own)
             if turn:  # the first round loads recordings and builds masks
-                ratios[key].append(2 * took / (before + after))
+                ratios[calibration_id].append(2 * took / (before + after))
                 noise.append(abs(before - after) / min(before, after))
     full = multiply_adds(target, target.full_plan, context)
     rows = []

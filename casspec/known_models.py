@@ -14,9 +14,9 @@ from typing import Any
 
 from casspec import __version__
 from casspec.reference import reference_path
+from casspec.storage.folders import user_cache_directory
 from casspec.storage.schema import ModelFingerprint
 from casspec.testbed import is_testbed, testbed_hidden, testbed_path
-from casspec.tuner.suites.reference.suite import user_cache_directory
 
 CACHE_FILE = "fingerprints.json"
 MOST_REMEMBERED = 64

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.reference import REFERENCE_SHA256, WEIGHTS_FILE, check_reference, reference_path
 from casspec.storage.errors import StorageError, UnknownModel
-from casspec.tuner.suites.reference.suite import user_cache_directory
+from casspec.storage.folders import user_cache_directory
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from casspec.profiler.pace import at_even_pace
 from casspec.profiler.report import cross_validated, grouped_errors
+from casspec.profiler.slowdown import at_median_slowdown
 from casspec.runtime.latency.features import roofline_of
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import LatencyModel, LatencySample, Precision
@@ -24,7 +24,7 @@ def fit_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Figure:
     from matplotlib.ticker import LogLocator
 
     predictor = LatencyPredictor(model)
-    samples = at_even_pace(samples)
+    samples = at_median_slowdown(samples)
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     axes = figure.subplots()
     for subject, color in COLORS.items():
@@ -58,7 +58,7 @@ def error_figure(samples: Sequence[LatencySample], model: LatencyModel, seed: in
     """
     from matplotlib.figure import Figure
 
-    groups = grouped_errors(cross_validated(at_even_pace(samples), model, seed), model)
+    groups = grouped_errors(cross_validated(at_median_slowdown(samples), model, seed), model)
     rows = [(name, row) for name, found in groups for row in found]
     figure = Figure(figsize=(6.5, 1.2 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -86,7 +86,7 @@ def roofline_figure(samples: Sequence[LatencySample], model: LatencyModel) -> Fi
     for subject, color in COLORS.items():
         chosen = [
             sample
-            for sample in at_even_pace(samples)
+            for sample in at_median_slowdown(samples)
             if sample.point.subject == subject and sample.point.precision is Precision.TARGET
         ]
         counts = [roofline_of(sample.point, model.shape) for sample in chosen]

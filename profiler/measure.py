@@ -1,6 +1,6 @@
 """Measures points in shuffled rounds, so that a slow moment of the machine falls on all points alike.
 
-Points are taken in blocks. In a block every round visits every point once, and the anchors that tell the machine's pace, in another
+Points are taken in blocks. In a block every round visits every point once, and the anchors that tell the machine's slowdown, in another
 order: a call to bring its weights and kernels back, then a timed one. What disturbs that would disturb a second one beside it, so that
 time is spent on rounds instead. A visit or a whole round that stands out is repeated. When a block ends its points are handed to the
 caller, one sample each, so that an interrupted run loses a block at most and a resumed one measures what is missing.
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from casspec.profiler.pace import Anchors
+from casspec.profiler.progress import Progress
+from casspec.profiler.slowdown import Anchors
 from casspec.profiler.timing import Call, Timer, is_disturbed
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 
@@ -31,8 +32,6 @@ Visits = dict[LatencyPoint, float]
 """Milliseconds of the timed call of each point in a round."""
 
 Save = Callable[[LatencySample], object]
-Progress = Callable[[int, int, str], None]
-"""Called with points done, points in all, and a note."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ def measure(
     """Measures all points within about the budget (never fewer than `least_rounds` rounds) and saves each once.
 
     `call_for` gives the call a point stands for; it is asked once a point and block. `anchors` are measured with every block, and
-    first where they are among the points; without any every sample has pace 1.
+    first where they are among the points; without any every sample has slowdown 1.
     """
     anchors = anchors or Anchors(())
     dice = random.Random(schedule.seed)
@@ -74,13 +73,13 @@ def measure(
         values = _measure_block(
             dict.fromkeys((*block, *anchors.points)), call_for, timer, end, schedule.least_rounds, dice
         )
-        pace = anchors.pace({point: median(times) for point, times in values.items()})
+        slowdown = anchors.slowdown({point: median(times) for point, times in values.items()})
         for point in block:
             sample = LatencySample(
                 point=point,
                 measurement=Measurement(values=tuple(values[point])),
                 order=schedule.first_order + len(samples),
-                pace=pace,
+                slowdown=slowdown,
             )
             save(sample)
             samples.append(sample)
@@ -108,13 +107,13 @@ def _measure_block(
     while len(rounds) < least_rounds or (len(rounds) < MAX_ROUNDS and timer.now_s() < end_s):
         rounds.append(_round(calls, timer, rounds, dice))
     for _ in range(REPETITIONS_OF_DISTURBED):
-        slow = [index for index, pace in enumerate(round_paces(rounds)) if pace > SLOW_ROUND]
+        slow = [index for index, slowdown in enumerate(round_slowdowns(rounds)) if slowdown > SLOW_ROUND]
         for index in slow:
             rounds[index] = _round(calls, timer, rounds, dice)
     return {point: [visits[point] for visits in rounds] for point in calls}
 
 
-def round_paces(rounds: Sequence[Mapping[LatencyPoint, float]]) -> list[float]:
+def round_slowdowns(rounds: Sequence[Mapping[LatencyPoint, float]]) -> list[float]:
     """How slow each round was: the median over points of its time over the median time of the point."""
     usual = {point: median(visits[point] for visits in rounds) for point in rounds[0]}
     return [median(visits[point] / usual[point] for point in visits) for visits in rounds]

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from casspec.profiler.probes import Probes
 from casspec.profiler.timing import Timer
-from casspec.runtime.model.quantization import available, extra_bytes
+from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision
@@ -45,7 +45,7 @@ class PrecisionVerdict(Document):
 
 def screen(target: TargetModel, precision: Precision, timer: Timer) -> PrecisionVerdict:
     """A first verdict from one query token alone; weights packed for a refused precision are released."""
-    reason = available(target, precision)
+    reason = target.refusal(precision)
     if reason:
         return PrecisionVerdict(precision=precision, reason=reason)
     ratio = _ratio_of_one_token(target, precision, timer)
@@ -53,7 +53,7 @@ def screen(target: TargetModel, precision: Precision, timer: Timer) -> Precision
         target.release(precision)
         reason = f"no kernel beats the target's own: {ratio:.1f} times its time for one query token"
     return PrecisionVerdict(
-        precision=precision, reason=reason, extra_bytes=extra_bytes(target, precision), ratios={1: ratio}
+        precision=precision, reason=reason, extra_bytes=extra_bytes(target.weights, precision), ratios={1: ratio}
     )
 
 

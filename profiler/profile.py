@@ -11,21 +11,21 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from casspec.profiler.design import LARGEST_CONTEXT, Design, design, estimate_seconds
+from casspec.profiler.fit.validation import latency_model
 from casspec.profiler.measure import (
     BLOCK_POINTS,
     FEWEST_CALLS_A_POINT,
     MIN_ROUNDS,
-    Progress,
     Save,
     Schedule,
     measure,
     missing,
 )
-from casspec.profiler.pace import Anchors, anchors_of, at_even_pace, steady_ms
 from casspec.profiler.probes import Probes
+from casspec.profiler.progress import Progress, silent
 from casspec.profiler.refinement import REFINING_POINTS, refining_points
+from casspec.profiler.slowdown import Anchors, anchors_of, at_median_slowdown, steady_ms
 from casspec.profiler.timing import Timer, timer_for
-from casspec.profiler.validation import latency_model
 from casspec.runtime.latency.features import shape_of
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.target import TargetModel
@@ -60,7 +60,7 @@ def profile_latency(
     device: DeviceFingerprint,
     stored: Sequence[LatencySample],
     save: Save,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     budget_seconds: float = BUDGET_SECONDS,
     seed: int = 0,
     *,
@@ -85,7 +85,7 @@ def profile_latency(
     again = retest_points(plan, seed)
     probes = Probes(target, plan.points, seed)
     anchors = Anchors(anchors_of(plan.fitted), stored)
-    total = len(plan.points) + REFINING_POINTS + len(again)
+    n_points = len(plan.points) + REFINING_POINTS + len(again)
 
     def complete(
         points: Sequence[LatencyPoint], known: Sequence[LatencySample], keep: Save, share: float, before: int
@@ -100,15 +100,14 @@ def profile_latency(
         )
         done = before + len(points) - len(todo)
 
-        def report(count: int, _: int, note: str) -> None:
-            if progress is not None:
-                progress(done + count, total, note)
+        def shifted(done_here: int, total: int | None = None, note: str = "") -> None:
+            progress(done + done_here, n_points, note)
 
-        report(0, total, "")
-        return [*known, *measure(todo, probes.call, timer, schedule, keep, report, anchors)]
+        shifted(0)
+        return [*known, *measure(todo, probes.call, timer, schedule, keep, shifted, anchors)]
 
     samples = complete(plan.points, stored, save, 1 - RETEST_SHARE - REFINING_SHARE, 0)
-    refining = refining_points(at_even_pace(_chosen(samples, plan.fitted)), shape, plan, seed)
+    refining = refining_points(at_median_slowdown(_chosen(samples, plan.fitted)), shape, plan, seed)
     samples = complete(refining, samples, save, REFINING_SHARE, len(plan.points))
     retests = complete(again, stored_retests, save_retest, RETEST_SHARE, len(plan.points) + len(refining))
     fitted = fitted_samples(samples, plan)
@@ -124,16 +123,16 @@ def _shape(target: TargetModel, device: DeviceFingerprint) -> dict[str, float]:
 
 
 def fitted_samples(samples: Sequence[LatencySample], plan: Design) -> list[LatencySample]:
-    """Those that may enter the fit, at an even pace, in one order, so that a resumed run fits as an uninterrupted one."""
-    even = {sample.point: sample for sample in at_even_pace(samples)}
+    """Those that may enter the fit, at the median slowdown, in one order, so that a resumed run fits as an uninterrupted one."""
+    even = {sample.point: sample for sample in at_median_slowdown(samples)}
     designed, held_out = dict.fromkeys(plan.fitted), set(plan.held_out)
     added = sorted(even.keys() - designed.keys() - held_out, key=LatencyPoint.canonical_json)
     return [even[point] for point in (*designed, *added) if point in even]
 
 
 def held_out_samples(samples: Sequence[LatencySample], plan: Design) -> list[LatencySample]:
-    """Those kept out of the fit, at the same pace as `fitted_samples`."""
-    return _chosen(at_even_pace(samples), plan.held_out)
+    """Those kept out of the fit, at the same slowdown as `fitted_samples`."""
+    return _chosen(at_median_slowdown(samples), plan.held_out)
 
 
 def _chosen(samples: Sequence[LatencySample], points: Collection[LatencyPoint]) -> list[LatencySample]:
@@ -156,6 +155,6 @@ def retest_points(plan: Design, seed: int = 0) -> list[LatencyPoint]:
 
 
 def repeatability(samples: Sequence[LatencySample], retests: Sequence[LatencySample]) -> float:
-    """Median relative difference between two measurements of a point, each at its block's pace."""
+    """Median relative difference between two measurements of a point, each at its block's slowdown."""
     first = {sample.point: steady_ms(sample) for sample in samples}
     return median(abs(steady_ms(again) / first[again.point] - 1.0) for again in retests)

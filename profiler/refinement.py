@@ -12,10 +12,10 @@ from itertools import product
 
 import numpy as np
 
-from casspec.profiler.candidates import InterpolatedRatios, plan_lines
 from casspec.profiler.design import VERIFY_BUCKETS, Design
+from casspec.profiler.fit.candidates import InterpolatedRatios, plan_lines
+from casspec.profiler.fit.regression import bayesian
 from casspec.profiler.precisions import QUERY_TOKENS
-from casspec.profiler.regression import bayesian
 from casspec.runtime.latency.features import Shape, has_head
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from casspec.profiler.candidates import on_one_thread
 from casspec.profiler.design import Design
-from casspec.profiler.pace import at_even_pace
+from casspec.profiler.fit.candidates import on_one_thread
+from casspec.profiler.fit.regression import relative_errors
+from casspec.profiler.fit.validation import cross_validated_ms, fit_all, point_folds
 from casspec.profiler.profile import fitted_samples, held_out_samples
-from casspec.profiler.regression import relative_errors
-from casspec.profiler.validation import cross_validated_ms, fit_all, point_folds
+from casspec.profiler.slowdown import at_median_slowdown
 from casspec.runtime.latency.features import has_head
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import CandidateErrors, LatencyModel, LatencyPoint, LatencySample, Measurement, Precision
@@ -26,7 +26,7 @@ TOKEN_CLASSES = ((1, 1), (2, 8), (9, 32), (33, 512))
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A measured whole forward, at an even pace, and what a fit says that has not seen it."""
+    """A measured whole forward, at the median slowdown, and what a fit says that has not seen it."""
 
     sample: LatencySample
     predicted_ms: float
@@ -99,7 +99,7 @@ def cross_validated(samples: Sequence[LatencySample], model: LatencyModel, seed:
 def as_stored(samples: Sequence[LatencySample], model: LatencyModel) -> list[Predicted]:
     """Every whole forward among `samples`, predicted by the stored model, whether it was fitted to it or not."""
     predictor = LatencyPredictor(model)
-    even = at_even_pace(samples)
+    even = at_median_slowdown(samples)
     return [Predicted(sample, predictor.predict_ms(sample.point)) for sample in even if has_head(sample.point)]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
 from casspec.profiler.device import measure_ceilings
-from casspec.profiler.measure import MIN_ROUNDS, Progress
-from casspec.profiler.pace import at_even_pace
+from casspec.profiler.measure import MIN_ROUNDS
 from casspec.profiler.precisions import PrecisionVerdict, judge, screen
 from casspec.profiler.profile import BUDGET_SECONDS, Scope, profile_latency
+from casspec.profiler.progress import Progress, silent
+from casspec.profiler.slowdown import at_median_slowdown
 from casspec.profiler.timing import timer_for
 from casspec.runtime.latency.features import QUANTISED
 from casspec.runtime.model.quantization import free_bytes
@@ -43,7 +44,7 @@ def profile_stored(
     calibration_id: str,
     target: TargetModel,
     device: DeviceFingerprint,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     budget_seconds: float = BUDGET_SECONDS,
     seed: int = 0,
     largest_context: int = LARGEST_CONTEXT,
@@ -75,7 +76,7 @@ def profile_stored(
             calibration_id, RETEST_KIND, sample.point.canonical_json(), sample.model_dump(mode="json")
         ),
     )
-    samples = at_even_pace(store.latency_samples(calibration_id))
+    samples = at_median_slowdown(store.latency_samples(calibration_id))
     for precision, first in screened.items():
         verdict = judge(first, samples)
         store.put_document(calibration_id, VERDICT_KIND, precision, verdict.model_dump(mode="json"))

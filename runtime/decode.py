@@ -15,14 +15,14 @@ import torch
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.decoding.verify import accept, cut
+from casspec.runtime.decoding.verify import accept, truncate_at_stop
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loading.loader import LoadedProfile, check_profile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import build_policy
-from casspec.runtime.policies.base import Outcome
+from casspec.runtime.policies.base import VerifyResult
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
 
@@ -122,7 +122,7 @@ class Decoder:
         self._keeps_learned = False
         self._policy("greedy")
 
-    def learning(self) -> Decoder:
+    def with_memory(self) -> Decoder:
         """A decoder like this one, but with drafters that keep what earlier requests taught them; their state begins fresh.
 
         What is decoded stays the same, only the speed may change.
@@ -183,13 +183,13 @@ class Decoder:
                 # 1. Draft a tree under the root; nothing deeper than could still be emitted.
                 tree = policy.draft(sequence, remaining - 1)
                 # 2. One forward of the target over all of it.
-                verified = sequence.verify(tree)
+                outputs = sequence.verify(tree)
                 # 3. Walk along the target's tokens; end at a stop token or the limit.
-                path, emitted, over = cut(*accept(tree, verified.token_after), remaining, stop)
+                path, emitted, over = truncate_at_stop(*accept(tree, outputs.token_after), remaining, stop)
                 # 4. Keep the accepted rows and text.
                 sequence.commit(path, emitted)
                 # 5. Learn.
-                policy.observe(sequence, Outcome(tree, path, emitted, verified))
+                policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
                 remaining -= len(emitted)
                 steps.append((tree.drafters, path, emitted))
                 statistics.decode_ms += (time.perf_counter() - begin) * 1e3

@@ -23,7 +23,7 @@ def open_repository(storage: str | None = None) -> Iterator[Repository]:
     A missing or older schema is created or upgraded first. Raises StorageError in one line when that cannot be done.
     """
     try:
-        from casspec.storage.database import open_database
+        from casspec.storage.database.connection import open_database
         from casspec.storage.repository import Repository
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"sqlalchemy", "alembic"}:

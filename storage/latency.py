@@ -67,7 +67,7 @@ class LatencySample(Document):
     point: LatencyPoint
     measurement: Measurement
     order: int = 0
-    pace: float = 1.0
+    slowdown: float = 1.0
     """How slow the machine was meanwhile: time of the anchors over their time when the run began. `measurement` is as it was."""
 
 

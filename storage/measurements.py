@@ -16,19 +16,9 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from casspec.storage.database import Database
-from casspec.storage.errors import CalibrationNotFound
-from casspec.storage.rows import canonical_json, insert_once, now, sha256_of
-from casspec.storage.schema import (
-    DeviceCeilings,
-    DeviceFingerprint,
-    Document,
-    DrafterCandidate,
-    LatencyModel,
-    LatencySample,
-    ModelFingerprint,
-)
-from casspec.storage.tables import (
+from casspec.storage.database.connection import Database
+from casspec.storage.database.rows import canonical_json, insert_once, now, sha256_of
+from casspec.storage.database.tables import (
     Base,
     CalibrationRow,
     CandidateRow,
@@ -37,6 +27,16 @@ from casspec.storage.tables import (
     LatencySampleRow,
     ModelRow,
     StageDocumentRow,
+)
+from casspec.storage.errors import CalibrationNotFound
+from casspec.storage.schema import (
+    DeviceCeilings,
+    DeviceFingerprint,
+    Document,
+    DrafterCandidate,
+    LatencyModel,
+    LatencySample,
+    ModelFingerprint,
 )
 
 D = TypeVar("D", bound=Document)

@@ -16,9 +16,17 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from casspec.storage.database.rows import insert_once, insert_or_replace, now
+from casspec.storage.database.tables import (
+    ArtifactRow,
+    BenchReportRow,
+    CalibrationRow,
+    ProfileRow,
+    SeedRow,
+    StageDocumentRow,
+)
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.measurements import Calibration, Measurements, calibration_key, keep_document, newest_attempt
-from casspec.storage.rows import insert_once, insert_or_replace, now
 from casspec.storage.schema import (
     Artifact,
     BenchReport,
@@ -27,7 +35,6 @@ from casspec.storage.schema import (
     ModelFingerprint,
     SkipSet,
 )
-from casspec.storage.tables import ArtifactRow, BenchReportRow, CalibrationRow, ProfileRow, SeedRow, StageDocumentRow
 
 __all__ = ["Calibration", "Repository", "Seed"]
 

@@ -14,7 +14,7 @@ from casspec.tuner.bench.predicted_vs_measured import latest_of_modes
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibrationHistory:
     """A profile with what was measured on the way to it.
 
     Attributes:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 
-from casspec.storage.location import sqlite_file, storage_url, user_data_directory
+from casspec.storage.database.location import sqlite_file, storage_url
+from casspec.storage.folders import user_data_directory
 
 STUDY_SCHEMA = "casspec_optuna"
 """Of a PostgreSQL database: Optuna's tables keep to it, apart from ours."""
@@ -18,7 +19,7 @@ MIRRORED_BENCH = "mirrored-bench"
 
 
 @dataclass(frozen=True)
-class Companions:
+class ExternalDatabases:
     """Where Optuna and MLflow keep what belongs to one casspec database."""
 
     study_url: str
@@ -41,7 +42,7 @@ class Companions:
         self.artifact_root.parent.mkdir(parents=True, exist_ok=True)
 
 
-def companions(storage: str | None = None) -> Companions:
+def external_databases(storage: str | None = None) -> ExternalDatabases:
     """Beside a SQLite database `casspec.db`: `casspec.optuna.db`, `casspec.mlflow.db` and the folder `casspec.mlflow`.
 
     On a server the study lies in the same database, for the workers of all machines to share. Files have no place
@@ -59,7 +60,7 @@ def companions(storage: str | None = None) -> Companions:
         stem = f"{url.database}-{hashlib.sha256(location.encode()).hexdigest()[:8]}".replace("/", "-")
         own = " ".join([*url.normalized_query.get("options", ()), f"-csearch_path={STUDY_SCHEMA}"])
         study_url = url.update_query_dict({"options": own}).render_as_string(hide_password=False)
-    return Companions(
+    return ExternalDatabases(
         study_url=study_url,
         tracking_uri=_sqlite_url(folder / f"{stem}.mlflow.db"),
         artifact_root=folder / f"{stem}.mlflow",

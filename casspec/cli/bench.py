@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from casspec.cli.console import output, progress, say
+from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import (
     figures_option,
     format_option,
@@ -136,12 +136,12 @@ def command(
 
     from casspec.tuner.bench.run import BenchInterrupted, run_benchmark
 
-    contestants = [*entries, *(peer_entries(loaded, say) if peers and "greedy" in modes else ())]
+    generators = [*entries, *(peer_entries(loaded, say) if peers and "greedy" in modes else ())]
     exit_code = 0
     try:
-        with progress() as run, run.stage("bench") as bar:
+        with show_stages() as run, run.stage("bench") as progress:
             report = run_benchmark(
-                loaded, prompts, contestants, modes, max_new_tokens, repeats, seed, warm, bar.update, settings
+                loaded, prompts, generators, modes, max_new_tokens, repeats, seed, warm, progress, settings
             )
     except BenchInterrupted as interruption:
         report, exit_code = interruption.report, EXIT_INTERRUPTED
@@ -228,12 +228,12 @@ def _store(report: BenchReport, profile_id: str | None, storage: str | None, jso
 def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:
     """Charts, then the mirror."""
     from casspec.tuner.bench.figures import write_figures
-    from casspec.tuner.external_databases import companions
-    from casspec.tuner.mlflow_mirror.mirror import Tracker
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
     if figures:
         write_figures(report, figures)
-    Tracker(companions(storage)).mirror_bench(report)
+    MLflowMirror(external_databases(storage)).mirror_bench(report)
 
 
 def _check(
@@ -253,8 +253,8 @@ def _check(
 
     exit_code = 0
     try:
-        with progress() as run, run.stage("lossless") as bar:
-            rows = check_lossless(target, token_prompts(target, prompts), entries, n_tokens, modes, seed, bar.update)
+        with show_stages() as run, run.stage("lossless") as progress:
+            rows = check_lossless(target, token_prompts(target, prompts), entries, n_tokens, modes, seed, progress)
     except CheckInterrupted as interruption:
         rows, exit_code = interruption.rows, EXIT_INTERRUPTED
     about = environment(target) | settings | {"seed": seed, "tokens": n_tokens, "interrupted": exit_code != 0}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from casspec.cli.calibration_report import print_outcome
-from casspec.cli.console import progress, say
+from casspec.cli.console import say, show_stages
 from casspec.cli.options import (
     apply_threads,
     available_cores,
@@ -23,7 +23,7 @@ from casspec.cli.options import (
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
-    from casspec.tuner.search.workers.processes import Crew
+    from casspec.tuner.search.workers.processes import WorkerPool
     from casspec.tuner.settings import CalibrationSettings
     from casspec.tuner.suites.prompts import Suite
 
@@ -128,14 +128,14 @@ def command(
         from casspec.known_models import remember
         from casspec.runtime.loading.fingerprint import model_fingerprint
         from casspec.tuner.calibration.calibrate import STAGES, Calibrator
-        from casspec.tuner.external_databases import companions
+        from casspec.tuner.external_databases import external_databases
 
         target = target or casspec.load_target(model, device=device, dtype=dtype)
-        crew = _crew(workers, model, device, storage)
-        calibrator = Calibrator(repository, companions(storage), crew=crew)
+        pool = _worker_pool(workers, model, device, storage)
+        calibrator = Calibrator(repository, external_databases(storage), workers=pool)
         profile = None if force else calibrator.stored(target, settings)
         try:
-            with progress((*STAGES, "bench") if bench else STAGES) as stages:
+            with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
                 if profile is None:
                     profile = calibrator.run(target, suite, settings, stages, force)
                 remember(model, dtype, model_fingerprint(target), profile.dtype)
@@ -146,16 +146,16 @@ def command(
     print_outcome(profile, report, asked=bench)
 
 
-def _crew(workers: int, model: str, device: str, storage: str | None) -> Crew:
+def _worker_pool(workers: int, model: str, device: str, storage: str | None) -> WorkerPool:
     """The processes beside this one; the storage's URL may hold a password and goes through the environment."""
     import torch
 
-    from casspec.storage.location import ENVIRONMENT_VARIABLE
-    from casspec.tuner.search.workers.processes import Crew, share_of
+    from casspec.storage.database.location import ENVIRONMENT_VARIABLE
+    from casspec.tuner.search.workers.processes import WorkerPool, share_of
 
     command = [sys.executable, "-P", "-m", "casspec", "tune", "--until-eof", "--model", model, "--device", device]
     command += ["--threads", str(share_of(torch.get_num_threads(), workers)), "--join"]
-    return Crew(workers - 1, command, {} if storage is None else {ENVIRONMENT_VARIABLE: storage}, say)
+    return WorkerPool(workers - 1, command, {} if storage is None else {ENVIRONMENT_VARIABLE: storage}, say)
 
 
 def _answer(

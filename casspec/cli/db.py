@@ -13,7 +13,7 @@ from casspec.cli.options import storage_option
 from casspec.storage.errors import StorageError
 
 if TYPE_CHECKING:
-    from casspec.storage.database import Database
+    from casspec.storage.database.connection import Database
 
 
 @click.group()
@@ -62,7 +62,7 @@ def check(storage: str | None) -> None:
 
 @contextmanager
 def _database(storage: str | None) -> Iterator[Database]:
-    from casspec.storage.database import Database
+    from casspec.storage.database.connection import Database
 
     database = Database(storage)
     try:

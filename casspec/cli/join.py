@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casspec.cli.console import progress, say
+from casspec.cli.console import say, show_stages
 
 
 def join(selection: str, model: str | None, device: str, storage: str | None) -> None:
@@ -13,7 +13,7 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
     import casspec
     from casspec.runtime.model.target import TargetModel
     from casspec.storage import open_repository
-    from casspec.tuner.external_databases import companions
+    from casspec.tuner.external_databases import external_databases
     from casspec.tuner.search.stage import joined, searches
 
     with open_repository(storage) as repository:
@@ -23,9 +23,13 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
             return casspec.load_target(model or calibration.model.name, device=device, dtype=calibration.dtype)
 
         trials = int(calibration.settings.get("trials", 0)) or None
-        with progress(("search",)) as stages, stages.stage("search", trials) as bar:
+        with show_stages(("search",)) as stages, stages.stage("search", trials) as progress:
             found = joined(
-                repository, companions(storage), calibration, load, lambda done, note: bar.update(done, trials, note)
+                repository,
+                external_databases(storage),
+                calibration,
+                load,
+                progress,
             )
     if found is None:
         say(f"the search of calibration {calibration.calibration_id} is over")

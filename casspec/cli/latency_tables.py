@@ -67,7 +67,7 @@ def checked(checks: Sequence[Check]) -> Table:
 def noise(model: LatencyModel, drift: float) -> Iterator[Text]:
     """What the machine itself varied by, and what that means."""
     yield Text(
-        f"* chosen; {model.n_points} points fitted; test-retest {model.test_retest:.1%}, pace of the machine varied by {drift:.0%}"
+        f"* chosen; {model.n_points} points fitted; test-retest {model.test_retest:.1%}, slowdown of the machine varied by {drift:.0%}"
     )
     if model.test_retest > LARGEST_NOISE:
         yield Text(

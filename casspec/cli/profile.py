@@ -10,7 +10,7 @@ import click
 from rich.console import RenderableType
 from rich.table import Table
 
-from casspec.cli.console import output, progress, say
+from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import figures_option, model_argument, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
@@ -70,19 +70,18 @@ def command(
     import casspec
     from casspec.cli import latency_tables
     from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
-    from casspec.profiler.pace import drift
     from casspec.profiler.profile import BUDGET_SECONDS, Scope
     from casspec.profiler.report import checks, error_table, held_out
+    from casspec.profiler.slowdown import drift
     from casspec.profiler.stored import profile_stored, rows_that_fit, scope_of, verdicts
     from casspec.runtime.latency.features import QUANTISED
     from casspec.runtime.loading.device import device_fingerprint
     from casspec.runtime.loading.fingerprint import model_fingerprint
-    from casspec.runtime.model.quantization import available
 
     budget, largest_context = budget or BUDGET_SECONDS, max_context or LARGEST_CONTEXT
     target = casspec.load_target(model, device=device, dtype=dtype)
     if dry_run:
-        possible = tuple(precision for precision in QUANTISED if available(target, precision) is None)
+        possible = tuple(precision for precision in QUANTISED if target.refusal(precision) is None)
         rows = {size: rows_that_fit(target, size) for size in batches_up_to(batch)}
         plan = Scope(largest_context, possible, rows).design(target, seed)
         _print(latency_tables.planned(plan, target, budget))
@@ -100,18 +99,18 @@ def command(
         calibration = repository.calibration(
             model_fingerprint(target), fingerprint, str(target.dtype).removeprefix("torch."), settings, force=force
         )
-        key = calibration.calibration_id
+        calibration_id = calibration.calibration_id
         try:
-            with progress() as run, run.stage("profile") as bar:
+            with show_stages() as run, run.stage("profile") as progress:
                 fitted = profile_stored(
-                    repository, key, target, fingerprint, bar.update, budget, seed, largest_context, batch
+                    repository, calibration_id, target, fingerprint, progress, budget, seed, largest_context, batch
                 )
         except KeyboardInterrupt:
-            stored = len(repository.latency_samples(key))
+            stored = len(repository.latency_samples(calibration_id))
             raise click.Abort(f"{stored} points are stored; the same command goes on from there") from None
-        samples = repository.latency_samples(key)
-        plan = scope_of(repository, key, largest_context).design(target, seed)
-        judged = list(verdicts(repository, key).values())
+        samples = repository.latency_samples(calibration_id)
+        plan = scope_of(repository, calibration_id, largest_context).design(target, seed)
+        judged = list(verdicts(repository, calibration_id).values())
     output.print(latency_tables.error_rows(error_table(samples, fitted, plan, seed)))
     if fitted.candidates:
         output.print(latency_tables.compared(fitted.candidates, fitted.kind))
@@ -120,7 +119,7 @@ def command(
     _print(latency_tables.precisions(judged))
     if figures is not None:
         _draw(figures, samples, fitted, plan, seed)
-    say(f"stored as calibration {key}")
+    say(f"stored as calibration {calibration_id}")
 
 
 def _print(parts: Iterable[RenderableType]) -> None:

@@ -97,14 +97,14 @@ def promote(profile: str, alias: str, storage: str | None) -> None:
     The one promoted before gives the name up. MLflow's registry shows the same alias on the profile's version.
     """
     from casspec.storage import open_repository
-    from casspec.tuner.calibration_history import Calibrated
-    from casspec.tuner.external_databases import companions
-    from casspec.tuner.mlflow_mirror.mirror import Tracker
+    from casspec.tuner.calibration_history import CalibrationHistory
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
     with open_repository(storage) as repository:
         promoted = repository.set_alias(alias, profile)
-        calibrated = Calibrated.of_profile(repository, promoted.content_hash())
-    version = Tracker(companions(storage)).promote(calibrated)
+        calibrated = CalibrationHistory.of_profile(repository, promoted.content_hash())
+    version = MLflowMirror(external_databases(storage)).promote(calibrated)
     say(f"{alias} is now {promoted.profile_id} ({calibrated.name}), version {version} in MLflow's registry")
 
 
@@ -130,13 +130,13 @@ def delete(profile: str, yes: bool, storage: str | None) -> None:
 
 def _forget(profile: CascadeProfile, aliases: dict[str, str], storage: str | None) -> None:
     """Takes the profile out of MLflow's registry, where there is one, and leaves these aliases there."""
-    from casspec.tuner.external_databases import companions
+    from casspec.tuner.external_databases import external_databases
 
-    places = companions(storage)
-    if places.mirrored:
-        from casspec.tuner.mlflow_mirror.mirror import Tracker
+    databases = external_databases(storage)
+    if databases.mirrored:
+        from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
-        Tracker(places).forget(profile, aliases)
+        MLflowMirror(databases).forget(profile, aliases)
 
 
 def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:

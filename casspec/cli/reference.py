@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from casspec.cli.console import progress, say
+from casspec.cli.console import say, show_stages
 from casspec.cli.options import apply_threads, device_option, seed_option, set_up, threads_option
 
 
@@ -40,8 +40,9 @@ def suite(out: Path | None, prompts: int, candidates: int, from_scratch: bool, s
     where this library has their text; another seed finds others to add. A list that ships and fits the interpreter
     goes before one made here.
     """
-    from casspec.tuner.suites.reference.build import ListBudget, make_list, write_list
-    from casspec.tuner.suites.reference.suite import committed_list, own_list_path
+    from casspec.tuner.suites.reference.build import ListBudget, make_list
+    from casspec.tuner.suites.reference.suite import own_list_path
+    from casspec.tuner.suites.reference.suite_list import committed_list, write_list
 
     apply_threads(threads)
     known = None if from_scratch else committed_list()
@@ -86,11 +87,11 @@ def train_model(
     from casspec.reference.train import Budget, Recipe, TrainingReport, train
 
     set_up(device, threads)
-    with progress() as stages, stages.stage("train", total=100) as bar:
+    with show_stages() as stages, stages.stage("train", total=100) as progress:
 
         def on_report(report: TrainingReport) -> None:
             losses = f"loss {report.training_loss:.3f}, held-out {report.heldout_loss:.3f}"
-            bar.update(round(100 * report.progress), note=f"step {report.step}, {losses}")
+            progress(round(100 * report.progress), note=f"step {report.step}, {losses}")
 
         last = train(find_corpus(directories), out, Budget(minutes), Recipe(seed=seed), device, on_report)
     say(

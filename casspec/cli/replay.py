@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from casspec.cli.console import output, progress, say
+from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import device_option, format_option, set_up, storage_option, threads_option
 
 if TYPE_CHECKING:
@@ -91,21 +91,21 @@ def command(
         load = cache(_loader(model or profile.model.name, device, profile))
         texts = ReplayTexts(repository, profile, load, half)  # type: ignore[arg-type]
         modes: tuple[Mode, ...] = texts.settings.modes if mode == "both" else (mode,)  # type: ignore[assignment]
-        with progress(("record", "replay", "bounds")) as run:
-            with run.stage("record") as bar:
-                recordings = texts.recordings(modes, n_prompts, bar.update)
+        with show_stages(("record", "replay", "bounds")) as run:
+            with run.stage("record") as progress:
+                recordings = texts.recordings(modes, n_prompts, progress)
                 measured_at = LatencyPredictor(profile.latency).forward_ms
-                overheads = stored_overheads(repository, texts.key, load, texts.tuning(), measured_at)
-            shelf = TraceShelf(repository, texts.key, recordings, load)
+                overheads = stored_overheads(repository, texts.calibration_id, load, texts.tuning(), measured_at)
+            shelf = TraceShelf(repository, texts.calibration_id, recordings, load)
             full_plan = AbsentModel(profile.model.n_layers, profile.model.vocab_size).full_plan
             costs = StepCosts(full_plan, LatencyPredictor(at_latency, batch).forward_ms, overheads, batch)
             replays = ReplayRun(profile, loaded.recycling_matrix, recordings, shelf, costs)
             played: list[Played] = []
             left_out: dict[str, str] = {}
             bounds: list[Bounds] = []
-            with run.stage("replay", len(names)) as bar:
+            with run.stage("replay", len(names)) as progress:
                 for done, method in enumerate(names):
-                    bar.update(done, note=method)
+                    progress(done, note=method)
                     with _told(left_out, method, of_all=methods == "all"):
                         played.append(replays.method(method))
             names = [one.method for one in played]
@@ -118,8 +118,8 @@ def command(
         report = texts.benchmark(modes) if alike else None
         if verify:
             try:
-                with progress() as run, run.stage("decode") as bar:
-                    report = texts.decoded(loaded, names, modes, recordings, predicted, bar.update)
+                with show_stages() as run, run.stage("decode") as progress:
+                    report = texts.decoded(loaded, names, modes, recordings, predicted, progress)
             except BenchInterrupted as interruption:
                 report = interruption.report
     about = _about(profile, half, batch, latency, recordings, report) | {"left_out": left_out}

@@ -28,11 +28,11 @@ def command(profile: str, output_file: Path | None, storage: str | None) -> None
     from casspec.storage import open_repository
     from casspec.storage.errors import UnsupportedOption
     from casspec.storage.export.json_profile import write_whole
-    from casspec.tuner.calibration_history import Calibrated
+    from casspec.tuner.calibration_history import CalibrationHistory
     from casspec.tuner.report_page import render_page
 
     with open_repository(storage) as repository:
-        calibrated = Calibrated.of_profile(repository, profile)
+        calibrated = CalibrationHistory.of_profile(repository, profile)
     page = render_page(calibrated)
     if output_file == Path("-"):
         click.echo(page)

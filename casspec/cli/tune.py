@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from casspec.cli.calibration_report import print_outcome
-from casspec.cli.console import output, progress, say
+from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import (
     available_cores,
     check_device,
@@ -100,7 +100,7 @@ def command(
     from casspec.runtime.loading.loader import check_profile
     from casspec.storage import open_repository
     from casspec.tuner.calibration.calibrate import STAGES, Calibrator
-    from casspec.tuner.external_databases import companions
+    from casspec.tuner.external_databases import external_databases
     from casspec.tuner.methods.by_decoding import RUN_STAGES, tune_by_runs
     from casspec.tuner.settings import RunTuningSettings
 
@@ -116,15 +116,15 @@ def command(
         )
         target = casspec.load_target(old.model.name, device=device, dtype=old.dtype)
         check_profile(old, target)
-        _check_pace(old, target)
-        places = companions(storage)
-        calibrator = Calibrator(repository, places)
+        _check_slowdown(old, target)
+        databases = external_databases(storage)
+        calibrator = Calibrator(repository, databases)
         outcomes: list[RunTuned] = []
         names = STAGES if methods is None else RUN_STAGES
         try:
-            with progress((*names, "bench") if bench else names) as stages:
+            with show_stages((*names, "bench") if bench else names) as stages:
                 if isinstance(settings, RunTuningSettings):
-                    new, outcomes = tune_by_runs(repository, places, target, suite, settings, old, stages)
+                    new, outcomes = tune_by_runs(repository, databases, target, suite, settings, old, stages)
                 else:
                     new = calibrator.run(target, suite, settings, stages, source=source)
                 report = calibrator.bench(target, suite, settings, new, stages) if bench else None
@@ -162,7 +162,7 @@ def _threads_of(profile: CascadeProfile) -> int | None:
     return min(profile.device.threads, available_cores()) if profile.device.kind == "cpu" else None
 
 
-def _check_pace(profile: CascadeProfile, target: TargetModel) -> None:
+def _check_slowdown(profile: CascadeProfile, target: TargetModel) -> None:
     """Raises ProfileMismatch where the latencies that are taken over would not be those of this process."""
     from casspec.runtime.loading.device import device_fingerprint
     from casspec.storage.errors import ProfileMismatch

@@ -28,20 +28,22 @@ QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION
 def command(port: int, host: str, storage: str | None) -> int:
     """Browse calibrations in the MLflow interface: one run a calibration, child runs for its parts, profiles as model versions."""
     from casspec.storage.errors import StorageError
-    from casspec.tuner.external_databases import companions
-    from casspec.tuner.mlflow_mirror.mirror import Tracker
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
-    places = companions(storage)
-    if not places.mirrored:
-        raise StorageError(f"nothing to browse yet beside this database ({places.tracking_uri}): run casspec calibrate")
+    databases = external_databases(storage)
+    if not databases.mirrored:
+        raise StorageError(
+            f"nothing to browse yet beside this database ({databases.tracking_uri}): run casspec calibrate"
+        )
     _check_free(host, port)
-    server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", places.tracking_uri]
-    server += ["--default-artifact-root", places.artifact_root.as_uri(), "--host", host, "--port", str(port)]
+    server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", databases.tracking_uri]
+    server += ["--default-artifact-root", databases.artifact_root.as_uri(), "--host", host, "--port", str(port)]
     # In a session of its own: Ctrl-C and SIGTERM reach this process only, which then ends the server in an orderly way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     process = subprocess.Popen([*server, "--workers", "1"], env=os.environ | QUIET, start_new_session=True)
     try:
-        say(f"serving http://{host}:{port}/{Tracker(places).page} (Ctrl-C ends it)")
+        say(f"serving http://{host}:{port}/{MLflowMirror(databases).page} (Ctrl-C ends it)")
         return process.wait()
     finally:
         _stop(process)

@@ -16,7 +16,14 @@ from torch import Tensor
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified, top_rows
+from casspec.runtime.decoding.verify import (
+    GreedyRows,
+    GreedyTokens,
+    KnownTokens,
+    SampledTokens,
+    TargetOutputs,
+    top_rows,
+)
 from casspec.runtime.latency.timing import ForwardClock, RanForward
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
@@ -89,7 +96,7 @@ class Sequence:
         """Forwards that ran since the last call, with what they took; the step's tokens must have been read."""
         return self.clock.recent()
 
-    def verify(self, tree: CandidateTree) -> Verified:
+    def verify(self, tree: CandidateTree) -> TargetOutputs:
         """One target forward over the whole tree; y after every node."""
         n = len(tree)
         inputs = self._tree_inputs(tree, range(n))

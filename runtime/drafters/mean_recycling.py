@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from math import exp, log
 
-from casspec.runtime.drafters.token_recycling import RecyclingMatrix, Row, TokenRecycling
+from casspec.runtime.decoding.successors import SuccessorRow
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 
 MATRIX_ROWS = 0.5
 """Rows of the text that the row of the matrix counts for."""
@@ -33,10 +34,10 @@ class MeanRecycling(TokenRecycling):
     def begin(self) -> None:
         """Back to the profile's matrix."""
         self._weights: dict[int, dict[int, float]] = {}  # by token: probabilities of its successors, summed
-        self._means: dict[int, Row] = {}  # of those that were asked for since they last changed
+        self._means: dict[int, SuccessorRow] = {}  # of those that were asked for since they last changed
 
     def refresh(self, tokens: list[int], token_ids: list[list[int]], logits: list[list[float]]) -> None:
-        """The target's top successors after each of `tokens`: ids and logits [len(tokens)][WIDTH]."""
+        """The target's top successors after each of `tokens`: ids and logits [len(tokens)][TOP_SUCCESSORS]."""
         known, means = self._weights, self._means
         for token, ids, row in zip(tokens, token_ids, logits, strict=True):
             weights = known.get(token)
@@ -48,7 +49,7 @@ class MeanRecycling(TokenRecycling):
             _add(weights, ids, row)
             means.pop(token, None)
 
-    def row(self, token: int) -> Row | None:
+    def row(self, token: int) -> SuccessorRow | None:
         """Top successors of `token`, None when nothing is known of any."""
         row = self._means.get(token)
         if row is None:

@@ -26,8 +26,9 @@ from casspec.runtime.decoding.acceptance import (
     match_bucket,
 )
 from casspec.runtime.decoding.noise import NoiseRow
+from casspec.runtime.decoding.successors import SuccessorRow
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.drafters.token_recycling import Row, TokenRecycling
+from casspec.runtime.drafters.token_recycling import TokenRecycling
 
 Match = tuple[int, int]
 """(text position of the token that followed, length of the match); length 0 is no match."""
@@ -59,7 +60,7 @@ class Retrieval:
         self._recycling = recycling
         self._branch = branch
         self._lookup = PromptLookup(max_ngram, 1, most_recent=True)
-        self._rows: list[Row] = []  # of the target, after each committed token of the text
+        self._rows: list[SuccessorRow] = []  # of the target, after each committed token of the text
 
     def reset(self) -> None:
         """Back to the profile's recycled rows and acceptance."""

@@ -38,7 +38,7 @@ def shape_of(target: TargetModel, bandwidth_gb_per_s: float, tflops: float, laun
     packed = {
         f"{precision}:{part}_bytes": float(n_bytes)
         for precision in QUANTISED
-        for part, n_bytes in sub_layer_bytes(target, precision).items()
+        for part, n_bytes in sub_layer_bytes(target.weights, precision).items()
     }
     return packed | {
         "attention_bytes": attention * element,

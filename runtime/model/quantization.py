@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +20,6 @@ from torch import Tensor
 
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights, Weight
 from casspec.storage.schema import Precision
-
-if TYPE_CHECKING:
-    from casspec.runtime.model.target import TargetModel
 
 LINEARS = ("qkv", "output", "gate_up", "down")
 """Fields of `LayerWeights` that are packed."""
@@ -244,64 +241,69 @@ KERNELS: dict[tuple[str, Precision], Kernel] = {
 # ------------------------------------------------------------------------------------------------------ a whole target
 
 
-def available(target: TargetModel, precision: Precision) -> str | None:
+def refusal(weights: DecoderWeights, precision: Precision, is_packed: bool = False) -> str | None:
     """Why plans of this precision cannot run here, in one line; None when they can.
 
-    Weights that are packed already are not counted against the memory that is free.
+    Args:
+        weights: the target's own.
+        is_packed: whether they are packed in this precision already: then they are not counted against the memory that is free.
     """
     if precision is Precision.TARGET:
         return None
-    kernel = KERNELS[target.device.type, precision]
-    reasons = [kernel.refuses(target.dtype)]
-    weights = [getattr(target.layers[0], name) for name in LINEARS]
-    reasons += [kernel.refuses_shape(*weight.shape) for weight in weights]
+    kernel, layer = _kernel(weights, precision), weights.layers[0]
+    reasons = [kernel.refuses(weights.dtype)]
+    reasons += [kernel.refuses_shape(*getattr(layer, name).shape) for name in LINEARS]
     for reason in reasons:
         if reason:
             return reason
-    needed, free = extra_bytes(target, precision), free_bytes(target.device)
-    if free is not None and needed > MEMORY_SHARE * free and not target.is_prepared(precision):
+    needed, free = extra_bytes(weights, precision), free_bytes(weights.device)
+    if free is not None and needed > MEMORY_SHARE * free and not is_packed:
         return f"its weights take {needed / 2**20:,.0f} MiB more, {free / 2**20:,.0f} MiB are free"
     return None
 
 
-def extra_bytes(target: TargetModel, precision: Precision) -> int:
+def extra_bytes(weights: DecoderWeights, precision: Precision) -> int:
     """Memory that the packed weights of a precision take beside the target's own; for shapes its kernel serves."""
     if precision is Precision.TARGET:
         return 0
-    parts = sub_layer_bytes(target, precision)
-    head = parts["head"] if head_kernel(target) else 0
-    return target.n_layers * (parts["attention"] + parts["mlp"]) + head
+    parts = sub_layer_bytes(weights, precision)
+    head = parts["head"] if head_kernel(weights) else 0
+    return len(weights.layers) * (parts["attention"] + parts["mlp"]) + head
 
 
-def sub_layer_bytes(target: TargetModel, precision: Precision) -> dict[str, int]:
+def sub_layer_bytes(weights: DecoderWeights, precision: Precision) -> dict[str, int]:
     """Bytes of the weights that an attention sub-layer, an MLP sub-layer and the head read in a quantised precision."""
-    kernel, head, layer = KERNELS[target.device.type, precision], head_kernel(target), target.layers[0]
+    kernel, head, layer = _kernel(weights, precision), head_kernel(weights), weights.layers[0]
 
     def packed(weight: Tensor, kernel: Kernel = kernel) -> int:
-        return kernel.n_bytes(weight.shape[0], weight.shape[1], target.dtype)
+        return kernel.n_bytes(weight.shape[0], weight.shape[1], weights.dtype)
 
     return {
         "attention": packed(layer.qkv) + packed(layer.output),
         "mlp": packed(layer.gate_up) + packed(layer.down),
-        "head": packed(target.head, head) if head else target.head.nbytes,
+        "head": packed(weights.head, head) if head else weights.head.nbytes,
     }
 
 
-def quantised(target: TargetModel, precision: Precision) -> DecoderWeights:
+def quantised(weights: DecoderWeights, precision: Precision) -> DecoderWeights:
     """Packs the target's linears: what `extra_bytes` says is allocated, once for all plans of the precision."""
-    kernel, head = KERNELS[target.device.type, precision], head_kernel(target)
+    kernel, head = _kernel(weights, precision), head_kernel(weights)
     with torch.inference_mode():
-        layers = [_packed_layer(layer, kernel) for layer in target.layers]
+        layers = [_packed_layer(layer, kernel) for layer in weights.layers]
         if head is None:
-            return DecoderWeights(layers, target.head)
-        return DecoderWeights(layers, head.pack(target.head), head.linear)
+            return DecoderWeights(layers, weights.head)
+        return DecoderWeights(layers, head.pack(weights.head), head.linear)
 
 
-def head_kernel(target: TargetModel) -> Kernel | None:
+def head_kernel(weights: DecoderWeights) -> Kernel | None:
     """The kernel of every quantised plan's head; None where the head stays the target's own."""
-    kernel = KERNELS[target.device.type, Precision.INT8_DYNAMIC]
-    n_out, n_in = target.head.shape
-    return None if kernel.refuses(target.dtype) or kernel.refuses_shape(n_out, n_in) else kernel
+    kernel = _kernel(weights, Precision.INT8_DYNAMIC)
+    n_out, n_in = weights.head.shape
+    return None if kernel.refuses(weights.dtype) or kernel.refuses_shape(n_out, n_in) else kernel
+
+
+def _kernel(weights: DecoderWeights, precision: Precision) -> Kernel:
+    return KERNELS[weights.device.type, precision]
 
 
 def free_bytes(device: torch.device) -> int | None:

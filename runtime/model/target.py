@@ -19,7 +19,7 @@ from torch import Tensor
 from casspec.runtime.model.families import family_of
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.quantization import available, quantised
+from casspec.runtime.model.quantization import quantised, refusal
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights, fuse
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Precision
@@ -149,6 +149,15 @@ class TargetModel:
         """As `forward`, without the head: final-norm hidden states [batch * queries, hidden]."""
         return self._hidden(inputs, cache, plan, self._weights_of(plan))
 
+    @property
+    def weights(self) -> DecoderWeights:
+        """Its own, in its own precision."""
+        return self._weights[Precision.TARGET]
+
+    def refusal(self, precision: Precision) -> str | None:
+        """Why plans of this precision cannot run here, in one line; None when they can."""
+        return refusal(self.weights, precision, self.is_prepared(precision))
+
     def prepare(self, precision: Precision) -> None:
         """Packs the weights of a precision, unless that is done; the first forward of a plan would otherwise wait for it.
 
@@ -156,12 +165,12 @@ class TargetModel:
         """
         if self.is_prepared(precision):
             return
-        reason = available(self, precision)
+        reason = self.refusal(precision)
         if reason:
             raise UnsupportedOption(
                 f"plans in {precision} cannot run here: {reason}; use precision '{Precision.TARGET}'"
             )
-        self._weights[precision] = quantised(self, precision)
+        self._weights[precision] = quantised(self.weights, precision)
 
     def release(self, precision: Precision) -> None:
         """Frees the packed weights of a precision; a later forward packs them again."""

@@ -47,6 +47,15 @@ class DecoderWeights:
     head: Weight
     head_linear: Linear = F.linear
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the target: norms keep it whatever linears are packed in."""
+        return self.layers[0].attention_norm.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.layers[0].attention_norm.device
+
 
 def fuse(layer: Any, qk_norm: bool) -> LayerWeights:
     """The weights of a library layer, whose parameters become views of the fused tensors.

@@ -10,7 +10,7 @@ from casspec.runtime.decoding.sequence import MAX_TREE_NODES
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
-from casspec.runtime.policies.base import Ingredients, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext
 from casspec.runtime.policies.cast import Cast
 from casspec.runtime.policies.draft_verify import DraftVerify
 from casspec.runtime.policies.dytc import DyTC
@@ -113,7 +113,7 @@ def build_policy(
                 f"method '{method}' drafts trees of 1 to {MAX_TREE_NODES - 1} nodes, not {name}={parameters[name]}"
             )
     start = RecyclingMatrix.from_bytes(matrix, target.vocab_size) if matrix else None
-    return policy.build(Ingredients(target, profile, mode, start), **parameters)
+    return policy.build(PolicyContext(target, profile, mode, start), **parameters)
 
 
 def settable(policy: type[Policy]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verified import Verified
+from casspec.runtime.decoding.verify import TargetOutputs
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.plan import Plan
@@ -21,13 +21,13 @@ ForwardMs = Callable[[Plan, int, int], float]
 
 
 @dataclass(slots=True)
-class Outcome:
+class VerifyResult:
     """One step after verification: the tree, the accepted nodes (root first), what was emitted, what the target said of every node."""
 
     tree: CandidateTree
     path: list[int]
     emitted: list[int]
-    verified: Verified
+    outputs: TargetOutputs
 
 
 class Policy:
@@ -40,13 +40,13 @@ class Policy:
     """One line of `casspec.methods()`."""
 
     needs_top: bool = False
-    """Whether it learns from the target's top successors (`Outcome.verified.rows`, `Sequence.prompt_top`)."""
+    """Whether it learns from the target's top successors (`VerifyResult.outputs.rows`, `Sequence.prompt_top`)."""
 
     keeps_learned: bool = False
     """Whether `begin` leaves what earlier requests taught it, instead of returning to the profile's state (the default)."""
 
     @classmethod
-    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
+    def build(cls, context: PolicyContext, **parameters: Any) -> Self:
         """From a profile, or on built-in priors without one."""
         return cls(**parameters)
 
@@ -57,12 +57,12 @@ class Policy:
         """The tree to verify next: its root is the sequence's last token and no node lies deeper than `max_depth`."""
         raise NotImplementedError
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
         """Called after each step, once the emitted tokens were appended to `sequence.tokens`."""
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class PolicyContext:
     """All a policy may be built from."""
 
     target: TargetModel

@@ -25,7 +25,7 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
-from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext
 
 
 @dataclass(slots=True)
@@ -98,9 +98,9 @@ class Cast(Policy):
         self._ratios: deque[float] = deque(maxlen=recent)
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
-        plan, target = ingredients.plan(drafter), ingredients.target
-        return cls(plan, target.full_plan, ingredients.forward_ms(), **parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", **parameters: Any) -> Self:
+        plan, target = context.plan(drafter), context.target
+        return cls(plan, target.full_plan, context.forward_ms(), **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:

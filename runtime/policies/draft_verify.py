@@ -18,7 +18,7 @@ from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients, Outcome, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext, VerifyResult
 
 
 class AdaptiveThreshold:
@@ -69,8 +69,8 @@ class DraftVerify(Policy):
         self._threshold = AdaptiveThreshold(threshold, goal, step, rate_decay, threshold_decay)
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
-        return cls(ingredients.plan(drafter), **parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", **parameters: Any) -> Self:
+        return cls(context.plan(drafter), **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:
@@ -85,7 +85,7 @@ class DraftVerify(Policy):
                 break
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        n_drafted = len(outcome.tree) - 1
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        n_drafted = len(result.tree) - 1
         if n_drafted:
-            self._threshold.update(len(outcome.path) - 1, n_drafted, n_drafted >= self._n_tokens)
+            self._threshold.update(len(result.path) - 1, n_drafted, n_drafted >= self._n_tokens)

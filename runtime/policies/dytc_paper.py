@@ -23,7 +23,7 @@ from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.review import Review, add_chain, nucleus, review
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy, evenly_sparse
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult, evenly_sparse
 
 LOOKUP_COST = 0.01
 """c of prompt lookup."""
@@ -62,7 +62,7 @@ class Configuration:
 
 
 @dataclass(slots=True)
-class Growth:
+class TreeGrowth:
     """The tree of one step while it grows. A node's probability is the product of the acceptances on its path."""
 
     sequence: Sequence
@@ -129,18 +129,18 @@ class DyTCPaper(Policy):
         self._firsts: list[tuple[Acceptance, int, int]] = []
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", second: str = "", **parameters: Any) -> Self:
+    def build(cls, context: PolicyContext, drafter: str = "", second: str = "", **parameters: Any) -> Self:
         """`drafter` and `second` name Md1 and Md2 among the profile's plans; Md2 is its first that leaves out more than Md1."""
-        target, first = ingredients.target, ingredients.plan(drafter, SPARSITIES[0])
-        sparser = (plan for plan, _ in ingredients.self_drafters() if sublayers(plan) < sublayers(first))
+        target, first = context.target, context.plan(drafter, SPARSITIES[0])
+        sparser = (plan for plan, _ in context.self_drafters() if sublayers(plan) < sublayers(first))
         even = evenly_sparse(target.n_layers, SPARSITIES[1])
-        plans = [first, ingredients.plan(second) if second else next(sparser, even)]
+        plans = [first, context.plan(second) if second else next(sparser, even)]
         known = {
             plan.name: float(spec.parameters.get("acceptance", PRIOR_ACCEPTANCE))
-            for plan, spec in ingredients.self_drafters()
+            for plan, spec in context.self_drafters()
         }
         priors = [(plan, known.get(plan.name, PRIOR_ACCEPTANCE)) for plan in plans]
-        return cls(target.full_plan, priors, ingredients.forward_ms(), **parameters)
+        return cls(target.full_plan, priors, context.forward_ms(), **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         self._lookup.begin(sequence.tokens)
@@ -150,7 +150,7 @@ class DyTCPaper(Policy):
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         self._firsts = []
-        growth = Growth(sequence, CandidateTree(sequence.tokens[-1]), max_depth)
+        growth = TreeGrowth(sequence, CandidateTree(sequence.tokens[-1]), max_depth)
         tree, active = growth.tree, growth.active
         blocks = self._ranked_blocks(sequence.committed)
         bottom_gain = self._lookup_acceptance.value / LOOKUP_COST
@@ -163,12 +163,12 @@ class DyTCPaper(Policy):
             active.discard(leaf)
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        targets = dict(zip(outcome.path, outcome.emitted, strict=True))
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        targets = dict(zip(result.path, result.emitted, strict=True))
         for acceptance, leaf, token in self._firsts:
             if leaf in targets:
                 acceptance.observe(targets[leaf] == token)
-        self._lookup.extend(outcome.emitted)
+        self._lookup.extend(result.emitted)
 
     # ------------------------------------------------------------------------------------------- what to draft with
 
@@ -201,7 +201,7 @@ class DyTCPaper(Policy):
     def _room(self, tree: CandidateTree) -> int:
         return self._max_nodes + 1 - len(tree)
 
-    def _expand(self, growth: Growth, leaf: int, configuration: Configuration, n_tokens: int) -> bool:
+    def _expand(self, growth: TreeGrowth, leaf: int, configuration: Configuration, n_tokens: int) -> bool:
         """Drafts a block of `n_tokens` under a leaf; False when the configuration has nothing to say there."""
         tree = growth.tree
         n_tokens = min(n_tokens, growth.max_depth - tree.depths[leaf])
@@ -214,7 +214,7 @@ class DyTCPaper(Policy):
         self._firsts.append((configuration.acceptance, leaf, first))
         return True
 
-    def _copy(self, growth: Growth, leaf: int, n_tokens: int) -> int | None:
+    def _copy(self, growth: TreeGrowth, leaf: int, n_tokens: int) -> int | None:
         """Prompt lookup's tokens under a leaf; the first of them."""
         tree, acceptance = growth.tree, self._lookup_acceptance.value
         tokens = self._continuation(growth, leaf, min(n_tokens, self._room(tree)))
@@ -226,7 +226,7 @@ class DyTCPaper(Policy):
         return tokens[0] if tokens else None
 
     def _self_draft(
-        self, growth: Growth, leaf: int, n_tokens: int, configuration: Configuration, drafter: SelfDraft
+        self, growth: TreeGrowth, leaf: int, n_tokens: int, configuration: Configuration, drafter: SelfDraft
     ) -> int:
         """A plan's tokens under a leaf and its active siblings, each a lane, one forward a round; the first under the leaf."""
         tree, goal = growth.tree, growth.tree.depths[leaf] + n_tokens
@@ -246,7 +246,7 @@ class DyTCPaper(Policy):
             lanes = [node for node in ends if node is not None and tree.depths[node] < goal]
         return first
 
-    def _offer(self, growth: Growth, reviewed: Review, name: str, acceptance: float) -> int | None:
+    def _offer(self, growth: TreeGrowth, reviewed: Review, name: str, acceptance: float) -> int | None:
         """Adds what a plan says after every node of a lane; the lane's new end, None once the tree is full."""
         tree, end = growth.tree, None
         for node, proposal in zip(reviewed.nodes, reviewed.proposals, strict=True):
@@ -258,7 +258,7 @@ class DyTCPaper(Policy):
             end = tree.child(node, proposal.tokens[0])
         return end
 
-    def _continuation(self, growth: Growth, node: int, n_tokens: int) -> list[int]:
+    def _continuation(self, growth: TreeGrowth, node: int, n_tokens: int) -> list[int]:
         """What prompt lookup copies after the path to a node."""
         longest = self._lookup.max_ngram
         suffix = growth.sequence.tokens[-longest:] + growth.tree.path_tokens(node)[1:]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Self
 
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients
+from casspec.runtime.policies.base import PolicyContext
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
@@ -23,10 +23,10 @@ class EarlyExit(LayerSparse):
 
     @classmethod
     def build(  # type: ignore[override]  # its plan follows from the share, no drafter of the profile is asked for
-        cls, ingredients: Ingredients, exit_share: float = 0.5, **parameters: Any
+        cls, context: PolicyContext, exit_share: float = 0.5, **parameters: Any
     ) -> Self:
         """`exit_share`: layers that run over all layers. Raises UnsupportedOption outside (0, 1]."""
-        return cls(first_layers(ingredients.target.n_layers, exit_share), **parameters)
+        return cls(first_layers(context.target.n_layers, exit_share), **parameters)
 
 
 def first_layers(n_layers: int, share: float) -> Plan:

@@ -25,7 +25,7 @@ from casspec.runtime.drafters.knapsack import Way, integer_weights, most_similar
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import Frame, TargetModel
-from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
 
@@ -67,8 +67,8 @@ class KnapSpec(Policy):
         self._threshold = threshold
 
     @classmethod
-    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
-        return cls(ingredients.target, ingredients.forward_ms(), **parameters)
+    def build(cls, context: PolicyContext, **parameters: Any) -> Self:
+        return cls(context.target, context.forward_ms(), **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         self._drafter: SelfDraft | None = None
@@ -88,7 +88,7 @@ class KnapSpec(Policy):
                 break
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
         self._steps_left -= 1
 
     def _choose(self, sequence: Sequence) -> SelfDraft | None:

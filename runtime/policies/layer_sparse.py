@@ -11,7 +11,7 @@ from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext
 
 
 class LayerSparse(Policy):
@@ -24,8 +24,8 @@ class LayerSparse(Policy):
         self._min_gap = min_gap
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
-        return cls(ingredients.plan(drafter), **parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", **parameters: Any) -> Self:
+        return cls(context.plan(drafter), **parameters)
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree, node = CandidateTree(sequence.tokens[-1]), 0

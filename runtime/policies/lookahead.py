@@ -17,7 +17,7 @@ import random
 
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.policies.base import Outcome, Policy
+from casspec.runtime.policies.base import Policy, VerifyResult
 from casspec.storage.errors import UnsupportedOption
 
 
@@ -126,13 +126,13 @@ class Lookahead(Policy):
         self._ends = self._window.draw(tree) if self._window.depth <= max_depth else []
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
         if self._ends:
-            new = [outcome.verified.token_after(node) for node in self._ends]
-            for ngram in self._window.advance(outcome.tree.tokens[0], new):
+            new = [result.outputs.token_after(node) for node in self._ends]
+            for ngram in self._window.advance(result.tree.tokens[0], new):
                 self._pool.add(ngram)
         if self._from_prompt:
-            self._collect(sequence.tokens[-len(outcome.emitted) - self._size[1] + 1 :])
+            self._collect(sequence.tokens[-len(result.emitted) - self._size[1] + 1 :])
 
     def _collect(self, text: list[int]) -> None:
         """Every n-gram of a text."""

@@ -9,7 +9,7 @@ from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients, Outcome, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext, VerifyResult
 
 
 class MaxGramCascade(Policy):
@@ -20,11 +20,11 @@ class MaxGramCascade(Policy):
         self._bottom = MaxGram(matrix)
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
-        return cls(ingredients.plan(drafter), ingredients.matrix, **parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", **parameters: Any) -> Self:
+        return cls(context.plan(drafter), context.matrix, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         self._bottom.begin(sequence.tokens)
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        self._bottom.extend(outcome.emitted)
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        self._bottom.extend(result.emitted)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.policies.base import Outcome, Policy
+from casspec.runtime.policies.base import Policy, VerifyResult
 
 
 class PromptLookupPolicy(Policy):
@@ -28,5 +28,5 @@ class PromptLookupPolicy(Policy):
             node = tree.add(node, token, PromptLookup.name)
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        self._lookup.extend(outcome.emitted)
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        self._lookup.extend(result.emitted)

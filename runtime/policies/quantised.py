@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Self
 
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients
+from casspec.runtime.policies.base import PolicyContext
 from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
@@ -27,7 +27,7 @@ class Quantised(LayerSparse):
     @classmethod
     def build(
         cls,
-        ingredients: Ingredients,
+        context: PolicyContext,
         drafter: str = "",
         precision: str = Precision.INT8_DYNAMIC.value,
         **parameters: Any,
@@ -36,10 +36,10 @@ class Quantised(LayerSparse):
         if precision not in LOW_BIT:
             raise UnsupportedOption(f"method 'quantised' takes precision {' or '.join(LOW_BIT)}, not '{precision}'")
         wanted = Precision(precision)
-        ingredients.target.prepare(wanted)
+        context.target.prepare(wanted)
         if not drafter:
-            return cls(Plan.skipping(SkipSet(), ingredients.target.n_layers, precision=wanted), **parameters)
-        plan = ingredients.plan(drafter)
+            return cls(Plan.skipping(SkipSet(), context.target.n_layers, precision=wanted), **parameters)
+        plan = context.plan(drafter)
         if plan.precision is not wanted:
             plan = replace(plan, name=f"{wanted.short}-{plan.name}", precision=wanted)
         return cls(plan, **parameters)

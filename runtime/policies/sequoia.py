@@ -29,7 +29,7 @@ from casspec.runtime.drafters.layouts import Layout, Level, grow, levels, self_r
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS
-from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
 from casspec.runtime.policies.static_tree import BUILTIN_ACCEPTANCE, first_acceptance
 
 
@@ -131,10 +131,10 @@ class Sequoia(Policy):
         self._refresh_steps = refresh_steps
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
-        plan = ingredients.plan(drafter)
-        parameters = {"acceptance": first_acceptance(ingredients, plan)} | parameters
-        return cls(plan, ingredients.target.full_plan, ingredients.forward_ms(), **parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", **parameters: Any) -> Self:
+        plan = context.plan(drafter)
+        parameters = {"acceptance": first_acceptance(context, plan)} | parameters
+        return cls(plan, context.target.full_plan, context.forward_ms(), **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:
@@ -146,13 +146,13 @@ class Sequoia(Policy):
         grow(self._drafter, sequence, tree, self._levels[:max_depth])
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
         if not self._refresh_steps:
             return
-        for node, token in zip(outcome.path, outcome.emitted, strict=True):
+        for node, token in zip(result.path, result.emitted, strict=True):
             # Children stand in order of rank; a leaf has none and is no trial.
-            for rank, child in enumerate(outcome.tree.children(node)):
-                self._ranks.update(rank, outcome.tree.tokens[child] == token)
+            for rank, child in enumerate(result.tree.children(node)):
+                self._ranks.update(rank, result.tree.tokens[child] == token)
         self._steps += 1
         if self._steps == self._refresh_steps:
             self._make_tree(sequence.committed)

@@ -13,15 +13,15 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import grow, levels, self_rank_acceptance, static_layout
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext
 
 BUILTIN_ACCEPTANCE = 0.6
 """Of a plan's best token, where the profile does not say."""
 
 
-def first_acceptance(ingredients: Ingredients, plan: Plan) -> float:
+def first_acceptance(context: PolicyContext, plan: Plan) -> float:
     """Offline acceptance of the plan's best token."""
-    specs = [spec for held, spec in ingredients.self_drafters() if held == plan]
+    specs = [spec for held, spec in context.self_drafters() if held == plan]
     return float(specs[0].parameters.get("acceptance", BUILTIN_ACCEPTANCE)) if specs else BUILTIN_ACCEPTANCE
 
 
@@ -47,9 +47,9 @@ class StaticTree(Policy):
         self._levels = levels(static_layout(n_nodes, max_depth, self_rank_acceptance(acceptance, width)))
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", **parameters: Any) -> Self:
-        plan = ingredients.plan(drafter)
-        return cls(plan, **{"acceptance": first_acceptance(ingredients, plan)} | parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", **parameters: Any) -> Self:
+        plan = context.plan(drafter)
+        return cls(plan, **{"acceptance": first_acceptance(context, plan)} | parameters)
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree = CandidateTree(sequence.tokens[-1])

@@ -12,7 +12,7 @@ from __future__ import annotations
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.suffix import EarlierOutputs, SuffixIndex
-from casspec.runtime.policies.base import Outcome, Policy
+from casspec.runtime.policies.base import Policy, VerifyResult
 
 
 class SuffixDecoding(Policy):
@@ -67,6 +67,6 @@ class SuffixDecoding(Policy):
             tree.add(parent, token, "suffix", probability)
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        self._text.extend(outcome.emitted)
-        self._output.extend(outcome.emitted)
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        self._text.extend(result.emitted)
+        self._output.extend(result.emitted)

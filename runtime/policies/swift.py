@@ -19,7 +19,7 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.skip_search import SkipSearch, skip_set_of
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext
 from casspec.storage.errors import UnsupportedOption
 
 CONFIDENCE_EDGES = (0.95, 0.8, 0.5)
@@ -64,8 +64,8 @@ class Swift(Policy):
         self._search: SkipSearch | None = None
 
     @classmethod
-    def build(cls, ingredients: Ingredients, drafter: str = "", skip_ratio: float = 0.45, **parameters: Any) -> Self:
-        return cls(ingredients.plan(drafter, skip_ratio), skip_ratio, **parameters)
+    def build(cls, context: PolicyContext, drafter: str = "", skip_ratio: float = 0.45, **parameters: Any) -> Self:
+        return cls(context.plan(drafter, skip_ratio), skip_ratio, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if self._search is None or not self.keeps_learned:

@@ -13,7 +13,7 @@ from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import static_layout
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
-from casspec.runtime.policies.base import Ingredients, Outcome, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext, VerifyResult
 
 RANK_ACCEPTANCE = (0.5, 0.14, 0.07, 0.05, 0.035, 0.025, 0.02, 0.015)
 
@@ -31,8 +31,8 @@ class TokenRecyclingPolicy(Policy):
         self._coupled = coupled
 
     @classmethod
-    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
-        return cls(ingredients.matrix, **parameters)
+    def build(cls, context: PolicyContext, **parameters: Any) -> Self:
+        return cls(context.matrix, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:
@@ -62,6 +62,6 @@ class TokenRecyclingPolicy(Policy):
                 place[index] = tree.add(node, successors[node][rank], TokenRecycling.name)
         return tree
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        tokens = [outcome.tree.tokens[node] for node in outcome.path]
-        self._recycling.refresh(tokens, *outcome.verified.rows(outcome.path))
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        tokens = [result.tree.tokens[node] for node in result.path]
+        self._recycling.refresh(tokens, *result.outputs.rows(result.path))

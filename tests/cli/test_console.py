@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console
 
-from casspec.cli.console import PLAIN_LINE_EVERY_S, Stages, progress
+from casspec.cli.console import PLAIN_LINE_EVERY_S, show_stages
+from casspec.profiler.progress import Stages
 
 
 class Clock:
@@ -33,16 +34,16 @@ def a_terminal() -> Console:
 
 
 def profile_and_search(run: Stages) -> None:
-    with run.stage("profile", total=2) as bar:
-        bar.advance(note="attention [8 tokens]")
-        bar.advance()
-    with run.stage("search") as bar, bar.step("trial", total=3) as inner:
-        inner.update(3)
+    with run.stage("profile", total=2) as progress:
+        progress(1, note="attention [8 tokens]")
+        progress(2)
+    with run.stage("search") as progress:
+        progress(3)
 
 
 def test_a_log_gets_plain_lines_for_each_stage() -> None:
     console = a_log()
-    with progress(("profile", "search"), console, Clock()) as run:
+    with show_stages(("profile", "search"), console, Clock()) as run:
         profile_and_search(run)
     assert written(console).splitlines() == [
         "[1/2] profile",
@@ -54,36 +55,27 @@ def test_a_log_gets_plain_lines_for_each_stage() -> None:
 
 def test_a_log_gets_a_line_now_and_then_and_not_for_each_step() -> None:
     console, clock = a_log(), Clock()
-    with progress(("profile",), console, clock) as run, run.stage("profile", total=100) as bar:
+    with show_stages(("profile",), console, clock) as run, run.stage("profile", total=100) as progress:
         for point in range(100):
             clock.now_s += PLAIN_LINE_EVERY_S / 40
-            bar.advance(note=f"point {point}")
+            progress(point + 1, note=f"point {point}")
     assert written(console).splitlines()[1:-1] == ["[1/1] profile: 40/100 point 39", "[1/1] profile: 80/100 point 79"]
-
-
-def test_a_nested_step_in_a_log_says_which_stage_it_belongs_to() -> None:
-    console, clock = a_log(), Clock()
-    with progress((), console, clock) as run, run.stage("search") as bar, bar.step("trial 3", total=8) as inner:
-        clock.now_s += PLAIN_LINE_EVERY_S
-        inner.advance(2)
-    assert "search, trial 3: 2/8" in written(console).splitlines()
 
 
 def test_a_log_holds_no_control_codes() -> None:
     console = a_log()
-    with progress(("profile", "search"), console) as run:
+    with show_stages(("profile", "search"), console) as run:
         profile_and_search(run)
     assert "\x1b" not in written(console)
 
 
-def test_a_terminal_shows_finished_stages_and_no_finished_step() -> None:
+def test_a_terminal_shows_finished_stages() -> None:
     console = a_terminal()
-    with progress(("profile", "search"), console) as run:
+    with show_stages(("profile", "search"), console) as run:
         profile_and_search(run)
-    last_frame = written(console).rsplit("\x1b[2K", 1)[-1]
     assert "[1/2] profile" in written(console)
     assert "2/2" in written(console)
-    assert "trial" not in last_frame
+    assert "3/3" in written(console)
 
 
 @pytest.mark.parametrize("make_console", [a_log, a_terminal])
@@ -91,8 +83,8 @@ def test_a_stage_that_fails_is_not_shown_as_done(make_console: Callable[[], Cons
     console = make_console()
 
     def fail_midway() -> None:
-        with progress(("profile",), console) as run, run.stage("profile", total=7) as bar:
-            bar.advance(3)
+        with show_stages(("profile",), console) as run, run.stage("profile", total=7) as progress:
+            progress(3)
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

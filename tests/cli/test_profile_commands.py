@@ -160,11 +160,11 @@ def test_promoting_shows_in_the_list_and_in_mlflow_until_the_profile_is_deleted(
     assert "production" in run("profiles", "list")[1]
     assert first.profile_id in run("profiles", "show", "production")[1]
 
-    from casspec.tuner.external_databases import companions
-    from casspec.tuner.mlflow_mirror.mirror import Tracker
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
     from casspec.tuner.mlflow_mirror.registry import registered_name
 
-    client, name = Tracker(companions(storage))._client, registered_name(first)
+    client, name = MLflowMirror(external_databases(storage))._client, registered_name(first)
     assert client.get_model_version_by_alias(name, "production").tags["profile_id"] == first.profile_id
     assert run("profiles", "delete", "production", "--yes")[0] == 0
     left = client.search_model_versions(f"name = '{name}'")

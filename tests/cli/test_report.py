@@ -14,7 +14,7 @@ from casspec.cli.main import main
 from casspec.cli.tune import SECONDS_PER_METHOD
 from casspec.cli.tune import command as tune
 from casspec.storage import open_repository
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.parts import Commands
 from casspec.tuner.report_page.reproduce import reproduction
 from casspec.tuner.settings import RunTuningSettings
@@ -63,7 +63,7 @@ def test_the_named_commands_tune_methods_as_they_were_tuned(options: list[str]) 
         seconds_per_method=asked["seconds_per_method"] or SECONDS_PER_METHOD,
     )
     device = samples.device(kind="cuda")
-    told = reproduction(Calibrated(profile(device=device), calibration_id="1", settings=settings.model_dump()))
+    told = reproduction(CalibrationHistory(profile(device=device), calibration_id="1", settings=settings.model_dump()))
     assert isinstance(told, Commands)
     program, name, *words = shlex.split(told.lines[1])
     assert (program, name) == ("casspec", "tune")
@@ -92,7 +92,7 @@ def test_the_named_command_asks_for_the_same_calibration(options: list[str]) -> 
         return context, made.model_dump(mode="json")
 
     _, asked = settings(["tiny", *options])
-    calibrated = Calibrated(profile(device=samples.device(threads=3)), calibration_id="1", settings=asked)
+    calibrated = CalibrationHistory(profile(device=samples.device(threads=3)), calibration_id="1", settings=asked)
     told = reproduction(calibrated)
     assert isinstance(told, Commands)
     program, name, *words = shlex.split(told.lines[0])

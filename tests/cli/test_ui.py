@@ -16,8 +16,8 @@ from urllib.error import URLError
 import pytest
 
 from casspec.cli.main import main
-from casspec.tuner.external_databases import companions
-from casspec.tuner.mlflow_mirror.mirror import Tracker
+from casspec.tuner.external_databases import external_databases
+from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
 PATIENCE_S = 120
 
@@ -25,7 +25,7 @@ PATIENCE_S = 120
 @pytest.fixture(scope="module")
 def storage(tmp_path_factory: pytest.TempPathFactory) -> str:
     database = str(tmp_path_factory.mktemp("mirror") / "casspec.db")
-    Tracker(companions(database))
+    MLflowMirror(external_databases(database))
     return database
 
 

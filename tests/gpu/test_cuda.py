@@ -11,7 +11,7 @@ import torch
 import casspec
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.noise import GumbelNoise, mix_words
-from casspec.runtime.model.quantization import KERNELS, available, extra_bytes
+from casspec.runtime.model.quantization import KERNELS, extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.storage.errors import ProfileMismatch
@@ -111,7 +111,7 @@ def test_the_reference_model_loads_on_the_device() -> None:
 @pytest.mark.parametrize("rows", [1, 7, 40])
 def test_a_quantised_linear_is_near_the_float_one(precision: Precision, rows: int) -> None:
     target = TargetModel(library_model(hidden_size=128, intermediate_size=256).to("cuda", torch.bfloat16))
-    reason = available(target, precision)
+    reason = target.refusal(precision)
     if reason:
         pytest.skip(reason)
     kernel, weight = KERNELS["cuda", precision], target.layers[0].gate_up
@@ -123,9 +123,9 @@ def test_a_quantised_linear_is_near_the_float_one(precision: Precision, rows: in
 @pytest.mark.parametrize("precision", [Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT])
 def test_packed_weights_take_what_was_said(precision: Precision) -> None:
     target = TargetModel(library_model(hidden_size=1024, intermediate_size=2048).to("cuda", torch.bfloat16))
-    reason = available(target, precision)
+    reason = target.refusal(precision)
     if reason:
         pytest.skip(reason)
     before = torch.cuda.memory_allocated()
     target.prepare(precision)
-    assert torch.cuda.memory_allocated() - before == pytest.approx(extra_bytes(target, precision), rel=0.02)
+    assert torch.cuda.memory_allocated() - before == pytest.approx(extra_bytes(target.weights, precision), rel=0.02)

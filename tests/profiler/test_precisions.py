@@ -18,7 +18,7 @@ from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.database import open_database
+from casspec.storage.database.connection import open_database
 from casspec.storage.repository import Repository
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement, Precision, Quantization, SkipSet
 from tests.profiler.fakes import FakeClock, tiny_target
@@ -41,16 +41,16 @@ def first(precision: Precision = INT8, **changes: Any) -> PrecisionVerdict:
 
 
 class PacedTimer(HostTimer):
-    """Forwards take as long as a test says: `paces` of one precision after the other, in the order they are asked for."""
+    """Forwards take as long as a test says: `slowdowns` of one precision after the other, in the order they are asked for."""
 
-    def __init__(self, paces: list[float]) -> None:
+    def __init__(self, slowdowns: list[float]) -> None:
         super().__init__(FakeClock())
-        self._paces = paces
+        self._slowdowns = slowdowns
 
     def time_ms(self, call: Any, repeats: int) -> list[float]:
         call()
-        self._paces = self._paces[1:] + self._paces[:1]
-        return [self._paces[-1]] * repeats
+        self._slowdowns = self._slowdowns[1:] + self._slowdowns[:1]
+        return [self._slowdowns[-1]] * repeats
 
 
 def test_ratios_compare_forwards_of_the_same_length_and_context() -> None:
@@ -96,11 +96,11 @@ def test_a_precision_refused_at_first_stays_refused() -> None:
     assert judge(refused, samples) == refused
 
 
-@pytest.mark.parametrize(("paces", "is_worth_it"), [([1.0, 1.5], True), ([1.0, 2.5], False)])
-def test_screening_keeps_packed_weights_only_where_they_may_gain(paces: list[float], is_worth_it: bool) -> None:
+@pytest.mark.parametrize(("slowdowns", "is_worth_it"), [([1.0, 1.5], True), ([1.0, 2.5], False)])
+def test_screening_keeps_packed_weights_only_where_they_may_gain(slowdowns: list[float], is_worth_it: bool) -> None:
     target = tiny_target(**ROOMY)
-    verdict = screen(target, INT4, PacedTimer(paces))
-    assert verdict.ratios == {1: pytest.approx(paces[1] / paces[0])}
+    verdict = screen(target, INT4, PacedTimer(slowdowns))
+    assert verdict.ratios == {1: pytest.approx(slowdowns[1] / slowdowns[0])}
     assert verdict.extra_bytes > 0
     assert (verdict.reason is None) == target.is_prepared(INT4) == is_worth_it
 
@@ -123,7 +123,7 @@ def generous(monkeypatch: pytest.MonkeyPatch) -> None:
     def reason(target: TargetModel, precision: Precision) -> str | None:
         return "no kernel here" if precision is INT8 else None
 
-    monkeypatch.setattr(precisions, "available", reason)
+    monkeypatch.setattr(TargetModel, "refusal", reason)
     for bound in ("HOPELESS_RATIO", "LARGEST_RATIO"):
         monkeypatch.setattr(precisions, bound, 1e9)
 

@@ -23,7 +23,7 @@ from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.database import open_database
+from casspec.storage.database.connection import open_database
 from casspec.storage.repository import Repository
 from casspec.storage.schema import DeviceCeilings, DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample
 from tests.profiler.fakes import tiny_target
@@ -290,7 +290,7 @@ def test_the_command_stores_a_profile_and_prints_its_errors(
 ) -> None:
     assert main(arguments) == 0
     first = capsys.readouterr().out
-    for told in ("held-out cells, 90th percentile", "plans left out", "measured-table", "pace of the machine"):
+    for told in ("held-out cells, 90th percentile", "plans left out", "measured-table", "slowdown of the machine"):
         assert told in first
     assert "test-retest" in first
     monkeypatch.setattr(stored, "profile_latency", lambda *_, **__: pytest.fail("measured again"))

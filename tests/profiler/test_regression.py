@@ -8,9 +8,9 @@ from statistics import median
 import pytest
 
 from casspec.profiler.design import Design, design
-from casspec.profiler.regression import bayesian, non_negative, relative_errors
+from casspec.profiler.fit.regression import bayesian, non_negative, relative_errors
+from casspec.profiler.fit.validation import latency_model
 from casspec.profiler.report import error_table
-from casspec.profiler.validation import latency_model
 from casspec.runtime.latency.features import FEATURES, padded_tokens
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan

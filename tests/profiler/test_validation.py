@@ -13,12 +13,10 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from casspec.profiler.candidates import CANDIDATES, Fitted, attended_lines, plan_lines
 from casspec.profiler.design import Design, design
-from casspec.profiler.refinement import REFINING_POINTS, refining_points
-from casspec.profiler.regression import relative_errors
-from casspec.profiler.report import checks, cross_validated, held_out
-from casspec.profiler.validation import (
+from casspec.profiler.fit.candidates import CANDIDATES, Fitted, attended_lines, plan_lines
+from casspec.profiler.fit.regression import relative_errors
+from casspec.profiler.fit.validation import (
     beyond_half,
     choose,
     cross_validated_ms,
@@ -28,6 +26,8 @@ from casspec.profiler.validation import (
     plan_class,
     point_folds,
 )
+from casspec.profiler.refinement import REFINING_POINTS, refining_points
+from casspec.profiler.report import checks, cross_validated, held_out
 from casspec.runtime.latency.features import padded_tokens
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import CandidateErrors, LatencyModel, LatencyPoint, LatencySample, Measurement

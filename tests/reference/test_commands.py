@@ -11,7 +11,7 @@ from casspec.reference import corpus, train
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.suites.reference import build as reference_list
 from casspec.tuner.suites.reference import suite as reference_suite
-from casspec.tuner.suites.reference.suite import SuiteList
+from casspec.tuner.suites.reference.suite_list import SuiteList
 
 
 @pytest.fixture

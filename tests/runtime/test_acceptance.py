@@ -22,7 +22,7 @@ from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.verify import accept
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import ForwardClock
-from casspec.runtime.policies.base import Outcome
+from casspec.runtime.policies.base import VerifyResult
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.storage.errors import UnsupportedOption
@@ -141,7 +141,7 @@ def test_only_candidates_under_visited_nodes_are_trials_and_all_of_those_are() -
             verified = sequence.verify(tree)
             path, emitted = accept(tree, verified.token_after)
             sequence.commit(path, emitted)
-            policy.observe(sequence, Outcome(tree, path, emitted, verified))
+            policy.observe(sequence, VerifyResult(tree, path, emitted, verified))
             trials, accepted = (after - old for after, old in zip(counted(), before, strict=True))
             drafted_under_path = sum(len(tree.children(node)) for node in path)
             assert drafted_under_path <= trials <= len(path) * (branch + 1)

@@ -19,7 +19,7 @@ from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies.base import Ingredients, Policy
+from casspec.runtime.policies.base import Policy, PolicyContext
 from casspec.runtime.policies.dytc_paper import LOOKUP_COST, Acceptance, DyTCPaper, walltime_gain
 from casspec.runtime.policies.horizontal import Horizontal
 from casspec.runtime.policies.tree_vertical import TreeVertical
@@ -299,7 +299,7 @@ UNREPEATED = [3, 1, 4, 15, 9, 2, 6, 5, 30]
 )
 def test_the_published_tree_drafts_with_two_plans(named: dict[str, str], profiled: bool, plans: list[str]) -> None:
     profile = tiny_profile(TARGET).document if profiled else None
-    policy = DyTCPaper.build(Ingredients(TARGET, profile, "greedy", None), **named)
+    policy = DyTCPaper.build(PolicyContext(TARGET, profile, "greedy", None), **named)
     drafters = [entry.drafter.name for entry in policy._configurations if entry.drafter and not entry.reviews]
     assert drafters == plans
     reviewing = [entry.drafter.name for entry in policy._configurations if entry.drafter and entry.reviews]

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.model.quantization import available
 from casspec.runtime.policies.draft_verify import AdaptiveThreshold
 from casspec.runtime.policies.early_exit import first_layers
 from casspec.storage.errors import UnsupportedOption
@@ -73,7 +72,7 @@ def test_a_chain_of_a_skip_set_takes_no_plan_in_fewer_bits_by_itself() -> None:
 @pytest.mark.parametrize(("precision", "drafter"), [("int8-dynamic", "int8"), ("int4-weight", "int4")])
 def test_a_quantised_chain_may_also_skip_what_a_plan_of_the_profile_skips(precision: str, drafter: str) -> None:
     target = tiny_target(seed=7, intermediate_size=64)
-    if available(target, Precision(precision)):
+    if target.refusal(Precision(precision)):
         pytest.skip(f"{precision} cannot run on this processor")
     prompt = repetitive_prompt(30)
     alone = Decoder(target, tiny_profile(target), "quantised", {"precision": precision})

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loading.loader import LoadedProfile
-from casspec.runtime.model.quantization import available
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
@@ -51,7 +50,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )
 # A processor without 8-bit kernels refuses `quantised`, in one line.
-QUANTISED_RUNS = available(tiny_target(), Precision.INT8_DYNAMIC) is None
+QUANTISED_RUNS = tiny_target().refusal(Precision.INT8_DYNAMIC) is None
 CASES = tuple(
     case for case in (*((method, None) for method in METHODS), *VARIANTS) if QUANTISED_RUNS or case[0] != "quantised"
 )
@@ -282,7 +281,7 @@ def test_an_interrupted_request_spoils_nothing(make: Callable[..., Decoder]) -> 
 
 
 def test_a_decoder_that_learns_writes_the_same_text(case: tuple[str, dict[str, Any] | None]) -> None:
-    decoder = Decoder(target_of(), profile_of(), *case).learning()
+    decoder = Decoder(target_of(), profile_of(), *case).with_memory()
     for seed in (0, 1, 0):
         prompt = repetitive_prompt(24, seed)
         assert decoder.generate(prompt, 40).token_ids == reference("llama", tuple(prompt), 40)

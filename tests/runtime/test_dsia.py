@@ -14,7 +14,6 @@ from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.quantization import available
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, run, tiny_target
@@ -26,7 +25,7 @@ PLANS = [
     Plan.skipping(SkipSet(attention=(1, 2), mlp=(1, 2)), LAYERS, "lighter"),
     Plan.skipping(SkipSet(attention=(2,)), LAYERS, "attentive"),
 ]
-if available(TARGET, Precision.INT8_DYNAMIC) is None:
+if TARGET.refusal(Precision.INT8_DYNAMIC) is None:
     PLANS += [
         Plan.skipping(SkipSet(), LAYERS, precision=Precision.INT8_DYNAMIC),
         Plan.skipping(SkipSet(mlp=(1,)), LAYERS, precision=Precision.INT8_DYNAMIC),

@@ -12,26 +12,26 @@ from hypothesis import strategies as st
 from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
-from casspec.runtime.policies.dytc.growth import CostCurve, Growth
+from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
 
 VOCAB = 12
 BUCKETS = [1, 2, 4, 6, 8, 12, 16]
 
 
-def growth_over(text: list[int], max_depth: int = 6, min_mass: float = 0.01, seed: int = 0) -> Growth:
+def growth_over(text: list[int], max_depth: int = 6, min_mass: float = 0.01, seed: int = 0) -> TreeGrowth:
     rng = random.Random(seed)
     rows = [rng.sample(range(VOCAB), 4) for _ in text[:-1]]
     logits = [sorted((rng.uniform(0, 6) for _ in range(4)), reverse=True) for _ in text[:-1]]
     retrieval = Retrieval(AcceptanceTable("retrieval", retrieval_prior_means()), MeanRecycling(), 4, 4)
     retrieval.begin(text, (rows, logits))
-    return Growth(text[-1], tuple(text[-4:]), retrieval, max_depth, min_mass, lambda count: None, 1.0)
+    return TreeGrowth(text[-1], tuple(text[-4:]), retrieval, max_depth, min_mass, lambda count: None, 1.0)
 
 
 def curve(cost: float, slope: float) -> CostCurve:
     return CostCurve(BUCKETS, [cost + slope * size for size in BUCKETS])
 
 
-def check(growth: Growth) -> None:
+def check(growth: TreeGrowth) -> None:
     tree = growth.tree
     children = [0.0] * len(tree)
     for node in range(1, len(tree)):

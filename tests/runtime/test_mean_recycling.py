@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
 from casspec.runtime.drafters.mean_recycling import KEPT, MATRIX_ROWS, MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
-from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix, Row
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 
 VOCAB = 24
 
@@ -20,8 +21,8 @@ VOCAB = 24
 def a_matrix(seen: list[int], seed: int = 0) -> RecyclingMatrix:
     rng, matrix = np.random.default_rng(seed), RecyclingMatrix.empty(VOCAB)
     for token in seen:
-        matrix.token_ids[token] = rng.permutation(VOCAB)[:WIDTH]
-        matrix.logits[token] = np.sort(rng.normal(0, 3, WIDTH))[::-1]
+        matrix.token_ids[token] = rng.permutation(VOCAB)[:TOP_SUCCESSORS]
+        matrix.logits[token] = np.sort(rng.normal(0, 3, TOP_SUCCESSORS))[::-1]
     return matrix
 
 
@@ -31,7 +32,7 @@ def probabilities(ids: list[int], logits: list[float]) -> np.ndarray:
     return dense / dense.sum()
 
 
-def assert_lists(row: Row | None, expected: np.ndarray, width: int) -> None:
+def assert_lists(row: SuccessorRow | None, expected: np.ndarray, width: int) -> None:
     """That `row` has the largest of `expected` [VOCAB], in order, as logarithms up to a constant."""
     assert row is not None
     ids, logits = row
@@ -53,7 +54,10 @@ def test_a_row_is_the_mean_of_what_the_text_and_the_matrix_say(said: list[tuple[
         sums[token] = probabilities(matrix.token_ids[token].tolist(), matrix.logits[token].tolist()) * MATRIX_ROWS
     for token, seed in said:
         rng = np.random.default_rng(seed)
-        ids, logits = rng.permutation(VOCAB)[:WIDTH].tolist(), np.sort(rng.normal(0, 3, WIDTH))[::-1].tolist()
+        ids, logits = (
+            rng.permutation(VOCAB)[:TOP_SUCCESSORS].tolist(),
+            np.sort(rng.normal(0, 3, TOP_SUCCESSORS))[::-1].tolist(),
+        )
         recycling.refresh([token], [ids], [logits])
         recycling.row(token)  # what was asked for before must not stand
         sums[token] += probabilities(ids, logits)
@@ -67,7 +71,7 @@ def test_a_row_is_the_mean_of_what_the_text_and_the_matrix_say(said: list[tuple[
 def test_a_token_never_seen_has_the_mean_over_all_tokens() -> None:
     matrix = a_matrix([2, 3, 5])
     mean = sum(probabilities(matrix.token_ids[token].tolist(), matrix.logits[token].tolist()) for token in (2, 3, 5))
-    assert_lists(MeanRecycling(matrix).row(7), mean, WIDTH)
+    assert_lists(MeanRecycling(matrix).row(7), mean, TOP_SUCCESSORS)
     assert MeanRecycling(RecyclingMatrix.empty(VOCAB)).row(7) is None
     assert MeanRecycling().row(7) is None
 

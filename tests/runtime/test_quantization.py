@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model import quantization
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.quantization import KERNELS, LINEARS, Packed, available, extra_bytes
+from casspec.runtime.model.quantization import KERNELS, LINEARS, Packed, extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
@@ -32,7 +32,7 @@ LARGEST_ERROR = {INT8: 0.02, INT4: 0.15}
 """Of the norm of what a linear gives, for Gaussian weights and rows."""
 
 needs_int8 = pytest.mark.skipif(
-    available(tiny_target(), INT8) is not None, reason="this processor has no 8-bit dot product"
+    tiny_target().refusal(INT8) is not None, reason="this processor has no 8-bit dot product"
 )
 PRECISIONS = [pytest.param(INT8, marks=needs_int8), INT4]
 
@@ -116,7 +116,7 @@ def test_the_target_is_untouched_by_quantised_plans(precision: Precision) -> Non
 def test_memory_is_what_was_said_before(precision: Precision, dtype: torch.dtype) -> None:
     target = wide_target(dtype=dtype)
     packed: list[Packed] = []
-    expected = extra_bytes(target, precision)
+    expected = extra_bytes(target.weights, precision)
     assert not target.is_prepared(precision)
     target.prepare(precision)
     weights = target._weights_of(Plan.skipping(SkipSet(mlp=(1,)), target.n_layers, precision=precision))
@@ -149,7 +149,7 @@ def test_no_request_waits_for_weights_to_be_packed(method: str, parameters: dict
 
 def test_shapes_that_no_kernel_takes_are_refused_by_their_sizes() -> None:
     target = tiny_target()
-    assert "48 inputs" in (available(target, INT4) or "")
+    assert "48 inputs" in (target.refusal(INT4) or "")
     with pytest.raises(UnsupportedOption, match=r"int4-weight cannot run here: .* 48 inputs"):
         target.prepare(INT4)
 
@@ -158,8 +158,8 @@ def test_processors_without_8_bit_products_are_refused(monkeypatch: pytest.Monke
     for name in ("_is_vnni_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
     target = wide_target()
-    assert "dot product" in (available(target, INT8) or "")
-    assert available(target, INT4) is None
+    assert "dot product" in (target.refusal(INT8) or "")
+    assert target.refusal(INT4) is None
     target.prepare(INT4)
     assert target._weights_of(Plan.skipping(SkipSet(), target.n_layers, precision=INT4)).head is target.head
 
@@ -168,7 +168,7 @@ def test_weights_that_do_not_fit_are_refused_until_they_are_there(monkeypatch: p
     target = wide_target()
     with monkeypatch.context() as patch:
         patch.setattr(quantization, "free_bytes", lambda device: 1000)
-        assert "MiB are free" in (available(target, INT4) or "")
+        assert "MiB are free" in (target.refusal(INT4) or "")
     target.prepare(INT4)
     monkeypatch.setattr(quantization, "free_bytes", lambda device: 1000)
-    assert available(target, INT4) is None
+    assert target.refusal(INT4) is None

@@ -115,6 +115,6 @@ def test_a_decoder_that_learns_drafts_from_earlier_outputs() -> None:
         return [decoder.generate(prompt, 40).statistics.verify_steps for prompt in prompts]
 
     decoder = Decoder(target, method="suffix")
-    cold, warm = steps(decoder), steps(decoder.learning())
+    cold, warm = steps(decoder), steps(decoder.with_memory())
     assert cold[0] == cold[2] == warm[0]
     assert warm[2] < cold[2]

@@ -81,7 +81,7 @@ def test_a_plans_skip_set_is_read_back() -> None:
 
 def test_a_search_improves_what_is_drafted_and_goes_on_where_it_is_kept() -> None:
     target = tiny_target(seed=7, num_hidden_layers=6)
-    decoder = Decoder(target, None, "swift", {"window": 8, "stop_score": 2.0}).learning()
+    decoder = Decoder(target, None, "swift", {"window": 8, "stop_score": 2.0}).with_memory()
     decoder.generate(repetitive_prompt(20), 40)
     search = decoder._policy("greedy")._search
     n_trials, start_score = len(search._scores), search._scores[0]

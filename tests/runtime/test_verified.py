@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
-from casspec.runtime.decoding.verified import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, Verified
-from casspec.runtime.drafters.token_recycling import WIDTH
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.decoding.verify import GreedyRows, GreedyTokens, KnownTokens, SampledTokens, TargetOutputs
 
 ROWS, VOCAB = 12, 40
 # Few levels, so that many entries of a row are equal.
@@ -32,13 +32,13 @@ def test_the_greedy_token_is_the_first_of_the_best(dtype: torch.dtype, numbers: 
         assert [verified.token_after(node) for node in range(ROWS)] == expected
 
 
-@given(st.integers(1, WIDTH + 1), st.data())
+@given(st.integers(1, TOP_SUCCESSORS + 1), st.data())
 def test_a_vocabulary_may_be_narrower_than_what_is_kept_of_a_row(vocab: int, data: st.DataObject) -> None:
     row = data.draw(st.lists(st.integers(0, 2), min_size=vocab, max_size=vocab))
     verified = GreedyRows(torch.tensor([row], dtype=torch.float32))
     assert verified.token_after(0) == row.index(max(row))
     (values,) = verified.rows([0])[1]
-    assert values == sorted(row, reverse=True)[:WIDTH]
+    assert values == sorted(row, reverse=True)[:TOP_SUCCESSORS]
 
 
 @pytest.mark.parametrize("sampling", [Sampling(0.7), Sampling(1.0, top_k=5), Sampling(0.9, top_p=0.8)], ids=str)
@@ -56,10 +56,10 @@ def test_the_sampled_token_is_that_of_its_row_among_others(
 @given(levels, paths)
 def test_rows_hold_the_largest_logits_of_the_nodes_asked_for(numbers: list[int], path: list[int]) -> None:
     logits = logits_of(numbers, torch.float32)
-    answers: list[Verified] = [GreedyRows(logits), KnownTokens(logits, [])]
+    answers: list[TargetOutputs] = [GreedyRows(logits), KnownTokens(logits, [])]
     for verified in answers:
         ids, values = verified.rows(path)
         for node, row_ids, row_values in zip(path, ids, values, strict=True):
-            assert row_values == sorted(logits[node].tolist(), reverse=True)[:WIDTH]
+            assert row_values == sorted(logits[node].tolist(), reverse=True)[:TOP_SUCCESSORS]
             assert logits[node, row_ids].tolist() == row_values
-            assert len(set(row_ids)) == WIDTH
+            assert len(set(row_ids)) == TOP_SUCCESSORS

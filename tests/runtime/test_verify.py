@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verify import accept, cut
+from casspec.runtime.decoding.verify import accept, truncate_at_stop
 
 
 @st.composite
@@ -47,7 +47,7 @@ def test_the_cut_is_where_one_token_at_a_time_would_end(case, limit: int, stop: 
         over = token in stop or len(expected) == limit
         if over:
             break
-    cut_path, cut_tokens, is_over = cut(path, emitted, limit, stop)
+    cut_path, cut_tokens, is_over = truncate_at_stop(path, emitted, limit, stop)
     assert cut_tokens == expected
     assert cut_path == path[: len(expected)]
     assert is_over == over

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.quantization import available, extra_bytes
+from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket
 from casspec.storage.schema import (
     AcceptanceCell,
@@ -131,7 +132,7 @@ def run(target: TargetModel, cache: KVCache, tokens: list[int], start: int = 0, 
 def cold_matrix(target: TargetModel, seed: int = 0) -> RecyclingMatrix:
     """A matrix such as calibration records, with some tokens never seen."""
     generator = np.random.default_rng(seed)
-    width = min(WIDTH, target.vocab_size)
+    width = min(TOP_SUCCESSORS, target.vocab_size)
     ids = np.stack([generator.permutation(target.vocab_size)[:width] for _ in range(target.vocab_size)]).astype(
         np.int32
     )
@@ -143,9 +144,9 @@ def cold_matrix(target: TargetModel, seed: int = 0) -> RecyclingMatrix:
 def low_bit_drafters(target: TargetModel) -> list[DrafterSpec]:
     """A self-drafter in 8 bits; none where no kernel runs them."""
     int8 = Precision.INT8_DYNAMIC
-    if available(target, int8):
+    if target.refusal(int8):
         return []
-    quantization = Quantization(precision=int8, extra_bytes=extra_bytes(target, int8))
+    quantization = Quantization(precision=int8, extra_bytes=extra_bytes(target.weights, int8))
     skip, parameters = SkipSet(mlp=(2,)), {"acceptance": 0.7}
     return [DrafterSpec(name="low-bit", kind="self", skip=skip, quantization=quantization, parameters=parameters)]
 

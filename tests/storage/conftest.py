@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from casspec.storage.database import Database, open_database
+from casspec.storage.database.connection import Database, open_database
 from casspec.storage.repository import Repository
 
 CLUSTER_OWNER = "postgres"

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import text
 
 from casspec.storage import open_repository
-from casspec.storage.database import Database, open_database
+from casspec.storage.database.connection import Database, open_database
+from casspec.storage.database.failures import storage_failures
+from casspec.storage.database.location import printable, storage_url
+from casspec.storage.database.migrations import VERSION_TABLE
 from casspec.storage.errors import StorageError
-from casspec.storage.failures import storage_failures
-from casspec.storage.location import printable, storage_url
-from casspec.storage.migrations import VERSION_TABLE
 from casspec.storage.repository import Repository
 from tests.storage import samples
 
@@ -143,7 +143,7 @@ def test_a_directory_is_no_database(tmp_path: Path) -> None:
 def test_a_database_held_by_another_process_is_waited_for_then_named(
     filled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("casspec.storage.database.BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("casspec.storage.database.connection.BUSY_TIMEOUT_MS", 50)
     holder = sqlite3.connect(filled, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     assert "stays locked by another process" in refusal(str(filled))
@@ -198,8 +198,8 @@ def test_a_missing_driver_says_which_extra_to_install(monkeypatch: pytest.Monkey
 
 
 def test_a_host_without_the_database_libraries_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("sqlalchemy", "casspec.storage.database", "casspec.storage.repository"):
+    for module in ("sqlalchemy", "casspec.storage.database.connection", "casspec.storage.repository"):
         monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, "casspec.storage.database")
-    monkeypatch.delitem(sys.modules, "casspec.storage.location", raising=False)
+    monkeypatch.delitem(sys.modules, "casspec.storage.database.connection")
+    monkeypatch.delitem(sys.modules, "casspec.storage.database.location", raising=False)
     assert "pip install 'casspec[calibrate]'" in refusal()

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from casspec.storage import migrations
-from casspec.storage.database import Database, open_database
-from casspec.storage.location import storage_url
+from casspec.storage.database import migrations
+from casspec.storage.database.connection import Database, open_database
+from casspec.storage.database.location import storage_url
+from casspec.storage.database.tables import Base
 from casspec.storage.repository import Repository
-from casspec.storage.tables import Base
 from tests.storage import samples
 from tests.storage.upgrade_asset import ASSETS
 
@@ -151,7 +151,7 @@ def test_an_installed_wheel_creates_a_database_outside_the_checkout(tmp_path: Pa
     subprocess.run([*install, "--target", str(target), str(source)], check=True, timeout=200)
 
     program = (
-        "import casspec.storage.migrations as m; from casspec.storage.database import open_database;"
+        "import casspec.storage.database.migrations as m; from casspec.storage.database.connection import open_database;"
         "print(m.migrations_folder()); print(open_database('new.db').schema().is_current)"
     )
     outside = tmp_path / "outside"

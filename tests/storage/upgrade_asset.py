@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 
 from casspec.storage import open_repository
-from casspec.storage.migrations import newest_revision
+from casspec.storage.database.migrations import newest_revision
 from casspec.storage.schema import SkipSet
 from tests.storage import samples
 

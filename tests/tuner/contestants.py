@@ -12,7 +12,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from casspec.runtime.decode import Generation, Statistics
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
-from casspec.tuner.bench.entries import Contestant, Entry
+from casspec.tuner.bench.entries import Entry, TextGenerator
 from casspec.tuner.suites.prompts import Prompt
 from tests.runtime import tiny
 
@@ -51,10 +51,10 @@ def prompts(count: int = len(TEXTS)) -> list[Prompt]:
 
 
 class Altered:
-    """Decodes with another contestant and alters what comes out, on chosen calls of full length only."""
+    """Decodes with another generator and alters what comes out, on chosen calls of full length only."""
 
     def __init__(
-        self, inner: Contestant, alter: Callable[[list[int]], list[int]], calls: Iterable[int] | None = None
+        self, inner: TextGenerator, alter: Callable[[list[int]], list[int]], calls: Iterable[int] | None = None
     ) -> None:
         self._inner = inner
         self._alter = alter
@@ -99,6 +99,6 @@ def statistics(n_tokens: int, steps: int, decode_ms: float, prefill_ms: float = 
 
 
 def entry(
-    method: str, decoder: Contestant, variant: str = "published", modes: tuple[Mode, ...] = ("sample", "greedy")
+    method: str, decoder: TextGenerator, variant: str = "published", modes: tuple[Mode, ...] = ("sample", "greedy")
 ) -> Entry:
     return Entry(method, variant, decoder, modes)

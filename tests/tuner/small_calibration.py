@@ -13,11 +13,12 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from casspec.profiler.progress import Progress
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
 from casspec.tuner.calibration.calibrate import Calibrator
-from casspec.tuner.external_databases import companions
+from casspec.tuner.external_databases import external_databases
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.overhead import Overheads
@@ -63,11 +64,11 @@ class StageLog:
         self._on_update = on_update
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[StageLog]:
+    def stage(self, name: str, total: int | None = None) -> Iterator[Progress]:
         self.entered.append(name)
         yield self
 
-    def update(self, done: int, total: int | None = None, note: str = "") -> None:
+    def __call__(self, done: int, total: int | None = None, note: str = "") -> None:
         self._on_update(self.entered[-1], done)
 
 
@@ -84,7 +85,7 @@ def tuned_by_nobody(
     recordings: Sequence[Recording],
     latency: LatencyModel,
     overheads: Overheads,
-    progress: Callable[[int, int, str], None],
+    progress: Progress,
 ) -> TunedMethods:
     """Stands in for replaying methods, which has tests of its own."""
     prior = AcceptancePrior(mode="sample", cells=(AcceptanceCell(key="retrieval:3", accepted=1, trials=2),))
@@ -94,7 +95,7 @@ def tuned_by_nobody(
 
 def calibrate(database: str, stages: StageLog, force: bool = False) -> CascadeProfile:
     with open_repository(database) as repository:
-        calibrator = Calibrator(repository, companions(database), tuned_by_nobody)
+        calibrator = Calibrator(repository, external_databases(database), tuned_by_nobody)
         return calibrator.run(small_target(), SUITE, SETTINGS, stages, force)
 
 

@@ -10,7 +10,8 @@ from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import SkipSet
-from casspec.tuner import acceptance, teacher
+from casspec.tuner.recordings import offline_acceptance as acceptance
+from casspec.tuner.recordings import teacher_forcing as teacher
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.recording import Recording
 from tests.tuner.tiny import LAYERS, step_logits, tiny_recordings, tiny_target

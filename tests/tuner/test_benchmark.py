@@ -40,11 +40,11 @@ def test_every_method_has_a_row_for_every_task_with_overall_last(target: TargetM
     entries = [*method_entries(target), *peer_entries(target)]
     report = run_benchmark(target, prompts(), entries, max_new_tokens=N_TOKENS)
     expected = [
-        (mode, task, contestant.method)
+        (mode, task, generator.method)
         for mode in ("sample", "greedy")
         for task in ("copy", "free", "overall")
-        for contestant in entries
-        if mode in contestant.modes
+        for generator in entries
+        if mode in generator.modes
     ]
     assert [(row.mode, row.task, row.method) for row in report.rows] == expected
     assert all(row.lossless is (None if row.variant == "peer" else True) for row in report.rows)
@@ -107,8 +107,8 @@ def test_entries_of_a_profile_follow_its_tasks() -> None:
     own = TaskCascade(parameters={"max_nodes": 12}, decision="retrieval-only", predicted_speedup={"greedy": 2.0})
     *_, cascade = method_entries(target, tiny_profile(target, by_task={"copy": own}), ["dytc"])
     assert list(cascade.by_task) == ["copy"]
-    assert cascade.contestant("copy").profile.decision == "retrieval-only"
-    assert cascade.contestant("free").profile.decision == "cascade"
+    assert cascade.generator("copy").profile.decision == "retrieval-only"
+    assert cascade.generator("free").profile.decision == "cascade"
 
 
 def test_methods_take_turns_within_every_prompt_in_an_order_fixed_by_the_seed(target: TargetModel) -> None:
@@ -228,7 +228,7 @@ def test_warm_drafters_learn_from_other_prompts_and_never_from_the_same_one(targ
 
 def test_a_learning_decoder_emits_the_same_text_in_fewer_steps(target: TargetModel) -> None:
     cold = Decoder(target, method="dytc")
-    learning = cold.learning()
+    learning = cold.with_memory()
     prompt = list(range(20))
     first, again = (learning.generate(prompt, max_new_tokens=48, temperature=0.7, seed=1) for _ in range(2))
     assert again.token_ids == first.token_ids

@@ -26,8 +26,8 @@ from casspec.tuner.calibration.run import MATRIX_NAME, CalibrationRun
 from casspec.tuner.cascade.contenders import Costs, choose_cascade, lookup_survival, measure_contender, trace
 from casspec.tuner.cascade.forecast import Selection
 from casspec.tuner.cascade.stage import SELECTION_KIND
-from casspec.tuner.external_databases import companions
-from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
+from casspec.tuner.external_databases import external_databases
+from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.mlflow_mirror.registry import PROFILE_TAG
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.stage import chosen_prompts
@@ -45,14 +45,16 @@ N_RECORDINGS = 2 * SETTINGS.recorded_prompts
 def rows(repository: Repository, target: TargetModel) -> dict[str, Any]:
     """What the calibration left in the store, by kind."""
     device = device_fingerprint("cpu")
-    key = repository.calibration(
+    calibration_id = repository.calibration(
         model_fingerprint(target), device, "float32", SETTINGS.model_dump(mode="json")
     ).calibration_id
     return {
-        "key": key,
-        "candidates": [PlanSpec.of(candidate) for candidate in repository.candidates(key)],
-        "recordings": sorted(name for name in repository.documents(key, ARTIFACT_KIND) if name != MATRIX_NAME),
-        "samples": [sample.point for sample in repository.latency_samples(key)],
+        "key": calibration_id,
+        "candidates": [PlanSpec.of(candidate) for candidate in repository.candidates(calibration_id)],
+        "recordings": sorted(
+            name for name in repository.documents(calibration_id, ARTIFACT_KIND) if name != MATRIX_NAME
+        ),
+        "samples": [sample.point for sample in repository.latency_samples(calibration_id)],
         "profiles": [profile.content_hash() for profile in repository.profiles()],
     }
 
@@ -64,7 +66,7 @@ def check_complete(database: Path) -> None:
     assert len(found["recordings"]) == len(set(found["recordings"])) == N_RECORDINGS
     assert len(found["samples"]) == len(set(found["samples"])) > 0
     assert len(found["profiles"]) == 1
-    tracker = Tracker(companions(str(database)))
+    tracker = MLflowMirror(external_databases(str(database)))
     (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = '{found['key']}'")
     children = tracker._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
     assert sum(run.data.tags[PART_TAG].startswith("trial") for run in children) == SETTINGS.trials
@@ -99,10 +101,10 @@ def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_
     assert profile.drafters[0].kind == "self"
     assert profile.settings("layer-sparse")["n_tokens"] >= 1
     assert profile.settings("prompt-lookup") == {"n_tokens": 4}
-    keys = {cell.key.rpartition(":")[0] for prior in profile.acceptance for cell in prior.cells}
+    keys = {cell.calibration_id.rpartition(":")[0] for prior in profile.acceptance for cell in prior.cells}
     assert keys == {"retrieval", *(drafter.name for drafter in profile.drafters if drafter.kind == "self")}
     with open_repository(str(database)) as repository:
-        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        calibrator = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)
         assert calibrator.stored(target, SETTINGS) == profile
         assert calibrator.stored(target, SETTINGS.model_copy(update={"seed": 1})) is None
         assert repository.artifact(profile.artifacts[0].sha256)
@@ -138,14 +140,14 @@ def test_searching_on_takes_over_what_was_measured(finished) -> None:
     with open_repository(str(database)) as repository:
         source, settings = repository.calibration_of(old.profile_id)
         assert settings == SETTINGS.model_dump(mode="json")
-        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        calibrator = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)
         new = calibrator.run(small_target(), SUITE, more, log, source=source)
-        key, _ = repository.calibration_of(new.content_hash())
-        assert key != source
+        calibration_id, _ = repository.calibration_of(new.content_hash())
+        assert calibration_id != source
         assert new.latency == old.latency
         assert new.artifacts == old.artifacts  # the matrix comes from the same recordings
-        assert len(repository.candidates(key)) == SETTINGS.trials + 3
-        assert StoredSearch(repository, key).taken_over() == SETTINGS.trials
+        assert len(repository.candidates(calibration_id)) == SETTINGS.trials + 3
+        assert StoredSearch(repository, calibration_id).taken_over() == SETTINGS.trials
     assert [done for stage, done in measured if stage == "search"] == [13, 14, 15]
     assert not [done for stage, done in measured if stage == "profile"]
 
@@ -155,12 +157,12 @@ def test_another_choice_of_the_cascade_measures_nothing_again(finished) -> None:
     measured: list[str] = []
     asked = SETTINGS.model_copy(update={"per_task": True, "max_drafters": 1})
     with open_repository(str(database)) as repository:
-        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        calibrator = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)
         log = StageLog(lambda stage, done: measured.append(stage))
         profile = calibrator.run(small_target(), SUITE, asked, log)
         assert calibrator.run(small_target(), SUITE, asked, StageLog()) == profile
-        key, _ = repository.calibration_of(profile.content_hash())
-        assert StoredSearch(repository, key).taken_over() == 0  # it is the search of the usual one
+        calibration_id, _ = repository.calibration_of(profile.content_hash())
+        assert StoredSearch(repository, calibration_id).taken_over() == 0  # it is the search of the usual one
     assert not {"profile", "search"} & set(measured)
     assert profile.latency == usual.latency
     assert profile.artifacts == usual.artifacts
@@ -186,20 +188,28 @@ def test_a_profile_predicts_by_mode_task_and_batch(finished) -> None:
 def test_dytc_is_told_what_reviews_cost_here(finished) -> None:
     database, profile = finished
     with open_repository(str(database)) as repository:
-        key, _ = repository.calibration_of(profile.content_hash())
-        overheads = Overheads.model_validate(repository.get_document(key, OVERHEAD_KIND, "all"))
-        selection = Selection.model_validate(repository.get_document(key, SELECTION_KIND, "all"))
+        calibration_id, _ = repository.calibration_of(profile.content_hash())
+        overheads = Overheads.model_validate(repository.get_document(calibration_id, OVERHEAD_KIND, "all"))
+        selection = Selection.model_validate(repository.get_document(calibration_id, SELECTION_KIND, "all"))
     measured = [overheads.of("dytc", mode).draft_ms for mode in ("greedy", "sample")]
     assert selection.parameters["review_overhead_ms"] == pytest.approx(sum(measured) / 2)
 
 
 def test_plans_that_need_more_memory_than_allowed_are_not_searched(tmp_path) -> None:
     target = TargetModel(library_model(vocab_size=VOCAB, intermediate_size=64, num_hidden_layers=4), name="tiny")
-    settings = SETTINGS.model_copy(update={"max_extra_bytes": extra_bytes(target, Precision.INT4_WEIGHT) - 1})
+    settings = SETTINGS.model_copy(update={"max_extra_bytes": extra_bytes(target.weights, Precision.INT4_WEIGHT) - 1})
     with open_repository(str(tmp_path / "casspec.db")) as repository:
-        key = repository.calibration(model_fingerprint(target), device_fingerprint("cpu"), "float32", {}).calibration_id
+        calibration_id = repository.calibration(
+            model_fingerprint(target), device_fingerprint("cpu"), "float32", {}
+        ).calibration_id
         run = CalibrationRun(
-            repository, companions(str(tmp_path / "casspec.db")), tuned_by_nobody, key, target, SUITE, settings
+            repository,
+            external_databases(str(tmp_path / "casspec.db")),
+            tuned_by_nobody,
+            calibration_id,
+            target,
+            SUITE,
+            settings,
         )
         recordings, log = tiny_recordings(target, n_tokens=12), StageLog()
         with log.stage("search"):
@@ -211,15 +221,17 @@ def test_offered_precisions_are_searched_and_carry_their_memory(tmp_path) -> Non
     target = TargetModel(library_model(vocab_size=VOCAB, intermediate_size=64, num_hidden_layers=4), name="tiny")
     settings = SETTINGS.model_copy(update={"trials": 20})
     with open_repository(str(tmp_path / "casspec.db")) as repository:
-        key = repository.calibration(model_fingerprint(target), device_fingerprint("cpu"), "float32", {}).calibration_id
-        places = companions(str(tmp_path / "casspec.db"))
-        run = CalibrationRun(repository, places, tuned_by_nobody, key, target, SUITE, settings)
+        calibration_id = repository.calibration(
+            model_fingerprint(target), device_fingerprint("cpu"), "float32", {}
+        ).calibration_id
+        databases = external_databases(str(tmp_path / "casspec.db"))
+        run = CalibrationRun(repository, databases, tuned_by_nobody, calibration_id, target, SUITE, settings)
         recordings, log = tiny_recordings(target, n_tokens=12), StageLog()
         with log.stage("search"):
             found = run.search(recordings, builtin_latency(target), log, offered=[Precision.INT4_WEIGHT])
         assert run.search(recordings, builtin_latency(target), log, offered=[Precision.INT4_WEIGHT]) == found
     quantised = [candidate for candidate in found if candidate.quantization.precision is Precision.INT4_WEIGHT]
-    needed = extra_bytes(target, Precision.INT4_WEIGHT)
+    needed = extra_bytes(target.weights, Precision.INT4_WEIGHT)
     assert PlanSpec.of(found[0]) == PlanSpec(precision=Precision.INT4_WEIGHT)
     assert 0 < len(quantised) < len(found) == settings.trials
     assert {candidate.quantization.extra_bytes for candidate in quantised} == {needed}
@@ -238,20 +250,22 @@ def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> Non
     database, profile = finished
     target = small_target()
     with open_repository(str(database)) as repository:
-        calibrator = Calibrator(repository, companions(str(database)), tuned_by_nobody)
+        calibrator = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)
         log = StageLog()
         first = calibrator.bench(target, SUITE, SETTINGS, profile, log)
         assert calibrator.bench(target, SUITE, SETTINGS, profile, log) == first
         assert log.entered == ["bench"]
         # By its inputs: another calibration of this database may have come to the same profile.
-        key = calibrator._key(target, SETTINGS)
+        calibration_id = calibrator._calibration_id(target, SETTINGS)
     assert {row.method for row in first.rows} == {"autoregressive", "prompt-lookup", "dytc"}
     tasks = {"overall", *(row.task for row in first.rows)}
     assert {mode: set(by_task) for mode, by_task in first.replayed.items()} == dict.fromkeys(
         SETTINGS.bench_modes, tasks
     )
-    (parent,) = Tracker(companions(str(database)))._search(f"tags.`{CALIBRATION_TAG}` = '{key}'")
-    children = Tracker(companions(str(database)))._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
+    (parent,) = MLflowMirror(external_databases(str(database)))._search(
+        f"tags.`{CALIBRATION_TAG}` = '{calibration_id}'"
+    )
+    children = MLflowMirror(external_databases(str(database)))._search(f"tags.`{PARENT_TAG}` = '{parent.info.run_id}'")
     (bench,) = (run for run in children if run.data.tags[PART_TAG].startswith("bench"))
     assert bench.data.metrics["bench/sample/autoregressive-published/speedup"] == 1.0
     assert parent.data.metrics["measured_speedup/sample"] > 0
@@ -273,11 +287,13 @@ def test_without_room_for_its_tokens_there_is_no_closing_benchmark_and_some_prom
     room = target.max_context - max(lengths)
     asked = SETTINGS.model_copy(update={"bench_tokens": room + 1, "bench_prompts": 99})
     with open_repository(str(database)) as repository:
-        key = Calibrator(repository, companions(str(database)), tuned_by_nobody)._key(target, SETTINGS)
+        calibration_id = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)._calibration_id(
+            target, SETTINGS
+        )
         too_many = asked.model_copy(update={"bench_tokens": target.max_context})
         with StageLog().stage("bench") as bar:
-            report = closing_bench(repository, key, target, SUITE, asked, profile, bar)
-            nothing = closing_bench(repository, key, target, SUITE, too_many, profile, bar)
+            report = closing_bench(repository, calibration_id, target, SUITE, asked, profile, bar)
+            nothing = closing_bench(repository, calibration_id, target, SUITE, too_many, profile, bar)
     assert report is not None
     assert report.environment["prompts"] == sum(length < max(lengths) for length in lengths) > 0
     assert report.environment["prompts_left_out"] == [], "they were not drawn"
@@ -290,13 +306,15 @@ def test_the_closing_benchmark_replays_what_it_decodes_at_overheads_of_every_mod
     talks = tuple(prompt.model_copy(update={"turns": (*prompt.turns, "w1 w2")}) for prompt in SUITE.prompts)
     with open_repository(str(database)) as repository:
         source, _ = repository.calibration_of(profile.content_hash())
-        key = Calibrator(repository, companions(str(database)), tuned_by_nobody)._key(target, other)
-        take_over(repository, source, key)  # what tuning by real decodes begins with: no overheads among it
+        calibration_id = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)._calibration_id(
+            target, other
+        )
+        take_over(repository, source, calibration_id)  # what tuning by real decodes begins with: no overheads among it
         with StageLog().stage("bench") as bar:
             report = closing_bench(
-                repository, key, target, SUITE.model_copy(update={"prompts": talks}), other, profile, bar
+                repository, calibration_id, target, SUITE.model_copy(update={"prompts": talks}), other, profile, bar
             )
-        measured = repository.get_document(key, OVERHEAD_KIND, "all")
+        measured = repository.get_document(calibration_id, OVERHEAD_KIND, "all")
     assert {text.prompt_id for text in report.texts} <= {talk.id for talk in talks}, "first turns, as replayed"
     assert set(measured["by_mode"]) == {"sample", "greedy"}
 

@@ -4,7 +4,7 @@ import pytest
 
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.storage.schema import DrafterCandidate, Precision, Quantization
-from casspec.tuner import closed_forms as walltime
+from casspec.tuner import closed_forms
 from casspec.tuner.cascade.contenders import (
     RETRIEVAL,
     Contender,
@@ -45,19 +45,19 @@ def geometric(a: float) -> dict:
 
 
 def test_walltime_formulas_give_the_published_values() -> None:
-    assert walltime.speculative(0.8, 0.3, 3) == pytest.approx(1.5537, abs=1e-4)
-    assert walltime.vertical(0.8, 0.3, 2, 0.4, 0.01, 3) == pytest.approx(1.8009, abs=1e-4)
-    assert walltime.horizontal(0.9, 0.4, 2, 0.8, 0.3, 2) == pytest.approx(1.6152, abs=1e-4)
-    best = max((walltime.speculative(0.9, 0.4, k), k) for k in range(1, 20))
+    assert closed_forms.speculative(0.8, 0.3, 3) == pytest.approx(1.5537, abs=1e-4)
+    assert closed_forms.vertical(0.8, 0.3, 2, 0.4, 0.01, 3) == pytest.approx(1.8009, abs=1e-4)
+    assert closed_forms.horizontal(0.9, 0.4, 2, 0.8, 0.3, 2) == pytest.approx(1.6152, abs=1e-4)
+    best = max((closed_forms.speculative(0.9, 0.4, k), k) for k in range(1, 20))
     assert best == (pytest.approx(1.575, abs=1e-3), 4)
-    assert walltime.chain([0.8] * 3, [0.3] * 3) == pytest.approx(walltime.speculative(0.8, 0.3, 3))
-    assert walltime.best_chain([0.9**i for i in range(1, 9)], 0.4, lambda n: 1.0) == (4, best[0])
+    assert closed_forms.chain([0.8] * 3, [0.3] * 3) == pytest.approx(closed_forms.speculative(0.8, 0.3, 3))
+    assert closed_forms.best_chain([0.9**i for i in range(1, 9)], 0.4, lambda n: 1.0) == (4, best[0])
 
 
 @pytest.mark.parametrize(("a_lookup", "largest_c"), [(0.1, 0.645), (0.2, 0.547), (0.3, 0.449), (0.5, 0.250)])
 def test_the_best_use_beats_prompt_lookup_up_to_the_published_cost(a_lookup, largest_c) -> None:
     lookup = geometric(a_lookup)["sample"]
-    alone = walltime.best_chain(lookup, 0.01, lambda n: 1.0)[1]
+    alone = closed_forms.best_chain(lookup, 0.01, lambda n: 1.0)[1]
     alive = [0.73**i for i in range(1, 9)]
     assert best_use(alive, PlanSpec(), lookup, FlatCosts(largest_c - 0.01)) > alone
     assert best_use(alive, PlanSpec(), lookup, FlatCosts(largest_c + 0.02)) <= alone

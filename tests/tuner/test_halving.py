@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
-from casspec.tuner.bench.entries import Contestant
+from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.methods.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
 from casspec.tuner.suites.requests import Request
 from tests.tuner.timed import Machine, Refusing, Timed, Uneven
@@ -23,9 +23,9 @@ def round_at(index: int, folds: int = 1) -> Round:
     return Round(index % folds, requests)
 
 
-def race(machine: Machine, contestants: dict[str, Contestant], budget_ms: float = 20_000.0) -> Halved:
-    """Of contestants by name, the published one first; setting {"name": name}."""
-    racers = [Racer({"name": name}, [contestant]) for name, contestant in contestants.items()]
+def race(machine: Machine, generators: dict[str, TextGenerator], budget_ms: float = 20_000.0) -> Halved:
+    """Of generators by name, the published one first; setting {"name": name}."""
+    racers = [Racer({"name": name}, [generator]) for name, generator in generators.items()]
     return Halving(racers, [Timed(machine, "autoregressive")], round_at, budget_ms).run()
 
 

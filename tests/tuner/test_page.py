@@ -13,7 +13,7 @@ from casspec.profiler.report import as_stored
 from casspec.storage.predictions import BatchPrediction, TaskCascade
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.bench.predicted_vs_measured import Compared, compare
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page import render_page
 from casspec.tuner.report_page.evidence import error_rows
 from tests.profiler.fakes import SHAPE
@@ -74,9 +74,9 @@ def report() -> BenchReport:
     return samples.bench_report(rows=rows, environment=about)
 
 
-def calibrated(**changes: object) -> Calibrated:
+def calibrated(**changes: object) -> CalibrationHistory:
     int8 = Quantization(precision=Precision.INT8_DYNAMIC)
-    return Calibrated(
+    return CalibrationHistory(
         profile=profile(**changes),
         calibration_id="0123-1",
         settings={"suite": "reference", "seed": 3, "trials": 12},
@@ -160,14 +160,14 @@ def test_names_are_no_markup() -> None:
 def test_tasks_are_no_mathematics() -> None:
     tasks = (r"a $\frac$ b", "5 $")
     rows = tuple(samples.bench_row("dytc", task) for task in ("overall", *tasks))
-    known = Calibrated(profile(), reports=[samples.bench_report(rows=rows)])
+    known = CalibrationHistory(profile(), reports=[samples.bench_report(rows=rows)])
     drawn = re.sub(r"&#39;|\s+", " ", Read(render_page(known)).text)
     for task in tasks:
         assert drawn.count(f"greedy, {task}") >= 2  # in the chart, and in the words for it
 
 
 def test_an_imported_profile_has_a_page_of_what_it_brings() -> None:
-    text = Read(render_page(Calibrated(profile(decision="off", predicted_speedup={})))).text
+    text = Read(render_page(CalibrationHistory(profile(decision="off", predicted_speedup={})))).text
     assert "Decision: off" in text
     assert "This profile was imported" in text
     assert "Pareto" not in text
@@ -185,7 +185,7 @@ def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
 
 
 def test_a_prediction_is_listed_with_its_interval() -> None:
-    known = Calibrated(profile(predicted_interval={"greedy": (1.25, 1.75)}), reports=[samples.bench_report()])
+    known = CalibrationHistory(profile(predicted_interval={"greedy": (1.25, 1.75)}), reports=[samples.bench_report()])
     text = Read(render_page(known)).text
     assert "greedy overall 1.50× 1.25–1.75 1.60× -6.2%" in text
     assert "nine times out of ten" in text
@@ -257,7 +257,7 @@ def test_a_page_tells_what_replay_says_of_the_prompts_that_were_measured() -> No
 
 def test_latency_errors_are_at_the_pace_the_model_predicts_and_in_order() -> None:
     measured = [
-        samples.sample(n_tokens, value).model_copy(update={"pace": 1.25})
+        samples.sample(n_tokens, value).model_copy(update={"slowdown": 1.25})
         for n_tokens, value in ((1, 2.0), (4, 1.0), (20, 4.0))
     ]
     latency = profile().latency  # predicts 2 ms for everything; medians are 1.1 times the value

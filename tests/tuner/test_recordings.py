@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from casspec.runtime.drafters.token_recycling import WIDTH
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.model.target import TargetModel
 from casspec.tuner.recordings.recording import Recording, prompt_seed, record, recycling_matrix
 from tests.tuner.tiny import VOCAB, slow_decode, step_logits, tiny_recordings, tiny_target
@@ -70,8 +70,8 @@ def test_recycling_matrix_is_the_mean_of_what_was_said_after_each_token(recordin
     for token in seen:
         means = sums[token] / places[token]
         ids = matrix.token_ids[token]
-        assert len(set(ids.tolist())) == WIDTH
+        assert len(set(ids.tolist())) == TOP_SUCCESSORS
         assert np.exp(matrix.logits[token]) == pytest.approx(means[ids], rel=1e-5)
-        assert means[ids] == pytest.approx(np.sort(means)[::-1][:WIDTH])
+        assert means[ids] == pytest.approx(np.sort(means)[::-1][:TOP_SUCCESSORS])
     unseen = sorted(set(range(VOCAB)) - set(seen.tolist()))
     assert (matrix.token_ids[unseen] == -1).all()

@@ -14,7 +14,8 @@ import torch
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.reference import build as reference_list
 from casspec.tuner.suites.reference import suite as reference_suite
-from casspec.tuner.suites.reference.suite import (
+from casspec.tuner.suites.reference import suite_list as suite_list_file
+from casspec.tuner.suites.reference.suite_list import (
     SuiteEntry,
     SuiteList,
     committed_list,
@@ -37,9 +38,9 @@ def committed() -> SuiteList:
 @pytest.fixture(autouse=True)
 def _fresh_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    reference_suite.module_text.cache_clear()
+    suite_list_file.module_text.cache_clear()
     yield
-    reference_suite.module_text.cache_clear()
+    suite_list_file.module_text.cache_clear()
 
 
 # ------------------------------------------------------------------------------------------------------ committed list
@@ -55,7 +56,7 @@ def test_every_committed_entry_is_found_in_this_library(committed: SuiteList):
 
 def test_committed_list_has_equal_halves_of_every_task(committed: SuiteList):
     sizes = Counter((entry.task, entry.half) for entry in committed.entries)
-    for task in reference_suite.TASKS:
+    for task in suite_list_file.TASKS:
         assert sizes[task, "tuning"] == sizes[task, "reporting"] >= 1
         assert committed.counts[task].chosen == 2 * sizes[task, "tuning"]
     assert 30 <= len(committed.entries) <= 100
@@ -145,11 +146,11 @@ def other_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     library = tmp_path / "library"
     library.mkdir()
     for module in ("statistics.py", "ipaddress.py", "trace.py", "nntplib.py"):
-        text = reference_suite.module_text(module)
+        text = suite_list_file.module_text(module)
         if text is not None:
             (library / module).write_text("# another version\n" + text, encoding="utf-8")
-    reference_suite.module_text.cache_clear()
-    for module in (reference_suite, reference_list):
+    suite_list_file.module_text.cache_clear()
+    for module in (suite_list_file, reference_list):
         monkeypatch.setattr(module, "standard_library", lambda: library)
     monkeypatch.setattr(platform, "python_version", lambda: "3.99.1")
     monkeypatch.setattr(reference_list, "GreedyFilter", FakeFilter)
@@ -188,14 +189,14 @@ def test_a_library_without_tests_is_noted_and_does_not_call_for_another_list(
 ):
     library = tmp_path / "library"
     for entry in committed.entries:
-        source = reference_suite.standard_library() / entry.module
+        source = suite_list_file.standard_library() / entry.module
         if entry.task != "tests" and source.exists():
             (library / entry.module).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, library / entry.module)
     if sys.version_info[:2] != (3, 11):
         pytest.skip("the committed list is for Python 3.11")
-    reference_suite.module_text.cache_clear()
-    monkeypatch.setattr(reference_suite, "standard_library", lambda: library)
+    suite_list_file.module_text.cache_clear()
+    monkeypatch.setattr(suite_list_file, "standard_library", lambda: library)
     suite = load_suite("reference")
     n_tests = sum(entry.task == "tests" for entry in committed.entries)
     assert len(suite.prompts) == len(committed.entries) - n_tests

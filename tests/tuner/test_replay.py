@@ -227,7 +227,7 @@ def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> 
     assert plain(1, 0) == pytest.approx(verify_ms(1, 0) + 1)
     assert verify(3, 0) == pytest.approx(verify_ms(3, 0) + 4)
     assert costs.verify("suffix", "sample")(3, 0) == verify_ms(3, 0), "nothing was measured there"
-    steady = overheads.model_copy(update={"plain_pace": 0.9})
+    steady = overheads.model_copy(update={"plain_slowdown": 0.9})
     costs = StepCosts(TARGET.full_plan, forward_ms, steady)
     assert costs.verify("autoregressive", "greedy")(1, 0) == pytest.approx(0.9 * verify_ms(1, 0) + 1)
     assert costs.verify("suffix", "greedy")(1, 0) == verify(1, 0), "only forwards that follow their like"
@@ -252,7 +252,7 @@ def test_the_fit_finds_what_a_step_a_node_and_a_draft_cost() -> None:
     def probe(steps: int, nodes: int, drafts: int) -> Probe:
         return Probe(steps, nodes, drafts, 2.0 * (0.3 * steps + 0.02 * nodes + 0.5 * drafts))
 
-    found = fit_overhead([probe(10, 0, 0), probe(10, 80, 0), probe(10, 30, 20)], pace=2.0)
+    found = fit_overhead([probe(10, 0, 0), probe(10, 80, 0), probe(10, 30, 20)], slowdown=2.0)
     assert (found.step_ms, found.node_ms, found.draft_ms) == pytest.approx((0.3, 0.02, 0.5))
     floor = fit_overhead([Probe(10, 0, 0, 1.0)], plain=Overhead(step_ms=0.4))
     assert floor.step_ms == pytest.approx(0.4), "no verification costs less than a plain step"
@@ -266,7 +266,7 @@ def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
         assert plain.step_ms > 0
         assert found.of("dytc", mode).step_ms >= plain.step_ms
         assert found.of("vertical", mode) == found.of("suffix", mode)
-    assert 0.2 < found.plain_pace < 5
+    assert 0.2 < found.plain_slowdown < 5
 
 
 def test_the_cold_beginning_of_a_decode_is_no_part_of_what_a_step_costs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +301,7 @@ def test_autoregressive_forwards_are_compared_with_the_targets_others(monkeypatc
 
     monkeypatch.setattr(RanForward, "ended", slowed)
     found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_steps=12, forward_ms=predicted_ms)
-    assert found.plain_pace == pytest.approx(2 / 3)
+    assert found.plain_slowdown == pytest.approx(2 / 3)
 
 
 def test_a_trace_survives_being_stored() -> None:

@@ -12,8 +12,8 @@ from casspec.runtime.loading.loader import LoadedProfile
 from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
-from casspec.tuner.bench.entries import Contestant
-from casspec.tuner.external_databases import companions
+from casspec.tuner.bench.entries import TextGenerator
+from casspec.tuner.external_databases import external_databases
 from casspec.tuner.methods import by_decoding as run_tuning
 from casspec.tuner.methods.by_decoding import Folds, RunTuned, RunTuner, tunable, tune_by_runs
 from casspec.tuner.methods.grids import GRIDS, axes_of, published_setting
@@ -43,7 +43,7 @@ def run_settings(old: CascadeProfile, *methods: str, seconds: float = 2.0) -> Ru
 def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_tuning.Contestants:
     """Decoders that are the faster the more of a method's favourite values they have; of other methods they refuse."""
 
-    def contestants(method: str, parameters: dict[str, Any]) -> list[Contestant]:
+    def generators(method: str, parameters: dict[str, Any]) -> list[TextGenerator]:
         if method == "autoregressive":
             return [Timed(machine, method)] * run_tuning.N_FOLDS
         if method not in favourites:
@@ -51,15 +51,15 @@ def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_t
         hits = sum(parameters[axis] == value for axis, value in favourites[method].items())
         return [Timed(machine, method, 1.0 + hits / 10)] * run_tuning.N_FOLDS
 
-    return contestants
+    return generators
 
 
 def tune(
-    database: str, old: CascadeProfile, settings: RunTuningSettings, contestants: run_tuning.Contestants | None
+    database: str, old: CascadeProfile, settings: RunTuningSettings, generators: run_tuning.Contestants | None
 ) -> tuple[CascadeProfile, list[RunTuned]]:
     with open_repository(database) as repository:
-        places = companions(database)
-        return tune_by_runs(repository, places, small_target(), SUITE, settings, old, StageLog(), contestants)
+        databases = external_databases(database)
+        return tune_by_runs(repository, databases, small_target(), SUITE, settings, old, StageLog(), generators)
 
 
 def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated) -> None:
@@ -86,21 +86,23 @@ def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated)
 
     with open_repository(database) as repository:
         source, _ = repository.calibration_of(old.content_hash())
-        key, stored = repository.calibration_of(new.content_hash())
-        assert key != source
+        calibration_id, stored = repository.calibration_of(new.content_hash())
+        assert calibration_id != source
         assert RunTuningSettings.model_validate(stored) == settings
-        assert stored_recordings(repository, key).keys() == stored_recordings(repository, source).keys()
+        assert stored_recordings(repository, calibration_id).keys() == stored_recordings(repository, source).keys()
 
 
 def test_what_the_profile_had_set_is_in_the_race_though_no_grid_has_it(calibrated) -> None:
     database, old = calibrated
     known = {"n_tokens": 13, "most_recent": True}
     settings = run_settings(old, "prompt-lookup", seconds=3.0)
-    contestants = preferring(Machine(), {"prompt-lookup": known})
+    generators = preferring(Machine(), {"prompt-lookup": known})
     with open_repository(database) as repository:
-        key = repository.calibration(old.model, old.device, old.dtype, settings.model_dump(mode="json")).calibration_id
+        calibration_id = repository.calibration(
+            old.model, old.device, old.dtype, settings.model_dump(mode="json")
+        ).calibration_id
         folds = Folds.of(SUITE, small_target(), settings)
-        tuner = RunTuner(repository, key, settings, folds, (), contestants, {"prompt-lookup": known})
+        tuner = RunTuner(repository, calibration_id, settings, folds, (), generators, {"prompt-lookup": known})
         (outcome,) = tuner.run(lambda *_: None)
     assert outcome.parameters == published_setting("prompt-lookup") | known
     assert outcome.n_settings == settings.settings_per_method
@@ -111,10 +113,12 @@ def test_a_calibrated_setting_stays_when_it_is_the_published_one(calibrated) -> 
     published = published_setting("prompt-lookup")
     settings = run_settings(old, "prompt-lookup", seconds=2.5)
     with open_repository(database) as repository:
-        key = repository.calibration(old.model, old.device, old.dtype, settings.model_dump(mode="json")).calibration_id
+        calibration_id = repository.calibration(
+            old.model, old.device, old.dtype, settings.model_dump(mode="json")
+        ).calibration_id
         tuner = RunTuner(
             repository,
-            key,
+            calibration_id,
             settings,
             Folds.of(SUITE, small_target(), settings),
             (),
@@ -135,8 +139,8 @@ def test_a_setting_with_a_plan_the_method_is_not_itself_with_is_not_in_the_race(
         folds = Folds.of(SUITE, small_target(), settings)
         for known, taken in ((whole.name, False), (DRAFTER.name, True)):
             stored = {"layer-sparse": {"drafter": known, "n_tokens": 17}}
-            contestants = preferring(Machine(), {"layer-sparse": {}})
-            racers = RunTuner(repository, "", settings, folds, (whole, DRAFTER), contestants, stored)._racers(
+            generators = preferring(Machine(), {"layer-sparse": {}})
+            racers = RunTuner(repository, "", settings, folds, (whole, DRAFTER), generators, stored)._racers(
                 "layer-sparse"
             )
             assert any(racer.stays for racer in racers) is taken
@@ -149,7 +153,7 @@ def test_an_interrupted_tuning_goes_on_with_the_method_it_was_at(calibrated) -> 
     settings = run_settings(old, *METHODS)
     before, after = Machine(), Machine()
 
-    def interrupted(method: str, parameters: dict[str, Any]) -> list[Contestant]:
+    def interrupted(method: str, parameters: dict[str, Any]) -> list[TextGenerator]:
         if method == "layer-sparse":
             raise KeyboardInterrupt
         return list(preferring(before, favourites)(method, parameters))
@@ -198,8 +202,8 @@ def test_real_decoders_start_from_a_matrix_that_has_not_seen_their_prompts(calib
     folds = Folds.of(SUITE, target, settings)
     assert set(folds.fold_of.values()) == {0, 1}
     with open_repository(database) as repository:
-        key, _ = repository.calibration_of(new.content_hash())
-        recordings = stored_recordings(repository, key).values()
+        calibration_id, _ = repository.calibration_of(new.content_hash())
+        recordings = stored_recordings(repository, calibration_id).values()
     for place, profile in enumerate(made[: run_tuning.N_FOLDS]):
         others = [recording for recording in recordings if folds.fold_of[recording.prompt_id] != place]
         assert 0 < len(others) < len(recordings)

@@ -17,7 +17,7 @@ from casspec.tuner.cascade.descent import descend
 from casspec.tuner.cascade.forecast import Selection, by_batch, forecast, interval, intervals
 from casspec.tuner.cascade.per_task import as_served, judge_task, split_by_prompt
 from casspec.tuner.cascade.replay import CascadeReplay, Parameters
-from casspec.tuner.cascade.selection import LEAST_GAIN, Choice, Limits, choose, decide, forward_selection
+from casspec.tuner.cascade.selection import LEAST_DRAFTER_GAIN, Choice, Limits, choose, decide, forward_selection
 from casspec.tuner.methods.by_replay import Tuning, by_mode
 from casspec.tuner.recordings.offline_acceptance import PlanTrace, count_confidence
 from casspec.tuner.recordings.recording import Recording
@@ -99,11 +99,11 @@ def test_forward_selection_takes_what_helps_and_no_more() -> None:
 def test_a_drafter_joins_the_cascade_when_replay_is_faster_with_it(recordings, acceptance, joins) -> None:
     replay = replays(recordings, {"int8": lambda recording: acceptance})
     alone, together = replay.score((), {}), replay.score(("int8",), {"max_nodes": 32})
-    assert (together > LEAST_GAIN * alone) is joins
+    assert (together > LEAST_DRAFTER_GAIN * alone) is joins
     choice = choose(replay, {}, Limits(seconds=0.0))
     assert choice.drafters == (("int8",) if joins else ())
     found = forecast(replay, choice, {})
-    assert found.decision == ("cascade" if joins else "retrieval-only" if alone > LEAST_GAIN else "off")
+    assert found.decision == ("cascade" if joins else "retrieval-only" if alone > LEAST_DRAFTER_GAIN else "off")
     if joins:
         assert together > 2
         assert found.predicted_speedup.keys() == set(MODES)

@@ -6,7 +6,7 @@ import textwrap
 import pytest
 
 from casspec.tuner.suites.reference.source_spans import find_cuts
-from casspec.tuner.suites.reference.suite import prompt_text
+from casspec.tuner.suites.reference.suite_list import prompt_text
 
 PADDING = "".join(f"# line {number} of some text that stands before the places of interest\n" for number in range(60))
 

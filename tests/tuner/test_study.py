@@ -21,7 +21,7 @@ from casspec.tuner.search.space import parameters_of, skip_of, spec_of, switches
 from casspec.tuner.search.starting_plans import QUANTISED_PREFIXES, leave_one_out, prefix_sweep, uniform
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from casspec.tuner.search.trial import FEWEST_RACED, CandidateEvaluator
-from casspec.tuner.search.workers.leases import Claims
+from casspec.tuner.search.workers.leases import TrialLeases
 from tests.storage import samples
 from tests.tuner.synthetic import N_LAYERS, SETTINGS, SyntheticEvaluator
 from tests.tuner.tiny import tiny_recordings, tiny_target
@@ -239,7 +239,7 @@ def test_an_interrupted_search_resumes_without_evaluating_anything_twice(search,
 def test_a_search_that_dies_beside_its_study_counts_no_trial_twice(search, monkeypatch, dies_before) -> None:
     import optuna
 
-    dying_class = Claims if dies_before == "take" else optuna.Study
+    dying_class = TrialLeases if dies_before == "take" else optuna.Study
     for after in (1, 3):
         calls = []
         original = getattr(dying_class, dies_before)

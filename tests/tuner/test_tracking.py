@@ -20,10 +20,10 @@ from casspec.profile_lookup import load_profile
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import Artifact, CascadeProfile, DrafterCandidate, Precision, Quantization
-from casspec.tuner.calibration_history import Calibrated
-from casspec.tuner.external_databases import Companions, companions
+from casspec.tuner.calibration_history import CalibrationHistory
+from casspec.tuner.external_databases import ExternalDatabases, external_databases
 from casspec.tuner.mlflow_mirror import mirror as tracking
-from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, Tracker
+from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.mlflow_mirror.registry import PROFILE_TAG, registered_name
 from casspec.tuner.mlflow_mirror.runs import trial_part
 from tests.profiler.fakes import SHAPE
@@ -33,13 +33,13 @@ MATRIX = b"matrix"
 
 
 @pytest.fixture(scope="module")
-def places(tmp_path_factory: pytest.TempPathFactory, with_mirror: Callable[[Path], Path]) -> Companions:
-    return companions(str(with_mirror(tmp_path_factory.mktemp("mirror") / "casspec.db")))
+def databases(tmp_path_factory: pytest.TempPathFactory, with_mirror: Callable[[Path], Path]) -> ExternalDatabases:
+    return external_databases(str(with_mirror(tmp_path_factory.mktemp("mirror") / "casspec.db")))
 
 
 @pytest.fixture(scope="module")
-def tracker(places: Companions) -> Tracker:
-    return Tracker(places)
+def tracker(databases: ExternalDatabases) -> MLflowMirror:
+    return MLflowMirror(databases)
 
 
 def candidates(n: int) -> list[DrafterCandidate]:
@@ -64,10 +64,10 @@ def profile(**changes: Any) -> CascadeProfile:
     return samples.profile(**{"latency": latency, "artifacts": (matrix,)} | changes)
 
 
-def calibrated(calibration_id: str, n: int = 2, aliases: tuple[str, ...] = (), **changes: Any) -> Calibrated:
+def calibrated(calibration_id: str, n: int = 2, aliases: tuple[str, ...] = (), **changes: Any) -> CalibrationHistory:
     """`aliases`: those of this profile."""
     told = profile(**changes)
-    return Calibrated(
+    return CalibrationHistory(
         profile=told,
         calibration_id=calibration_id,
         settings={"suite": "x" * 9000, "seed": 0},
@@ -78,28 +78,28 @@ def calibrated(calibration_id: str, n: int = 2, aliases: tuple[str, ...] = (), *
     )
 
 
-def parent_of(tracker: Tracker, calibration_id: str) -> Any:
+def parent_of(tracker: MLflowMirror, calibration_id: str) -> Any:
     (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = '{calibration_id}'")
     assert parent.info.status == "FINISHED"
     return parent
 
 
-def children(tracker: Tracker, calibration_id: str) -> dict[str, Any]:
+def children(tracker: MLflowMirror, calibration_id: str) -> dict[str, Any]:
     runs = tracker._search(f"tags.`{PARENT_TAG}` = '{parent_of(tracker, calibration_id).info.run_id}'")
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert len({run.data.tags[PART_TAG] for run in runs}) == len(runs)
     return {run.data.tags[PART_TAG]: run for run in runs}
 
 
-def files(tracker: Tracker, run: Any) -> set[str]:
+def files(tracker: MLflowMirror, run: Any) -> set[str]:
     return {file.path for file in tracker._client.list_artifacts(run.info.run_id)}
 
 
-def versions(tracker: Tracker, told: CascadeProfile) -> list[Any]:
+def versions(tracker: MLflowMirror, told: CascadeProfile) -> list[Any]:
     return list(tracker._client.search_model_versions(f"tags.`{PROFILE_TAG}` = '{told.content_hash()}'"))
 
 
-def aliases(tracker: Tracker, told: CascadeProfile) -> dict[str, str]:
+def aliases(tracker: MLflowMirror, told: CascadeProfile) -> dict[str, str]:
     """Profile ID by alias of the registered model."""
     model = tracker._client.get_registered_model(registered_name(told))
     of_version = {
@@ -112,7 +112,7 @@ def aliases(tracker: Tracker, told: CascadeProfile) -> dict[str, str]:
 def test_a_calibration_is_one_parent_with_children_for_its_parts(tracker) -> None:
     tracker.mirror(calibrated("whole", 3))
     runs = children(tracker, "whole")
-    trials = [run for key, run in runs.items() if key.startswith("trial")]
+    trials = [run for calibration_id, run in runs.items() if calibration_id.startswith("trial")]
     assert set(runs) - {run.data.tags[PART_TAG] for run in trials} == {"latency", "replay"}
     assert sorted(run.data.metrics["acceptance"] for run in trials) == [c.acceptance for c in candidates(3)]
     told = {(run.data.tags["skip.attention"], run.data.params["precision"]) for run in trials}
@@ -137,7 +137,7 @@ def test_a_benchmark_is_a_child_and_completes_the_parent(tracker) -> None:
     for _ in range(2):
         tracker.mirror_bench(report, known)
         tracker.mirror(known)  # leaves the benchmark as it is
-    (bench,) = (run for key, run in children(tracker, "raced").items() if key.startswith("bench"))
+    (bench,) = (run for calibration_id, run in children(tracker, "raced").items() if calibration_id.startswith("bench"))
     assert bench.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
     assert files(tracker, bench) == {"bench.json", "bench.md", "bench-speedup-greedy.png", "bench-time-greedy.png"}
     parent = parent_of(tracker, "raced")
@@ -164,7 +164,7 @@ def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        tracker.mirror(calibrated("killed", 4), watch=kill)
+        tracker.mirror(calibrated("killed", 4), progress=kill)
     (parent,) = tracker._search(f"tags.`{CALIBRATION_TAG}` = 'killed'")
     # Killed between creating a run and filling it, and two processes that created the same one.
     for key in (trial_part(candidates(3)[2]).key,) * 2 + ("left by an older release",):
@@ -173,15 +173,15 @@ def test_an_interrupted_mirror_is_completed_without_doubles(tracker) -> None:
     for _ in range(2):
         tracker.mirror(calibrated("killed", 4))
         runs = children(tracker, "killed")
-        trials = [run for key, run in runs.items() if key.startswith("trial")]
+        trials = [run for calibration_id, run in runs.items() if calibration_id.startswith("trial")]
         assert sorted(run.data.metrics["acceptance"] for run in trials) == [c.acceptance for c in candidates(4)]
         assert len(runs) == 4 + 2
 
 
-def test_two_processes_that_mirror_at_once_make_no_doubles(places) -> None:
+def test_two_processes_that_mirror_at_once_make_no_doubles(databases) -> None:
     both = threading.Barrier(2)
 
-    class Hasty(Tracker):
+    class Hasty(MLflowMirror):
         """Searches when the other one does, and waits for it before it creates what it did not find."""
 
         def _search(self, condition: str) -> Any:
@@ -190,18 +190,18 @@ def test_two_processes_that_mirror_at_once_make_no_doubles(places) -> None:
                 both.wait(timeout=0.2)
             return found
 
-    hasty = [Hasty(places), Hasty(places)]
+    hasty = [Hasty(databases), Hasty(databases)]
     with ThreadPoolExecutor(2) as pool:
         for mirrored in [pool.submit(one.mirror, calibrated("at once")) for one in hasty]:
             mirrored.result()
-    assert set(children(Tracker(places), "at once")) >= {"latency", "replay"}
+    assert set(children(MLflowMirror(databases), "at once")) >= {"latency", "replay"}
 
 
-def test_whoever_waits_for_another_process_says_so(tracker, places, monkeypatch, caplog) -> None:
+def test_whoever_waits_for_another_process_says_so(tracker, databases, monkeypatch, caplog) -> None:
     monkeypatch.setattr(tracking, "PATIENCE_S", 0.05)
     with ThreadPoolExecutor(1) as pool:
-        with FileLock(places.mirror_lock):
-            waiting = pool.submit(Tracker(places).mirror, calibrated("later"))
+        with FileLock(databases.mirror_lock):
+            waiting = pool.submit(MLflowMirror(databases).mirror, calibrated("later"))
             while "waiting for another casspec process" not in caplog.text:
                 time.sleep(0.01)
             assert not waiting.done()
@@ -262,27 +262,27 @@ def test_another_device_is_another_registered_model(tracker) -> None:
 
 def test_companions_stand_beside_a_file_however_it_is_named(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    named = {companions(name) for name in ("my.db", "sqlite:///my.db", "sqlite:///file:my.db?uri=true")}
-    assert [places.artifact_root for places in named] == [tmp_path / "my.mlflow"]
+    named = {external_databases(name) for name in ("my.db", "sqlite:///my.db", "sqlite:///file:my.db?uri=true")}
+    assert [databases.artifact_root for databases in named] == [tmp_path / "my.mlflow"]
 
 
-def test_a_version_downloads_as_a_profile_that_can_be_loaded(tracker, places, tmp_path, monkeypatch) -> None:
+def test_a_version_downloads_as_a_profile_that_can_be_loaded(tracker, databases, tmp_path, monkeypatch) -> None:
     import mlflow
 
     known = calibrated("served", aliases=("production",), seed=41, dtype="bfloat16")
     tracker.mirror(known)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", places.tracking_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", databases.tracking_uri)
     uri = f"models:/{registered_name(known.profile)}@production"
     folder = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
     assert load_profile(Path(folder) / "profile.json") == LoadedProfile(known.profile, MATRIX)
 
 
 def test_what_someone_deleted_in_the_interface_comes_back(tmp_path, with_mirror) -> None:
-    places = companions(str(with_mirror(tmp_path / "casspec.db")))
-    tracker = Tracker(places)
+    databases = external_databases(str(with_mirror(tmp_path / "casspec.db")))
+    tracker = MLflowMirror(databases)
     tracker.mirror(calibrated("deleted"))
     tracker._client.delete_experiment(tracker._experiment_id)
-    again = Tracker(places)
+    again = MLflowMirror(databases)
     again.mirror(calibrated("deleted"))
     assert again._experiment_id == tracker._experiment_id
     assert len(children(again, "deleted")) == 4
@@ -290,7 +290,7 @@ def test_what_someone_deleted_in_the_interface_comes_back(tmp_path, with_mirror)
 
 @pytest.mark.parametrize("damage", ["of another release", "no database"])
 def test_a_database_of_mlflow_that_cannot_be_used_is_told_in_one_line(tmp_path, with_mirror, damage) -> None:
-    places = companions(str(with_mirror(tmp_path / "casspec.db")))
+    databases = external_databases(str(with_mirror(tmp_path / "casspec.db")))
     file = tmp_path / "casspec.mlflow.db"
     if damage == "no database":
         file.write_bytes(b"x" * 5000)
@@ -299,16 +299,16 @@ def test_a_database_of_mlflow_that_cannot_be_used_is_told_in_one_line(tmp_path, 
             database.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
             database.commit()
     with pytest.raises(StorageError, match=r"casspec\.mlflow\.db cannot be used .*run the same command again") as told:
-        Tracker(places)
+        MLflowMirror(databases)
     assert len(str(told.value).splitlines()) == 1
 
 
 def test_companions_are_databases_of_their_own(tmp_path: Path) -> None:
-    beside = companions(str(tmp_path / "mine.db"))
+    beside = external_databases(str(tmp_path / "mine.db"))
     assert beside.study_url == f"sqlite:///{tmp_path}/mine.optuna.db"
     assert beside.tracking_uri == f"sqlite:///{tmp_path}/mine.mlflow.db"
-    server = companions("postgresql://user:secret@host/base")
-    other = companions("postgresql://user:secret@elsewhere/base")
+    server = external_databases("postgresql://user:secret@host/base")
+    other = external_databases("postgresql://user:secret@elsewhere/base")
     assert server.study_url == "postgresql+psycopg://user:secret@host/base?options=-csearch_path%3Dcasspec_optuna"
     assert server.study_url != other.study_url
     assert server.tracking_uri != other.tracking_uri

@@ -22,13 +22,13 @@ import torch
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.external_databases import companions
+from casspec.tuner.external_databases import external_databases
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.stage import StoredSearch, joined
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
-from casspec.tuner.search.workers.leases import MOST_ATTEMPTS, WORKER, Claims
+from casspec.tuner.search.workers.leases import MOST_ATTEMPTS, WORKER, TrialLeases
 from casspec.tuner.search.workers.optuna_storage import open_study, study_storage
-from casspec.tuner.search.workers.processes import Crew, share_of
+from casspec.tuner.search.workers.processes import WorkerPool, share_of
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL
 from tests.tuner.small_calibration import StageLog, calibrate, small_target
@@ -58,7 +58,7 @@ def told_plans(url: str, name: str) -> Counter[str]:
 def test_when_one_of_two_workers_is_killed_the_other_does_all_that_is_left_once(storage: str) -> None:
     with open_repository(storage) as repository:
         key = repository.calibration(samples.model(), samples.device(), "float32", SETTINGS).calibration_id
-    url = companions(storage).study_url
+    url = external_databases(storage).study_url
     command = [sys.executable, "-m", "tests.tuner.synthetic", storage, url, str(TRIALS)]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     killed, survivor = workers
@@ -81,15 +81,15 @@ def test_when_one_of_two_workers_is_killed_the_other_does_all_that_is_left_once(
     assert len(stored) == stored.total() == TRIALS
 
 
-# --------------------------------------------------------------------------------------------------------------- claims
+# --------------------------------------------------------------------------------------------------------------- leases
 
 
 @pytest.fixture
-def workers(tmp_path: Path) -> Callable[[], Claims]:
+def workers(tmp_path: Path) -> Callable[[], TrialLeases]:
     """Makes a worker's view of one study."""
 
-    def make() -> Claims:
-        return Claims(open_study(f"sqlite:///{tmp_path / 'study.db'}", "s"), N_LAYERS, PRECISIONS)
+    def make() -> TrialLeases:
+        return TrialLeases(open_study(f"sqlite:///{tmp_path / 'study.db'}", "s"), N_LAYERS, PRECISIONS)
 
     return make
 
@@ -98,7 +98,7 @@ def told(spec: PlanSpec) -> dict[PlanSpec, DrafterCandidate]:
     return {spec: SyntheticEvaluator().evaluate(spec, "uniform")}
 
 
-def bury(worker: Claims, elsewhere: str = "") -> None:
+def bury(worker: TrialLeases, elsewhere: str = "") -> None:
     """Renames the worker of all its trials to a process of this machine that has ended, or of another called alike."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
@@ -108,7 +108,7 @@ def bury(worker: Claims, elsewhere: str = "") -> None:
             worker._storage.set_trial_user_attr(trial._trial_id, WORKER, f"{host}:{process.pid}:0")
 
 
-def states(worker: Claims) -> list[str]:
+def states(worker: TrialLeases) -> list[str]:
     return [trial.state.name for trial in worker._study.trials]
 
 
@@ -189,7 +189,7 @@ def test_a_worker_that_wakes_up_after_the_search_adds_nothing_to_it(tmp_path: Pa
                     shared.end(2)
                 return super().evaluate(spec, *arguments, **options)
 
-        url, budget = companions(database).study_url, SearchBudget(TRIALS, seconds=1e9, patience=10**6)
+        url, budget = external_databases(database).study_url, SearchBudget(TRIALS, seconds=1e9, patience=10**6)
         evaluator = Asleep()
         found = DrafterSearch(evaluator, 6, budget, [], shared.save, url, key, shared=shared).run()
         assert len(evaluator.evaluated) == 3
@@ -225,7 +225,7 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
     def join(target: Callable[[], object] = small_target, **other: object) -> tuple[int, int] | None:
         with open_repository(database) as repository:
             calibration = replace(repository.stored_calibration("latest"), **other)
-            return joined(repository, companions(database), calibration, target, lambda done, note: None)  # type: ignore
+            return joined(repository, external_databases(database), calibration, target, lambda done, note: None)  # type: ignore
 
     with (
         open_repository(database) as repository,
@@ -251,14 +251,16 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
         key, _ = repository.calibration_of("latest")
         calibration = repository.stored_calibration(key[:8])
         assert calibration.calibration_id == key
-        assert joined(repository, companions(database), calibration, small_target, lambda done, note: None) is None
+        assert (
+            joined(repository, external_databases(database), calibration, small_target, lambda done, note: None) is None
+        )
         stored = Counter(PlanSpec.of(candidate).name for candidate in repository.candidates(key))
         assert StoredSearch(repository, key).ended()
-    assert stored == told_plans(companions(database).study_url, key)
+    assert stored == told_plans(external_databases(database).study_url, key)
     assert stored.total() == SMALL.trials
 
 
-# ----------------------------------------------------------------------------------------------------------------- crew
+# ----------------------------------------------------------------------------------------------------------------- workers
 
 SLEEPS = """
 import time
@@ -278,8 +280,8 @@ def is_running(pid: int) -> bool:
 
 
 def test_a_crew_shares_threads_and_ends_with_its_block() -> None:
-    crew, before = Crew(2, [sys.executable, "-c", SLEEPS]), torch.get_num_threads()
-    assert (crew.size, share_of(8, 3), share_of(1, 3)) == (3, 2, 1)
+    workers, before = WorkerPool(2, [sys.executable, "-c", SLEEPS]), torch.get_num_threads()
+    assert (workers.size, share_of(8, 3), share_of(1, 3)) == (3, 2, 1)
     started: list[int] = []
     popen = subprocess.Popen
 
@@ -290,7 +292,7 @@ def test_a_crew_shares_threads_and_ends_with_its_block() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", Remembering)
-        with crew.at_work("id"):
+        with workers.at_work("id"):
             assert len(started) == 2
             assert all(map(is_running, started))
     assert not any(map(is_running, started))
@@ -300,7 +302,7 @@ def test_a_crew_shares_threads_and_ends_with_its_block() -> None:
 def test_a_worker_that_ends_early_is_told_of_and_hurts_nobody() -> None:
     said: list[str] = []
     dies = "import sys; print('error: no such model', file=sys.stderr); sys.exit(2)"
-    with Crew(1, [sys.executable, "-c", dies], say=said.append).at_work("id"):
+    with WorkerPool(1, [sys.executable, "-c", dies], say=said.append).at_work("id"):
         time.sleep(3)
     assert said == ["a worker ended early, the others did its part: error: no such model"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
+from casspec.profiler.progress import Tell, untold
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
@@ -21,11 +22,8 @@ RETRIEVAL_ONLY = "retrieval-only"
 AS_CALIBRATED = "as calibrated"
 """dytc that believes in the latencies of its profile, whatever forwards take while it decodes: what a replay replays."""
 
-Tell = Callable[[str], None]
-"""Takes one line for the user."""
 
-
-class Contestant(Protocol):
+class TextGenerator(Protocol):
     """Whatever decodes as `casspec.Decoder` does."""
 
     def generate(
@@ -45,12 +43,12 @@ class Entry:
 
     method: str
     variant: str
-    decoder: Contestant
+    decoder: TextGenerator
     modes: tuple[Mode, ...] = ("sample", "greedy")
-    by_task: Mapping[str, Contestant] = field(default_factory=dict)
+    by_task: Mapping[str, TextGenerator] = field(default_factory=dict)
     """For tasks with a cascade of their own."""
 
-    def contestant(self, task: str) -> Contestant:
+    def generator(self, task: str) -> TextGenerator:
         """What decodes the prompts of a task."""
         return self.by_task.get(task, self.decoder)
 
@@ -67,7 +65,7 @@ def method_entries(
     target: TargetModel,
     profile: LoadedProfile | None = None,
     methods: Sequence[str] | None = None,
-    tell: Tell = lambda line: None,
+    tell: Tell = untold,
 ) -> list[Entry]:
     """Autoregressive first, then `methods` (default all): with published parameters, and tuned where the profile has some.
 
@@ -103,7 +101,7 @@ def method_entries(
     return entries
 
 
-def _by_task(target: TargetModel, profile: LoadedProfile | None) -> dict[str, Contestant]:
+def _by_task(target: TargetModel, profile: LoadedProfile | None) -> dict[str, TextGenerator]:
     """A decoder for each task with a cascade of its own."""
     if profile is None or profile.document is None:
         return {}
@@ -144,7 +142,7 @@ def as_calibrated(target: TargetModel, profile: LoadedProfile) -> list[Entry]:
     ]
 
 
-def peer_entries(target: TargetModel, tell: Tell = lambda line: None) -> list[Entry]:
+def peer_entries(target: TargetModel, tell: Tell = untold) -> list[Entry]:
     """transformers' greedy `generate()` on the target's own weights: plain, with its prompt lookup as published, and
     with its early-exit assistance. One that the library refuses for this model is left out and told in one line.
     """

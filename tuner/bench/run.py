@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from casspec.profiler.progress import Progress, silent
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mode
-from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant, Entry
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, Entry, TextGenerator
 from casspec.tuner.bench.lossless.text_check import TextCheck, text_sha256
 from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.environment import environment
@@ -36,9 +37,6 @@ from casspec.tuner.suites.requests import (
 )
 
 WARM_UP_TOKENS = 8
-
-Progress = Callable[[int, int, str], None]
-"""(texts decoded, of how many, note)."""
 
 
 class BenchInterrupted(KeyboardInterrupt):
@@ -58,7 +56,7 @@ def run_benchmark(
     repeats: int = 1,
     seed: int = 0,
     warm: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     settings: dict[str, Any] | None = None,
 ) -> BenchReport:
     """Times every entry on every prompt and compares every text with the autoregressive one.
@@ -138,7 +136,7 @@ class _Race:
         repeats: int,
         seed: int,
         warm: bool,
-        progress: Progress | None,
+        progress: Progress,
     ) -> None:
         self.rows: list[BenchRow] = []
         self.texts: list[BenchText] = []
@@ -191,8 +189,8 @@ class _Race:
         self._warm_up(takes_part, prompt.task, asked, at_full_length=repeat == 0 and not self._finished)
         texts = {}
         for index in takes_part:
-            contestant = entries[index].contestant(prompt.task)
-            texts[index] = generate(contestant, asked, asked.prompt, self._n_tokens)
+            generator = entries[index].generator(prompt.task)
+            texts[index] = generate(generator, asked, asked.prompt, self._n_tokens)
             self._countdown.advance(f"{mode}, {prompt.task}")
         self._finished.append(self._compared(prompt, asked, repeat, texts))
         return texts[0].token_ids
@@ -239,14 +237,14 @@ class _Race:
         """The entry; warm, with decoders that learn and have learned nothing yet."""
         if not self._warm:
             return entry
-        by_task = {task: _learning(contestant) for task, contestant in entry.by_task.items()}
-        return replace(entry, decoder=_learning(entry.decoder), by_task=by_task)
+        by_task = {task: _with_memory(generator) for task, generator in entry.by_task.items()}
+        return replace(entry, decoder=_with_memory(entry.decoder), by_task=by_task)
 
     def _warm_up(self, takes_part: Sequence[int], task: str, asked: Request, at_full_length: bool) -> None:
         """Uncounted, by decoders that learn nothing: the kernels and caches that this prompt's shapes need."""
         n_tokens = self._n_tokens if at_full_length else min(WARM_UP_TOKENS, self._n_tokens)
         for index in takes_part:
-            decoded(self._entries[index].contestant(task), asked, asked.prompt, n_tokens)
+            decoded(self._entries[index].generator(task), asked, asked.prompt, n_tokens)
             if at_full_length:
                 self._countdown.advance(f"{asked.mode}, warming up")
 
@@ -263,14 +261,14 @@ class _Race:
         return runs
 
 
-def _learning(contestant: Contestant) -> Contestant:
-    return contestant.learning() if isinstance(contestant, Decoder) else contestant
+def _with_memory(generator: TextGenerator) -> TextGenerator:
+    return generator.with_memory() if isinstance(generator, Decoder) else generator
 
 
 class _Countdown:
-    """Tells progress with the time that is left, at the pace until now."""
+    """Tells progress with the time that is left, at the speed until now."""
 
-    def __init__(self, progress: Progress | None, total: int) -> None:
+    def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._total = total
         self._done = 0
@@ -282,9 +280,8 @@ class _Countdown:
 
     def advance(self, note: str) -> None:
         self._done += 1
-        if self._progress is not None:
-            left_s = (time.monotonic() - self._started) / self._done * (self._total - self._done)
-            self._progress(self._done, self._total, f"{note}, {duration(left_s)} left")
+        left_s = (time.monotonic() - self._started) / self._done * (self._total - self._done)
+        self._progress(self._done, self._total, f"{note}, {duration(left_s)} left")
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from casspec.profiler.progress import Stages
 from casspec.profiler.stored import VERDICT_KIND, offered, profile_stored
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
@@ -16,15 +17,15 @@ from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.calibration.closing_bench import closing_bench
-from casspec.tuner.calibration.run import CalibrationRun, Stages, dtype_name
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration.run import CalibrationRun, dtype_name
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.cascade.stage import TuneMethods
-from casspec.tuner.external_databases import MIRRORED_BENCH, Companions
+from casspec.tuner.external_databases import MIRRORED_BENCH, ExternalDatabases
 from casspec.tuner.methods.by_replay import tune_methods
-from casspec.tuner.mlflow_mirror.mirror import Tracker
+from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 from casspec.tuner.recordings.stage import RECORDING_PREFIX, record_suite
 from casspec.tuner.search.stage import StoredSearch
-from casspec.tuner.search.workers.processes import NOBODY, Crew
+from casspec.tuner.search.workers.processes import NOBODY, WorkerPool
 from casspec.tuner.settings import CASCADE_SETTINGS, CalibrationSettings
 from casspec.tuner.suites.prompts import Suite
 
@@ -36,9 +37,9 @@ class Calibrator:
     """All a calibration needs besides what it calibrates on."""
 
     repository: Repository
-    places: Companions
+    databases: ExternalDatabases
     tune_methods: TuneMethods = tune_methods
-    crew: Crew = NOBODY
+    workers: WorkerPool = NOBODY
     """Who helps with the search."""
 
     def stored(self, target: TargetModel, settings: CalibrationSettings) -> CascadeProfile | None:
@@ -70,42 +71,44 @@ class Calibrator:
         device = device_fingerprint(target.device)
         run = CalibrationRun(
             self.repository,
-            self.places,
+            self.databases,
             self.tune_methods,
-            self._key(target, settings, force),
+            self._calibration_id(target, settings, force),
             target,
             suite,
             settings,
-            self.crew,
+            self.workers,
         )
         if source is not None:
-            take_over(self.repository, source, run.key)
+            take_over(self.repository, source, run.calibration_id)
         elif not force and (same := self._measured_before(target, settings)):
-            StoredSearch(self.repository, run.key).note_taken_over(StoredSearch(self.repository, same).taken_over())
-            take_over(self.repository, same, run.key)
-        with stages.stage("profile") as bar:
+            StoredSearch(self.repository, run.calibration_id).note_taken_over(
+                StoredSearch(self.repository, same).taken_over()
+            )
+            take_over(self.repository, same, run.calibration_id)
+        with stages.stage("profile") as progress:
             latency = profile_stored(
                 self.repository,
-                run.key,
+                run.calibration_id,
                 target,
                 device,
-                bar.update,
+                progress,
                 settings.profile_seconds,
                 settings.seed,
                 settings.profiled_context,
                 settings.profiled_batch,
                 least_rounds=settings.profile_rounds,
             )
-        with stages.stage("record") as bar:
-            recordings = record_suite(self.repository, run.key, target, suite, settings, bar.update)
-        with stages.stage("search", settings.trials) as bar:
-            precisions = [verdict.precision for verdict in offered(self.repository, run.key)]
-            candidates = run.search(recordings, latency, bar, precisions)
-        with stages.stage("cascade") as bar:
-            profile = run.profile(recordings, latency, candidates, bar)
-        with stages.stage("track") as bar:
-            run.track(profile, bar)
-        self.repository.finish(run.key)
+        with stages.stage("record") as progress:
+            recordings = record_suite(self.repository, run.calibration_id, target, suite, settings, progress)
+        with stages.stage("search", settings.trials) as progress:
+            precisions = [verdict.precision for verdict in offered(self.repository, run.calibration_id)]
+            candidates = run.search(recordings, latency, progress, precisions)
+        with stages.stage("cascade") as progress:
+            profile = run.profile(recordings, latency, candidates, progress)
+        with stages.stage("track") as progress:
+            run.track(profile, progress)
+        self.repository.finish(run.calibration_id)
         return profile
 
     def bench(
@@ -115,20 +118,22 @@ class Calibrator:
 
         None where no prompt of that half leaves room for the tokens.
         """
-        key = self._key(target, settings)
+        calibration_id = self._calibration_id(target, settings)
         reports = self.repository.bench_reports(profile.profile_id)
         if not reports:
-            with stages.stage("bench") as bar:
-                report = closing_bench(self.repository, key, target, suite, settings, profile, bar)
+            with stages.stage("bench") as progress:
+                report = closing_bench(self.repository, calibration_id, target, suite, settings, profile, progress)
                 if report is None:
-                    self.repository.put_document(key, MIRRORED_BENCH, "none", {"mirrored": False})
+                    self.repository.put_document(calibration_id, MIRRORED_BENCH, "none", {"mirrored": False})
                     return None
                 reports = [self.repository.save_bench(profile.profile_id, report)]
         report_hash = reports[0].content_hash()
-        if self.repository.get_document(key, MIRRORED_BENCH, report_hash) is None:
-            known = Calibrated.of_calibration(self.repository, key, profile, settings.model_dump(mode="json"))
-            Tracker(self.places).mirror_bench(reports[0], known)
-            self.repository.put_document(key, MIRRORED_BENCH, report_hash, {"mirrored": True})
+        if self.repository.get_document(calibration_id, MIRRORED_BENCH, report_hash) is None:
+            known = CalibrationHistory.of_calibration(
+                self.repository, calibration_id, profile, settings.model_dump(mode="json")
+            )
+            MLflowMirror(self.databases).mirror_bench(reports[0], known)
+            self.repository.put_document(calibration_id, MIRRORED_BENCH, report_hash, {"mirrored": True})
         return reports[0]
 
     def _measured_before(self, target: TargetModel, settings: CalibrationSettings) -> str | None:
@@ -141,7 +146,7 @@ class Calibrator:
         device, dumped = device_fingerprint(target.device), settings.model_dump(mode="json")
         return self.repository.finished_calibration(model_fingerprint(target), device, dtype_name(target), dumped)
 
-    def _key(self, target: TargetModel, settings: CalibrationSettings, force: bool = False) -> str:
+    def _calibration_id(self, target: TargetModel, settings: CalibrationSettings, force: bool = False) -> str:
         """ID of the newest calibration of these inputs, begun where there is none."""
         device, dumped = device_fingerprint(target.device), settings.model_dump(mode="json")
         return self.repository.calibration(
@@ -149,17 +154,17 @@ class Calibrator:
         ).calibration_id
 
 
-def take_over(repository: Repository, source: str, key: str) -> None:
-    """Copies what calibration `source` measured to calibration `key`, where it is not there yet."""
+def take_over(repository: Repository, source: str, calibration_id: str) -> None:
+    """Copies what calibration `source` measured to calibration `calibration_id`, where it is not there yet."""
     for sample in repository.latency_samples(source):
-        repository.save_latency_sample(key, sample)
+        repository.save_latency_sample(calibration_id, sample)
     latency = repository.latency_model(source)
     if latency is not None:
-        repository.save_latency_model(key, latency)
+        repository.save_latency_model(calibration_id, latency)
     for name, verdict in repository.documents(source, VERDICT_KIND).items():
-        repository.put_document(key, VERDICT_KIND, name, verdict)
+        repository.put_document(calibration_id, VERDICT_KIND, name, verdict)
     for name, artifact in repository.documents(source, ARTIFACT_KIND).items():
         if name.startswith(RECORDING_PREFIX):
-            repository.put_document(key, ARTIFACT_KIND, name, artifact)
+            repository.put_document(calibration_id, ARTIFACT_KIND, name, artifact)
     for candidate in repository.candidates(source):
-        repository.save_candidate(key, candidate)
+        repository.save_candidate(calibration_id, candidate)

@@ -6,12 +6,11 @@ Each looks in the store for what an earlier run left and adds what is missing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Protocol
 
+from casspec.profiler.progress import Progress
 from casspec.profiler.stored import with_ceilings
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
@@ -28,25 +27,19 @@ from casspec.storage.schema import (
     Precision,
     Quantization,
 )
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.cascade.contenders import Cascade
 from casspec.tuner.cascade.forecast import Selection
-from casspec.tuner.cascade.stage import Bar, CascadeStage, TuneMethods, affordable, typical_context
-from casspec.tuner.external_databases import Companions
+from casspec.tuner.cascade.stage import CascadeStage, TuneMethods, affordable, typical_context
+from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.search.stage import SearchStage
-from casspec.tuner.search.workers.processes import NOBODY, Crew
+from casspec.tuner.search.workers.processes import NOBODY, WorkerPool
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Suite
 
 MATRIX_NAME = "recycling-matrix"
-
-
-class Stages(Protocol):
-    """Shows the stages of a run; `casspec.cli.console.progress` gives one."""
-
-    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Bar]: ...
 
 
 def dtype_name(target: TargetModel) -> str:
@@ -55,34 +48,34 @@ def dtype_name(target: TargetModel) -> str:
 
 @dataclass(frozen=True)
 class CalibrationRun:
-    """One calibration under way; `key` is its ID in the store."""
+    """One calibration under way; `calibration_id` is its ID in the store."""
 
     repository: Repository
-    places: Companions
+    databases: ExternalDatabases
     tune_methods: TuneMethods
-    key: str
+    calibration_id: str
     target: TargetModel
     suite: Suite
     settings: CalibrationSettings
-    crew: Crew = NOBODY
+    workers: WorkerPool = NOBODY
 
     def search(
         self,
         recordings: Sequence[Recording],
         latency: LatencyModel,
-        bar: Bar,
+        progress: Progress,
         offered: Sequence[Precision] = (),
     ) -> list[DrafterCandidate]:
         """`offered`: precisions besides the target's own that are worth searching."""
-        sized = [Quantization(precision=one, extra_bytes=extra_bytes(self.target, one)) for one in offered]
+        sized = [Quantization(precision=one, extra_bytes=extra_bytes(self.target.weights, one)) for one in offered]
         precisions = [one.precision for one in sized if affordable(one, self.settings.max_extra_bytes)]
-        return SearchStage(self.repository, self.places, self.key, self.target, self.settings).run(
+        return SearchStage(self.repository, self.databases, self.calibration_id, self.target, self.settings).run(
             recordings,
             latency,
             typical_context(recordings),
             precisions,
-            lambda done, note: bar.update(done, self.settings.trials, note),
-            self.crew,
+            progress,
+            self.workers,
         )
 
     def profile(
@@ -90,14 +83,14 @@ class CalibrationRun:
         recordings: Sequence[Recording],
         latency: LatencyModel,
         candidates: Sequence[DrafterCandidate],
-        bar: Bar,
+        progress: Progress,
     ) -> CascadeProfile:
         """The profile, put together from what the stage of the cascade chose and predicted, and saved."""
-        stage = CascadeStage(self.repository, self.key, self.target, self.settings, self.tune_methods)
-        chosen = stage.run(recordings, latency, candidates, bar)
+        stage = CascadeStage(self.repository, self.calibration_id, self.target, self.settings, self.tune_methods)
+        chosen = stage.run(recordings, latency, candidates, progress)
         cascade, selection, tuned = chosen.cascade, chosen.selection, chosen.tuned
         matrix = recycling_matrix(recordings, self.target.vocab_size)
-        artifact = self.repository.save_artifact(MATRIX_NAME, matrix.to_bytes(), self.key)
+        artifact = self.repository.save_artifact(MATRIX_NAME, matrix.to_bytes(), self.calibration_id)
         device = with_ceilings(self.repository, device_fingerprint(self.target.device), self.target)
         profile = CascadeProfile(
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,16 +113,16 @@ class CalibrationRun:
             suite=self.suite.name,
             seed=self.settings.seed,
         )
-        return self.repository.save_profile(self.key, profile)
+        return self.repository.save_profile(self.calibration_id, profile)
 
-    def track(self, profile: CascadeProfile, bar: Bar) -> None:
+    def track(self, profile: CascadeProfile, progress: Progress) -> None:
         """Mirrors the calibration, whose profile is the candidate of its model from now on."""
-        from casspec.tuner.mlflow_mirror.mirror import Tracker
+        from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
         settings = self.settings.model_dump(mode="json")
-        known = Calibrated.of_calibration(self.repository, self.key, profile, settings)
+        known = CalibrationHistory.of_calibration(self.repository, self.calibration_id, profile, settings)
         aliases = {**known.aliases, CANDIDATE: profile.content_hash()}
-        Tracker(self.places).mirror(replace(known, aliases=aliases), bar.update)
+        MLflowMirror(self.databases).mirror(replace(known, aliases=aliases), progress)
 
 
 def _methods(tuned: TunedMethods, selection: Selection) -> tuple[MethodSettings, ...]:

@@ -25,7 +25,7 @@ from casspec.storage.schema import (
     Mode,
     Precision,
 )
-from casspec.tuner import closed_forms as walltime
+from casspec.tuner import closed_forms
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import Traces
@@ -218,23 +218,25 @@ def _drafter(contender: Contender, in_cascade: bool) -> DrafterSpec:
 
 
 def _chain(contender: Contender, mode: Mode, costs: Costs) -> tuple[int, float]:
-    return walltime.best_chain(contender.survival[mode], costs.draft(PlanSpec.of(contender.candidate)), costs.verify)
+    return closed_forms.best_chain(
+        contender.survival[mode], costs.draft(PlanSpec.of(contender.candidate)), costs.verify
+    )
 
 
 def best_use(survival: Sequence[float], spec: PlanSpec, lookup: Sequence[float], costs: Costs) -> float:
     """The best of a chain, a vertical and a horizontal cascade over prompt lookup."""
     a, a_lookup = min(survival[0], LARGEST_ALPHA), min(lookup[0], LARGEST_ALPHA)
     step = costs.draft(spec)
-    uses = [walltime.best_chain(survival, step, costs.verify)[1]]
+    uses = [closed_forms.best_chain(survival, step, costs.verify)[1]]
     for k in range(1, LOOKUP_TOKENS + 1):
-        a_round = 1 + walltime.expected_accepted(a_lookup, k)  # tokens a reviewed round adds
+        a_round = 1 + closed_forms.expected_accepted(a_lookup, k)  # tokens a reviewed round adds
         review = costs.draft(spec, k + 1)
         for n in range(1, MOST_ROUNDS + 1):
             verify = costs.verify(1 + ceil(n * a_round))
-            uses.append(walltime.vertical(a, review, n, a_lookup, LOOKUP_COST, k, verify))
+            uses.append(closed_forms.vertical(a, review, n, a_lookup, LOOKUP_COST, k, verify))
     for k1 in range(1, len(survival) + 1):
         for k2 in range(1, LOOKUP_TOKENS + 1):
-            tail = survival[k1 - 1] * walltime.expected_accepted(a_lookup, k2)
+            tail = survival[k1 - 1] * closed_forms.expected_accepted(a_lookup, k2)
             time = costs.verify(1 + k1 + k2) + k1 * step + k2 * LOOKUP_COST
             uses.append((1 + sum(survival[:k1]) + tail) / time)
     return max(uses)

@@ -9,7 +9,7 @@ from typing import Any
 Parameters = dict[str, Any]
 Score = Callable[[Parameters], float]
 
-LEAST_GAIN = 1.01
+LEAST_PARAMETER_GAIN = 1.01
 """Times better a change must be: less is chance on so few recordings."""
 
 
@@ -21,7 +21,7 @@ def descend(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Parameters:
-    """The best parameters found; `start` itself where no change is LEAST_GAIN times better.
+    """The best parameters found; `start` itself where no change is LEAST_PARAMETER_GAIN times better.
 
     Args:
         start: must hold a value on every axis.
@@ -47,7 +47,7 @@ def descend(
                 if screen(tried) <= screened:
                     continue
                 reached = score(tried)
-                if reached > scored * (LEAST_GAIN if found is best else 1.0):
+                if reached > scored * (LEAST_PARAMETER_GAIN if found is best else 1.0):
                     found, scored = tried, reached
             if found is not best:
                 best, screened, changed = found, screen(found), axis

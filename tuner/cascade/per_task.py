@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
+from casspec.profiler.progress import Tell, untold
 from casspec.storage.schema import Document, TaskCascade
 from casspec.tuner.cascade.forecast import Selection, forecast, intervals
 from casspec.tuner.cascade.replay import CascadeReplay, Parameters
-from casspec.tuner.cascade.selection import Limits, Note, choose
+from casspec.tuner.cascade.selection import Limits, choose
 from casspec.tuner.methods.by_replay import Judged, by_mode
 from casspec.tuner.recordings.recording import Recording
 
-LEAST_GAIN = 1.03
+LEAST_TASK_GAIN = 1.03
 """Times faster on held-out recordings a cascade of its own must be for a task to get one."""
 
 
@@ -37,7 +38,7 @@ def judge_task(
     retrieval: Parameters,
     limits: Limits,
     beside: Sequence[str] = (),
-    note: Note = lambda text: None,
+    note: Tell = untold,
 ) -> TaskVerdict:
     """Whether `task` deserves a cascade of its own, and that one if it does.
 
@@ -61,7 +62,7 @@ def judge_task(
         own += as_decided(replays, selected(other), judged)
         general += as_decided(replays, for_all, judged)
     gain = times_faster(own, general)
-    if gain < LEAST_GAIN:
+    if gain < LEAST_TASK_GAIN:
         return TaskVerdict(gain=gain)
     found = selected(recordings)
     cascade = TaskCascade(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from casspec.profiler.progress import Tell, untold
 from casspec.runtime.policies import settable
 from casspec.runtime.policies.dytc import DyTC
 from casspec.storage.schema import Decision
@@ -20,7 +21,7 @@ from casspec.tuner.cascade.replay import CascadeReplay, Parameters
 from casspec.tuner.methods.by_replay import first_of_each_mode
 from casspec.tuner.recordings.recording import Recording
 
-LEAST_GAIN = 1.02
+LEAST_DRAFTER_GAIN = 1.02
 """Times faster a further drafter must make the replay: less is within what replay and latencies are known to."""
 
 SCREENED_RECORDINGS = 5
@@ -47,8 +48,6 @@ REVIEW_AXES: dict[str, Sequence[Any]] = {
     "max_ngram": RETRIEVAL_AXES["max_ngram"],
 }
 """Values of dytc's parameters tried with self-drafters, the parameters that make most of a difference first."""
-
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def forward_selection(
     most: int,
     fits: Callable[[Sequence[str]], bool] = lambda chosen: True,
 ) -> tuple[str, ...]:
-    """Adds the name with which `screen` is highest for as long as that raises the score by LEAST_GAIN.
+    """Adds the name with which `screen` is highest for as long as that raises the score by LEAST_DRAFTER_GAIN.
 
     Args:
         screen: a cheap score on part of the material. score: on all of it.
@@ -94,7 +93,7 @@ def forward_selection(
         best = score(chosen) if best is None else best
         tried = max(wider, key=screen) if len(wider) > 1 else wider[0]
         reached = score(tried)
-        if reached < best * LEAST_GAIN:
+        if reached < best * LEAST_DRAFTER_GAIN:
             break
         chosen, best = tried, reached
     return tuple(chosen)
@@ -106,7 +105,7 @@ def choose(
     limits: Limits,
     recordings: Sequence[Recording] | None = None,
     beside: Sequence[str] = (),
-    note: Note = lambda text: None,
+    note: Tell = untold,
 ) -> Choice:
     """The drafters and parameters that replay fastest on some recordings, by default all.
 
@@ -150,6 +149,6 @@ def tuned(
 
 def decide(cascade: float | None, retrieval: float) -> Decision:
     """What to decode with, from the predicted speedups of dytc with its self-drafters (None without any) and with retrieval alone."""
-    if max(cascade or 0.0, retrieval) < LEAST_GAIN:
+    if max(cascade or 0.0, retrieval) < LEAST_DRAFTER_GAIN:
         return "off"
-    return "cascade" if cascade is not None and cascade >= retrieval * LEAST_GAIN else "retrieval-only"
+    return "cascade" if cascade is not None and cascade >= retrieval * LEAST_DRAFTER_GAIN else "retrieval-only"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import mean
-from typing import Protocol
 
+from casspec.profiler.progress import Progress, Tell, untold
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import Repository
@@ -44,24 +44,16 @@ SERVED_KIND = "served-tasks"
 """The selection with speedups as tasks are served, where some have a cascade of their own."""
 
 
-class Bar(Protocol):
-    """Progress of a stage."""
-
-    def update(self, done: int, total: int | None = None, note: str = "") -> None: ...
-
-
-TuneMethods = Callable[
-    [TargetModel, Sequence[Recording], LatencyModel, Overheads, Callable[[int, int, str], None]], TunedMethods
-]
+TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Overheads, Progress], TunedMethods]
 """Tunes the methods by replay: (target, recordings, latency, overheads, progress)."""
 
-PROBED_RECORDINGS = 2
+CASCADE_PROBED_RECORDINGS = 2
 """Of each decoding mode, for what steps take beside their forwards."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Outcome of the stage; `tasks` by name, {} where it was not asked whether they deserve a cascade of their own."""
+    """VerifyResult of the stage; `tasks` by name, {} where it was not asked whether they deserve a cascade of their own."""
 
     cascade: Cascade
     selection: Selection
@@ -80,42 +72,46 @@ class Chosen:
 
 @dataclass(frozen=True)
 class CascadeStage:
-    """The stage for one calibration; `key` is its ID in the store."""
+    """The stage for one calibration; `calibration_id` is its ID in the store."""
 
     repository: Repository
-    key: str
+    calibration_id: str
     target: TargetModel
     settings: CalibrationSettings
     tune_methods: TuneMethods
 
     def run(
-        self, recordings: Sequence[Recording], latency: LatencyModel, candidates: Sequence[DrafterCandidate], bar: Bar
+        self,
+        recordings: Sequence[Recording],
+        latency: LatencyModel,
+        candidates: Sequence[DrafterCandidate],
+        progress: Progress,
     ) -> Chosen:
         """From the candidates of the search to the drafters of the profile."""
         costs = Costs(self.target, LatencyPredictor(latency), typical_context(recordings))
         lookup = lookup_survival(recordings)
         fitting = [one for one in candidates if affordable(one.quantization, self.settings.max_extra_bytes)]
         traced = _Traced(AcceptanceMeter(self.target, recordings, self.settings.seed), self.target.n_layers)
-        measured = self._contenders(traced, contenders(fitting, lookup, costs, BLOCK), bar)
+        measured = self._contenders(traced, contenders(fitting, lookup, costs, BLOCK), progress)
         overheads = self._overheads(recordings, latency)
-        tuned = self._tuned(recordings, latency, overheads, bar)
+        tuned = self._tuned(recordings, latency, overheads, progress)
         tuning = Tuning.of(self.target, recordings, latency, tuned.priors, overheads)
         retrieval = tuned.settings(CASCADE) | {"review_overhead_ms": overheads.review_ms}
-        selection, tasks = self._selection(traced, tuning, latency, retrieval, measured, bar)
+        selection, tasks = self._selection(traced, tuning, latency, retrieval, measured, progress)
         for_tasks = [name for verdict in tasks.values() if verdict.own for name in verdict.own.drafters]
         cascade = choose_cascade(measured, selection.drafters, selection.decision, lookup, costs, for_tasks)
         return Chosen(cascade, selection, tuned, tasks)
 
-    def _contenders(self, traced: _Traced, chosen: Sequence[DrafterCandidate], bar: Bar) -> list[Contender]:
+    def _contenders(self, traced: _Traced, chosen: Sequence[DrafterCandidate], progress: Progress) -> list[Contender]:
         measured = []
         for done, candidate in enumerate(chosen):
             name = PlanSpec.of(candidate).name
-            bar.update(done, len(chosen) + 1, name)
-            document = self.repository.get_document(self.key, CONTENDER_KIND, name)
+            progress(done, len(chosen) + 1, name)
+            document = self.repository.get_document(self.calibration_id, CONTENDER_KIND, name)
             if document is None:
                 contender = measure_contender(candidate, traced.of(candidate), traced.meter.block)
                 document = self.repository.put_document(
-                    self.key, CONTENDER_KIND, name, contender.model_dump(mode="json")
+                    self.calibration_id, CONTENDER_KIND, name, contender.model_dump(mode="json")
                 )
             measured.append(Contender.model_validate(document))
         return measured
@@ -123,16 +119,22 @@ class CascadeStage:
     def _overheads(self, recordings: Sequence[Recording], latency: LatencyModel) -> Overheads:
         forward_ms, n_steps = LatencyPredictor(latency).forward_ms, self.settings.probed_steps
         return stored_overheads(
-            self.repository, self.key, lambda: self.target, recordings, forward_ms, PROBED_RECORDINGS, n_steps
+            self.repository,
+            self.calibration_id,
+            lambda: self.target,
+            recordings,
+            forward_ms,
+            CASCADE_PROBED_RECORDINGS,
+            n_steps,
         )
 
     def _tuned(
-        self, recordings: Sequence[Recording], latency: LatencyModel, overheads: Overheads, bar: Bar
+        self, recordings: Sequence[Recording], latency: LatencyModel, overheads: Overheads, progress: Progress
     ) -> TunedMethods:
-        document = self.repository.get_document(self.key, TUNED_KIND, "all")
+        document = self.repository.get_document(self.calibration_id, TUNED_KIND, "all")
         if document is None:
-            tuned = self.tune_methods(self.target, recordings, latency, overheads, bar.update)
-            document = self.repository.put_document(self.key, TUNED_KIND, "all", tuned.to_json())
+            tuned = self.tune_methods(self.target, recordings, latency, overheads, progress)
+            document = self.repository.put_document(self.calibration_id, TUNED_KIND, "all", tuned.to_json())
         return TunedMethods.from_json(document)
 
     def _selection(
@@ -142,22 +144,22 @@ class CascadeStage:
         latency: LatencyModel,
         retrieval: Parameters,
         measured: Sequence[Contender],
-        bar: Bar,
+        progress: Progress,
     ) -> tuple[Selection, dict[str, TaskVerdict]]:
         """The one cascade for all tasks and, where that was asked, the verdict on each task."""
         settings = self.settings
         tasks = dict.fromkeys(recording.task for recording in tuning.recordings)
         asked = list(tasks) if settings.per_task else []
-        stored = {task: self.repository.get_document(self.key, TASK_KIND, task) for task in asked}
-        document = self.repository.get_document(self.key, SELECTION_KIND, "all")
-        served = self.repository.get_document(self.key, SERVED_KIND, "all")
+        stored = {task: self.repository.get_document(self.calibration_id, TASK_KIND, task) for task in asked}
+        document = self.repository.get_document(self.calibration_id, SELECTION_KIND, "all")
+        served = self.repository.get_document(self.calibration_id, SERVED_KIND, "all")
         if document is not None and None not in stored.values():
             verdicts = {task: TaskVerdict.model_validate(found) for task, found in stored.items()}
             if served is not None or not any(verdict.own for verdict in verdicts.values()):
                 return Selection.model_validate(served or document), verdicts
 
         def note(text: str) -> None:
-            bar.update(len(measured), len(measured) + 1, text)
+            progress(len(measured), len(measured) + 1, text)
 
         said = {one.name: TracedPlan(traced.of(one.candidate, note)) for one in measured}
         replays = CascadeReplay(tuning, {one.name: one for one in measured}, said, self.target.n_layers).started(
@@ -170,19 +172,25 @@ class CascadeStage:
             found = forecast(replays, choice, retrieval)
             batches = by_batch(replays, found, choice, retrieval, latency)
             found = found.model_copy(update={"predicted_by_batch": batches})
-            document = self.repository.put_document(self.key, SELECTION_KIND, "all", found.model_dump(mode="json"))
+            document = self.repository.put_document(
+                self.calibration_id, SELECTION_KIND, "all", found.model_dump(mode="json")
+            )
         selection = Selection.model_validate(document)
         verdicts, held = {}, list(selection.drafters)
         for task in asked:
             known = stored[task]
             if known is None:
                 verdict = judge_task(replays, task, selection, retrieval, limits, held, note)
-                known = self.repository.put_document(self.key, TASK_KIND, task, verdict.model_dump(mode="json"))
+                known = self.repository.put_document(
+                    self.calibration_id, TASK_KIND, task, verdict.model_dump(mode="json")
+                )
             verdicts[task] = judged = TaskVerdict.model_validate(known)
             held += judged.own.drafters if judged.own is not None else ()
         if any(verdict.own for verdict in verdicts.values()):
             served = as_served(replays, selection, verdicts).model_dump(mode="json")
-            selection = Selection.model_validate(self.repository.put_document(self.key, SERVED_KIND, "all", served))
+            selection = Selection.model_validate(
+                self.repository.put_document(self.calibration_id, SERVED_KIND, "all", served)
+            )
         return selection, verdicts
 
 
@@ -194,7 +202,7 @@ class _Traced:
         self._n_layers = n_layers
         self._traces: dict[str, Traces] = {}
 
-    def of(self, candidate: DrafterCandidate, note: Callable[[str], None] = lambda text: None) -> Traces:
+    def of(self, candidate: DrafterCandidate, note: Tell = untold) -> Traces:
         name = PlanSpec.of(candidate).name
         if name not in self._traces:
             note(f"tracing {name}")

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
+from casspec.profiler.progress import Progress, Stages
 from casspec.runtime.decode import Decoder
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
@@ -26,10 +27,10 @@ from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, Mode
-from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, TextGenerator
 from casspec.tuner.calibration.calibrate import take_over
-from casspec.tuner.calibration.run import CalibrationRun, Stages, dtype_name
-from casspec.tuner.external_databases import Companions
+from casspec.tuner.calibration.run import CalibrationRun, dtype_name
+from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.methods.by_replay import tune_methods
 from casspec.tuner.methods.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.methods.halving import Halving, Racer, Round
@@ -43,10 +44,8 @@ RUN_TUNED_KIND = "run-tuned"
 RUN_STAGES = ("tune", "track")
 N_FOLDS = 2
 
-Progress = Callable[[int, int, str], None]
-"""(seconds spent, of how many, note)."""
 
-Contestants = Callable[[str, dict[str, Any]], Sequence[Contestant]]
+Contestants = Callable[[str, dict[str, Any]], Sequence[TextGenerator]]
 """(method, parameters) -> what decodes with them, by fold."""
 
 
@@ -108,18 +107,18 @@ class RunTuner:
     """Tunes methods one after the other; every outcome is kept in the store as it is found, and looked up there first.
 
     Attributes:
-        key: ID of the calibration it belongs to.
+        calibration_id: ID of the calibration it belongs to.
         drafters: the profile's.
         stored: by method, the setting the profile has: it stays unless another is clearly faster, so that a short race cannot make
             it worse by chance. One with a plan that the method's grid does not hold is not taken.
     """
 
     repository: Repository
-    key: str
+    calibration_id: str
     settings: RunTuningSettings
     folds: Folds
     drafters: tuple[DrafterSpec, ...]
-    contestants: Contestants
+    generators: Contestants
     stored: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self, progress: Progress) -> list[RunTuned]:
@@ -131,10 +130,10 @@ class RunTuner:
             def watch(spent_ms: float, alive: int, method: str = method, before: float = done * seconds) -> None:
                 progress(round(before + min(spent_ms / 1e3, seconds)), total, f"{method}, {alive} settings")
 
-            document = self.repository.get_document(self.key, RUN_TUNED_KIND, method)
+            document = self.repository.get_document(self.calibration_id, RUN_TUNED_KIND, method)
             if document is None:
                 found = self._tuned(method, watch).model_dump(mode="json")
-                document = self.repository.put_document(self.key, RUN_TUNED_KIND, method, found)
+                document = self.repository.put_document(self.calibration_id, RUN_TUNED_KIND, method, found)
             outcomes.append(RunTuned.model_validate(document))
         progress(total, total, "")
         return outcomes
@@ -144,7 +143,7 @@ class RunTuner:
         try:
             halved = Halving(
                 self._racers(method),
-                self.contestants(AUTOREGRESSIVE, {}),
+                self.generators(AUTOREGRESSIVE, {}),
                 self.folds.round_at,
                 settings.seconds_per_method * 1e3,
                 settings.recorded_tokens,
@@ -169,24 +168,24 @@ class RunTuner:
         )
         stored = published | self.stored.get(method, {})
         kept = bool(self.stored.get(method)) and stored == published
-        racers = [Racer(published, self.contestants(method, published), stays=kept)]
+        racers = [Racer(published, self.generators(method, published), stays=kept)]
         if stored != published and takes(method, stored, self.drafters):
             others = [stored, *(setting for setting in others if setting != stored)]
         for parameters in others[: self.settings.settings_per_method - 1]:
             with suppress(CasspecError):
-                racers.append(Racer(parameters, self.contestants(method, parameters), stays=parameters is stored))
+                racers.append(Racer(parameters, self.generators(method, parameters), stays=parameters is stored))
         return racers
 
 
 def tune_by_runs(
     repository: Repository,
-    places: Companions,
+    databases: ExternalDatabases,
     target: TargetModel,
     suite: Suite,
     settings: RunTuningSettings,
     old: CascadeProfile,
     stages: Stages,
-    contestants: Contestants | None = None,
+    generators: Contestants | None = None,
 ) -> tuple[CascadeProfile, list[RunTuned]]:
     """Tunes the settings' methods and stores the old profile with what was found as a new one.
 
@@ -194,7 +193,7 @@ def tune_by_runs(
     at.
 
     Args:
-        contestants: by default real decoders of `target` on `old`.
+        generators: by default real decoders of `target` on `old`.
 
     Raises ProfileNotFound where `old` was imported, so that no recordings of it are stored.
     """
@@ -204,19 +203,19 @@ def tune_by_runs(
         dtype_name(target),
         settings.model_dump(mode="json"),
     )
-    key = calibration.calibration_id
-    take_over(repository, repository.calibration_of(old.content_hash())[0], key)
+    calibration_id = calibration.calibration_id
+    take_over(repository, repository.calibration_of(old.content_hash())[0], calibration_id)
     folds = Folds.of(suite, target, settings)
-    with stages.stage("tune") as bar:
-        decoders = contestants or _decoders(repository, key, target, old, folds)
+    with stages.stage("tune") as progress:
+        decoders = generators or _decoders(repository, calibration_id, target, old, folds)
         stored = {method: old.settings(method) for method in settings.tuned_methods}
-        outcomes = RunTuner(repository, key, settings, folds, old.drafters, decoders, stored).run(bar.update)
-    new = repository.save_profile(key, tuned_profile(old, outcomes))
+        outcomes = RunTuner(repository, calibration_id, settings, folds, old.drafters, decoders, stored).run(progress)
+    new = repository.save_profile(calibration_id, tuned_profile(old, outcomes))
     if calibration.status == "running":
-        with stages.stage("track") as bar:
-            run = CalibrationRun(repository, places, tune_methods, key, target, suite, settings)
-            run.track(new, bar)
-        repository.finish(key)
+        with stages.stage("track") as progress:
+            run = CalibrationRun(repository, databases, tune_methods, calibration_id, target, suite, settings)
+            run.track(new, progress)
+        repository.finish(calibration_id)
     return new, outcomes
 
 
@@ -247,10 +246,10 @@ def tuned_profile(old: CascadeProfile, outcomes: Sequence[RunTuned]) -> CascadeP
 
 
 def _decoders(
-    repository: Repository, key: str, target: TargetModel, profile: CascadeProfile, folds: Folds
+    repository: Repository, calibration_id: str, target: TargetModel, profile: CascadeProfile, folds: Folds
 ) -> Contestants:
     """Decoders of a method, each with a matrix that has not seen the prompts of its fold."""
-    recordings = stored_recordings(repository, key).values()
+    recordings = stored_recordings(repository, calibration_id).values()
     matrices = []
     for fold in range(N_FOLDS):
         others = [recording for recording in recordings if folds.fold_of.get(recording.prompt_id) != fold]

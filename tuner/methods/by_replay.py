@@ -12,6 +12,7 @@ from functools import cached_property
 from math import prod
 from typing import Any, Self
 
+from casspec.profiler.progress import Progress, silent
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
@@ -142,7 +143,7 @@ def tune_methods(
     recordings: Sequence[Recording],
     latency: LatencyModel,
     overheads: Overheads = NO_OVERHEADS,
-    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    progress: Progress = silent,
 ) -> TunedMethods:
     """Counts the priors, then tries every setting of every method.
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from casspec.storage.errors import CasspecError
 from casspec.storage.schema import Mode
-from casspec.tuner.bench.entries import Contestant
+from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.suites.requests import Request, generate
 
 WARM_UP_TOKENS = 8
@@ -35,7 +35,7 @@ class Round:
     """One prompt, asked for in every mode.
 
     Attributes:
-        fold: which of a racer's contestants decodes it: the one that has not seen its text.
+        fold: which of a racer's generators decodes it: the one that has not seen its text.
     """
 
     fold: int
@@ -44,11 +44,11 @@ class Round:
 
 @dataclass(eq=False)
 class Racer:
-    """A setting in the race; `contestants` by fold. One that `stays` is in it to the end, however slow, and gives way only to one
+    """A setting in the race; `generators` by fold. One that `stays` is in it to the end, however slow, and gives way only to one
     that is clearly faster."""
 
     parameters: dict[str, Any]
-    contestants: Sequence[Contestant]
+    generators: Sequence[TextGenerator]
     stays: bool = False
     relative_times: dict[Mode, list[float]] = field(default_factory=dict)
     """By mode: time a token over the autoregressive one, a value each round."""
@@ -95,7 +95,7 @@ class Halving:
         racers: at least one; the first is the setting as published and is in the race to the end. One that stays comes next.
         baseline: autoregressive decoding, by fold.
         round_at: the i-th round, i = 0, 1, ...; without end.
-        budget_ms: decode time of all contestants together, prefill included. One round is always played, so that a budget
+        budget_ms: decode time of all generators together, prefill included. One round is always played, so that a budget
             too small for that is exceeded.
         most_tokens: decoded at once.
         progress: called with the milliseconds spent so far and how many settings are in the race.
@@ -104,7 +104,7 @@ class Halving:
     def __init__(
         self,
         racers: Sequence[Racer],
-        baseline: Sequence[Contestant],
+        baseline: Sequence[TextGenerator],
         round_at: Callable[[int], Round],
         budget_ms: float,
         most_tokens: int = 128,
@@ -166,7 +166,7 @@ class Halving:
     def _try_out(self, racer: Racer, first: Round) -> None:
         self._progress(self._spent_ms, len(self._racers))
         for asked in first.requests:
-            self._token_time(racer.contestants[first.fold], asked, WARM_UP_TOKENS)
+            self._token_time(racer.generators[first.fold], asked, WARM_UP_TOKENS)
 
     def _rung(self, alive: Sequence[Racer], share_ms: float) -> None:
         end_ms, n_tokens = self._spent_ms + share_ms, self._tokens_for(len(alive), share_ms)
@@ -184,17 +184,17 @@ class Halving:
 
     def _play(self, played: Round, alive: Sequence[Racer], n_tokens: int) -> None:
         for asked in played.requests:
-            contestants = [self._baseline[played.fold], *(racer.contestants[played.fold] for racer in alive)]
-            turns = list(range(len(contestants)))
+            generators = [self._baseline[played.fold], *(racer.generators[played.fold] for racer in alive)]
+            turns = list(range(len(generators)))
             self._order.shuffle(turns)
-            times = {turn: self._token_time(contestants[turn], asked, n_tokens) for turn in turns}
+            times = {turn: self._token_time(generators[turn], asked, n_tokens) for turn in turns}
             self._token_ms = min(self._token_ms, times[0])
             for turn, racer in enumerate(alive, start=1):
                 racer.relative_times.setdefault(asked.mode, []).append(times[turn] / times[0])
             self._progress(self._spent_ms, len(alive))
 
-    def _token_time(self, contestant: Contestant, asked: Request, n_tokens: int) -> float:
+    def _token_time(self, generator: TextGenerator, asked: Request, n_tokens: int) -> float:
         """Decode milliseconds a token; what the call took is booked as spent."""
-        statistics = generate(contestant, asked, asked.prompt, n_tokens).statistics
+        statistics = generate(generator, asked, asked.prompt, n_tokens).statistics
         self._spent_ms += statistics.prefill_ms + statistics.decode_ms
         return statistics.decode_ms / statistics.emitted_tokens

@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import make_url
 
+from casspec.profiler.progress import Progress, silent
 from casspec.storage.errors import StorageError
 from casspec.storage.export.json_profile import artifact_file, export
 from casspec.storage.schema import BenchReport, CascadeProfile
-from casspec.tuner.calibration_history import Calibrated
-from casspec.tuner.external_databases import Companions
+from casspec.tuner.calibration_history import CalibrationHistory
+from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.mlflow_mirror.registry import Registry
 from casspec.tuner.mlflow_mirror.runs import EPOCH, Part, bench_part, children, measured_metrics, parent_part
 from casspec.tuner.report_page import render_page
@@ -48,20 +49,20 @@ PROFILE_FOLDER = "profile"
 _log = logging.getLogger("casspec")
 
 
-class Tracker:
-    """Writes to MLflow's own database at `places`; created on first use.
+class MLflowMirror:
+    """Writes to MLflow's own database at `databases`; created on first use.
 
     Everything that writes raises StorageError where that database cannot be used.
     """
 
-    def __init__(self, places: Companions) -> None:
+    def __init__(self, databases: ExternalDatabases) -> None:
         from filelock import FileLock
 
-        places.make_room()
-        self._places = places
-        self._turn = FileLock(places.mirror_lock)
-        with self._failures() if places.mirrored else self._writing():
-            self._client = _client(places.tracking_uri)
+        databases.make_room()
+        self._databases = databases
+        self._turn = FileLock(databases.mirror_lock)
+        with self._failures() if databases.mirrored else self._writing():
+            self._client = _client(databases.tracking_uri)
             self._registry = Registry(self._client)
             self._experiment_id = self._experiment()
 
@@ -70,8 +71,8 @@ class Tracker:
         """Where MLflow's interface shows the runs: by itself it opens a page about traces of language models."""
         return f"#/experiments/{self._experiment_id}?workflowType=machine_learning"
 
-    def mirror(self, calibrated: Calibrated, watch: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Brings parent, children, artifacts and version of a calibration up to date. `watch`: called with (children, of all)."""
+    def mirror(self, calibrated: CalibrationHistory, progress: Progress = silent) -> None:
+        """Brings parent, children, artifacts and version of a calibration up to date. `progress`: of its children."""
         with self._writing():
             parent = self._parent(calibrated)
             run_id = parent.info.run_id
@@ -79,7 +80,7 @@ class Tracker:
             parts = list(children(calibrated))
             for done, part in enumerate(parts, start=1):
                 self._mirror_child(run_id, part, known.pop(part.key, None))
-                watch(done, len(parts))
+                progress(done, len(parts))
             for stranger in known.values():
                 if BENCH_TAG not in stranger.data.tags:  # benchmarks come later, and stay
                     self._client.delete_run(stranger.info.run_id)
@@ -88,7 +89,7 @@ class Tracker:
             if parent.info.status != FINISHED:
                 self._client.set_terminated(run_id)
 
-    def mirror_bench(self, report: BenchReport, calibrated: Calibrated | None = None) -> None:
+    def mirror_bench(self, report: BenchReport, calibrated: CalibrationHistory | None = None) -> None:
         """Adds a benchmark: a child of the run of its calibration, else a run of its own.
 
         A calibration then also gets what was measured beside what was predicted, and its page.
@@ -109,7 +110,7 @@ class Tracker:
             self._client.log_text(run_id, render_page(calibrated), "report.html")
             self._client.set_terminated(run_id)
 
-    def promote(self, calibrated: Calibrated) -> int:
+    def promote(self, calibrated: CalibrationHistory) -> int:
         """Brings the aliases of a profile's registered model up to date and returns the profile's version."""
         with self._writing():
             return self._register(self._mirrored(calibrated), calibrated)
@@ -123,7 +124,7 @@ class Tracker:
         """ID of the experiment, created where it is missing and brought back where someone deleted it."""
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
         if experiment is None:
-            where = self._places.artifact_root.as_uri()
+            where = self._databases.artifact_root.as_uri()
             return str(self._client.create_experiment(EXPERIMENT, artifact_location=where))
         if experiment.lifecycle_stage != "active":  # its name stays taken
             self._client.restore_experiment(experiment.experiment_id)
@@ -159,11 +160,11 @@ class Tracker:
                 raise
             reason = textwrap.shorten(str(error).partition("\n")[0], LONGEST_REASON, placeholder=" ...")
             raise StorageError(
-                f"MLflow's database {make_url(self._places.tracking_uri).database} cannot be used ({reason}): what was "
+                f"MLflow's database {make_url(self._databases.tracking_uri).database} cannot be used ({reason}): what was "
                 "measured is stored elsewhere; mend that database or move it away, then run the same command again"
             ) from error
 
-    def _register(self, run_id: str, calibrated: Calibrated) -> int:
+    def _register(self, run_id: str, calibrated: CalibrationHistory) -> int:
         """The profile as a folder of the parent run, and as a version of its registered model."""
         profile = calibrated.profile
         with tempfile.TemporaryDirectory() as folder:
@@ -175,13 +176,13 @@ class Tracker:
             self._client.log_artifacts(run_id, folder, PROFILE_FOLDER)
         return self._registry.register(profile, f"runs:/{run_id}/{PROFILE_FOLDER}", run_id, calibrated.aliases)
 
-    def _parent(self, calibrated: Calibrated) -> Run:
+    def _parent(self, calibrated: CalibrationHistory) -> Run:
         for run in self._search(f"tags.`{CALIBRATION_TAG}` = '{calibrated.calibration_id}'"):
             return run
         tags = {CALIBRATION_TAG: str(calibrated.calibration_id)}
         return self._client.create_run(self._experiment_id, tags=tags, run_name=calibrated.name)
 
-    def _mirrored(self, calibrated: Calibrated) -> str:
+    def _mirrored(self, calibrated: CalibrationHistory) -> str:
         """ID of the run of a calibration, which is mirrored now where it never was as a whole."""
         parent = self._parent(calibrated)
         if parent.info.status != FINISHED:

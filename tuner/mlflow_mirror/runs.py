@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import OVERALL, BenchReport, CascadeProfile, DrafterCandidate
 from casspec.tuner.bench.predicted_vs_measured import compare
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.search.plan_spec import PlanSpec
 
 if TYPE_CHECKING:
@@ -42,24 +42,24 @@ class Part:
     measured_at: datetime = EPOCH
 
 
-def children(calibrated: Calibrated) -> Iterator[Part]:
+def children(calibrated: CalibrationHistory) -> Iterator[Part]:
     """The latency fit, every trial, the replay that chose the cascade."""
     yield latency_part(calibrated)
     yield from map(trial_part, calibrated.candidates)
     yield replay_part(calibrated)
 
 
-def latency_part(calibrated: Calibrated) -> Part:
-    """The fit: its errors, every point at the pace that is predicted, predicted against measured."""
+def latency_part(calibrated: CalibrationHistory) -> Part:
+    """The fit: its errors, every point at the slowdown that is predicted, predicted against measured."""
     from casspec.profiler.figures import error_figure, fit_figure, roofline_figure
-    from casspec.profiler.pace import at_even_pace
+    from casspec.profiler.slowdown import at_median_slowdown
     from casspec.runtime.latency.predictor import LatencyPredictor
 
     model, samples = calibrated.profile.latency, calibrated.samples
     predictor = LatencyPredictor(model)
     points = [
         (*one.point.model_dump(mode="json").values(), one.measurement.median_ms, predictor.predict_ms(one.point))
-        for one in at_even_pace(samples)
+        for one in at_median_slowdown(samples)
     ]
     columns = [*samples[0].point.model_dump(), "measured_ms", "predicted_ms"] if samples else []
     return Part(
@@ -103,7 +103,7 @@ def trial_part(candidate: DrafterCandidate) -> Part:
     )
 
 
-def replay_part(calibrated: Calibrated) -> Part:
+def replay_part(calibrated: CalibrationHistory) -> Part:
     """What replay chose and predicted."""
     profile = calibrated.profile
     predicted = [(row.mode, row.task, row.predicted) for row in compare(profile)]
@@ -170,7 +170,7 @@ def bench_part(report: BenchReport) -> Part:
     )
 
 
-def parent_part(calibrated: Calibrated) -> Part:
+def parent_part(calibrated: CalibrationHistory) -> Part:
     """The calibration as a whole: its settings and outcome, and what the search found."""
     from casspec.tuner.search.figures import pareto_figure, sensitivity_figure
 

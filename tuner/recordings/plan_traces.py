@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from casspec.profiler.progress import Tell, untold
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
@@ -40,7 +41,7 @@ class TraceShelf:
         calibration_id: str,
         recordings: Sequence[Recording],
         load: Callable[[], TargetModel],
-        tell: Callable[[str], None] = lambda line: None,
+        tell: Tell = untold,
     ) -> None:
         self._repository = repository
         self._calibration_id = calibration_id

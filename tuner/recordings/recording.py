@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.drafters.mean_recycling import LEAST
-from casspec.runtime.drafters.token_recycling import WIDTH, RecyclingMatrix
+from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.teacher_forcing import teacher_forced
@@ -45,7 +46,7 @@ class Recording:
         seed: of the noise of this prompt (`prompt_seed`).
         temperature: 0 for mode "greedy".
         prompt_tokens, continuation_tokens: int32 [n].
-        top_ids, top_logits: int32 and float32 [prompt + continuation, WIDTH], the target's best successors after each
+        top_ids, top_logits: int32 and float32 [prompt + continuation, TOP_SUCCESSORS], the target's best successors after each
             position, best first, logits as they come (before temperature and noise).
     """
 
@@ -122,7 +123,7 @@ def record(
     sampling = Sampling(temperature=temperature if mode == "sample" else 0.0)
     continuation = list(decode(list(prompt_tokens), sampling, noise_seed))
     text = [*prompt_tokens, *continuation]
-    width = min(WIDTH, target.vocab_size)
+    width = min(TOP_SUCCESSORS, target.vocab_size)
     ids = np.empty((len(text), width), np.int32)
     logits = np.empty((len(text), width), np.float32)
     with torch.inference_mode():
@@ -162,7 +163,7 @@ def recycling_matrix(recordings: Iterable[Recording], vocab_size: int) -> Recycl
     order = np.lexsort((pairs, -means, pairs // vocab_size))  # by token, likeliest successor first
     owners, successors = np.divmod(pairs[order], vocab_size)
     ranks = np.arange(len(owners)) - np.searchsorted(owners, owners)
-    kept = ranks < WIDTH
+    kept = ranks < TOP_SUCCESSORS
     matrix.token_ids[owners[kept], ranks[kept]] = successors[kept]
     matrix.logits[owners[kept], ranks[kept]] = np.log(np.maximum(means[order][kept], LEAST))
     return matrix

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import chain, zip_longest
 from typing import TypeVar
 
+from casspec.profiler.progress import Progress
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
@@ -23,8 +24,6 @@ RECORDING_PREFIX = "recording/"
 REPORTING_PREFIX = "reporting/"
 """Of recordings that nothing is ever chosen on."""
 
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and a note."""
 
 T = TypeVar("T", Prompt, Recording)
 
@@ -144,7 +143,7 @@ def lossless_decode(target: TargetModel, n_tokens: int) -> Decode:
 
     Every method emits the target's text, so the fastest one is used, and it goes on with what it learned from the texts before.
     """
-    decoder = Decoder(target, method="dytc").learning()
+    decoder = Decoder(target, method="dytc").with_memory()
 
     def decode(prompt: list[int], sampling: Sampling, seed: int) -> Sequence[int]:
         return decoder.generate(

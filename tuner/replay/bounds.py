@@ -25,7 +25,7 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.runtime.policies.dytc.growth import CostCurve, Growth
+from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
 from casspec.storage.schema import AcceptancePrior
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import TracedPlan
@@ -152,7 +152,7 @@ def retrieved_trees(recording: Recording, menu: Menu) -> Iterator[CandidateTree]
         def noise_rows(count: int, position: int = root + 1) -> list[NoiseRow] | None:
             return None if noise is None else noise.host_rows(position, count)
 
-        growth = Growth(
+        growth = TreeGrowth(
             text[root],
             tuple(text[max(root + 1 - menu.max_ngram, 0) : root + 1]),
             retrieval,

@@ -4,7 +4,7 @@ Masks, noise, argmax, look-ups, the tree: on a small model this is a tenth of a 
 a speedup predicted from forwards alone promises too much. Python runs several times slower right after a forward, whose weights have
 driven everything else out of the caches, than in a loop of its own, so nothing but a real decode tells. Constants a verification, a
 drafted node and a forward of a plan are fitted to a few short ones, by decoding mode (noise costs, too), for three kinds of method:
-autoregressive decoding, dytc, and all others, which do little between forwards. They are taken over the target's own pace in the same
+autoregressive decoding, dytc, and all others, which do little between forwards. They are taken over the target's own slowdown in the same
 decodes, so that a machine busier than when latencies were measured does not make them look larger.
 
 The first steps of a text stand apart. After the prefill neither weights nor a method's data are where a processor has them at hand: the
@@ -43,7 +43,7 @@ from casspec.tuner.replay.step_probe import COLD_STEPS, Probe, Prober
 OVERHEAD_KIND = "overhead"
 OTHERS = "others"
 
-PROBED_RECORDINGS, PROBED_STEPS = 3, 24
+PROBED_RECORDINGS_A_MODE, PROBED_STEPS = 3, 24
 """Of each decoding mode, and warm steps counted in each, where a calibration does not say otherwise."""
 
 WARM_UP_STEPS = 4
@@ -74,7 +74,7 @@ class Overheads(Document):
 
     by_mode: dict[Mode, dict[str, Overhead]]
 
-    plain_pace: float = 1.0
+    plain_slowdown: float = 1.0
     """What a forward of autoregressive decoding takes, over its prediction, where one over a tree of dytc takes what is predicted."""
 
     def of(self, method: str, mode: Mode) -> Overhead:
@@ -94,7 +94,7 @@ def stored_overheads(
     load: Callable[[], TargetModel],
     recordings: Sequence[Recording],
     forward_ms: ForwardMs,
-    per_mode: int = PROBED_RECORDINGS,
+    per_mode: int = PROBED_RECORDINGS_A_MODE,
     n_steps: int = PROBED_STEPS,
 ) -> Overheads:
     """What a calibration measured; measured now, with the model, where it has not.
@@ -112,7 +112,7 @@ def stored_overheads(
 def measure_overheads(
     target: TargetModel,
     recordings: Sequence[Recording],
-    per_mode: int = PROBED_RECORDINGS,
+    per_mode: int = PROBED_RECORDINGS_A_MODE,
     n_steps: int = PROBED_STEPS,
     forward_ms: ForwardMs | None = None,
 ) -> Overheads:
@@ -121,10 +121,10 @@ def measure_overheads(
     Args:
         per_mode: recordings of each decoding mode, those with the shortest prompts: prefills tell nothing of steps.
         n_steps: counted of each once it is warm; fewer where its text is over before.
-        forward_ms: predicts the target's steps, whose pace the figures are taken over; None takes them as they are.
+        forward_ms: predicts the target's steps, whose slowdown the figures are taken over; None takes them as they are.
     """
     by_mode: dict[Mode, dict[str, Overhead]] = {}
-    plain_paces = []
+    plain_slowdowns = []
     for mode in dict.fromkeys(recording.mode for recording in recordings):
         of_mode = [recording for recording in recordings if recording.mode == mode]
         chosen = sorted(of_mode, key=lambda recording: len(recording.prompt_tokens))[:per_mode]
@@ -137,37 +137,37 @@ def measure_overheads(
             for kind, probe in probes:
                 found.setdefault(kind, []).append(probe.run(recording, COLD_STEPS + n_steps))
         autoregressive = found.pop(AUTOREGRESSIVE)
-        pace = _pace(autoregressive)
-        plain_paces.append(pace / _pace(found[CASCADE], unknown=pace))
-        plain = fit_overhead(autoregressive, pace)
+        slowdown = _slowdown(autoregressive)
+        plain_slowdowns.append(slowdown / _slowdown(found[CASCADE], unknown=slowdown))
+        plain = fit_overhead(autoregressive, slowdown)
         by_mode[mode] = {AUTOREGRESSIVE: plain} | {
-            kind: fit_overhead(runs, pace, plain) for kind, runs in found.items()
+            kind: fit_overhead(runs, slowdown, plain) for kind, runs in found.items()
         }
-    return Overheads(by_mode=by_mode, plain_pace=fmean(plain_paces or [1.0]))
+    return Overheads(by_mode=by_mode, plain_slowdown=fmean(plain_slowdowns or [1.0]))
 
 
-def _pace(probes: Sequence[Probe], unknown: float = 1.0) -> float:
+def _slowdown(probes: Sequence[Probe], unknown: float = 1.0) -> float:
     """How many times as long as predicted a forward of the target took; `unknown` where none was predicted."""
-    paces = [pace for probe in probes for pace in probe.paces]
-    return median(paces) if paces else unknown
+    slowdowns = [slowdown for probe in probes for slowdown in probe.slowdowns]
+    return median(slowdowns) if slowdowns else unknown
 
 
-def fit_overhead(probes: Sequence[Probe], pace: float = 1.0, plain: Overhead | None = None) -> Overhead:
+def fit_overhead(probes: Sequence[Probe], slowdown: float = 1.0, plain: Overhead | None = None) -> Overhead:
     """Non-negative least squares of the relative error. What never happened costs nothing.
 
     Args:
-        pace: how many times slower than predicted the machine was; milliseconds are those of pace 1.
+        slowdown: how many times slower than predicted the machine was; milliseconds are those of slowdown 1.
         plain: of an autoregressive step, below which no verification can fall.
     """
     from sklearn.linear_model import LinearRegression
 
     least_ms = plain.step_ms if plain else 0.0
     counts = np.array([(probe.steps, probe.nodes, probe.drafts) for probe in probes], float)
-    measured = np.array([max(probe.overhead_ms, 1e-6) / pace for probe in probes])
+    measured = np.array([max(probe.overhead_ms, 1e-6) / slowdown for probe in probes])
     above = np.maximum(measured - least_ms * counts[:, 0], 0.0) / measured
     fit = LinearRegression(positive=True, fit_intercept=False).fit(counts / measured[:, None], above)
     step_ms, node_ms, draft_ms = (float(cost) for cost in fit.coef_)
-    starts = [probe.start_ms / pace for probe in probes if probe.start_ms is not None]
+    starts = [probe.start_ms / slowdown for probe in probes if probe.start_ms is not None]
     start_ms = max(median(starts or [0.0]), 0.0)  # one slow step of a busy machine would rule a mean
     return Overhead(start_ms=start_ms, step_ms=least_ms + step_ms, node_ms=node_ms, draft_ms=draft_ms)
 
@@ -176,7 +176,7 @@ def _probes(
     target: TargetModel, recordings: Sequence[Recording], forward_ms: ForwardMs | None
 ) -> Iterator[tuple[str, Prober]]:
     """(kind of method, probe): small and large trees, with forwards of a plan and without. Plain decoding stands beside each of dytc's,
-    for the machine's pace drifts."""
+    for the machine's slowdown drifts."""
     matrix = recycling_matrix(recordings, target.vocab_size)
     plan = evenly_sparse(target.n_layers, 0.5)
     cost_ms = forward_ms or LatencyPredictor(builtin_latency(target)).forward_ms

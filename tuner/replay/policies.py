@@ -9,7 +9,7 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.autoregressive import Autoregressive
-from casspec.runtime.policies.base import ForwardMs, Ingredients, Policy
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CASCADE, CascadeProfile, Mode, Precision
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
@@ -66,7 +66,7 @@ class AbsentModel:
 
 
 @dataclass(frozen=True)
-class ReplayIngredients(Ingredients):
+class ReplayIngredients(PolicyContext):
     """As a profile's, at other latencies than its own."""
 
     latencies: ForwardMs

@@ -208,7 +208,7 @@ class RecordedText:
 
 @dataclass
 class RecordedVerification:
-    """Stands in for `runtime.verified.Verified`."""
+    """Stands in for `TargetOutputs` of `runtime/decoding/verify.py`."""
 
     text: RecordedText
     tokens: list[int]

@@ -89,12 +89,12 @@ class StepCosts:
 
     def verify(self, method: str, mode: Mode) -> VerifyCost:
         plain, own = self.overheads.of(AUTOREGRESSIVE, mode), self.overheads.of(method, mode)
-        pace = self.overheads.plain_pace if method == AUTOREGRESSIVE else 1.0
+        slowdown = self.overheads.plain_slowdown if method == AUTOREGRESSIVE else 1.0
 
         def verify_ms(n_tokens: int, context: int) -> float:
             once = plain.verify_ms(n_tokens)
             beside = once + self.batch * (own.verify_ms(n_tokens) - once)
-            return pace * self.forward_ms(self.target_plan, n_tokens, context) + beside
+            return slowdown * self.forward_ms(self.target_plan, n_tokens, context) + beside
 
         return verify_ms
 

@@ -1,7 +1,7 @@
 """Decodes recordings in simulation: any policy, without the model, at predicted latency.
 
-The policy runs for real; `tuner/replay/recorded_sequence.py` stands in for text and target. What a step costs is predicted: forwards by a latency
-model, what happens beside them by what it took when it was measured (`tuner/replay/overhead.py`).
+The policy runs for real; `recorded_sequence.py` stands in for text and target. What a step costs is predicted: forwards by a latency
+model, what happens beside them by what it took when it was measured (`overhead.py`).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from casspec.runtime.decoding.verify import accept, cut
-from casspec.runtime.policies.base import Outcome, Policy
+from casspec.runtime.decoding.verify import accept, truncate_at_stop
+from casspec.runtime.policies.base import Policy, VerifyResult
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText, RecordedVerification
 
@@ -86,10 +86,10 @@ def replay_one(
     while remaining > 0:
         context, text.draft_ms = text.committed, 0.0
         tree = policy.draft(text, remaining - 1)  # type: ignore[arg-type]
-        verified = RecordedVerification(text, text.targets(tree))
-        path, emitted, _ = cut(*accept(tree, verified.token_after), remaining, ())
+        outputs = RecordedVerification(text, text.targets(tree))
+        path, emitted, _ = truncate_at_stop(*accept(tree, outputs.token_after), remaining, ())
         text.commit(emitted)
-        policy.observe(text, Outcome(tree, path, emitted, verified))  # type: ignore[arg-type]
+        policy.observe(text, VerifyResult(tree, path, emitted, outputs))  # type: ignore[arg-type]
         remaining -= len(emitted)
         total.verify_steps += 1
         total.emitted_tokens += len(emitted)

@@ -15,7 +15,7 @@ from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
-from casspec.runtime.policies.base import ForwardMs, Outcome, Policy
+from casspec.runtime.policies.base import ForwardMs, Policy, VerifyResult
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.recording import Recording
 
@@ -32,7 +32,7 @@ class Probe:
     drafts: int = 0
     """Forwards of plans."""
     overhead_ms: float = 0.0
-    paces: list[float] = field(default_factory=list)
+    slowdowns: list[float] = field(default_factory=list)
     """How many times as long as predicted forwards of the target took."""
     start_ms: float | None = None
     """What its first steps took longer than the others; None where there were no others. All else is of the others."""
@@ -63,7 +63,7 @@ class _Watched(Policy):
         self._begun = time.perf_counter()
         return self.policy.draft(sequence, max_depth)
 
-    def observe(self, sequence: Text, outcome: Outcome) -> None:
+    def observe(self, sequence: Text, outcome: VerifyResult) -> None:
         self.policy.observe(sequence, outcome)
         milliseconds = (time.perf_counter() - self._begun) * 1e3
         ran = sequence.recent_forwards()
@@ -82,7 +82,7 @@ class _Watched(Policy):
             for step in warm:
                 if step.n_nodes > 1 or isinstance(self.policy, Autoregressive):  # single tokens count where all are
                     own = [forward for forward in step.ran if self._own(forward)]
-                    found.paces += [forward.milliseconds / self._predicted_ms(forward) for forward in own]
+                    found.slowdowns += [forward.milliseconds / self._predicted_ms(forward) for forward in own]
         if warm:
             found.start_ms = self._longer_ms(cold, warm)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
+from casspec.profiler.progress import Progress
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedOption
@@ -25,8 +26,6 @@ from casspec.tuner.suites.requests import spread_over_tasks
 PROMPTS = 10
 """Of the reporting half, where no benchmark says how many."""
 
-Update = Callable[[int, int, str], None]
-
 
 class ReplayTexts:
     """Recordings of one half, made with the model where they are not stored.
@@ -42,14 +41,14 @@ class ReplayTexts:
         self._profile = profile
         self._load = load
         self._half = half
-        self.key, stored = repository.calibration_of(profile.content_hash())
+        self.calibration_id, stored = repository.calibration_of(profile.content_hash())
         self.settings = CalibrationSettings.of_stored(stored)
 
     def tuning(self) -> list[Recording]:
         """What the calibration recorded, tasks in turn."""
-        return tasks_in_turn(list(stored_recordings(self._repository, self.key).values()))
+        return tasks_in_turn(list(stored_recordings(self._repository, self.calibration_id).values()))
 
-    def recordings(self, modes: Sequence[Mode], n_prompts: int | None, update: Update) -> list[Recording]:
+    def recordings(self, modes: Sequence[Mode], n_prompts: int | None, update: Progress) -> list[Recording]:
         """Of the half, at least one; all prompts that a benchmark decoded, or `n_prompts` of them.
 
         Raises:
@@ -78,7 +77,7 @@ class ReplayTexts:
         modes: Sequence[Mode],
         recordings: Sequence[Recording],
         predicted: Sequence[Predicted],
-        update: Update,
+        update: Progress,
     ) -> BenchReport:
         """The recorded prompts decoded by the same methods, interleaved with autoregressive decoding; stored for the reporting half.
 
@@ -134,7 +133,7 @@ class ReplayTexts:
         kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
         return [one for one in recorded if one.prompt_id in kept]
 
-    def _reporting(self, modes: Sequence[Mode], n_prompts: int | None, update: Update) -> list[Recording]:
+    def _reporting(self, modes: Sequence[Mode], n_prompts: int | None, update: Progress) -> list[Recording]:
         """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
         report = self.benchmark(modes)
         n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
@@ -144,4 +143,6 @@ class ReplayTexts:
             prompts = [prompt for prompt in half if prompt.id in decoded]
         else:
             prompts = spread_over_tasks(half, n_prompts or PROMPTS)
-        return reporting_recordings(self._repository, self.key, self._load, prompts, self.settings, n_tokens, update)
+        return reporting_recordings(
+            self._repository, self.calibration_id, self._load, prompts, self.settings, n_tokens, update
+        )

@@ -10,7 +10,7 @@ from casspec.profiler.report import Predicted, as_stored, error_row, grouped_err
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, LatencyModel, Mode, Precision
 from casspec.tuner.bench.figures import time_figure
 from casspec.tuner.bench.report import FIGURES, caption, label, remarks
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.charts import history_figure, overall_figure
 from casspec.tuner.report_page.parts import NONE, Drawing, Part, Section, Table, Text
 from casspec.tuner.report_page.reproduce import reproduction
@@ -20,7 +20,7 @@ from casspec.tuner.search.pareto import hypervolume, pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
 
 
-def search_section(calibrated: Calibrated) -> Section | None:
+def search_section(calibrated: CalibrationHistory) -> Section | None:
     candidates = calibrated.candidates
     if not candidates:
         return None
@@ -62,7 +62,7 @@ def search_section(calibrated: Calibrated) -> Section | None:
     return Section("search", "Search", parts)
 
 
-def latency_section(calibrated: Calibrated) -> Section:
+def latency_section(calibrated: CalibrationHistory) -> Section:
     model, samples = calibrated.profile.latency, calibrated.samples
     low, high = model.fitted_context_tokens
     parts: list[Part] = [
@@ -163,7 +163,7 @@ def bench_section(report: BenchReport) -> Section:
     return Section(f"benchmark-{modes[0]}", f"Benchmark of {report.created_at[:10]}: {' and '.join(modes)}", parts)
 
 
-def origin_section(calibrated: Calibrated) -> Section:
+def origin_section(calibrated: CalibrationHistory) -> Section:
     parts: list[Part] = [reproduction(calibrated)]
     for report in calibrated.newest_reports:
         title = f"Environment of the benchmark, {' and '.join(_modes(report))}"
@@ -174,7 +174,7 @@ def origin_section(calibrated: Calibrated) -> Section:
     return Section("origin", "Environment and how to reproduce", parts)
 
 
-def _sensitivity(calibrated: Calibrated, n_layers: int) -> Drawing:
+def _sensitivity(calibrated: CalibrationHistory, n_layers: int) -> Drawing:
     candidates = calibrated.candidates
     singles = [c for c in candidates if len(c.skip) == 1 and c.quantization.precision is Precision.TARGET]
     alt = "Acceptance that remains when one sub-layer is left out, by layer."

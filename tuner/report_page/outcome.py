@@ -7,7 +7,7 @@ from typing import Any
 
 from casspec.storage.schema import OVERALL, CascadeProfile, DrafterSpec
 from casspec.tuner.bench.predicted_vs_measured import Compared, compare
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.charts import gap_figure
 from casspec.tuner.report_page.parts import NONE, Drawing, Highlight, Part, Section, Table, Text
 from casspec.tuner.report_page.svg import inline_svg
@@ -22,7 +22,7 @@ DECISIONS = {
 }
 
 
-def highlights(calibrated: Calibrated) -> list[Highlight]:
+def highlights(calibrated: CalibrationHistory) -> list[Highlight]:
     """Overall speedups and the error of the latency model."""
     profile = calibrated.profile
     overall = [row for row in compared(calibrated) if row.task == OVERALL]
@@ -49,11 +49,11 @@ def _beside(row: Compared) -> str:
     )
 
 
-def compared(calibrated: Calibrated) -> list[Compared]:
+def compared(calibrated: CalibrationHistory) -> list[Compared]:
     return compare(calibrated.profile, calibrated.reports)
 
 
-def decision_section(calibrated: Calibrated) -> Section:
+def decision_section(calibrated: CalibrationHistory) -> Section:
     profile = calibrated.profile
     parts: list[Part] = [Text(DECISIONS[profile.decision])]
     parts += [
@@ -78,7 +78,7 @@ def decision_section(calibrated: Calibrated) -> Section:
     return Section("decision", "Decision", parts)
 
 
-def cascade_section(calibrated: Calibrated) -> Section:
+def cascade_section(calibrated: CalibrationHistory) -> Section:
     profile = calibrated.profile
     header = ("drafter", "role", "precision", "attention left out", "MLP left out", "acceptance", "step cost", "memory")
     rows = [_drafter(calibrated, drafter) for drafter in profile.drafters]
@@ -106,7 +106,7 @@ def cascade_section(calibrated: Calibrated) -> Section:
     return Section("cascade", "Cascade", parts)
 
 
-def speedup_section(calibrated: Calibrated) -> Section | None:
+def speedup_section(calibrated: CalibrationHistory) -> Section | None:
     rows = compared(calibrated)
     if not rows:
         return None
@@ -196,7 +196,7 @@ def _tasks(profile: CascadeProfile) -> Table | None:
     )
 
 
-def _drafter(calibrated: Calibrated, drafter: DrafterSpec) -> tuple[str, ...]:
+def _drafter(calibrated: CalibrationHistory, drafter: DrafterSpec) -> tuple[str, ...]:
     if drafter.kind != "self":
         return (drafter.name, "retrieval", *[NONE] * 6)
     found = _found(calibrated, drafter)
@@ -222,7 +222,7 @@ def _role(profile: CascadeProfile, drafter: DrafterSpec) -> str:
     return f"in the cascade of {', '.join(tasks)}" if tasks else "for other methods"
 
 
-def _found(calibrated: Calibrated, drafter: DrafterSpec) -> dict[str, Any]:
+def _found(calibrated: CalibrationHistory, drafter: DrafterSpec) -> dict[str, Any]:
     """What the search said of the plan, {} where it is not stored."""
     for candidate in calibrated.candidates:
         same_precision = candidate.quantization.precision == drafter.quantization.precision

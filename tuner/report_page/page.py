@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.evidence import bench_section, latency_section, origin_section, search_section
 from casspec.tuner.report_page.outcome import cascade_section, decision_section, highlights, speedup_section
 
 FOLDER = Path(__file__).parent
 
 
-def render_page(calibrated: Calibrated) -> str:
+def render_page(calibrated: CalibrationHistory) -> str:
     """A whole HTML document with style and figures in it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

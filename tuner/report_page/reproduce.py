@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from casspec.tuner.calibration_history import Calibrated
+from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.parts import Commands, Part, Text
 from casspec.tuner.settings import QUICK, CalibrationSettings, RunTuningSettings
 
@@ -22,7 +22,7 @@ OPTIONS = {
 """Settings that an option of `casspec calibrate` sets."""
 
 
-def reproduction(calibrated: Calibrated) -> Part:
+def reproduction(calibrated: CalibrationHistory) -> Part:
     """What to run on such a device to measure all of it anew."""
     if not calibrated.settings:
         return Text("This profile was imported: the calibration that made it is not in this database.")
@@ -32,7 +32,7 @@ def reproduction(calibrated: Calibrated) -> Part:
     )
 
 
-def _calibrate(calibrated: Calibrated) -> str:
+def _calibrate(calibrated: CalibrationHistory) -> str:
     settings = calibrated.settings
     quick = all(settings.get(name) == value for name, value in QUICK.items() if name not in OPTIONS)
     words = [
@@ -54,7 +54,7 @@ def _calibrate(calibrated: Calibrated) -> str:
     return shlex.join(words)
 
 
-def _tune(calibrated: Calibrated) -> list[str]:
+def _tune(calibrated: CalibrationHistory) -> list[str]:
     """The tuning by real decodes, of a profile that took an earlier one over."""
     settings = calibrated.settings
     if not (tuned := settings.get("tuned_methods")):
@@ -66,7 +66,7 @@ def _tune(calibrated: Calibrated) -> list[str]:
     return [shlex.join(words)]
 
 
-def _bench(calibrated: Calibrated) -> list[str]:
+def _bench(calibrated: CalibrationHistory) -> list[str]:
     return [
         report.environment["command_line"]
         for report in calibrated.newest_reports
@@ -74,7 +74,7 @@ def _bench(calibrated: Calibrated) -> list[str]:
     ]
 
 
-def _where(calibrated: Calibrated) -> list[str]:
+def _where(calibrated: CalibrationHistory) -> list[str]:
     """Options that name the device."""
     device = calibrated.profile.device
     return ["--threads", str(device.threads)] if device.kind == "cpu" else ["--device", device.kind]

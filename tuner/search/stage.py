@@ -20,13 +20,13 @@ from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOpt
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
-from casspec.tuner.external_databases import Companions
+from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.stage import stored_recordings
-from casspec.tuner.search.study import DrafterSearch, SearchBudget, Watch
+from casspec.tuner.search.study import DrafterSearch, Progress, SearchBudget
 from casspec.tuner.search.trial import CandidateEvaluator
-from casspec.tuner.search.workers.processes import NOBODY, Crew
+from casspec.tuner.search.workers.processes import NOBODY, WorkerPool
 from casspec.tuner.settings import CalibrationSettings
 
 SEARCH_KIND = "search"
@@ -99,11 +99,11 @@ class StoredSearch:
 
 @dataclass(frozen=True)
 class SearchStage:
-    """The search of one calibration; `key` is its ID in the store."""
+    """The search of one calibration; `calibration_id` is its ID in the store."""
 
     repository: Repository
-    places: Companions
-    key: str
+    databases: ExternalDatabases
+    calibration_id: str
     target: TargetModel
     settings: CalibrationSettings
 
@@ -113,34 +113,37 @@ class SearchStage:
         latency: LatencyModel,
         context_tokens: int,
         precisions: Sequence[Precision],
-        watch: Watch,
-        crew: Crew = NOBODY,
+        progress: Progress,
+        workers: WorkerPool = NOBODY,
     ) -> list[DrafterCandidate]:
-        """All candidates: those stored, and where the search has not ended what it still finds, with the crew's help."""
-        shared = StoredSearch(self.repository, self.key)
+        """All candidates: those stored, and where the search has not ended what it still finds, with the workers's help."""
+        shared = StoredSearch(self.repository, self.calibration_id)
         if shared.ended():
-            return self.repository.candidates(self.key)
-        self.places.make_room()
+            return self.repository.candidates(self.calibration_id)
+        self.databases.make_room()
         searched = [recording for recording in recordings if recording.mode == self.settings.modes[0]]
         searched = searched[: self.settings.searched_prompts]
         names = tuple((recording.prompt_id, recording.mode) for recording in searched)
         basis = shared.begin(SearchBasis(recordings=names, context_tokens=context_tokens, precisions=tuple(precisions)))
         by_name = {(recording.prompt_id, recording.mode): recording for recording in recordings}
-        spent = sum(candidate.seconds for candidate in shared.candidates()) / crew.size
-        search = self._search(shared, basis, by_name, latency, watch, self.settings.seed, spent)
-        with crew.at_work(self.key):
+        spent = sum(candidate.seconds for candidate in shared.candidates()) / workers.size
+        search = self._search(shared, basis, by_name, latency, progress, self.settings.seed, spent)
+        with workers.at_work(self.calibration_id):
             search.run()
             search.close()
-        candidates = self.repository.candidates(self.key)
+        candidates = self.repository.candidates(self.calibration_id)
         shared.end(len(candidates))
         return candidates
 
-    def join(self, latency: LatencyModel, basis: SearchBasis, watch: Watch) -> int:
+    def join(self, latency: LatencyModel, basis: SearchBasis, progress: Progress) -> int:
         """Takes part until the search is closed or a worker's budget is spent. How many candidates there are then."""
-        shared, recordings = StoredSearch(self.repository, self.key), stored_recordings(self.repository, self.key)
+        shared, recordings = (
+            StoredSearch(self.repository, self.calibration_id),
+            stored_recordings(self.repository, self.calibration_id),
+        )
         # A seed of its own: workers with the same one would keep proposing the same plans.
         seed = int.from_bytes(os.urandom(4), "little")
-        return len(self._search(shared, basis, recordings, latency, watch, seed).run())
+        return len(self._search(shared, basis, recordings, latency, progress, seed).run())
 
     def _search(
         self,
@@ -148,7 +151,7 @@ class SearchStage:
         basis: SearchBasis,
         recordings: Mapping[tuple[str, Mode], Recording],
         latency: LatencyModel,
-        watch: Watch,
+        progress: Progress,
         seed: int,
         spent_seconds: float = 0.0,
     ) -> DrafterSearch:
@@ -166,11 +169,11 @@ class SearchStage:
             SearchBudget(settings.trials, settings.search_seconds, settings.patience, spent_seconds),
             shared.candidates(),
             shared.save,
-            self.places.study_url,
-            self.key,
+            self.databases.study_url,
+            self.calibration_id,
             seed,
             [(seed.name, seed.skip) for seed in self.repository.seeds(self.target.n_layers)],
-            watch,
+            progress,
             shared=shared,
             taken_over=shared.taken_over(),
         )
@@ -178,7 +181,7 @@ class SearchStage:
     def _prepared(self, precision: Precision) -> Quantization:
         """A precision with its memory, its weights packed: no trial is to be charged for that."""
         self.target.prepare(precision)
-        return Quantization(precision=precision, extra_bytes=extra_bytes(self.target, precision))
+        return Quantization(precision=precision, extra_bytes=extra_bytes(self.target.weights, precision))
 
 
 def searches(settings: Mapping[str, Any]) -> bool:
@@ -188,10 +191,10 @@ def searches(settings: Mapping[str, Any]) -> bool:
 
 def joined(
     repository: Repository,
-    places: Companions,
+    databases: ExternalDatabases,
     calibration: StoredCalibration,
     load: Callable[[], TargetModel],
-    watch: Watch,
+    progress: Progress,
 ) -> tuple[int, int] | None:
     """Takes part in the search of a calibration that another process runs.
 
@@ -208,18 +211,20 @@ def joined(
         raise UnsupportedOption(
             f"calibration {calibration.calibration_id} searches no drafters: join one that `casspec calibrate` began"
         )
-    shared, key = StoredSearch(repository, calibration.calibration_id), calibration.calibration_id
+    shared, calibration_id = StoredSearch(repository, calibration.calibration_id), calibration.calibration_id
     if shared.closed():
         return None
-    basis, latency = shared.basis(), repository.latency_model(key)
+    basis, latency = shared.basis(), repository.latency_model(calibration_id)
     if basis is None or latency is None:
-        raise StorageError(f"calibration {key} has not come to its search yet: join it when its stage 'search' begins")
+        raise StorageError(
+            f"calibration {calibration_id} has not come to its search yet: join it when its stage 'search' begins"
+        )
     target = load()
     if model_fingerprint(target).content_hash() != calibration.model.content_hash():
         raise ProfileMismatch(
-            f"calibration {key} is of '{calibration.model.name}', and '{target.name}' is another model: "
+            f"calibration {calibration_id} is of '{calibration.model.name}', and '{target.name}' is another model: "
             "name the one that is calibrated with --model"
         )
     settings = CalibrationSettings.of_stored(calibration.settings)
     before = len(shared.candidates())
-    return before, SearchStage(repository, places, key, target, settings).join(latency, basis, watch)
+    return before, SearchStage(repository, databases, calibration_id, target, settings).join(latency, basis, progress)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner import closed_forms as walltime
+from casspec.tuner import closed_forms
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.space import skip_of, switches
 
@@ -82,7 +82,7 @@ def quantised_prefixes(
 
     def promise(candidate: DrafterCandidate) -> float:
         alive = [candidate.acceptance**i for i in range(1, LONGEST_CHAIN + 1)]
-        return walltime.best_chain(alive, cost(PlanSpec(candidate.skip, precision)), lambda n_tokens: 1.0)[1]
+        return closed_forms.best_chain(alive, cost(PlanSpec(candidate.skip, precision)), lambda n_tokens: 1.0)[1]
 
     best = sorted(prefixes, key=promise, reverse=True)[:QUANTISED_PREFIXES]
     return [PlanSpec(candidate.skip, precision) for candidate in best]

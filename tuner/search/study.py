@@ -7,7 +7,7 @@ and before each trial the study is told whatever it missed. So a search that was
 lost, goes on without evaluating a plan twice.
 
 Several workers may run the same search, on one machine or many (`tuner/search/workers/processes.py`). Each does all that is written here:
-it claims the next plan that nobody has or is at, a seed or its sampler's proposal, evaluates it and saves it. They wait
+it leases the next plan that nobody has or is at, a seed or its sampler's proposal, evaluates it and saves it. They wait
 for each other only before sets are ranked, and when the trials under way may be the last.
 """
 
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from casspec.profiler.progress import Progress, silent
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import DrafterCandidate, SkipSet
 from casspec.tuner.search.pareto import acceptance_to_beat, pareto_front
@@ -38,7 +39,7 @@ from casspec.tuner.search.starting_plans import (
     uniform,
 )
 from casspec.tuner.search.trial import CandidateEvaluator
-from casspec.tuner.search.workers.leases import Claim, Claims
+from casspec.tuner.search.workers.leases import TrialLease, TrialLeases
 from casspec.tuner.search.workers.optuna_storage import open_study, study_failures
 
 SENSITIVITY_SHARE = 0.5
@@ -68,7 +69,6 @@ class SearchBudget:
 
 
 Save = Callable[[DrafterCandidate], DrafterCandidate | None]
-Watch = Callable[[int, str], None]
 
 
 class Sharing(Protocol):
@@ -92,7 +92,7 @@ class DrafterSearch:
     Args:
         known: candidates stored by earlier runs of this search.
         save: stores a candidate and returns the one that is stored, None where the search has ended without it.
-        watch: called with (candidates so far, note) after each.
+        progress: told the candidates so far after each.
         study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
         sampler: what proposes plans after the seeds, one of `SAMPLERS`.
         sensitivity: whether uniform sets and those ranked by sensitivity are among the seeds.
@@ -112,7 +112,7 @@ class DrafterSearch:
         study_name: str,
         seed: int = 0,
         imported: Sequence[tuple[str, SkipSet]] = (),
-        watch: Watch = lambda done, note: None,
+        progress: Progress = silent,
         sampler: str = DEFAULT_SAMPLER,
         sensitivity: bool = True,
         shared: Sharing | None = None,
@@ -125,7 +125,7 @@ class DrafterSearch:
         self._front: list[DrafterCandidate] = []
         self._save = save
         self._imported = imported
-        self._watch = watch
+        self._progress = progress
         self._sampler = sampler
         self._sensitivity = sensitivity
         self._shared = shared
@@ -140,8 +140,8 @@ class DrafterSearch:
         self._random = random.Random(seed + len(self._candidates))
         self._proposer = Proposer(sampler, seed + len(self._candidates), n_layers, evaluator.precisions)
         with self._alone():
-            self._claims = Claims(open_study(study_url, study_name), n_layers, evaluator.precisions)
-            self._claims.follow(self._candidates)
+            self._leases = TrialLeases(open_study(study_url, study_name), n_layers, evaluator.precisions)
+            self._leases.follow(self._candidates)
 
     def run(self) -> list[DrafterCandidate]:
         """Evaluates seeds, then what the sampler proposes, until the budget is spent. All candidates, in order."""
@@ -151,7 +151,7 @@ class DrafterSearch:
                 self._catch_up()
         except BaseException:
             with suppress(StorageError), self._alone():
-                self._claims.leave()
+                self._leases.leave()
             raise
         return list(self._candidates.values())
 
@@ -162,7 +162,7 @@ class DrafterSearch:
         while True:
             with self._alone():
                 self._catch_up()
-                if not self._claims.held:
+                if not self._leases.held:
                     return list(self._candidates.values())
             time.sleep(POLL_S)
 
@@ -198,26 +198,26 @@ class DrafterSearch:
         seeds = list(specs)
         awaited = set(seeds) if to_the_last else set()
 
-        def first() -> Claim | None:
+        def first() -> TrialLease | None:
             free = next(filter(self._is_free, seeds), None)
-            return None if free is None else self._claims.take(free, source)
+            return None if free is None else self._leases.take(free, source)
 
-        while (claim := self._claim(first, share, awaited)) is not None:
-            self._evaluate(claim)
+        while (lease := self._lease(first, share, awaited)) is not None:
+            self._evaluate(lease)
 
     def _run_sampler(self) -> None:
         while self._idle < self._budget.patience and not self._spent():
             begun = time.perf_counter()
-            proposal = self._proposer.propose(self._candidates, self._claims.held)
+            proposal = self._proposer.propose(self._candidates, self._leases.held)
             self._seconds += time.perf_counter() - begun
-            claim = self._claim(partial(self._settle, proposal))
-            if claim is None:
+            lease = self._lease(partial(self._settle, proposal))
+            if lease is None:
                 return
-            self._evaluate(claim)
+            self._evaluate(lease)
 
-    def _claim(
-        self, choose: Callable[[], Claim | None], share: float = 1.0, awaited: AbstractSet[PlanSpec] = frozenset()
-    ) -> Claim | None:
+    def _lease(
+        self, choose: Callable[[], TrialLease | None], share: float = 1.0, awaited: AbstractSet[PlanSpec] = frozenset()
+    ) -> TrialLease | None:
         """What this worker evaluates next; None when nothing is left to choose, or the share of the budget is spent.
 
         `awaited`: plans of which none may be under way in the end.
@@ -227,27 +227,27 @@ class DrafterSearch:
                 self._catch_up()
                 if self._spent(share):
                     return None
-                if len(self._candidates) + len(self._claims.held) < self._budget.trials:
-                    claim = self._retry() or choose()
-                    if claim is not None or not awaited & self._claims.held:
-                        return claim
+                if len(self._candidates) + len(self._leases.held) < self._budget.trials:
+                    lease = self._retry() or choose()
+                    if lease is not None or not awaited & self._leases.held:
+                        return lease
             time.sleep(POLL_S)  # what others are at may be the last, or fail and be free again
 
-    def _retry(self) -> Claim | None:
+    def _retry(self) -> TrialLease | None:
         """A plan whose evaluation was broken off."""
-        lost = ((spec, source) for spec, source in self._claims.lost() if self._is_free(spec))
-        return next((self._claims.take(*one) for one in lost), None)
+        lost = ((spec, source) for spec, source in self._leases.lost() if self._is_free(spec))
+        return next((self._leases.take(*one) for one in lost), None)
 
-    def _settle(self, proposal: Mapping[str, int | str]) -> Claim | None:
+    def _settle(self, proposal: Mapping[str, int | str]) -> TrialLease | None:
         """What was proposed, or where that is taken a plan beside it; None when those are taken too."""
         spec = spec_of(proposal)
         if self._is_free(spec):
-            return self._claims.take(spec, self._sampler)
+            return self._leases.take(spec, self._sampler)
         beside = self._beside(proposal)
-        return None if beside is None else self._claims.take(beside, BESIDE)
+        return None if beside is None else self._leases.take(beside, BESIDE)
 
     def _is_free(self, spec: PlanSpec) -> bool:
-        return spec not in self._candidates and not spec.is_target and self._claims.is_free(spec)
+        return spec not in self._candidates and not spec.is_target and self._leases.is_free(spec)
 
     def _beside(self, proposed: Mapping[str, int | str]) -> PlanSpec | None:
         """A plan not yet evaluated, by a random walk over single parameters; None when there seems to be none left."""
@@ -260,16 +260,16 @@ class DrafterSearch:
                 return spec_of(walk)
         return None
 
-    def _evaluate(self, claim: Claim) -> None:
-        ranked = claim.source == SENSITIVITY  # compared with each other: all over the same recordings
-        to_beat = 0.0 if ranked else acceptance_to_beat(self._front, self._evaluator.cost(claim.spec))
-        with self._claims.alive(claim):
-            fresh = self._evaluator.evaluate(claim.spec, claim.source, to_beat, profile_depths=not ranked)
+    def _evaluate(self, lease: TrialLease) -> None:
+        ranked = lease.source == SENSITIVITY  # compared with each other: all over the same recordings
+        to_beat = 0.0 if ranked else acceptance_to_beat(self._front, self._evaluator.cost(lease.spec))
+        with self._leases.alive(lease):
+            fresh = self._evaluator.evaluate(lease.spec, lease.source, to_beat, profile_depths=not ranked)
             candidate = self._save(fresh)
         self._seconds += fresh.seconds
         if candidate is not None:
             self._add([candidate])
-            self._report(claim.source)
+            self._report(lease.source)
 
     def _catch_up(self) -> None:
         """Learns what other workers have found, and brings the study up to it. Only while alone."""
@@ -277,7 +277,7 @@ class DrafterSearch:
             self._closed = self._shared.closed()
             if self._add(self._shared.candidates()):
                 self._report("by another worker")
-        self._claims.follow(self._candidates)
+        self._leases.follow(self._candidates)
 
     def _add(self, candidates: Iterable[DrafterCandidate]) -> bool:
         """Takes up candidates that were not known; whether there are any."""
@@ -295,7 +295,7 @@ class DrafterSearch:
         return len(self._candidates) > before
 
     def _report(self, note: str) -> None:
-        self._watch(len(self._candidates), f"{note}, {len(self._front)} on the front")
+        self._progress(len(self._candidates), note=f"{note}, {len(self._front)} on the front")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

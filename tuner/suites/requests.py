@@ -11,7 +11,7 @@ from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from casspec.tuner.bench.entries import Contestant
+from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.recordings.recording import prompt_seed
 from casspec.tuner.suites.prompts import Prompt, prompt_ids
 
@@ -98,12 +98,12 @@ def request(prompt: TokenPrompt, mode: Mode, seed: int, turn: int = 0) -> Reques
     return Request(prompt.id, mode, prompt.token_ids, sampling, prompt_seed(seed, name))
 
 
-def generate(contestant: Contestant, asked: Request, prompt: Sequence[int], n_tokens: int) -> Generation:
+def generate(generator: TextGenerator, asked: Request, prompt: Sequence[int], n_tokens: int) -> Generation:
     """`n_tokens` new tokens after `prompt` under the request's sampling and noise, past any end-of-sequence token.
 
     `prompt` is the request's own or one that goes on into its text: noise is fixed by position.
     """
-    return contestant.generate(
+    return generator.generate(
         list(prompt),
         max_new_tokens=n_tokens,
         temperature=asked.sampling.temperature,
@@ -112,6 +112,6 @@ def generate(contestant: Contestant, asked: Request, prompt: Sequence[int], n_to
     )
 
 
-def decoded(contestant: Contestant, asked: Request, prompt: Sequence[int], n_tokens: int) -> list[int]:
+def decoded(generator: TextGenerator, asked: Request, prompt: Sequence[int], n_tokens: int) -> list[int]:
     """The token ids of `generate`."""
-    return generate(contestant, asked, prompt, n_tokens).token_ids
+    return generate(generator, asked, prompt, n_tokens).token_ids

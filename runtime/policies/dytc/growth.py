@@ -44,7 +44,7 @@ class CostCurve:
         return self.costs[self.place(rows)]
 
 
-class Growth:
+class TreeGrowth:
     """A growing tree.
 
     Args:

@@ -26,9 +26,9 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.correction import LatencyCorrection
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS
-from casspec.runtime.policies.base import ForwardMs, Ingredients, Outcome, Policy
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
 from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.runtime.policies.dytc.growth import CostCurve, Growth
+from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
 from casspec.runtime.policies.dytc.reviewer import Reviewer
 from casspec.storage.schema import AcceptancePrior
 
@@ -114,29 +114,27 @@ class DyTC(Policy):
         self._verified: list[int] = []  # nodes of the grown tree that were verified, in their new order
 
     @classmethod
-    def build(cls, ingredients: Ingredients, **parameters: Any) -> Self:
-        profile, target = ingredients.profile, ingredients.target
-        prior = (
-            next((entry for entry in profile.acceptance if entry.mode == ingredients.mode), None) if profile else None
-        )
+    def build(cls, context: PolicyContext, **parameters: Any) -> Self:
+        profile, target = context.profile, context.target
+        prior = next((entry for entry in profile.acceptance if entry.mode == context.mode), None) if profile else None
         reviewers = []
         # A profile may keep plans for other methods although no cascade with them pays.
-        for plan, spec in ingredients.self_drafters() if profile and profile.decision == "cascade" else []:
+        for plan, spec in context.self_drafters() if profile and profile.decision == "cascade" else []:
             if spec.parameters.get("cascade", True):
                 acceptance = float(spec.parameters.get("acceptance", 0.5))
                 table = Ablation.of(parameters.get("without", "")).reviewer_table(spec.name, acceptance, prior)
                 target.prepare(plan.precision)  # now, so that no request waits for its weights
                 reviewers.append(Reviewer(plan, table, acceptance))
-        if profile and ingredients.mode in profile.predicted_speedup:
-            parameters = {"start_speedup": profile.predicted_speedup[ingredients.mode], **parameters}
-        return cls(target.full_plan, ingredients.forward_ms(), reviewers, ingredients.matrix, prior, **parameters)
+        if profile and context.mode in profile.predicted_speedup:
+            parameters = {"start_speedup": profile.predicted_speedup[context.mode], **parameters}
+        return cls(target.full_plan, context.forward_ms(), reviewers, context.matrix, prior, **parameters)
 
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:
             self._retrieval.reset()
             for reviewer in self._reviewers:
                 reviewer.reset()
-        self._pace = 1.0  # of the target, over its prediction
+        self._slowdown = 1.0  # of the target, over its prediction
         self._context_step = -1  # the last text looked costs up at another place in the step
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
         self._rate_tokens = START_STEPS * self._start_speedup
@@ -148,10 +146,10 @@ class DyTC(Policy):
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         self._draft_ms = self._expected_now = 0.0
-        self._pace = self._correction.line(self._target_plan.name)[0]
+        self._slowdown = self._correction.line(self._target_plan.name)[0]
         tokens, context = sequence.tokens, sequence.committed
         rate = self._rate(context)
-        growth = Growth(
+        growth = TreeGrowth(
             tokens[-1],
             tuple(tokens[-self._retrieval.max_ngram :]),
             self._retrieval,
@@ -175,8 +173,8 @@ class DyTC(Policy):
         self._verified = growth.best(verification)
         return growth.tree.selected(self._verified)
 
-    def observe(self, sequence: Sequence, outcome: Outcome) -> None:
-        path, emitted = outcome.path, outcome.emitted
+    def observe(self, sequence: Sequence, result: VerifyResult) -> None:
+        path, emitted = result.path, result.emitted
         update, offered, verified = self._retrieval.table.update, self._growth.offered, self._verified
         for place, token in zip(path, emitted, strict=True):
             node = verified[place]
@@ -187,8 +185,8 @@ class DyTC(Policy):
         if self._expected_now:
             self._expected = self._expected * MEMORY + self._expected_now
             self._brought = self._brought * MEMORY + sum([verified[place] >= self._unreviewed for place in path])
-        tree = outcome.tree
-        ids, logits = outcome.verified.rows(path)
+        tree = result.tree
+        ids, logits = result.outputs.rows(path)
         self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)
         cost = self._draft_ms + self._ms(self._target_plan, len(tree), sequence.committed)
         self._rate_tokens = self._rate_tokens * self._rate_decay + len(emitted)
@@ -200,7 +198,7 @@ class DyTC(Policy):
 
     # ------------------------------------------------------------------------------------------------------- rounds
 
-    def _rounds(self, growth: Growth, verification: CostCurve, sequence: Sequence, rate: float) -> None:
+    def _rounds(self, growth: TreeGrowth, verification: CostCurve, sequence: Sequence, rate: float) -> None:
         """Retrieval and review in turn, for as long as another round pays."""
         first, tree = 0, growth.tree
         # Nothing is learned before the step is verified, so costs stay what they are.
@@ -235,7 +233,7 @@ class DyTC(Policy):
             first = len(tree)
 
     def _best_reviewer(
-        self, growth: Growth, verification: CostCurve, curves: dict[str, CostCurve], rate: float, brings: float
+        self, growth: TreeGrowth, verification: CostCurve, curves: dict[str, CostCurve], rate: float, brings: float
     ) -> Reviewer | None:
         """The self-drafter whose next round gains most over its cost; None when none pays.
 
@@ -257,7 +255,7 @@ class DyTC(Policy):
 
     def _ms(self, plan: Plan, rows: int, context: int) -> float:
         """Predicted time of a forward, as it is now beside the target's: a slowdown of everything changes no decision."""
-        return self._correction.corrected_ms(plan.name, self._forward_ms(plan, rows, context)) / self._pace
+        return self._correction.corrected_ms(plan.name, self._forward_ms(plan, rows, context)) / self._slowdown
 
     def _rate(self, context: int) -> float:
         """R in tokens/ms."""
@@ -276,5 +274,5 @@ class DyTC(Policy):
             sizes = [size for size in QUERY_BUCKETS if size <= most_rows]
             known = self._latencies[plan.name] = sizes, [self._forward_ms(plan, size, context) for size in sizes]
         buckets, predicted = known
-        scale = rate / self._pace
+        scale = rate / self._slowdown
         return CostCurve(buckets, [scale * cost for cost in self._correction.corrected_curve(plan.name, predicted)])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from casspec.profiler.progress import Progress, silent
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from casspec.tuner.bench.entries import AUTOREGRESSIVE, Contestant, Entry
+from casspec.tuner.bench.entries import AUTOREGRESSIVE, Entry, TextGenerator
 from casspec.tuner.bench.lossless.judge import Difference, Judge, is_lossless
 from casspec.tuner.suites.requests import Request, TokenPrompt, decoded, request
 
@@ -58,7 +59,7 @@ def check_lossless(
     n_tokens: int = LOSSLESS_TOKENS,
     modes: Sequence[Mode] = ("sample", "greedy"),
     seed: int = 0,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: Progress = silent,
 ) -> list[LosslessRow]:
     """Compares every method with autoregressive decoding over `n_tokens` tokens a mode.
 
@@ -90,17 +91,16 @@ def check_lossless(
                 compared += len(text)
                 for entry, row in zip(judged, mode_rows, strict=True):
                     if not row.failed:
-                        _compare(row, judge, entry.contestant(task), asked, text)
-                if progress is not None:
-                    progress(compared, n_tokens, mode)
+                        _compare(row, judge, entry.generator(task), asked, text)
+                progress(compared, n_tokens, mode)
     except KeyboardInterrupt:
         raise CheckInterrupted([row for row in rows if row.n_tokens]) from None
     return rows
 
 
-def _compare(row: LosslessRow, judge: Judge, contestant: Contestant, asked: Request, text: list[int]) -> None:
+def _compare(row: LosslessRow, judge: Judge, generator: TextGenerator, asked: Request, text: list[int]) -> None:
     def decode(prompt: Sequence[int], count: int) -> list[int]:
-        return decoded(contestant, asked, prompt, count)
+        return decoded(generator, asked, prompt, count)
 
     row.differences += judge.differences(text, decode(asked.prompt, len(text)), asked, decode)
     row.n_tokens += len(text)

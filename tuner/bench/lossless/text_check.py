@@ -66,7 +66,7 @@ class TextCheck:
         if self.judges(entry):
 
             def decode(prompt: list[int], count: int) -> list[int]:
-                return decoded(entry.contestant(task), asked, prompt, count)
+                return decoded(entry.generator(task), asked, prompt, count)
 
             differences = self._judge.differences(reference, text, asked, decode)
         else:

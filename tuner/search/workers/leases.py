@@ -1,7 +1,7 @@
-"""Who evaluates what: the trials of a study as claims of workers on plans.
+"""Who evaluates what: the trials of a study as leases of workers on plans.
 
-A running trial that names its worker is a claim. While the plan is evaluated the worker's heartbeat is kept beside the
-trial (Optuna's), so that a claim ends with whoever made it: a worker of this machine is known to be dead at once, any
+A running trial that names its worker is a lease. While the plan is evaluated the worker's heartbeat is kept beside the
+trial (Optuna's), so that a lease ends with whoever made it: a worker of this machine is known to be dead at once, any
 other when its heart has been silent for a while. Its trial fails, and the plan is free again.
 
 Everything but the heartbeat happens while all other workers are held off (`Measurements.alone`): what is decided there
@@ -37,11 +37,11 @@ MOST_ATTEMPTS = 5
 SOURCE = "source"
 WORKER = "worker"
 LEFT = "left"
-"""User attribute of a claim that its worker gave up in order."""
+"""User attribute of a lease that its worker gave up in order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class TrialLease:
     """A plan that this worker evaluates."""
 
     spec: PlanSpec
@@ -49,8 +49,8 @@ class Claim:
     trial_id: int
 
 
-class Claims:
-    """The claims of all workers on one study, as one of them sees them."""
+class TrialLeases:
+    """The leases of all workers on one study, as one of them sees them."""
 
     def __init__(self, study: optuna.Study, n_layers: int, precisions: Sequence[Precision]) -> None:
         from optuna.distributions import CategoricalDistribution
@@ -70,7 +70,7 @@ class Claims:
         self._specs: dict[int, PlanSpec] = {}
 
     def follow(self, candidates: Mapping[PlanSpec, DrafterCandidate]) -> None:
-        """Brings the study up to the candidates: each stands in it as one finished trial, and dead claims fail."""
+        """Brings the study up to the candidates: each stands in it as one finished trial, and dead leases fail."""
         import optuna
 
         state = optuna.trial.TrialState
@@ -105,18 +105,18 @@ class Claims:
         """Plans with their sources whose evaluation did not end, to be tried again."""
         return [(spec, source) for spec, source in self._failed.items() if self.is_free(spec)]
 
-    def take(self, spec: PlanSpec, source: str) -> Claim:
-        """Claims a plan."""
+    def take(self, spec: PlanSpec, source: str) -> TrialLease:
+        """TrialLeases a plan."""
         import optuna
 
         trial_id = self._add(spec, source, optuna.trial.TrialState.RUNNING)
         self._beat(trial_id)
         self._storage.set_trial_user_attr(trial_id, WORKER, self._worker)  # last: what has a worker has a heart
         self.held.add(spec)
-        return Claim(spec, source, trial_id)
+        return TrialLease(spec, source, trial_id)
 
     def leave(self) -> None:
-        """Gives up whatever this worker still claims."""
+        """Gives up whatever this worker still leases."""
         import optuna
 
         state = optuna.trial.TrialState
@@ -126,14 +126,14 @@ class Claims:
                 self._study.tell(trial.number, state=state.FAIL)
 
     @contextmanager
-    def alive(self, claim: Claim) -> Iterator[None]:
+    def alive(self, lease: TrialLease) -> Iterator[None]:
         """The heart of this worker beats inside the block."""
         stop = threading.Event()
 
         def beat() -> None:
             while not stop.wait(HEARTBEAT_S):
                 with suppress(StorageError):  # the next one may come through
-                    self._beat(claim.trial_id)
+                    self._beat(lease.trial_id)
 
         heart = threading.Thread(target=beat, daemon=True)
         heart.start()

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from casspec.storage.database.failures import storage_failures
+from casspec.storage.database.location import printable
 from casspec.storage.errors import StorageError
-from casspec.storage.failures import storage_failures
-from casspec.storage.location import printable
 from casspec.tuner.external_databases import STUDY_SCHEMA
 from casspec.tuner.search.space import DIRECTIONS
 
@@ -59,8 +59,8 @@ def study_storage(url: str) -> optuna.storages.RDBStorage:
                 f"{str(error).rstrip('. ')}. Or {spare}: studies are built anew from the stored candidates"
             ) from error
     if is_sqlite:
-        # As in `storage/database.py`: writers queue from the start of a transaction, and no commit waits for the disk.
-        # What a crash of the machine loses, `Claims.follow` adds again; it breaks nothing.
+        # As in `storage/database/connection.py`: writers queue from the start of a transaction, and no commit waits for the disk.
+        # What a crash of the machine loses, `TrialLeases.follow` adds again; it breaks nothing.
         @event.listens_for(storage.engine, "connect")
         def _prepare(connection: Any, _record: Any) -> None:
             connection.isolation_level = None

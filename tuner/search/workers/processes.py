@@ -13,15 +13,17 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+
+from casspec.profiler.progress import Tell
 
 SECONDS_TO_END = 10
 
 
 @dataclass(frozen=True)
-class Crew:
+class WorkerPool:
     """Workers on one machine that share its threads.
 
     Args:
@@ -34,7 +36,7 @@ class Crew:
     others: int = 0
     command: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    say: Callable[[str], None] = print
+    say: Tell = print
 
     @property
     def size(self) -> int:
@@ -82,7 +84,7 @@ class Crew:
                 _end(process)
 
 
-NOBODY = Crew()
+NOBODY = WorkerPool()
 """No further workers."""
 
 
@@ -102,7 +104,7 @@ def end_with_parent() -> None:
         while os.read(0, 1024):
             pass
         _thread.interrupt_main()
-        time.sleep(SECONDS_TO_END)  # to give up its claim in order
+        time.sleep(SECONDS_TO_END)  # to give up its lease in order
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -6,19 +6,19 @@ decided once, by the library's own forward in float32, before any drafter or met
 
 from __future__ import annotations
 
-import os
 import platform
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from casspec.profiler.progress import Tell, untold
 from casspec.storage.errors import SuiteError
 from casspec.tuner.suites.prompts import Half
 from casspec.tuner.suites.reference.loop_filter import GreedyFilter
 from casspec.tuner.suites.reference.source_spans import Cut, find_cuts
-from casspec.tuner.suites.reference.suite import (
+from casspec.tuner.suites.reference.suite_list import (
     DATA_PACKAGE,
     TASKS,
     SuiteEntry,
@@ -53,9 +53,7 @@ OWN_LIST = ListBudget(prompts_per_task=8, candidates_per_task=64)
 """For a user's interpreter on first use: most of the text is known from the committed list, the rest takes a minute."""
 
 
-def make_list(
-    budget: ListBudget, known: SuiteList | None = None, on_progress: Callable[[str], None] = lambda line: None
-) -> SuiteList:
+def make_list(budget: ListBudget, known: SuiteList | None = None, on_progress: Tell = untold) -> SuiteList:
     """The list of cuts for this interpreter; `on_progress` gets one line of text after each batch.
 
     Entries of `known` whose text stands in this interpreter's library are taken over: equal text was judged already.
@@ -85,14 +83,6 @@ def make_list(
     )
 
 
-def write_list(suite_list: SuiteList, path: Path) -> None:
-    """Writes the list as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_text(suite_list.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(path)
-
-
 # --------------------------------------------------------------------------------------------------------------- tasks
 
 
@@ -102,7 +92,7 @@ def _fill_task(
     judge: GreedyFilter,
     placed: list[SuiteEntry],
     others: list[SuiteEntry],
-    on_progress: Callable[[str], None],
+    on_progress: Tell,
 ) -> TaskCount:
     """Adds to `placed`, judging candidates in seeded order until both halves are full or the budget is spent."""
     known, passed, judged = len(placed), 0, 0

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
-from casspec.tuner.suites.reference.suite import Rename
+from casspec.tuner.suites.reference.suite_list import Rename
 
 CONTEXT_CHARACTERS = (1000, 2600)
 """Length of a cut, about 250 to 750 tokens of the reference tokenizer; after longer prompts the model loops less."""

@@ -1,8 +1,8 @@
 """How slow the machine is at the moment, from a few points that are measured over and over.
 
 A machine speeds up and slows down over seconds, by a quarter on a busy one, and what is measured together is disturbed together. So
-every block of points visits the same anchors too. Their time over their first time is the pace of the block: raw times are kept as
-they were, and compared at an even pace.
+every block of points visits the same anchors too. Their time over their first time is the slowdown of the block: raw times are kept as
+they were, and compared at the median slowdown.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LARGEST_ANCHOR_TOKENS = 32
 
 
 class Anchors:
-    """Points of known time, and the pace they tell. The first block that is measured has pace 1."""
+    """Points of known time, and the slowdown they tell. The first block that is measured has slowdown 1."""
 
     def __init__(self, points: Sequence[LatencyPoint], known: Iterable[LatencySample] = ()) -> None:
         """`known`: samples of an earlier run, anchors among them."""
@@ -27,14 +27,14 @@ class Anchors:
         measured = {sample.point: steady_ms(sample) for sample in known}
         self._steady = {point: measured[point] for point in self.points if point in measured}
 
-    def pace(self, times_ms: Mapping[LatencyPoint, float]) -> float:
+    def slowdown(self, times_ms: Mapping[LatencyPoint, float]) -> float:
         """Of a block in which points took `times_ms`; anchors seen for the first time are known from then on."""
-        paces = [times_ms[point] / steady for point, steady in self._steady.items() if point in times_ms]
-        pace = median(paces) if paces else 1.0
+        slowdowns = [times_ms[point] / steady for point, steady in self._steady.items() if point in times_ms]
+        slowdown = median(slowdowns) if slowdowns else 1.0
         for point in self.points:
             if point in times_ms:
-                self._steady.setdefault(point, times_ms[point] / pace)
-        return pace
+                self._steady.setdefault(point, times_ms[point] / slowdown)
+        return slowdown
 
 
 def anchors_of(points: Iterable[LatencyPoint]) -> list[LatencyPoint]:
@@ -52,24 +52,24 @@ def anchors_of(points: Iterable[LatencyPoint]) -> list[LatencyPoint]:
 
 
 def steady_ms(sample: LatencySample) -> float:
-    """The median of a sample as it would be at pace 1."""
-    return sample.measurement.median_ms / sample.pace
+    """The median of a sample as it would be at slowdown 1."""
+    return sample.measurement.median_ms / sample.slowdown
 
 
-def at_even_pace(samples: Sequence[LatencySample]) -> list[LatencySample]:
-    """The samples as if all had been measured at their median pace."""
+def at_median_slowdown(samples: Sequence[LatencySample]) -> list[LatencySample]:
+    """The samples as if all had been measured at their median slowdown."""
     if not samples:
         return []
-    usual = median(sample.pace for sample in samples)
-    return [_slowed(sample, usual / sample.pace) for sample in samples]
+    usual = median(sample.slowdown for sample in samples)
+    return [_slowed(sample, usual / sample.slowdown) for sample in samples]
 
 
 def drift(samples: Iterable[LatencySample]) -> float:
-    """How far the machine's pace went: the slowest block over the fastest one, minus 1."""
-    paces = [sample.pace for sample in samples]
-    return max(paces) / min(paces) - 1.0 if paces else 0.0
+    """How far the machine's slowdown went: the slowest block over the fastest one, minus 1."""
+    slowdowns = [sample.slowdown for sample in samples]
+    return max(slowdowns) / min(slowdowns) - 1.0 if slowdowns else 0.0
 
 
 def _slowed(sample: LatencySample, factor: float) -> LatencySample:
     values = tuple(value * factor for value in sample.measurement.values)
-    return sample.model_copy(update={"measurement": Measurement(values=values), "pace": sample.pace * factor})
+    return sample.model_copy(update={"measurement": Measurement(values=values), "slowdown": sample.slowdown * factor})

@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from casspec.storage.tables import Base
+from casspec.storage.database.tables import Base
 
 VERSION_TABLE = "casspec_schema_version"
 
@@ -25,7 +25,7 @@ UPGRADE_LOCK = 0x_CA55_9EC
 
 def migrations_folder() -> Path:
     """The migration scripts: `casspec/migrations` in an installed wheel, `alembic` in a checkout."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     for folder in (root / "migrations", root / "alembic"):
         if (folder / "env.py").is_file():
             return folder

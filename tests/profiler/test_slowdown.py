@@ -1,4 +1,4 @@
-"""The pace of the machine: told by anchors, kept with every sample, taken out before anything is compared."""
+"""The slowdown of the machine: told by anchors, kept with every sample, taken out before anything is compared."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from casspec.profiler.measure import BLOCK_POINTS, Schedule, measure, round_paces
-from casspec.profiler.pace import ANCHORS, Anchors, anchors_of, at_even_pace, drift, steady_ms
+from casspec.profiler.measure import BLOCK_POINTS, Schedule, measure, round_slowdowns
+from casspec.profiler.slowdown import ANCHORS, Anchors, anchors_of, at_median_slowdown, drift, steady_ms
 from casspec.profiler.timing import HostTimer
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement, Precision
 from tests.profiler.fakes import FakeClock
@@ -48,14 +48,14 @@ def test_a_machine_that_slows_down_is_seen_through() -> None:
     samples = measured(lambda seconds: 1.0 + seconds / 140)
     assert drift(samples) > 0.2
     assert max(errors(samples)) > 0.2
-    assert max(errors(at_even_pace(samples))) < 0.05
+    assert max(errors(at_median_slowdown(samples))) < 0.05
 
 
 def test_on_a_steady_machine_nothing_is_changed() -> None:
     samples = measured(lambda seconds: 1.0)
-    assert [sample.pace for sample in samples] == pytest.approx([1.0] * len(samples))
+    assert [sample.slowdown for sample in samples] == pytest.approx([1.0] * len(samples))
     assert drift(samples) == pytest.approx(0.0)
-    assert [sample.measurement.median_ms for sample in at_even_pace(samples)] == pytest.approx(
+    assert [sample.measurement.median_ms for sample in at_median_slowdown(samples)] == pytest.approx(
         [sample.measurement.median_ms for sample in samples]
     )
 
@@ -64,12 +64,12 @@ def test_a_resumed_run_tells_its_pace_by_the_anchors_of_the_first() -> None:
     first = measured(lambda seconds: 1.0)[:BLOCK_POINTS]
     rest = measured(lambda seconds: 1.5, known=first)
     assert len(first) + len(rest) == len(POINTS)
-    assert [sample.pace for sample in rest] == pytest.approx([1.5] * len(rest))
-    assert max(errors(at_even_pace([*first, *rest]))) < 1e-6
+    assert [sample.slowdown for sample in rest] == pytest.approx([1.5] * len(rest))
+    assert max(errors(at_median_slowdown([*first, *rest]))) < 1e-6
 
 
-def test_raw_times_are_kept_beside_the_pace() -> None:
-    sample = LatencySample(point=POINTS[0], measurement=Measurement(values=(2.0, 4.0, 6.0)), pace=2.0)
+def test_raw_times_are_kept_beside_the_slowdown() -> None:
+    sample = LatencySample(point=POINTS[0], measurement=Measurement(values=(2.0, 4.0, 6.0)), slowdown=2.0)
     assert sample.measurement.values == (2.0, 4.0, 6.0)
     assert steady_ms(sample) == pytest.approx(2.0)
 
@@ -89,7 +89,7 @@ def test_anchors_are_cheap_whole_forwards_of_the_target() -> None:
 def test_a_round_is_as_slow_as_its_points_are_together() -> None:
     one, other = POINTS[:2]
     rounds = [{one: 1.0, other: 3.0}, {one: 2.0, other: 6.0}, {one: 1.0, other: 3.0}]
-    assert round_paces(rounds) == pytest.approx([1.0, 2.0, 1.0])
+    assert round_slowdowns(rounds) == pytest.approx([1.0, 2.0, 1.0])
 
 
 def test_a_round_that_was_disturbed_as_a_whole_is_measured_again() -> None:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from casspec.profiler.candidates import CANDIDATES, Fitted, on_one_thread
-from casspec.profiler.regression import bayesian, relative_errors
+from casspec.profiler.fit.candidates import CANDIDATES, Fitted, on_one_thread
+from casspec.profiler.fit.regression import bayesian, relative_errors
 from casspec.runtime.latency.features import Shape, attended_tokens, has_head
 from casspec.runtime.model.target import bucket
 from casspec.storage.schema import (

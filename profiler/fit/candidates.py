@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from casspec.profiler.regression import LinearFit, non_negative
+from casspec.profiler.fit.regression import LinearFit, non_negative
 from casspec.runtime.latency.features import Shape, attended_tokens, has_head
 from casspec.runtime.latency.predictor import LEAST_MS
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket

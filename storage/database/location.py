@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from casspec.storage.errors import StorageError
+from casspec.storage.folders import user_data_directory
 
 ENVIRONMENT_VARIABLE = "CASSPEC_STORAGE"
-
-
-def user_data_directory() -> Path:
-    """The platform's folder for data an application keeps: XDG_DATA_HOME or ~/.local/share on Linux."""
-    if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "casspec"
 
 
 def storage_url(storage: str | None = None) -> URL:

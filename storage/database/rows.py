@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from casspec.storage.tables import Base
+from casspec.storage.database.tables import Base
 
 
 def insert_once(session: Session, table: type[Base], **values: Any) -> None:

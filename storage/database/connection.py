@@ -20,10 +20,10 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from casspec.storage import migrations
+from casspec.storage.database import migrations
+from casspec.storage.database.failures import storage_failures
+from casspec.storage.database.location import printable, sqlite_file, storage_url
 from casspec.storage.errors import StorageError
-from casspec.storage.failures import storage_failures
-from casspec.storage.location import printable, sqlite_file, storage_url
 
 BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 10

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from casspec.storage.database.location import printable
 from casspec.storage.errors import StorageError
-from casspec.storage.location import printable
 
 ELSEWHERE = "or name another database with --storage or CASSPEC_STORAGE"
 

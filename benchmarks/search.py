@@ -33,6 +33,7 @@ from casspec.runtime.model.target import ForwardInput, TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
+from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.recording import Recording, record
@@ -45,7 +46,7 @@ from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.prompts import Half, Suite
-from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
+from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts
 
 BUDGETS = (100, 200, 300, 1000)
 ENDLESS = 10**9

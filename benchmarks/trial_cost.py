@@ -23,6 +23,7 @@ from casspec.cli.options import apply_threads
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
+from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, record
@@ -32,7 +33,7 @@ from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.starting_plans import uniform
 from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE, spread_over_tasks, token_prompts
+from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts
 
 
 def multiply_adds(target: TargetModel, plan: Plan, attended: float) -> float:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from casspec.profiler.stored import VERDICT_KIND
 from casspec.storage.errors import ProfileNotFound
 from casspec.storage.repository import Repository
-from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencySample
-from casspec.tuner.bench.predicted_vs_measured import latest_of_modes
+from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencySample, Mode
 
 
 @dataclass(frozen=True)
@@ -75,3 +74,14 @@ class CalibrationHistory:
     def name(self) -> str:
         """For people: which model where."""
         return f"{self.profile.model.name} on {self.profile.device.name}, {self.profile.dtype}"
+
+
+def latest_of_modes(reports: Iterable[BenchReport]) -> list[BenchReport]:
+    """The latest benchmark of each decoding mode, each with the rows of the modes that it is the latest of; `reports`: the latest first."""
+    latest, known = [], set[Mode]()
+    for report in reports:
+        rows = tuple(row for row in report.rows if row.mode not in known)
+        if rows:
+            latest.append(report.model_copy(update={"rows": rows}))
+            known.update(row.mode for row in rows)
+    return latest

@@ -112,7 +112,7 @@ def command(
     import casspec
     from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
-    from casspec.tuner.suites.requests import spread_over_tasks
+    from casspec.tuner.suites.token_prompts import spread_over_tasks
 
     loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
     suite = load_suite(suite_name)
@@ -249,7 +249,7 @@ def _check(
 ) -> int:
     from casspec.tuner.bench.lossless.check import CheckInterrupted, check_lossless
     from casspec.tuner.environment import environment
-    from casspec.tuner.suites.requests import token_prompts
+    from casspec.tuner.suites.token_prompts import token_prompts
 
     exit_code = 0
     try:

@@ -76,8 +76,8 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
     if profile.methods:
         yield _methods(profile)
     if reports:
-        from casspec.tuner.bench.predicted_vs_measured import latest_of_modes
         from casspec.tuner.bench.report import bench_table
+        from casspec.tuner.calibration_history import latest_of_modes
 
         for report in latest_of_modes(reports):
             yield Text(f"benchmark of {report.created_at[:16].replace('T', ' ')}")

@@ -19,8 +19,9 @@ from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.storage.schema import SkipSet
 from casspec.tuner.recordings.offline_acceptance import PlanTrace
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.replay.bounds import Menu, clairvoyant_ms, menu_bound_ms, path_lengths, retrieved_trees
-from casspec.tuner.replay.recorded_sequence import Drafting, TracedPlan
+from casspec.tuner.replay.recorded_sequence import Drafting
 from casspec.tuner.replay.simulate import replay
 
 VOCAB = 20

@@ -101,7 +101,7 @@ def test_an_interrupted_calibration_resumes_and_then_answers_from_the_store(tmp_
     assert profile.drafters[0].kind == "self"
     assert profile.settings("layer-sparse")["n_tokens"] >= 1
     assert profile.settings("prompt-lookup") == {"n_tokens": 4}
-    keys = {cell.calibration_id.rpartition(":")[0] for prior in profile.acceptance for cell in prior.cells}
+    keys = {cell.key.rpartition(":")[0] for prior in profile.acceptance for cell in prior.cells}
     assert keys == {"retrieval", *(drafter.name for drafter in profile.drafters if drafter.kind == "self")}
     with open_repository(str(database)) as repository:
         calibrator = Calibrator(repository, external_databases(str(database)), tuned_by_nobody)

@@ -16,8 +16,9 @@ from casspec.tuner.bench.entries import method_entries
 from casspec.tuner.bench.lossless.check import check_lossless
 from casspec.tuner.bench.lossless.judge import TIE_GAP, Difference, Judge, first_difference, is_lossless, score_gap
 from casspec.tuner.bench.lossless.text_check import TextCheck
+from casspec.tuner.bench.requests import decoded, request
 from casspec.tuner.bench.run import run_benchmark
-from casspec.tuner.suites.requests import TokenPrompt, decoded, request, token_prompts
+from casspec.tuner.suites.token_prompts import TokenPrompt, token_prompts
 from tests.tuner.contestants import ALPHABET, CONTEXT, Altered, entry, letters_target, prompts, with_wrong_token
 
 N_TOKENS = 16

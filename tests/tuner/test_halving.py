@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import TextGenerator
+from casspec.tuner.bench.requests import Request
 from casspec.tuner.methods.halving import FEWEST_TOKENS, Halved, Halving, Racer, Round
-from casspec.tuner.suites.requests import Request
 from tests.tuner.timed import Machine, Refusing, Timed, Uneven
 
 MODES = {"sample": 0.7, "greedy": 0.0}

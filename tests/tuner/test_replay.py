@@ -23,9 +23,10 @@ from casspec.storage.schema import CascadeProfile, Mode, SkipSet, TaskCascade
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.plan_traces import TraceShelf, trace_from_bytes, trace_to_bytes
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.replay.overhead import Overhead, Overheads, fit_overhead, measure_overheads
 from casspec.tuner.replay.policies import REFUSED, build_replayed, replayable
-from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText, TracedPlan
+from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText
 from casspec.tuner.replay.run import ReplayRun, StepCosts
 from casspec.tuner.replay.simulate import Replayed, replay
 from casspec.tuner.replay.step_probe import COLD_STEPS, Probe

@@ -21,8 +21,8 @@ from casspec.tuner.cascade.selection import LEAST_DRAFTER_GAIN, Choice, Limits, 
 from casspec.tuner.methods.by_replay import Tuning, by_mode
 from casspec.tuner.recordings.offline_acceptance import PlanTrace, count_confidence
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.replay.overhead import Overhead, Overheads
-from casspec.tuner.replay.recorded_sequence import TracedPlan
 from casspec.tuner.replay.simulate import Replayed
 from tests.storage import samples
 from tests.tuner.tiny import tiny_recordings, tiny_target

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from casspec.storage.schema import CASCADE, OVERALL, BenchReport, CascadeProfile, Mode
+from casspec.tuner.calibration_history import latest_of_modes
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,6 @@ class Compared:
         """Predicted over measured, less one, of the same prompts where those were replayed: above zero too much was promised."""
         predicted = self.predicted if self.replayed is None else self.replayed
         return predicted / self.measured - 1 if predicted is not None and self.measured else None
-
-
-def latest_of_modes(reports: Iterable[BenchReport]) -> list[BenchReport]:
-    """The latest benchmark of each decoding mode, each with the rows of the modes that it is the latest of; `reports`: the latest first."""
-    latest, known = [], set[Mode]()
-    for report in reports:
-        rows = tuple(row for row in report.rows if row.mode not in known)
-        if rows:
-            latest.append(report.model_copy(update={"rows": rows}))
-            known.update(row.mode for row in rows)
-    return latest
 
 
 def compare(profile: CascadeProfile, reports: Sequence[BenchReport] = ()) -> list[Compared]:

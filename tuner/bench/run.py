@@ -21,20 +21,12 @@ from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, Entry, TextGenerator
 from casspec.tuner.bench.lossless.text_check import TextCheck, text_sha256
+from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE, Request, decoded, generate, request
 from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.environment import environment
 from casspec.tuner.suites.prompts import Prompt
 from casspec.tuner.suites.repetition import repetition
-from casspec.tuner.suites.requests import (
-    SAMPLING_TEMPERATURE,
-    Request,
-    TokenPrompt,
-    decoded,
-    following,
-    generate,
-    request,
-    token_prompts,
-)
+from casspec.tuner.suites.token_prompts import TokenPrompt, following, token_prompts
 
 WARM_UP_TOKENS = 8
 

@@ -17,7 +17,7 @@ from casspec.tuner.replay.overhead import stored_overheads
 from casspec.tuner.replay.run import ReplayRun, StepCosts, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.prompts import Prompt, Suite
-from casspec.tuner.suites.requests import spread_over_tasks, with_room
+from casspec.tuner.suites.token_prompts import spread_over_tasks, with_room
 
 CLOSING_METHODS = ("prompt-lookup", CASCADE)
 """As tuned: the cascade and the plainest thing it has to beat. `casspec bench` compares all."""

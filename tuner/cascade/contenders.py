@@ -28,7 +28,7 @@ from casspec.storage.schema import (
 from casspec.tuner import closed_forms
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace, count_confidence, survival_by_depth
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay.recorded_sequence import Traces
+from casspec.tuner.recordings.traced_plan import Traces
 from casspec.tuner.search.pareto import pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
 

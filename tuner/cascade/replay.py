@@ -15,7 +15,7 @@ from casspec.storage.schema import CASCADE, AcceptancePrior, Mode
 from casspec.tuner.cascade.contenders import Contender
 from casspec.tuner.methods.by_replay import Judged, Tuning, by_mode, geometric_speedup, replayed_each
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay.recorded_sequence import TracedPlan
+from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.search.plan_spec import PlanSpec
 
 Parameters = Mapping[str, Any]

@@ -31,8 +31,8 @@ from casspec.tuner.cascade.selection import Limits, choose
 from casspec.tuner.methods.by_replay import TunedMethods, Tuning
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.traced_plan import TracedPlan, Traces
 from casspec.tuner.replay.overhead import Overheads, stored_overheads
-from casspec.tuner.replay.recorded_sequence import TracedPlan, Traces
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.settings import CalibrationSettings
 

@@ -28,6 +28,7 @@ from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TextGenerator
+from casspec.tuner.bench.requests import request
 from casspec.tuner.calibration.calibrate import take_over
 from casspec.tuner.calibration.run import CalibrationRun, dtype_name
 from casspec.tuner.external_databases import ExternalDatabases
@@ -38,7 +39,7 @@ from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import chosen_prompts, stored_recordings
 from casspec.tuner.settings import RunTuningSettings
 from casspec.tuner.suites.prompts import Suite
-from casspec.tuner.suites.requests import TokenPrompt, request
+from casspec.tuner.suites.token_prompts import TokenPrompt
 
 RUN_TUNED_KIND = "run-tuned"
 RUN_STAGES = ("tune", "track")

@@ -26,8 +26,9 @@ from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.methods.grids import GRIDS, settings_of
 from casspec.tuner.methods.priors import retrieval_cells
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
+from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.replay.overhead import Overheads
-from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, TracedPlan
+from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise
 from casspec.tuner.replay.run import StepCosts
 from casspec.tuner.replay.simulate import Replayed, replay
 

@@ -18,7 +18,7 @@ from typing import Any
 from casspec.storage.errors import CasspecError
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import TextGenerator
-from casspec.tuner.suites.requests import Request, generate
+from casspec.tuner.bench.requests import Request, generate
 
 WARM_UP_TOKENS = 8
 FEWEST_TOKENS = 16

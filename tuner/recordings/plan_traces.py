@@ -16,7 +16,7 @@ from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Precision
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay.recorded_sequence import RecordingKey, TracedPlan
+from casspec.tuner.recordings.traced_plan import RecordingKey, TracedPlan
 
 TRACE_PREFIX = "trace/"
 

@@ -28,7 +28,7 @@ from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
 from casspec.storage.schema import AcceptancePrior
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay.recorded_sequence import TracedPlan
+from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.replay.simulate import VerifyCost
 
 LEAST_MASS = 1e-3

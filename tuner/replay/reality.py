@@ -9,10 +9,10 @@ from typing import Any
 from casspec.storage.schema import BenchReport, BenchText, Mode
 from casspec.tuner.bench.entries import AS_CALIBRATED, AUTOREGRESSIVE, PUBLISHED
 from casspec.tuner.bench.lossless.text_check import text_sha256
+from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.replay.run import Played, by_mode_and_task
 from casspec.tuner.replay.simulate import Replayed
 from casspec.tuner.settings import CalibrationSettings
-from casspec.tuner.suites.requests import SAMPLING_TEMPERATURE
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,8 @@ than in real decodes.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.sequence import Proposal
@@ -22,51 +20,14 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs
-from casspec.storage.schema import Mode
-from casspec.tuner.recordings.offline_acceptance import PlanTrace
 from casspec.tuner.recordings.recording import Recording
-
-RecordingKey = tuple[str, Mode]
-"""(prompt id, decoding mode)."""
-
-Traces = Mapping[RecordingKey, PlanTrace]
+from casspec.tuner.recordings.traced_plan import RecordingKey, TracedPlan
 
 NOISE_BYTES = 1 << 29
 """Of noise kept between replays."""
 
 STRIDE = 7919
 """Places apart of what nearby nodes say off the path: a prime, so that every place is drawn."""
-
-
-class TracedPlan:
-    """What one plan said after every token of some recordings.
-
-    Args:
-        traces: at the depths drafts have. first: as the first token of a draft, where that was traced apart.
-    """
-
-    def __init__(self, traces: Traces, first: Traces | None = None) -> None:
-        self._said = {key: _proposals(trace) for key, trace in traces.items()}
-        self._said_first = {key: _proposals(trace) for key, trace in first.items()} if first else self._said
-        self._anywhere = [proposal for proposals in self._said.values() for proposal in proposals]
-
-    def said(self, key: RecordingKey, place: int, depth: int) -> Proposal:
-        """What it said of the continuation's token `place` after a node of `depth`, the last one traced past the end."""
-        traced = self._said[key] if depth else self._said_first[key]
-        return traced[min(place, len(traced) - 1)]
-
-    def astray(self, draw: int) -> Proposal:
-        """What it said at some place of all its recordings; `draw` says where."""
-        return self._anywhere[draw % len(self._anywhere)]
-
-
-def _proposals(trace: PlanTrace) -> list[Proposal]:
-    """Scores over the best one's; the gap of the best is to the second, as `PlanTrace` has it."""
-    scores = trace.gaps.copy()
-    scores[:, 0] = 0.0
-    likely = trace.probabilities if trace.probabilities is not None else np.empty((len(scores), 0))
-    columns = trace.token_ids.tolist(), scores.tolist(), likely.tolist()
-    return [Proposal(ids, values, odds) for ids, values, odds in zip(*columns, strict=True)]
 
 
 class KeptNoise:

@@ -21,7 +21,7 @@ from casspec.tuner.replay.run import Predicted, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.prompts import Half, Suite
-from casspec.tuner.suites.requests import spread_over_tasks
+from casspec.tuner.suites.token_prompts import spread_over_tasks
 
 PROMPTS = 10
 """Of the reporting half, where no benchmark says how many."""

@@ -14,7 +14,8 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, Entry, TextGenerator
 from casspec.tuner.bench.lossless.judge import Difference, Judge, is_lossless
-from casspec.tuner.suites.requests import Request, TokenPrompt, decoded, request
+from casspec.tuner.bench.requests import Request, decoded, request
+from casspec.tuner.suites.token_prompts import TokenPrompt
 
 LOSSLESS_TOKENS = 20_000
 

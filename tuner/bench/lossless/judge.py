@@ -17,8 +17,8 @@ import torch
 
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.model.target import TargetModel
+from casspec.tuner.bench.requests import Request
 from casspec.tuner.recordings.teacher_forcing import teacher_forced
-from casspec.tuner.suites.requests import Request
 
 TIE_GAP = 1e-5
 """Nats of log p~ + g."""

@@ -14,7 +14,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import Entry
 from casspec.tuner.bench.lossless.judge import Difference, Judge, first_difference, measured_difference
-from casspec.tuner.suites.requests import Request, decoded
+from casspec.tuner.bench.requests import Request, decoded
 
 
 @dataclass(frozen=True)

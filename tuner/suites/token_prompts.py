@@ -1,4 +1,4 @@
-"""Prompts as benchmarks decode them: token ids, and per mode the sampling and the seed of the noise."""
+"""Prompts of a suite under a target's tokenizer, turn by turn."""
 
 from __future__ import annotations
 
@@ -6,16 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, takewhile, zip_longest
 
-from casspec.runtime.decode import Generation
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import Mode
-from casspec.tuner.bench.entries import TextGenerator
-from casspec.tuner.recordings.recording import prompt_seed
 from casspec.tuner.suites.prompts import Prompt, prompt_ids
-
-SAMPLING_TEMPERATURE = 0.7
 
 
 @dataclass(frozen=True)
@@ -38,17 +31,6 @@ class TokenPrompt:
             return ()
         turns = range(len(self.answers) + 1, len(self.conversation.turns))
         return tuple(f"{self.conversation.id}#{turn}" for turn in turns)
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is decoded: a prompt under a mode's sampling and noise."""
-
-    prompt_id: str
-    mode: Mode
-    prompt: tuple[int, ...]
-    sampling: Sampling
-    seed: int
 
 
 def token_prompts(target: TargetModel, prompts: Sequence[Prompt]) -> list[TokenPrompt]:
@@ -89,29 +71,3 @@ def spread_over_tasks(prompts: Sequence[Prompt], count: int | None) -> list[Prom
     chosen = [prompt for prompt in turns if prompt is not None][:count]
     ids = {prompt.id for prompt in chosen}
     return [prompt for prompt in prompts if prompt.id in ids]
-
-
-def request(prompt: TokenPrompt, mode: Mode, seed: int, turn: int = 0) -> Request:
-    """The prompt under a mode; `turn` above 0 draws other noise for it."""
-    sampling = Sampling(temperature=SAMPLING_TEMPERATURE if mode == "sample" else 0.0)
-    name = prompt.id if turn == 0 else f"{prompt.id}#{turn}"
-    return Request(prompt.id, mode, prompt.token_ids, sampling, prompt_seed(seed, name))
-
-
-def generate(generator: TextGenerator, asked: Request, prompt: Sequence[int], n_tokens: int) -> Generation:
-    """`n_tokens` new tokens after `prompt` under the request's sampling and noise, past any end-of-sequence token.
-
-    `prompt` is the request's own or one that goes on into its text: noise is fixed by position.
-    """
-    return generator.generate(
-        list(prompt),
-        max_new_tokens=n_tokens,
-        temperature=asked.sampling.temperature,
-        seed=asked.seed,
-        stop_token_ids=[],
-    )
-
-
-def decoded(generator: TextGenerator, asked: Request, prompt: Sequence[int], n_tokens: int) -> list[int]:
-    """The token ids of `generate`."""
-    return generate(generator, asked, prompt, n_tokens).token_ids

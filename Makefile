@@ -3,6 +3,7 @@
 #   make demo     install, then calibrate the bundled reference model
 #   make test     install what development needs, then run the tests
 #   make lint     style, format and types
+#   make docs     the documentation site, in build/site
 #   make bench    the long benchmark (every method), and the tests that need a CUDA device
 #   make clean    remove what these made, the virtual environment included
 #
@@ -21,8 +22,9 @@ STAMPS := $(VENV)/stamps
 PINS := constraints.txt
 INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint $(PINS)
 TYPED := build/typed
+DOCUMENTED := build/documented
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMPS)/calibrate
@@ -39,6 +41,13 @@ lint: $(STAMPS)/dev
 	@$(INSTALL) --no-build-isolation --no-deps --target $(TYPED) .
 	@rm -rf build/lib build/bdist.*
 	@cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p casspec
+
+# Docstrings are read from an installed copy, as types are.
+docs: $(STAMPS)/dev ## builds the documentation site
+	@rm -rf $(DOCUMENTED)
+	@$(INSTALL) --no-build-isolation --no-deps --target $(DOCUMENTED) .
+	@rm -rf build/lib build/bdist.*
+	@$(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMPS)/dev
 	@$(BIN)/casspec bench $(BENCH)

@@ -1,6 +1,12 @@
 """casspec: calibrate a language model once per device, then decode it faster, losslessly, without training.
 
 The public API, stable from 0.1 on. Everything is imported on first use, so that `import casspec` costs nothing.
+
+`api.py` has the public functions. `profile_lookup.py` finds profiles, `known_models.py` remembers fingerprints of models,
+`transformers_bridge.py` runs a cascade inside `generate`, `detokenize.py` streams text, `testbed.py` makes the bundled model wider.
+`cli/` has the commands (`__main__.py` is `python -m casspec`), `reference/` the bundled model.
+
+To add a public function, edit `api.py` and `__all__` below.
 """
 
 from __future__ import annotations

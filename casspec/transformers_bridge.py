@@ -66,7 +66,9 @@ def custom_generate(
     Decoding ends at the end of the model's context.
 
     Args:
-        profile, method, parameters: as for `Decoder`.
+        profile: as for `Decoder`.
+        method: as for `Decoder`.
+        parameters: as for `Decoder`.
         seed: of the sampling noise; None draws one at each call.
         streamer: as `generate`'s own, which `generate` does not pass on to a custom callable.
 

@@ -15,12 +15,13 @@ import pytest
 from casspec.cli.main import COMMANDS, casspec
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "casspec/reference/MODEL_CARD.md"])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "casspec/reference/MODEL_CARD.md"])
 README = ROOT / "README.md"
+GUIDE = ROOT / "docs" / "guide.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 METHODS_DOCUMENT = ROOT / "docs" / "methods.md"
 
-FOLDERS = ("alembic", "benchmarks", "casspec", "docs", "profiler", "runtime", "storage", "tests", "tuner")
+FOLDERS = ("alembic", "benchmarks", "casspec", "docs", "examples", "profiler", "runtime", "storage", "tests", "tuner")
 MAPPED = {"casspec/migrations"}
 """Paths inside a wheel that a checkout keeps elsewhere."""
 
@@ -59,22 +60,44 @@ def test_named_paths_exist(document: Path) -> None:
     assert [path for path in paths if path not in MAPPED and not (ROOT / path).exists()] == []
 
 
-def test_the_architecture_names_every_module_below_the_tuner() -> None:
-    named = set(re.findall(r"[\w/]+\.py", ARCHITECTURE.read_text("utf-8")))
-    files = {Path(name).name for name in named}
-    modules = {
-        path.name: path
-        for folder in ("storage", "runtime", "profiler", "tuner", "casspec", "benchmarks")
-        for path in (ROOT / folder).rglob("*.py")
-    }
-    assert files - set(modules) - {"test_imports.py"} == set(), "named, but not there"
-    told = [
-        path
-        for folder in ("storage", "runtime", "runtime/drafters", "profiler")
-        for path in (ROOT / folder).glob("*.py")
-    ]
-    missing = {path.name for path in told} - files - {"__init__.py"}
-    assert missing == set(), "there, but not named"
+def packages() -> list[Path]:
+    """Every folder of the five floors that is imported."""
+    floors = ("storage", "runtime", "profiler", "tuner", "casspec")
+    return sorted(file.parent for floor in floors for file in (ROOT / floor).rglob("__init__.py"))
+
+
+def test_the_architecture_names_every_folder() -> None:
+    text = ARCHITECTURE.read_text("utf-8")
+    folders = [package.relative_to(ROOT).as_posix() for package in packages()]
+    assert [folder for folder in folders if f"`{folder}/`" not in text] == []
+
+
+MANY_FILES = [
+    package
+    for package in packages()
+    if sum(file.name != "__init__.py" for file in package.iterdir() if file.is_file()) > 5
+]
+
+
+@pytest.mark.parametrize("package", MANY_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_folder_of_many_files_tells_what_is_in_it(package: Path) -> None:
+    told = ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) or ""
+    modules = {file.name for file in package.glob("*.py")} - {"__init__.py"}
+    assert {name for name in modules if f"`{name}`" not in told} == set(), "there, but not told of"
+    named = re.findall(r"`([\w/]+\.py)`", told)
+    assert [name for name in named if not ((package / name).exists() or (ROOT / name).exists())] == [], "not there"
+    assert "To add a" in told
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text("utf-8").split()) <= 1200
+
+
+@each_document
+def test_documents_hold_no_history(document: Path) -> None:
+    if document.name != "CHANGELOG.md":
+        text = " ".join(document.read_text("utf-8").split())
+        assert re.findall(r"[Ss]ince then|earlier run|newest run|with the present code", text) == []
 
 
 def invocation(words: list[str]) -> tuple[click.Command, list[str]]:
@@ -101,8 +124,8 @@ def test_commands_and_their_options_exist(document: Path) -> None:
         assert set(options) <= known | {"--help"}, f"{shlex.join(words)}: options are {sorted(known)}"
 
 
-def test_readme_lists_every_command() -> None:
-    listed = re.findall(r"^\| `casspec ([\w-]+)` \|", README.read_text("utf-8"), re.MULTILINE)
+def test_the_guide_lists_every_command() -> None:
+    listed = re.findall(r"^\| `casspec ([\w-]+)` \|", GUIDE.read_text("utf-8"), re.MULTILINE)
     assert sorted(listed) == sorted(COMMANDS)
 
 
@@ -124,9 +147,9 @@ def test_python_blocks_compile(document: Path) -> None:
 
 
 def shown_functions() -> dict[str, ast.FunctionDef]:
-    """Functions and methods whose signatures the README shows, by qualified name."""
+    """Functions and methods whose signatures the guide shows, by qualified name."""
     shown: dict[str, ast.FunctionDef] = {}
-    for code in fenced(README, "python"):
+    for code in fenced(GUIDE, "python"):
         for node in ast.parse(code).body:
             if isinstance(node, ast.FunctionDef):
                 shown[node.name] = node
@@ -146,24 +169,24 @@ def real_function(name: str) -> Callable[..., object]:
     return found
 
 
-def test_readme_shows_the_signatures_of_the_public_api() -> None:
+def test_the_guide_shows_the_signatures_of_the_public_api() -> None:
     import casspec
 
     shown = shown_functions()
     assert {name.partition(".")[0] for name in shown} >= set(casspec.__all__) - {"__version__", "Generation"}
     for name, node in shown.items():
         namespace: dict[str, Callable[..., object]] = {}
-        exec(compile(ast.Module([node], []), str(README), "exec"), namespace)
+        exec(compile(ast.Module([node], []), str(GUIDE), "exec"), namespace)
         told = inspect.signature(namespace[node.name]).parameters.values()
         real = inspect.signature(real_function(name)).parameters.values()
         assert [(p.name, p.default) for p in told] == [(p.name, p.default) for p in real], name
 
 
-def test_readme_names_the_statistics_that_exist() -> None:
+def test_the_guide_names_the_statistics_that_exist() -> None:
     from casspec.runtime.decode import Generation, Statistics
 
     paragraph = next(
-        part for part in README.read_text("utf-8").split("\n\n") if part.startswith("`Generation.token_ids`")
+        part for part in GUIDE.read_text("utf-8").split("\n\n") if part.startswith("`Generation.token_ids`")
     )
     generation = Generation([], Statistics())
     for name in re.findall(r"`([\w.]+)`", paragraph):

@@ -1,5 +1,9 @@
 """The bundled reference model and the committed list of its prompt suite; MODEL_CARD.md tells where it comes from.
 
+Read `train.py`, the recipe: `corpus.py` is the text, `optimizer.py` Muon and AdamW, `checkpoint.py` an unfinished training. Beside them
+lie the weights, their tokenizer and configuration, the modules held out of training, and `suite-3.11.json`, the list of the suite for
+Python 3.11. To add a list for another Python, write it with `casspec reference suite`.
+
 The identity is frozen: `reference-v1` is the name of one weights file, known by its SHA-256. Any other training, by the
 same recipe or not, bears another name.
 """

@@ -1,4 +1,14 @@
-"""The methods: what each is called, and how it is built from a profile."""
+"""The methods: what each is called, and how it is built from a profile.
+
+`base.py` says what a policy is and what it is built from. This file lists the built-in methods, `registry.py` finds those of other
+distributions. Plain: `autoregressive.py`. Retrieval: `prompt_lookup.py`, `suffix.py`, `token_recycling.py`, `lookahead.py`. Chains of
+one plan: `layer_sparse.py`, `swift.py`, `knapspec.py`, `draft_verify.py`, `early_exit.py`, `quantised.py`. Cascades and trees:
+`vertical.py`, `horizontal.py`, `vc_hc.py` and `tree_vertical.py` over `max_gram_cascade.py`, `static_tree.py`, `sequoia.py`,
+`cast.py`, `dytc_paper.py`, and our own in `dytc/`.
+
+Read `base.py`, then `prompt_lookup.py`, the shortest method. To add one, write a module and a row of `METHODS` below, and what is
+tuned of it in `tuner/methods/grids.py`.
+"""
 
 from __future__ import annotations
 

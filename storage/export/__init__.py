@@ -2,6 +2,12 @@
 
 An export never pretends: what the other engine cannot express is named in `note`, and a profile of which nothing would
 be left is refused with UnsupportedOption. None of these modules needs the database.
+
+`exported.py` is what an export returns. `json_profile.py` is the profile itself, with larger artifacts in files beside it.
+`huggingface.py` and `vllm.py` write what those engines know of prompt lookup, by `lookup_settings.py`. `skip_layers.py` reads and
+writes the files of SWIFT and Draft & Verify.
+
+Read `exported.py`, then `vllm.py`, the shortest. To add an export, write a module and add it to `MODULES` in this file.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import re
 import shlex
@@ -52,6 +53,26 @@ def test_relative_links_lead_to_files(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text("utf-8"))
     relative = [link for link in links if "://" not in link]
     assert [link for link in relative if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("link", "source", "place", "moved"),
+    [
+        ("docs/guide.md", "README.md", "index.md", "guide.md"),
+        ("casspec/reference/MODEL_CARD.md", "README.md", "index.md", "model_card.md"),
+        ("../../CONTRIBUTING.md", "docs/api/policy.md", "api/policy.md", "../contributing.md"),
+        ("../figures/search.png", "docs/results/search.md", "results/search.md", "../figures/search.png"),
+        ("https://semver.org", "CHANGELOG.md", "changelog.md", "https://semver.org"),
+    ],
+)
+def test_links_follow_pages_to_the_site(link: str, source: str, place: str, moved: str) -> None:
+    pytest.importorskip("mkdocs")
+    spec = importlib.util.spec_from_file_location("site_pages", ROOT / "docs" / "site_pages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    site_pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(site_pages)
+    assert site_pages.moved(link, source, place) == moved
 
 
 @each_document

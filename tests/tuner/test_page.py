@@ -16,6 +16,7 @@ from casspec.tuner.bench.predicted_vs_measured import Compared, compare
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page import render_page
 from casspec.tuner.report_page.evidence import error_rows
+from casspec.tuner.settings import CalibrationSettings
 from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 
@@ -79,7 +80,9 @@ def calibrated(**changes: object) -> CalibrationHistory:
     return CalibrationHistory(
         profile=profile(**changes),
         calibration_id="0123-1",
-        settings={"suite": "reference", "seed": 3, "trials": 12},
+        settings=CalibrationSettings(suite="reference", suite_sha256="", seed=3)
+        .changed({"search": {"trials": 12}})
+        .model_dump(mode="json"),
         candidates=[
             samples.candidate((2,), acceptance=0.6),
             samples.candidate((3,), acceptance=0.5),

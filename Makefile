@@ -41,6 +41,7 @@ lint: $(STAMPS)/dev ## check style, format and types
 	@$(INSTALL) --no-build-isolation --no-deps --target $(TYPED) .
 	@rm -rf build/lib build/bdist.*
 	@$(MYPY) -p casspec
+	@$(MYPY) $(CURDIR)/examples
 
 format: $(STAMPS)/dev ## mend style and format
 	@$(BIN)/ruff check --fix .

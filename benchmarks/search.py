@@ -34,9 +34,8 @@ from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
-from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
-from casspec.tuner.recordings.recording import Recording, record
+from casspec.tuner.recordings.recording import Recording, recorded, typical_context
 from casspec.tuner.recordings.stage import lossless_decode
 from casspec.tuner.search.knapspec_plans import knapspec_sets
 from casspec.tuner.search.pareto import hypervolume, pareto_front
@@ -191,7 +190,7 @@ def prepare(
     latency, source = stored_latency(casspec.load_target(name) if is_testbed(name) else target, storage)
     suite, predictor = load_suite("reference"), LatencyPredictor(latency)
     meters = {
-        half: RememberingMeter(target, recorded(target, suite, half, n_recordings, n_tokens, n_prompt))
+        half: RememberingMeter(target, recordings_of(target, suite, half, n_recordings, n_tokens, n_prompt))
         for half in ("tuning", "reporting")
     }
     tuning = meters["tuning"]
@@ -200,7 +199,7 @@ def prepare(
     everything = list(range(n_recordings))
     about = {
         "target": name,
-        "dtype": dtype_name(target),
+        "dtype": target.dtype_name,
         "cost": source,
         "recordings": n_recordings,
         "tokens": n_tokens,
@@ -216,12 +215,12 @@ def stored_latency(target: TargetModel, storage: str | None) -> tuple[LatencyMod
     model = model_fingerprint(target)
     with open_repository(storage) as repository:
         for profile in repository.profiles():
-            if profile.model == model and profile.dtype == dtype_name(target):
+            if profile.model == model and profile.dtype == target.dtype_name:
                 return profile.latency, f"profile {profile.profile_id} on {profile.device.name}"
     return builtin_latency(target), "built-in coefficients"
 
 
-def recorded(
+def recordings_of(
     target: TargetModel, suite: Suite, half: Half, count: int, n_tokens: int, n_prompt: int
 ) -> list[Recording]:
     """Recordings at temperature 0.7 after the last `n_prompt` tokens of prompts, in an order that mixes tasks."""
@@ -230,7 +229,7 @@ def recorded(
     by_place: dict[str, list[Recording]] = {}
     for prompt in prompts:
         ids = prompt.token_ids[-n_prompt:]
-        recording = record(target, decode, prompt.id, prompt.task, ids, "sample", SAMPLING_TEMPERATURE, seed=0)
+        recording = recorded(target, decode, prompt.id, prompt.task, ids, "sample", SAMPLING_TEMPERATURE, seed=0)
         by_place.setdefault(prompt.task, []).append(recording)
     turns = max(map(len, by_place.values()))
     return [of_task[turn] for turn in range(turns) for of_task in by_place.values() if turn < len(of_task)]

@@ -24,9 +24,8 @@ from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
-from casspec.tuner.calibration.run import dtype_name, typical_context
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
-from casspec.tuner.recordings.recording import Recording, record
+from casspec.tuner.recordings.recording import Recording, recorded, typical_context
 from casspec.tuner.recordings.stage import lossless_decode
 from casspec.tuner.recordings.teacher_forcing import masked_input
 from casspec.tuner.search.plan_spec import PlanSpec
@@ -80,7 +79,7 @@ def main(name: str, count: int, tokens: int, rounds: int, threads: int | None) -
     decode = lossless_decode(target, tokens)
     prompts = token_prompts(target, spread_over_tasks(load_suite("reference").half("tuning"), count))
     recordings = [
-        record(target, decode, one.id, one.task, one.token_ids, "sample", SAMPLING_TEMPERATURE, seed=0)
+        recorded(target, decode, one.id, one.task, one.token_ids, "sample", SAMPLING_TEMPERATURE, seed=0)
         for one in prompts
     ]
     context = typical_context(recordings)
@@ -109,7 +108,7 @@ def main(name: str, count: int, tokens: int, rounds: int, threads: int | None) -
         plain, deep = (median(ratios[spec, flag]) for flag in (False, True))
         rows.append({"plan": spec.name, "active": active, "ratio": plain / active, "with_depths": deep / active})
         print(f"| {spec.name} | {active:.3f} | {plain:.3f} | {plain / active:.2f} | {deep / active:.2f} |")
-    about = {"target": name, "dtype": dtype_name(target), "threads": n_threads, "recordings": count, "tokens": tokens}
+    about = {"target": name, "dtype": target.dtype_name, "threads": n_threads, "recordings": count, "tokens": tokens}
     print(json.dumps({"schema": 1, "about": about | {"rounds": rounds, "noise": median(noise)}, "rows": rows}))
 
 

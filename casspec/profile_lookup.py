@@ -100,7 +100,7 @@ def fitting_profile(target: TargetModel, storage: str | None = None, any_dtype: 
 
 def in_dtype_of(profile: CascadeProfile, target: TargetModel) -> CascadeProfile:
     """The profile as if it had been made in the target's dtype: what it says of speed is off then, texts are equal all the same."""
-    return profile.model_copy(update={"dtype": str(target.dtype).removeprefix("torch.")})
+    return profile.model_copy(update={"dtype": target.dtype_name})
 
 
 def _fitting(

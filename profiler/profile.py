@@ -118,7 +118,7 @@ def _shape(target: TargetModel, device: DeviceFingerprint) -> dict[str, float]:
     ceilings = device.ceilings
     if ceilings is None:
         raise ValueError("a latency model needs the device's measured ceilings, see casspec.profiler.device")
-    tflops = ceilings.matmul_tflops[str(target.dtype).removeprefix("torch.")]
+    tflops = ceilings.matmul_tflops[target.dtype_name]
     return shape_of(target, ceilings.bandwidth_gb_per_s, tflops, ceilings.launch_us)
 
 

@@ -13,7 +13,7 @@ from casspec.profiler.timing import timer_for
 from casspec.runtime.latency.features import QUANTISED
 from casspec.runtime.model.quantization import free_bytes
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.measurements import Measurements
+from casspec.storage.measurements import VERDICT_KIND, Measurements
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencySample, Precision, Quantization
 
 RETEST_KIND = "latency-retest"
@@ -26,8 +26,7 @@ BATCH_MEMORY_SHARE = 0.25
 """Of the free memory that the cache of the largest batch may take; those of smaller ones lie beside it."""
 
 SCREEN_KIND = "precision-screen"
-VERDICT_KIND = "precision-verdict"
-"""Stage documents by precision: the first verdict, which decides what is measured, and the last."""
+"""Stage documents by precision: the first verdict, which decides what is measured. `VERDICT_KIND` is the last."""
 
 
 def with_ceilings(store: Measurements, device: DeviceFingerprint, target: TargetModel) -> DeviceFingerprint:

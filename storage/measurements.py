@@ -41,6 +41,9 @@ from casspec.storage.schema import (
 
 D = TypeVar("D", bound=Document)
 
+VERDICT_KIND = "precision-verdict"
+"""Stage documents by precision: whether it is offered, and why not."""
+
 TURN = 0x63617373
 """Key of the lock that `Measurements.alone` takes on a PostgreSQL server."""
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from casspec.profiler.stored import VERDICT_KIND
 from casspec.storage.errors import ProfileNotFound
+from casspec.storage.measurements import VERDICT_KIND
 from casspec.storage.repository import Repository
 from casspec.storage.schema import BenchReport, CascadeProfile, DrafterCandidate, LatencySample, Mode
 

@@ -25,7 +25,7 @@ def environment(target: TargetModel) -> dict[str, Any]:
     return {
         "model": model_fingerprint(target).model_dump(mode="json"),
         "device": device_fingerprint(target.device).model_dump(mode="json"),
-        "dtype": str(target.dtype).removeprefix("torch."),
+        "dtype": target.dtype_name,
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "commit": source_commit(),

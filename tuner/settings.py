@@ -1,11 +1,75 @@
-"""Everything besides model, device and precision that decides the outcome of a calibration."""
+"""Everything besides model, device and precision that decides the outcome of a calibration, by stage."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
+from casspec.storage.errors import StorageError
 from casspec.storage.schema import Document, Mode
+
+
+class ProfileSettings(Document):
+    """Of the latency profile."""
+
+    seconds: float = 14.0
+    rounds: int = 3
+    """Measurements of a latency, however short that time is."""
+    max_context: int = 2048
+    """Largest context latencies are measured at; beyond it they are extrapolated."""
+    max_batch: int = 1
+    """Largest batch latencies are measured at; beyond it they are extrapolated."""
+
+
+class RecordSettings(Document):
+    """Of the recordings that everything is chosen on."""
+
+    modes: tuple[Mode, ...] = ("sample", "greedy")
+    temperature: float = 0.7
+    """Of mode "sample"."""
+    prompts: int = 16
+    """Of the tuning half, recorded in each mode."""
+    tokens: int = 128
+
+
+class SearchSettings(Document):
+    """Of the search for drafters."""
+
+    recordings: int = 8
+    """A trial is scored on, of the first mode."""
+    trials: int = 64
+    seconds: float = 30.0
+    patience: int = 24
+    """Sampled trials in a row that leave the Pareto front as it is."""
+
+
+class CascadeSettings(Document):
+    """Of the choice of the cascade."""
+
+    max_drafters: int = 2
+    """Self-drafters in the cascade."""
+    max_extra_bytes: int | None = None
+    """Of packed weights beside the target's own; None is no limit."""
+    per_task: bool = False
+    """Whether to ask if tasks deserve a cascade of their own."""
+    probed_steps: int = 24
+    """Warm steps of each probe of what steps take beside their forwards."""
+    tuning_seconds: float = 3.0
+    """For dytc's parameters, of one cascade."""
+
+
+class BenchSettings(Document):
+    """Of the closing benchmark."""
+
+    prompts: int = 5
+    """Of the reporting half."""
+    tokens: int = 128
+    modes: tuple[Mode, ...] = ("sample",)
+    """Sampling is the main one; `casspec bench` measures both."""
+
+
+Changes = Mapping[str, Mapping[str, Any]]
+"""New values of settings, by stage and name."""
 
 
 class CalibrationSettings(Document):
@@ -17,73 +81,65 @@ class CalibrationSettings(Document):
     suite: str
     suite_sha256: str
     seed: int = 0
-    modes: tuple[Mode, ...] = ("sample", "greedy")
-    temperature: float = 0.7
-    """Of mode "sample"."""
-    recorded_prompts: int = 16
-    """Prompts of the tuning half recorded in each mode."""
-    recorded_tokens: int = 128
-    profile_seconds: float = 14.0
-    profile_rounds: int = 3
-    """Measurements of a latency, however short that time is."""
-    profiled_context: int = 2048
-    """Largest context latencies are measured at; beyond it they are extrapolated."""
-    profiled_batch: int = 1
-    """Largest batch latencies are measured at; beyond it they are extrapolated."""
-    searched_prompts: int = 8
-    """Recordings a trial is scored on, of the first mode."""
-    trials: int = 64
-    search_seconds: float = 30.0
-    patience: int = 24
-    """Sampled trials in a row that leave the Pareto front as it is."""
-    max_drafters: int = 2
-    """Self-drafters in the cascade."""
-    max_extra_bytes: int | None = None
-    """Of packed weights beside the target's own; None is no limit."""
-    probed_steps: int = 24
-    """Warm steps of each probe of what steps take beside their forwards."""
-    cascade_seconds: float = 3.0
-    """For tuning dytc's parameters, of one cascade."""
-    per_task: bool = False
-    """Whether to ask if tasks deserve a cascade of their own."""
-    bench_prompts: int = 5
-    """Prompts of the reporting half in the closing benchmark."""
-    bench_tokens: int = 128
-    bench_modes: tuple[Mode, ...] = ("sample",)
-    """Sampling is the main one; `casspec bench` measures both."""
+    profile: ProfileSettings = ProfileSettings()
+    record: RecordSettings = RecordSettings()
+    search: SearchSettings = SearchSettings()
+    cascade: CascadeSettings = CascadeSettings()
+    bench: BenchSettings = BenchSettings()
 
-    @staticmethod
-    def of_stored(values: Mapping[str, Any]) -> CalibrationSettings:
-        """Those among what a calibration was stored with, whether it searched or tuned methods."""
+    def changed(self, changes: Changes) -> Self:
+        """These settings with some values of some stages replaced."""
+        stages = {stage: getattr(self, stage).model_copy(update=dict(values)) for stage, values in changes.items()}
+        return self.model_copy(update=stages)
+
+    @classmethod
+    def of_stored(cls, values: Mapping[str, Any]) -> CalibrationSettings:
+        """Those among what a calibration was stored with, whether it searched or tuned methods.
+
+        Raises StorageError where an earlier release stored them in another shape.
+        """
+        if not is_by_stage(values):
+            raise StorageError(
+                "this calibration was made by an earlier release of casspec, which knew other settings: "
+                "run `casspec calibrate` again"
+            )
         known = {name: value for name, value in values.items() if name in CalibrationSettings.model_fields}
         return CalibrationSettings.model_validate(known)
 
 
-CASCADE_SETTINGS = ("max_drafters", "max_extra_bytes", "per_task")
-"""What a user may ask of the choice of the cascade: nothing has to be measured again for another answer."""
+def is_by_stage(values: Mapping[str, Any]) -> bool:
+    """Whether stored settings are those of a calibration as this release makes it."""
+    return {"record", "search"} <= values.keys()
 
-QUICK: dict[str, Any] = {
-    "recorded_prompts": 5,
-    "recorded_tokens": 64,
-    "profile_seconds": 5.0,
-    "profile_rounds": 2,
-    "profiled_context": 1024,
-    "searched_prompts": 5,
-    "trials": 24,
-    "search_seconds": 4.0,
-    "patience": 8,
-    "probed_steps": 8,
-    "cascade_seconds": 0.5,
-    "bench_prompts": 1,
+
+def unchanged_choice(settings: CalibrationSettings) -> CalibrationSettings:
+    """The settings with the usual choice of the cascade: nothing has to be measured again for another one."""
+    usual = CascadeSettings()
+    asked = ("max_drafters", "max_extra_bytes", "per_task")
+    return settings.changed({"cascade": {name: getattr(usual, name) for name in asked}})
+
+
+QUICK: Changes = {
+    "profile": {"seconds": 5.0, "rounds": 2, "max_context": 1024},
+    "record": {"prompts": 5, "tokens": 64},
+    "search": {"recordings": 5, "trials": 24, "seconds": 4.0, "patience": 8},
+    "cascade": {"probed_steps": 8, "tuning_seconds": 0.5},
+    "bench": {"prompts": 1},
 }
-"""Changes to the settings for a calibration that is there soon: a working profile, no claim about how good it is."""
+"""For a calibration that is there soon: a working profile, no claim about how good it is."""
+
+
+class MethodTuningSettings(Document):
+    """Of tuning methods by real decodes, on a profile that is taken over."""
+
+    profile_hash: str
+    """Content hash of that profile."""
+    methods: tuple[str, ...]
+    seconds_per_method: float = 30.0
+    settings_per_method: int = 16
 
 
 class RunTuningSettings(CalibrationSettings):
     """Of a calibration that takes an earlier one's profile over and tunes methods by real decodes."""
 
-    tuned_from: str
-    """Content hash of that profile."""
-    tuned_methods: tuple[str, ...]
-    seconds_per_method: float = 30.0
-    settings_per_method: int = 16
+    tune: MethodTuningSettings

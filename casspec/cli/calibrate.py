@@ -1,15 +1,16 @@
-"""`casspec calibrate`: profile, search, choose the cascade, store its profile and benchmark it."""
+"""`casspec calibrate`: profile, record, search, choose the cascade, publish its profile and benchmark it."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from casspec.cli.calibration_report import print_outcome
+from casspec.cli.calibration_report import print_outcome, print_plan
 from casspec.cli.console import say, show_stages
 from casspec.cli.options import (
+    SectionedCommand,
     apply_threads,
     available_cores,
     check_device,
@@ -27,14 +28,31 @@ if TYPE_CHECKING:
     from casspec.tuner.settings import CalibrationSettings
     from casspec.tuner.suites.prompts import Suite
 
+SECTIONS = {
+    "Profile": ("batch",),
+    "Record": ("suite_name",),
+    "Search": ("trials", "budget", "workers"),
+    "Cascade": ("max_drafters", "max_extra_bytes", "per_task"),
+    "Bench": ("bench",),
+}
+"""Options by the stage they are of, as settings are."""
 
-@click.command(name="calibrate")
+
+@click.command(name="calibrate", cls=SectionedCommand, sections=SECTIONS)
 @model_argument
 @run_options
-@suite_option("half of it decides, the other half is benchmarked")
 @click.option(
     "--quick", is_flag=True, help="Less of everything and no benchmark: a working profile soon, not the best one."
 )
+@click.option("--dry-run", is_flag=True, help="Say what every stage would do and how long it may take, then stop.")
+@click.option("--force", is_flag=True, help="Measure again although this calibration is stored.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 32),
+    metavar="N",
+    help="Largest batch to measure latencies of, for what is predicted of batches; takes a while longer.  [default: 1]",
+)
+@suite_option("half of it decides, the other half is benchmarked")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Most drafters to evaluate.  [default: 64]")
 @click.option(
     "--budget", type=click.FloatRange(min=1.0), metavar="SECONDS", help="Most time to search for.  [default: 30]"
@@ -56,17 +74,10 @@ if TYPE_CHECKING:
     metavar="N",
     help="Most memory for quantised weights beside the model's own.  [default: no limit]",
 )
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 32),
-    metavar="N",
-    help="Largest batch to measure latencies of, for what is predicted of batches; takes a while longer.  [default: 1]",
-)
 @click.option("--per-task", is_flag=True, help="Ask which tasks deserve a cascade of their own; takes a while longer.")
 @click.option(
     "--bench/--no-bench", default=None, help="End with a benchmark of the profile.  [default: yes, with --quick no]"
 )
-@click.option("--force", is_flag=True, help="Measure again although this calibration is stored.")
 @seed_option
 @storage_option
 def command(
@@ -76,6 +87,7 @@ def command(
     suite_name: str,
     threads: int | None,
     quick: bool,
+    dry_run: bool,
     trials: int | None,
     budget: float | None,
     workers: int,
@@ -104,42 +116,50 @@ def command(
     from casspec.tuner.suites.load import load_suite, located
 
     with open_repository(storage) as repository:
-        # A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
+        # 1. A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
         target = None if recall(model, dtype) else casspec.load_target(model, device=device, dtype=dtype)
+
+        # 2. What decides the outcome.
         suite = load_suite(suite_name)
         for note in suite.notes:
             say(note)
-        changes = {
-            "trials": trials,
-            "search_seconds": budget,
-            "max_drafters": max_drafters,
-            "max_extra_bytes": max_extra_bytes,
-            "profiled_batch": batch,
-            "per_task": per_task,
+        changes: dict[str, dict[str, Any]] = {
+            "profile": {"max_batch": batch},
+            "search": {"trials": trials, "seconds": budget},
+            "cascade": {"max_drafters": max_drafters, "max_extra_bytes": max_extra_bytes, "per_task": per_task},
         }
         settings = _settings(located(suite_name), suite, seed, quick, changes)
+
+        # 3. Finished before: answered without loading the model.
         here = device, threads or available_cores()
-        answer = None if force else _answer(repository, model, here, dtype, settings, bench)
-        if answer is not None:
+        answer = None if force else _answer(repository, model, here, dtype, settings, bench and not dry_run)
+        if answer is not None and not dry_run:
             print_outcome(*answer, asked=bench)
             return
+        if dry_run:
+            print_plan(settings, suite, bench, stored=answer is not None)
+            return
 
+        # 4. Run or resumed, stage by stage.
         apply_threads(threads)
         from casspec.known_models import remember
         from casspec.runtime.loading.fingerprint import model_fingerprint
-        from casspec.tuner.calibration.calibrate import STAGES, Calibrator
+        from casspec.tuner.calibration.attempt import begin, finished, reuse_measurements
+        from casspec.tuner.calibration.calibrate import STAGES, calibrate
+        from casspec.tuner.calibration.closing_bench import bench as closing_bench
         from casspec.tuner.external_databases import external_databases
 
         target = target or casspec.load_target(model, device=device, dtype=dtype)
+        done = None if force else finished(repository, target, settings)
+        context = begin(repository, external_databases(storage), target, suite, settings, force)
+        if not done and not force:
+            reuse_measurements(context)
         pool = _worker_pool(workers, model, device, storage)
-        calibrator = Calibrator(repository, external_databases(storage), workers=pool)
-        profile = None if force else calibrator.stored(target, settings)
         try:
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
-                if profile is None:
-                    profile = calibrator.run(target, suite, settings, stages, force)
+                profile = done[1] if done else calibrate(context, stages, pool)
                 remember(model, dtype, model_fingerprint(target), profile.dtype)
-                report = calibrator.bench(target, suite, settings, profile, stages) if bench else None
+                report = closing_bench(context, profile, stages) if bench else None
         except KeyboardInterrupt:
             again = "the same command without --force" if force else "the same command"
             raise click.Abort(f"everything measured is stored; {again} goes on from there") from None
@@ -193,11 +213,13 @@ def _answer(
 
 
 def _settings(
-    suite_name: str, suite: Suite, seed: int, quick: bool, changes: dict[str, int | float | None]
+    suite_name: str, suite: Suite, seed: int, quick: bool, changes: dict[str, dict[str, Any]]
 ) -> CalibrationSettings:
     """The defaults with `changes`; None is no change."""
     from casspec.tuner.settings import QUICK, CalibrationSettings
 
     settings = CalibrationSettings(suite=suite_name, suite_sha256=suite.content_hash(), seed=seed)
-    asked = {name: value for name, value in changes.items() if value is not None}
-    return settings.model_copy(update=(QUICK if quick else {}) | asked)
+    asked = {
+        stage: {name: value for name, value in values.items() if value is not None} for stage, values in changes.items()
+    }
+    return (settings.changed(QUICK) if quick else settings).changed(asked)

@@ -9,12 +9,48 @@ from casspec.cli.profile_tables import interval
 
 if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, CascadeProfile
+    from casspec.tuner.settings import CalibrationSettings
+    from casspec.tuner.suites.prompts import Suite
 
 DECISIONS = {
     "cascade": "self-drafters over retrieval",
     "retrieval-only": "retrieval alone: no self-drafter is predicted to pay",
     "off": "off: no drafter is predicted to pay on this device",
 }
+
+
+def print_plan(settings: CalibrationSettings, suite: Suite, bench: bool, stored: bool) -> None:
+    """What every stage would do, on stdout.
+
+    Args:
+        bench: whether a benchmark would end it. stored: whether all of it is stored already.
+    """
+    profile, record, search, cascade = settings.profile, settings.record, settings.search, settings.cascade
+    halves = {half: len(suite.half(half)) for half in ("tuning", "reporting")}
+    limit = "" if cascade.max_extra_bytes is None else f", {cascade.max_extra_bytes:,} bytes of quantised weights"
+    rows = [
+        f"profile   latencies up to {profile.max_context} tokens of context and batch {profile.max_batch}, "
+        f"about {profile.seconds:g} s; `casspec profile --dry-run` lists them",
+        f"record    {min(record.prompts, halves['tuning'])} of the {halves['tuning']} prompts of the tuning half of "
+        f"'{suite.name}', {record.tokens} tokens each, {' and '.join(record.modes)}",
+        f"search    at most {search.trials} drafters in {search.seconds:g} s, each on {search.recordings} recordings",
+        f"cascade   at most {cascade.max_drafters} self-drafters{limit}, {cascade.tuning_seconds:g} s of tuning each"
+        + (", and one for each task that gains from its own" if cascade.per_task else ""),
+        "publish   one profile in the store, its runs and its version in MLflow",
+    ]
+    if bench:
+        asked = settings.bench
+        rows.append(
+            f"bench     {min(asked.prompts, halves['reporting'])} of the {halves['reporting']} prompts of the reporting half, "
+            f"{asked.tokens} tokens each, {' and '.join(asked.modes)}"
+        )
+    for row in rows:
+        output.print(row, markup=False, soft_wrap=True)
+    say(
+        "all of it is stored: the command would answer from there"
+        if stored
+        else "nothing was measured: this is a dry run"
+    )
 
 
 def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bool = False) -> None:

@@ -22,7 +22,7 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
         def load() -> TargetModel:
             return casspec.load_target(model or calibration.model.name, device=device, dtype=calibration.dtype)
 
-        trials = int(calibration.settings.get("trials", 0)) or None
+        trials = int(calibration.settings.get("search", {}).get("trials", 0)) or None
         with show_stages(("search",)) as stages, stages.stage("search", trials) as progress:
             found = joined(
                 repository,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,29 @@ class DeviceType(click.ParamType[str]):
         if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
             self.fail(f"{value!r} is not a device; expected cpu, cuda or cuda:N", param, ctx)
         return value
+
+
+class SectionedCommand(click.Command):
+    """A command whose `--help` lists some options under headings.
+
+    Args:
+        sections: parameter names by heading, in the order they are shown; all other options stand under "Options".
+    """
+
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[str]], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.sections = sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        under = {name: heading for heading, names in self.sections.items() for name in names}
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Options", *self.sections)}
+        for parameter in self.get_params(ctx):
+            row = parameter.get_help_record(ctx)
+            if row is not None:
+                rows[under.get(parameter.name or "", "Options")].append(row)
+        for heading, listed in rows.items():
+            with formatter.section(heading):
+                formatter.write_dl(listed)
 
 
 storage_option = click.option(

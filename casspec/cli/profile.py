@@ -97,7 +97,7 @@ def command(
     settings |= {"max_context": max_context} if max_context else {}
     with open_repository(storage) as repository:
         calibration = repository.calibration(
-            model_fingerprint(target), fingerprint, str(target.dtype).removeprefix("torch."), settings, force=force
+            model_fingerprint(target), fingerprint, target.dtype_name, settings, force=force
         )
         calibration_id = calibration.calibration_id
         try:

@@ -90,7 +90,7 @@ def command(
         loaded = load_profile(profile.profile_id, storage)
         load = cache(_loader(model or profile.model.name, device, profile))
         texts = ReplayTexts(repository, profile, load, half)  # type: ignore[arg-type]
-        modes: tuple[Mode, ...] = texts.settings.modes if mode == "both" else (mode,)  # type: ignore[assignment]
+        modes: tuple[Mode, ...] = texts.settings.record.modes if mode == "both" else (mode,)  # type: ignore[assignment]
         with show_stages(("record", "replay", "bounds")) as run:
             with run.stage("record") as progress:
                 recordings = texts.recordings(modes, n_prompts, progress)

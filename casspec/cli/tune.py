@@ -99,9 +99,11 @@ def command(
     import casspec
     from casspec.runtime.loading.loader import check_profile
     from casspec.storage import open_repository
-    from casspec.tuner.calibration.calibrate import STAGES, Calibrator
+    from casspec.tuner.calibration.attempt import begin, take_over
+    from casspec.tuner.calibration.calibrate import STAGES, calibrate
+    from casspec.tuner.calibration.closing_bench import bench as closing_bench
+    from casspec.tuner.calibration.method_tuning import RUN_STAGES, tune_by_decoding
     from casspec.tuner.external_databases import external_databases
-    from casspec.tuner.methods.by_decoding import RUN_STAGES, tune_by_runs
     from casspec.tuner.settings import RunTuningSettings
 
     with open_repository(storage) as repository:
@@ -116,18 +118,18 @@ def command(
         )
         target = casspec.load_target(old.model.name, device=device, dtype=old.dtype)
         check_profile(old, target)
-        _check_slowdown(old, target)
-        databases = external_databases(storage)
-        calibrator = Calibrator(repository, databases)
+        _check_latencies_hold(old, target)
+        context = begin(repository, external_databases(storage), target, suite, settings)
         outcomes: list[RunTuned] = []
         names = STAGES if methods is None else RUN_STAGES
         try:
             with show_stages((*names, "bench") if bench else names) as stages:
                 if isinstance(settings, RunTuningSettings):
-                    new, outcomes = tune_by_runs(repository, databases, target, suite, settings, old, stages)
+                    new, outcomes = tune_by_decoding(context, settings, old, stages)
                 else:
-                    new = calibrator.run(target, suite, settings, stages, source=source)
-                report = calibrator.bench(target, suite, settings, new, stages) if bench else None
+                    take_over(repository, source, context.calibration_id)
+                    new = calibrate(context, stages)
+                report = closing_bench(context, new, stages) if bench else None
         except KeyboardInterrupt:
             again = f"casspec tune {old.profile_id} with the same options"
             raise click.Abort(f"everything found is stored; {again} goes on from there") from None
@@ -162,7 +164,7 @@ def _threads_of(profile: CascadeProfile) -> int | None:
     return min(profile.device.threads, available_cores()) if profile.device.kind == "cpu" else None
 
 
-def _check_slowdown(profile: CascadeProfile, target: TargetModel) -> None:
+def _check_latencies_hold(profile: CascadeProfile, target: TargetModel) -> None:
     """Raises ProfileMismatch where the latencies that are taken over would not be those of this process."""
     from casspec.runtime.loading.device import device_fingerprint
     from casspec.storage.errors import ProfileMismatch
@@ -204,22 +206,19 @@ def _with_room(
     """The settings with room for further trials."""
     known = repository.candidates(source)
     spent = sum(candidate.seconds for candidate in known)
-    further = {"trials": len(known) + trials, "search_seconds": round(spent + budget, 3)}
-    return settings.model_copy(update=further)
+    return settings.changed({"search": {"trials": len(known) + trials, "seconds": round(spent + budget, 3)}})
 
 
 def _run_settings(
     settings: CalibrationSettings, old: CascadeProfile, methods: str, seconds: float
 ) -> RunTuningSettings:
     from casspec.tuner.methods.by_decoding import tunable
-    from casspec.tuner.settings import RunTuningSettings
+    from casspec.tuner.settings import MethodTuningSettings, RunTuningSettings
 
     names = None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     return RunTuningSettings(
         **settings.model_dump(),
-        tuned_from=old.content_hash(),
-        tuned_methods=tunable(names),
-        seconds_per_method=seconds,
+        tune=MethodTuningSettings(profile_hash=old.content_hash(), methods=tunable(names), seconds_per_method=seconds),
     )
 
 

@@ -158,7 +158,7 @@ def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
             f"profile {profile.profile_id} was calibrated for '{profile.model.name}', not for '{target.name}' "
             f"(another {', '.join(differing) or 'model'}); run: casspec calibrate {target.name}"
         )
-    dtype = str(target.dtype).removeprefix("torch.")
+    dtype = target.dtype_name
     if dtype != profile.dtype:
         raise ProfileMismatch(
             f"profile {profile.profile_id} was calibrated in {profile.dtype}, the model is loaded in {dtype}; "

@@ -123,6 +123,11 @@ class TargetModel:
         return () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
 
     @property
+    def dtype_name(self) -> str:
+        """Of its weights, for instance "bfloat16"."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.library_model.parameters())
 

@@ -17,7 +17,7 @@ from casspec.storage import open_repository
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.parts import Commands
 from casspec.tuner.report_page.reproduce import reproduction
-from casspec.tuner.settings import RunTuningSettings
+from casspec.tuner.settings import MethodTuningSettings, RunTuningSettings
 from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples
 from tests.tuner.test_page import profile
@@ -58,9 +58,11 @@ def test_the_named_commands_tune_methods_as_they_were_tuned(options: list[str]) 
     settings = RunTuningSettings(
         suite="reference",
         suite_sha256="",
-        tuned_from="",
-        tuned_methods=tuple(asked["methods"].split(",")),
-        seconds_per_method=asked["seconds_per_method"] or SECONDS_PER_METHOD,
+        tune=MethodTuningSettings(
+            profile_hash="",
+            methods=tuple(asked["methods"].split(",")),
+            seconds_per_method=asked["seconds_per_method"] or SECONDS_PER_METHOD,
+        ),
     )
     device = samples.device(kind="cuda")
     told = reproduction(CalibrationHistory(profile(device=device), calibration_id="1", settings=settings.model_dump()))
@@ -86,8 +88,8 @@ def test_the_named_command_asks_for_the_same_calibration(options: list[str]) -> 
         context = calibrate.make_context("calibrate", list(words))
         given = context.params
         suite = Suite(name=given["suite_name"], prompts=())
-        names = ("trials", "max_drafters", "max_extra_bytes", "per_task")
-        changes = {name: given[name] or None for name in names} | {"search_seconds": given["budget"]}
+        cascade = {name: given[name] or None for name in ("max_drafters", "max_extra_bytes", "per_task")}
+        changes = {"search": {"trials": given["trials"], "seconds": given["budget"]}, "cascade": cascade}
         made = _settings(given["suite_name"], suite, given["seed"], given["quick"], changes)
         return context, made.model_dump(mode="json")
 

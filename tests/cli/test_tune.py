@@ -13,7 +13,7 @@ from casspec.cli.main import main
 from casspec.cli.tune import _calibrated_on
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile
-from casspec.tuner.calibration.run import CalibrationRun
+from casspec.tuner.calibration import method_tuning
 from casspec.tuner.methods import by_decoding as run_tuning
 from casspec.tuner.suites import load as suites
 from tests.tuner.small_calibration import SETTINGS, SUITE, small_target
@@ -37,7 +37,7 @@ def run(finished, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     database, old = finished
     monkeypatch.setattr(casspec, "load_target", lambda *names, **options: small_target())
     monkeypatch.setattr(suites, "load_suite", lambda name: SUITE)
-    monkeypatch.setattr(CalibrationRun, "track", lambda *arguments: None)  # MLflow has tests of its own
+    monkeypatch.setattr(method_tuning, "mirror", lambda *arguments: None)  # MLflow has tests of its own
 
     def command(*words: str) -> tuple[int, str, str]:
         code = main(["tune", old.profile_id, "--storage", database, "--threads", "1", "--no-bench", *words])

@@ -15,7 +15,6 @@ from casspec.runtime.decoding.sequence import Proposal, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.max_gram import MaxGram
 from casspec.runtime.drafters.review import add_chain, nucleus, review, walk
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
@@ -48,10 +47,10 @@ def sequence_of(prompt: list[int], temperature: float = 0.0) -> Sequence:
 
 def own_tokens(sequence: Sequence, path: list[int], count: int, plan: Plan = PLAN) -> list[int]:
     """What a plan says after the root and `path`, one forward a token."""
-    tree, drafter = CandidateTree(sequence.tokens[-1]), SelfDraft(plan)
+    tree, drafter = CandidateTree(sequence.tokens[-1]), plan
     node, tokens = add_chain(tree, 0, path, ""), []
     for _ in range(count):
-        tokens.append(drafter.propose(sequence, tree, [node])[0].tokens[0])
+        tokens.append(sequence.propose(drafter, tree, [node])[0].tokens[0])
         node = tree.add(node, tokens[-1])
     return tokens
 
@@ -115,7 +114,7 @@ def test_max_gram_forgets_the_text_before() -> None:
 def test_a_review_keeps_what_the_plan_would_have_drafted(chains, n_right, sampled) -> None:
     """Several lanes at once: each keeps the drafted tokens equal to the plan's own, and knows the plan's next token."""
     sequence = sequence_of(repetitive_prompt(20), 0.7 * sampled)
-    tree, drafter = CandidateTree(sequence.tokens[-1]), SelfDraft(PLAN)
+    tree, drafter = CandidateTree(sequence.tokens[-1]), PLAN
     lanes = [tree.add(0, token, "lane") for token in range(len(chains))]
     first = len(tree)
     for lane, wrong in zip(lanes, chains, strict=True):
@@ -169,8 +168,8 @@ def test_a_vertical_round_needs_one_forward_however_much_stands(monkeypatch: pyt
     right = own_tokens(sequence_of(prompt), [], 8)
     policy, forwards = Vertical(PLAN, n_tokens=9), []
     monkeypatch.setattr(policy._bottom, "propose", lambda path, n_tokens: right[len(path) :][:n_tokens])
-    propose = policy._drafter.propose
-    monkeypatch.setattr(policy._drafter, "propose", lambda *args: forwards.append(args) or propose(*args))
+    propose = policy._plan.propose
+    monkeypatch.setattr(policy._plan, "propose", lambda *args: forwards.append(args) or propose(*args))
     tree = drafted(policy, prompt)
     assert chain_of(tree)[:8] == right
     assert tree.drafters[1:] == ["max-gram"] * 8 + ["light"]
@@ -204,7 +203,7 @@ def test_vc_hc_reviews_the_first_tokens_and_copies_the_rest(seed: int) -> None:
 def test_vc_hc_spreads_the_leading_node() -> None:
     prompt = repetitive_prompt(60, 2)
     tree = drafted(VerticalHorizontal(PLAN, cold_matrix(TARGET), k11=1, k12=3, k22=1, n_children=8), prompt)
-    (proposal,) = SelfDraft(PLAN).propose(sequence_of(prompt), CandidateTree(prompt[-1]), [0], 8)
+    (proposal,) = sequence_of(prompt).propose(PLAN, CandidateTree(prompt[-1]), [0], 8)
     assert {tree.tokens[node] for node in tree.children(0)} == set(proposal.tokens)
     for node in tree.children(0)[1:]:
         path = [node]
@@ -335,14 +334,14 @@ def test_the_published_tree_ends_where_a_copied_token_no_longer_pays() -> None:
 def test_siblings_are_drafted_in_one_forward_each_under_its_own_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = paper({"light": 0.2, "lighter": 0.9}, top_p=1.0, max_block=1, max_nodes=12)
     asked: list[list[int]] = []
-    propose = SelfDraft.propose
+    propose = Sequence.propose
 
-    def counted(self: SelfDraft, sequence: Sequence, tree: CandidateTree, nodes: list[int], *rest: Any) -> Any:
+    def counted(self: Sequence, plan: Plan, tree: CandidateTree, nodes: list[int], *rest: Any) -> Any:
         asked.append(nodes)
-        return propose(self, sequence, tree, nodes, *rest)
+        return propose(self, plan, tree, nodes, *rest)
 
     monkeypatch.setattr(policy._lookup, "propose", lambda suffix, n_tokens: [])
-    monkeypatch.setattr(SelfDraft, "propose", counted)
+    monkeypatch.setattr(Sequence, "propose", counted)
     tree = drafted(policy, UNREPEATED)
     assert asked[:2] == [[0], [1, 2, 3]]
     for lane in (1, 2, 3):

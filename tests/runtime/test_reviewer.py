@@ -36,7 +36,7 @@ def test_a_text_shows_what_rounds_of_review_bring():
         policy = decoder._policy("greedy")
         (reviewer, *_) = policy._reviewers
         policy._reviewers = [reviewer]
-        said = reviewer._drafter.propose
+        said = reviewer._plan.propose
 
         def wrong(*asked):
             return [
@@ -44,9 +44,9 @@ def test_a_text_shows_what_rounds_of_review_bring():
             ]
 
         if not agrees:
-            reviewer._drafter.propose = wrong
+            reviewer._plan.propose = wrong
         else:
-            reviewer._drafter.plan = replace(target.full_plan, name=reviewer.plan.name)
+            reviewer._plan.plan = replace(target.full_plan, name=reviewer.plan.name)
         decoder.generate(repetitive_prompt(20), max_new_tokens=60)
         return policy._brought / policy._expected
 

@@ -16,8 +16,11 @@ from transformers import PreTrainedTokenizerFast
 from casspec.profiler.progress import Progress
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
+from casspec.storage.repository import Repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
-from casspec.tuner.calibration.calibrate import Calibrator
+from casspec.tuner.calibration.attempt import begin
+from casspec.tuner.calibration.calibrate import calibrate as run
+from casspec.tuner.context import CalibrationContext
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.recordings.recording import Recording
@@ -37,22 +40,14 @@ SUITE = Suite(
         for half in (("tuning", "reporting")[i % 2],)
     ),
 )
-SETTINGS = CalibrationSettings(
-    suite=SUITE.name,
-    suite_sha256=SUITE.content_hash(),
-    recorded_prompts=3,
-    recorded_tokens=12,
-    profile_seconds=0.05,
-    profile_rounds=1,
-    profiled_batch=2,
-    searched_prompts=2,
-    trials=12,
-    search_seconds=1e6,
-    patience=1000,
-    probed_steps=2,
-    cascade_seconds=0.5,
-    bench_prompts=1,
-    bench_tokens=8,
+SETTINGS = CalibrationSettings(suite=SUITE.name, suite_sha256=SUITE.content_hash()).changed(
+    {
+        "profile": {"seconds": 0.05, "rounds": 1, "max_batch": 2},
+        "record": {"prompts": 3, "tokens": 12},
+        "search": {"recordings": 2, "trials": 12, "seconds": 1e6, "patience": 1000},
+        "cascade": {"probed_steps": 2, "tuning_seconds": 0.5},
+        "bench": {"prompts": 1, "tokens": 8},
+    }
 )
 
 
@@ -93,10 +88,15 @@ def tuned_by_nobody(
     return TunedMethods((settings,), (prior,))
 
 
+def begun(
+    repository: Repository, database: str, settings: CalibrationSettings = SETTINGS, force: bool = False
+) -> CalibrationContext:
+    return begin(repository, external_databases(database), small_target(), SUITE, settings, force)
+
+
 def calibrate(database: str, stages: StageLog, force: bool = False) -> CascadeProfile:
     with open_repository(database) as repository:
-        calibrator = Calibrator(repository, external_databases(database), tuned_by_nobody)
-        return calibrator.run(small_target(), SUITE, SETTINGS, stages, force)
+        return run(begun(repository, database, force=force), stages, tune=tuned_by_nobody)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from casspec.profiler.progress import silent
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, SkipSet
-from casspec.tuner.calibration.run import MATRIX_NAME
+from casspec.tuner.calibration.publish import MATRIX_NAME
 from casspec.tuner.recordings.recording import recycling_matrix
-from casspec.tuner.recordings.stage import record_suite
+from casspec.tuner.recordings.stage import record
 from tests.storage import samples
-from tests.tuner.small_calibration import SETTINGS, SUITE, small_target
+from tests.tuner.small_calibration import SUITE, begun, small_target
 
 DRAFTER = DrafterSpec(
     name="sparse", kind="self", skip=SkipSet(attention=(1, 3), mlp=(2,)), parameters={"acceptance": 0.6}
@@ -22,14 +23,16 @@ def stored_calibration(database: str) -> CascadeProfile:
     """The profile of a calibration with `SETTINGS`; prompt lookup and the cascade were tuned by replay."""
     target = small_target()
     with open_repository(database) as repository:
-        fingerprints = model_fingerprint(target), device_fingerprint("cpu"), "float32"
-        key = repository.calibration(*fingerprints, SETTINGS.model_dump(mode="json")).calibration_id
-        recordings = record_suite(repository, key, target, SUITE, SETTINGS, lambda done, total, note: None)
-        latency = repository.save_latency_model(key, builtin_latency(target))
-        matrix = repository.save_artifact(MATRIX_NAME, recycling_matrix(recordings, target.vocab_size).to_bytes(), key)
+        context = begun(repository, database)
+        calibration_id = context.calibration_id
+        recordings = record(context, silent)
+        latency = repository.save_latency_model(calibration_id, builtin_latency(target))
+        matrix = repository.save_artifact(
+            MATRIX_NAME, recycling_matrix(recordings, target.vocab_size).to_bytes(), calibration_id
+        )
         profile = samples.profile(
-            model=fingerprints[0],
-            device=fingerprints[1],
+            model=model_fingerprint(target),
+            device=device_fingerprint("cpu"),
             dtype="float32",
             drafters=(DRAFTER,),
             latency=latency,
@@ -41,6 +44,6 @@ def stored_calibration(database: str) -> CascadeProfile:
             artifacts=(matrix,),
             suite=SUITE.name,
         )
-        repository.save_profile(key, profile)
-        repository.finish(key)
+        repository.save_profile(calibration_id, profile)
+        repository.finish(calibration_id)
         return profile

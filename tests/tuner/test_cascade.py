@@ -8,8 +8,8 @@ from casspec.tuner import closed_forms
 from casspec.tuner.cascade.contenders import (
     RETRIEVAL,
     Contender,
+    assemble_cascade,
     best_use,
-    choose_cascade,
     contenders,
     lookup_survival,
     measure_contender,
@@ -65,7 +65,7 @@ def test_the_best_use_beats_prompt_lookup_up_to_the_published_cost(a_lookup, lar
 
 def test_a_drafter_that_does_not_pay_is_kept_for_other_methods_alone() -> None:
     measured = [contender(0.5), contender(0.6, (1,))]
-    cascade = choose_cascade(measured, (), "retrieval-only", geometric(0.3), FlatCosts(0.8))
+    cascade = assemble_cascade(measured, (), "retrieval-only", geometric(0.3), FlatCosts(0.8))
     assert cascade.decision == "retrieval-only"
     assert [spec.name for spec in cascade.drafters[:1]] == [measured[1].name]
     assert cascade.drafters[0].parameters["cascade"] is False
@@ -78,18 +78,20 @@ def test_chosen_drafters_come_first_and_a_sparse_one_stays_beside_them() -> None
     int8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=1000)
     quantised = contender(0.9, (), int8)
     many = [quantised, contender(0.7, (1,)), contender(0.8, (2,))]
-    cascade = choose_cascade(many, (quantised.name,), "cascade", geometric(0.1), FlatCosts(0.2))
+    cascade = assemble_cascade(many, (quantised.name,), "cascade", geometric(0.1), FlatCosts(0.2))
     kept = [spec for spec in cascade.drafters if spec.kind == "self"]
     assert [(spec.name, spec.parameters["cascade"]) for spec in kept] == [("int8", True), (many[2].name, False)]
     assert kept[0].quantization == int8
     assert cascade.decision == "cascade"
-    with_tasks = choose_cascade(many, (), "retrieval-only", geometric(0.1), FlatCosts(0.2), for_tasks=("int8", "int8"))
+    with_tasks = assemble_cascade(
+        many, (), "retrieval-only", geometric(0.1), FlatCosts(0.2), for_tasks=("int8", "int8")
+    )
     kept = [spec for spec in with_tasks.drafters if spec.kind == "self"]
     assert [(spec.name, spec.parameters["cascade"]) for spec in kept] == [(many[2].name, False), ("int8", False)]
 
 
 def test_nothing_is_recommended_when_nothing_is_predicted_to_pay() -> None:
-    cascade = choose_cascade([contender(0.3)], (), "off", geometric(0.001), FlatCosts(0.9))
+    cascade = assemble_cascade([contender(0.3)], (), "off", geometric(0.001), FlatCosts(0.9))
     assert cascade.decision == "off"
     assert all(spec.kind == "self" for spec in cascade.drafters)
 

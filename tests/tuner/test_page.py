@@ -16,6 +16,7 @@ from casspec.tuner.bench.predicted_vs_measured import Compared, compare
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page import render_page
 from casspec.tuner.report_page.evidence import error_rows
+from casspec.tuner.settings import CalibrationSettings
 from tests.profiler.fakes import SHAPE
 from tests.storage import samples
 
@@ -79,7 +80,9 @@ def calibrated(**changes: object) -> CalibrationHistory:
     return CalibrationHistory(
         profile=profile(**changes),
         calibration_id="0123-1",
-        settings={"suite": "reference", "seed": 3, "trials": 12},
+        settings=CalibrationSettings(suite="reference", suite_sha256="", seed=3)
+        .changed({"search": {"trials": 12}})
+        .model_dump(mode="json"),
         candidates=[
             samples.candidate((2,), acceptance=0.6),
             samples.candidate((3,), acceptance=0.5),
@@ -182,6 +185,17 @@ def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
     assert "rag the one for all – 1.00×" in text
     assert "8 off greedy 1.00× extrapolated no" in text
     assert "greedy qa 1.50× – 1.20× +25.0%" in text
+
+
+def test_acceptance_by_depth_is_told_with_the_trials_it_comes_from() -> None:
+    known = calibrated()
+    (drafter, *_) = known.profile.drafters
+    found = samples.candidate().model_copy(update={"skip": drafter.skip, "acceptance_by_depth": (0.75, 1.0)})
+    counted = found.model_copy(update={"trials_by_depth": (64, 16)})
+    text = Read(render_page(replace(known, candidates=[counted]))).text
+    assert "from n tokens scored so deep" in text
+    assert "sparse-40 0.75 (n 64) 1.00 (n 16)" in text
+    assert "scored so deep" not in Read(render_page(replace(known, candidates=[found]))).text
 
 
 def test_a_prediction_is_listed_with_its_interval() -> None:

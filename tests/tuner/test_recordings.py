@@ -5,7 +5,7 @@ import pytest
 
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.model.target import TargetModel
-from casspec.tuner.recordings.recording import Recording, prompt_seed, record, recycling_matrix
+from casspec.tuner.recordings.recording import Recording, prompt_seed, recorded, recycling_matrix
 from tests.tuner.tiny import VOCAB, slow_decode, step_logits, tiny_recordings, tiny_target
 
 
@@ -48,7 +48,7 @@ def test_greedy_text_follows_the_best_successor_and_sampled_text_does_not(record
 
 def test_noise_of_a_prompt_depends_on_its_id_and_the_seed_only(target) -> None:
     def sampled(prompt_id: str, seed: int) -> list[int]:
-        recording = record(target, slow_decode(target, 12), prompt_id, "task", [1, 2, 3], "sample", 0.7, seed)
+        recording = recorded(target, slow_decode(target, 12), prompt_id, "task", [1, 2, 3], "sample", 0.7, seed)
         assert recording.seed == prompt_seed(seed, prompt_id)
         return recording.continuation_tokens.tolist()
 

@@ -12,7 +12,7 @@ from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyModel
-from casspec.tuner.recordings.recording import Recording, record
+from casspec.tuner.recordings.recording import Recording, recorded
 from casspec.tuner.recordings.teacher_forcing import masked_input
 from tests.runtime.tiny import library_model
 
@@ -64,7 +64,7 @@ def tiny_recordings(target: TargetModel, n: int = 4, n_tokens: int = 24) -> list
     for i in range(n):
         prompt = torch.randint(VOCAB, (6 + 3 * i,), generator=generator).tolist()
         mode = "sample" if i % 2 else "greedy"
-        recordings.append(record(target, decode, f"p{i}", "task", prompt, mode, temperature=0.7, seed=3))
+        recordings.append(recorded(target, decode, f"p{i}", "task", prompt, mode, temperature=0.7, seed=3))
     return recordings
 
 

@@ -145,7 +145,7 @@ class _Race:
         self._order = random.Random(seed)
         self._target = target
         self._check = TextCheck(target)
-        self._dtype = str(target.dtype).removeprefix("torch.")
+        self._dtype = target.dtype_name
         self._finished: list[dict[int, Run]] = []
         """Of the mode under way: the runs of one prompt in one repeat, by entry."""
         self._under_way: Mode | None = None

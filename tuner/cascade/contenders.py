@@ -168,7 +168,7 @@ def _survival(recordings: Sequence[Recording], most_recent: bool) -> tuple[float
     return tuple(count / max(positions, 1) for count in survived)
 
 
-def choose_cascade(
+def assemble_cascade(
     measured: Sequence[Contender],
     drafters: Sequence[str],
     decision: Decision,

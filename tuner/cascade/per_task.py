@@ -38,7 +38,7 @@ def judge_task(
     retrieval: Parameters,
     limits: Limits,
     beside: Sequence[str] = (),
-    note: Tell = untold,
+    tell: Tell = untold,
 ) -> TaskVerdict:
     """Whether `task` deserves a cascade of its own, and that one if it does.
 
@@ -53,7 +53,7 @@ def judge_task(
         return TaskVerdict(gain=None)
 
     def selected(on: Sequence[Recording]) -> Selection:
-        choice = choose(replays, retrieval, limits, on, beside, lambda text: note(f"{task}: {text}"))
+        choice = choose(replays, retrieval, limits, on, beside, lambda text: tell(f"{task}: {text}"))
         return forecast(replays, choice, retrieval, on)
 
     own: list[Judged] = []

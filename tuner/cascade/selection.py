@@ -105,7 +105,7 @@ def choose(
     limits: Limits,
     recordings: Sequence[Recording] | None = None,
     beside: Sequence[str] = (),
-    note: Tell = untold,
+    tell: Tell = untold,
 ) -> Choice:
     """The drafters and parameters that replay fastest on some recordings, by default all.
 
@@ -118,7 +118,7 @@ def choose(
     reviewing = {**parameters, "max_nodes": REVIEWED_NODES}
 
     def score(names: Sequence[str], on: Sequence[Recording] = judged) -> float:
-        note("replaying " + (" + ".join(names) or "retrieval alone"))
+        tell("replaying " + (" + ".join(names) or "retrieval alone"))
         return replays.score(names, reviewing if names else parameters, on)
 
     def fits(names: Sequence[str]) -> bool:
@@ -127,7 +127,7 @@ def choose(
 
     screen = partial(score, on=few)
     names = forward_selection(list(replays.contenders), screen, score, limits.most_drafters, fits)
-    note("tuning dytc with " + (" + ".join(names) or "retrieval alone"))
+    tell("tuning dytc with " + (" + ".join(names) or "retrieval alone"))
     return Choice(names, tuned(replays, names, reviewing if names else parameters, limits.seconds, judged))
 
 

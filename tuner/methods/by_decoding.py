@@ -1,7 +1,7 @@
 """Methods tuned by real decodes on the tuning half, every method with the same budget: seconds and number of settings.
 
 Replay (`tuner/methods/by_replay.py`) costs nothing but knows only methods whose drafts need no forward. Here every setting
-decodes, whatever it drafts with. The outcome is a new profile: the old one with a tuned setting a method.
+decodes, whatever it drafts with.
 """
 
 from __future__ import annotations
@@ -10,29 +10,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
 from pydantic import Field
 
-from casspec.profiler.progress import Progress, Stages
+from casspec.profiler.progress import Progress
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loading.device import device_fingerprint
-from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption
 from casspec.storage.repository import Repository
-from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, Mode
+from casspec.storage.schema import CascadeProfile, DrafterSpec, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TextGenerator
 from casspec.tuner.bench.requests import request
-from casspec.tuner.calibration.calibrate import take_over
-from casspec.tuner.calibration.run import CalibrationRun, dtype_name
-from casspec.tuner.external_databases import ExternalDatabases
-from casspec.tuner.methods.by_replay import tune_methods
 from casspec.tuner.methods.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.methods.halving import Halving, Racer, Round
 from casspec.tuner.recordings.recording import recycling_matrix
@@ -42,11 +34,10 @@ from casspec.tuner.suites.prompts import Suite
 from casspec.tuner.suites.token_prompts import TokenPrompt
 
 RUN_TUNED_KIND = "run-tuned"
-RUN_STAGES = ("tune", "track")
 N_FOLDS = 2
 
 
-Contestants = Callable[[str, dict[str, Any]], Sequence[TextGenerator]]
+Generators = Callable[[str, dict[str, Any]], Sequence[TextGenerator]]
 """(method, parameters) -> what decodes with them, by fold."""
 
 
@@ -86,14 +77,14 @@ class Folds:
     @classmethod
     def of(cls, suite: Suite, target: TargetModel, settings: RunTuningSettings) -> Folds:
         """The recorded prompts, tasks in turn; the prompts of a task go to the folds in turn."""
-        chosen = chosen_prompts(suite, target, settings)
+        chosen = chosen_prompts(suite, target, settings.record)
         seen: Counter[str] = Counter()
         fold_of = {}
         for prompt, _ in chosen:
             fold_of[prompt.id] = seen[prompt.task] % N_FOLDS
             seen[prompt.task] += 1
         prompts = tuple(TokenPrompt(prompt.id, prompt.task, tuple(tokens)) for prompt, tokens in chosen)
-        return cls(prompts, fold_of, settings.modes, settings.seed)
+        return cls(prompts, fold_of, settings.record.modes, settings.seed)
 
     def round_at(self, index: int) -> Round:
         """Every prompt in turn, and over again under other noise; never the noise of the recordings."""
@@ -119,37 +110,37 @@ class RunTuner:
     settings: RunTuningSettings
     folds: Folds
     drafters: tuple[DrafterSpec, ...]
-    generators: Contestants
+    generators: Generators
     stored: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     def run(self, progress: Progress) -> list[RunTuned]:
         """One outcome a method, in the settings' order."""
-        methods, seconds = self.settings.tuned_methods, self.settings.seconds_per_method
+        methods, seconds = self.settings.tune.methods, self.settings.tune.seconds_per_method
         total, outcomes = round(len(methods) * seconds), []
         for done, method in enumerate(methods):
 
-            def watch(spent_ms: float, alive: int, method: str = method, before: float = done * seconds) -> None:
+            def tell(spent_ms: float, alive: int, method: str = method, before: float = done * seconds) -> None:
                 progress(round(before + min(spent_ms / 1e3, seconds)), total, f"{method}, {alive} settings")
 
             document = self.repository.get_document(self.calibration_id, RUN_TUNED_KIND, method)
             if document is None:
-                found = self._tuned(method, watch).model_dump(mode="json")
+                found = self._tuned(method, tell).model_dump(mode="json")
                 document = self.repository.put_document(self.calibration_id, RUN_TUNED_KIND, method, found)
             outcomes.append(RunTuned.model_validate(document))
         progress(total, total, "")
         return outcomes
 
-    def _tuned(self, method: str, watch: Callable[[float, int], None]) -> RunTuned:
+    def _tuned(self, method: str, tell: Callable[[float, int], None]) -> RunTuned:
         settings = self.settings
         try:
             halved = Halving(
                 self._racers(method),
                 self.generators(AUTOREGRESSIVE, {}),
                 self.folds.round_at,
-                settings.seconds_per_method * 1e3,
-                settings.recorded_tokens,
+                settings.tune.seconds_per_method * 1e3,
+                settings.record.tokens,
                 settings.seed,
-                watch,
+                tell,
             ).run()
         except CasspecError as error:
             return RunTuned(method=method, skipped=str(error))
@@ -165,59 +156,17 @@ class RunTuner:
     def _racers(self, method: str) -> list[Racer]:
         """The published setting, which must be there, and whichever others can be built here: the stored one and more of the grid."""
         published, *others = islice(
-            settings_of(method, self.drafters, self.settings.seed), self.settings.settings_per_method
+            settings_of(method, self.drafters, self.settings.seed), self.settings.tune.settings_per_method
         )
         stored = published | self.stored.get(method, {})
         kept = bool(self.stored.get(method)) and stored == published
         racers = [Racer(published, self.generators(method, published), stays=kept)]
         if stored != published and takes(method, stored, self.drafters):
             others = [stored, *(setting for setting in others if setting != stored)]
-        for parameters in others[: self.settings.settings_per_method - 1]:
+        for parameters in others[: self.settings.tune.settings_per_method - 1]:
             with suppress(CasspecError):
                 racers.append(Racer(parameters, self.generators(method, parameters), stays=parameters is stored))
         return racers
-
-
-def tune_by_runs(
-    repository: Repository,
-    databases: ExternalDatabases,
-    target: TargetModel,
-    suite: Suite,
-    settings: RunTuningSettings,
-    old: CascadeProfile,
-    stages: Stages,
-    generators: Contestants | None = None,
-) -> tuple[CascadeProfile, list[RunTuned]]:
-    """Tunes the settings' methods and stores the old profile with what was found as a new one.
-
-    What the old profile's calibration measured is taken over. Interrupted, the same call goes on with the method it was
-    at.
-
-    Args:
-        generators: by default real decoders of `target` on `old`.
-
-    Raises ProfileNotFound where `old` was imported, so that no recordings of it are stored.
-    """
-    calibration = repository.calibration(
-        model_fingerprint(target),
-        device_fingerprint(target.device),
-        dtype_name(target),
-        settings.model_dump(mode="json"),
-    )
-    calibration_id = calibration.calibration_id
-    take_over(repository, repository.calibration_of(old.content_hash())[0], calibration_id)
-    folds = Folds.of(suite, target, settings)
-    with stages.stage("tune") as progress:
-        decoders = generators or _decoders(repository, calibration_id, target, old, folds)
-        stored = {method: old.settings(method) for method in settings.tuned_methods}
-        outcomes = RunTuner(repository, calibration_id, settings, folds, old.drafters, decoders, stored).run(progress)
-    new = repository.save_profile(calibration_id, tuned_profile(old, outcomes))
-    if calibration.status == "running":
-        with stages.stage("track") as progress:
-            run = CalibrationRun(repository, databases, tune_methods, calibration_id, target, suite, settings)
-            run.track(new, progress)
-        repository.finish(calibration_id)
-    return new, outcomes
 
 
 def tunable(methods: Sequence[str] | None) -> tuple[str, ...]:
@@ -229,26 +178,9 @@ def tunable(methods: Sequence[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def tuned_profile(old: CascadeProfile, outcomes: Sequence[RunTuned]) -> CascadeProfile:
-    """The old profile with the outcomes in place of what it said of these methods' tuned variants."""
-    found = {
-        outcome.method: MethodSettings(method=outcome.method, variant="tuned", parameters=outcome.parameters)
-        for outcome in outcomes
-        if not outcome.skipped
-    }
-    kept = [entry for entry in old.methods if entry.variant != "tuned" or entry.method not in found]
-    return old.model_copy(
-        update={
-            "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "casspec_version": version("casspec"),
-            "methods": (*kept, *found.values()),
-        }
-    )
-
-
-def _decoders(
+def fold_decoders(
     repository: Repository, calibration_id: str, target: TargetModel, profile: CascadeProfile, folds: Folds
-) -> Contestants:
+) -> Generators:
     """Decoders of a method, each with a matrix that has not seen the prompts of its fold."""
     recordings = stored_recordings(repository, calibration_id).values()
     matrices = []

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import mean
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ class Recording:
         )
 
 
-def record(
+def recorded(
     target: TargetModel,
     decode: Decode,
     prompt_id: str,
@@ -167,3 +168,8 @@ def recycling_matrix(recordings: Iterable[Recording], vocab_size: int) -> Recycl
     matrix.token_ids[owners[kept], ranks[kept]] = successors[kept]
     matrix.logits[owners[kept], ranks[kept]] = np.log(np.maximum(means[order][kept], LEAST))
     return matrix
+
+
+def typical_context(recordings: Sequence[Recording]) -> int:
+    """Committed rows halfway through a recording, on average: where costs are compared."""
+    return round(mean(len(r.prompt_tokens) + len(r.continuation_tokens) / 2 for r in recordings))

@@ -15,8 +15,9 @@ from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Mode
-from casspec.tuner.recordings.recording import Decode, Recording, record
-from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.context import CalibrationContext
+from casspec.tuner.recordings.recording import Decode, Recording, recorded
+from casspec.tuner.settings import RecordSettings
 from casspec.tuner.suites.prompts import Prompt, Suite, prompt_ids
 
 RECORDING_PREFIX = "recording/"
@@ -28,32 +29,25 @@ REPORTING_PREFIX = "reporting/"
 T = TypeVar("T", Prompt, Recording)
 
 
-def record_suite(
-    repository: Repository,
-    calibration_id: str,
-    target: TargetModel,
-    suite: Suite,
-    settings: CalibrationSettings,
-    progress: Progress,
-    decode: Decode | None = None,
-) -> list[Recording]:
-    """Recordings of the tuning half in every mode, stored ones first looked up.
+def record(context: CalibrationContext, progress: Progress, decode: Decode | None = None) -> list[Recording]:
+    """The recordings of a calibration: of the tuning half in every mode, stored ones first looked up.
 
     Raises:
         UnsupportedModel: the model has no tokenizer to read the suite with.
         SuiteError: no prompt of the tuning half leaves room for the continuation.
     """
-    decode = decode or lossless_decode(target, settings.recorded_tokens)
-    prompts = chosen_prompts(suite, target, settings)
-    jobs = [(prompt, tokens, mode) for mode in settings.modes for prompt, tokens in prompts]
-    stored = stored_recordings(repository, calibration_id)
+    target, settings, asked = context.target, context.settings, context.settings.record
+    decode = decode or lossless_decode(target, asked.tokens)
+    prompts = chosen_prompts(context.suite, target, asked)
+    jobs = [(prompt, tokens, mode) for mode in asked.modes for prompt, tokens in prompts]
+    stored = stored_recordings(context.repository, context.calibration_id)
     recordings = []
     for done, (prompt, tokens, mode) in enumerate(jobs):
         progress(done, len(jobs), f"{prompt.task}, {mode}")
         recording = stored.get((prompt.id, mode))
         if recording is None:
-            fresh = record(target, decode, prompt.id, prompt.task, tokens, mode, settings.temperature, settings.seed)
-            recording = _save(repository, calibration_id, fresh)
+            fresh = recorded(target, decode, prompt.id, prompt.task, tokens, mode, asked.temperature, settings.seed)
+            recording = _save(context, fresh)
         recordings.append(recording)
     progress(len(jobs), len(jobs), "")
     return recordings
@@ -75,34 +69,34 @@ def reporting_recordings(
     calibration_id: str,
     load: Callable[[], TargetModel],
     prompts: Sequence[Prompt],
-    settings: CalibrationSettings,
-    n_tokens: int,
+    asked: RecordSettings,
+    seed: int,
     progress: Progress,
 ) -> list[Recording]:
     """Recordings of prompts that no calibration recorded, kept beside its own; prompts that leave no room are left out.
 
     Args:
         load: gives the model, called when a recording is missing.
-        settings: their modes, temperature and seed.
+        asked: their modes, temperature and number of tokens. seed: of the noise.
     """
 
     @cache
     def decoder() -> Decode:
-        return lossless_decode(load(), n_tokens)
+        return lossless_decode(load(), asked.tokens)
 
     stored = repository.documents(calibration_id, ARTIFACT_KIND)
-    jobs = [(prompt, mode) for mode in settings.modes for prompt in prompts]
+    jobs = [(prompt, mode) for mode in asked.modes for prompt in prompts]
     recordings = []
     for done, (prompt, mode) in enumerate(jobs):
         progress(done, len(jobs), f"{prompt.task}, {mode}")
-        name = f"{REPORTING_PREFIX}{n_tokens}/{mode}/{prompt.id}"
+        name = f"{REPORTING_PREFIX}{asked.tokens}/{mode}/{prompt.id}"
         content = repository.artifact(stored[name]["sha256"]) if name in stored else None
         if content is None:
             target = load()
             tokens = prompt_ids(prompt, target.tokenizer) if target.tokenizer is not None else []
-            if not 0 < len(tokens) <= target.max_context - n_tokens:
+            if not 0 < len(tokens) <= target.max_context - asked.tokens:
                 continue
-            made = record(target, decoder(), prompt.id, prompt.task, tokens, mode, settings.temperature, settings.seed)
+            made = recorded(target, decoder(), prompt.id, prompt.task, tokens, mode, asked.temperature, seed)
             content = made.to_bytes()
             repository.save_artifact(name, content, calibration_id)
         recordings.append(Recording.from_bytes(content))
@@ -110,14 +104,14 @@ def reporting_recordings(
     return recordings
 
 
-def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSettings) -> list[tuple[Prompt, list[int]]]:
+def chosen_prompts(suite: Suite, target: TargetModel, asked: RecordSettings) -> list[tuple[Prompt, list[int]]]:
     """Prompts of the tuning half that fit the context, from every task in turn, with their token ids."""
     if target.tokenizer is None:
         raise UnsupportedModel(f"'{target.name}' has no tokenizer, so no suite can be read; add one to its directory")
-    room = target.max_context - settings.recorded_tokens
+    room = target.max_context - asked.tokens
     chosen: list[tuple[Prompt, list[int]]] = []
     for prompt in tasks_in_turn(suite.half("tuning")):
-        if len(chosen) == settings.recorded_prompts:
+        if len(chosen) == asked.prompts:
             break
         tokens = prompt_ids(prompt, target.tokenizer)
         if 0 < len(tokens) <= room:
@@ -125,7 +119,7 @@ def chosen_prompts(suite: Suite, target: TargetModel, settings: CalibrationSetti
     if not chosen:
         raise SuiteError(
             f"no prompt in the tuning half of suite '{suite.name}' fits the model's context of {target.max_context} "
-            f"tokens with {settings.recorded_tokens} new ones; choose a suite with shorter prompts"
+            f"tokens with {asked.tokens} new ones; choose a suite with shorter prompts"
         )
     return chosen
 
@@ -153,9 +147,10 @@ def lossless_decode(target: TargetModel, n_tokens: int) -> Decode:
     return decode
 
 
-def _save(repository: Repository, calibration_id: str, recording: Recording) -> Recording:
+def _save(context: CalibrationContext, recording: Recording) -> Recording:
     """Keeps a recording; another process that was faster wins."""
     name = f"{RECORDING_PREFIX}{recording.mode}/{recording.prompt_id}"
     content = recording.to_bytes()
-    kept = repository.artifact(repository.save_artifact(name, content, calibration_id).sha256)
+    repository = context.repository
+    kept = repository.artifact(repository.save_artifact(name, content, context.calibration_id).sha256)
     return recording if kept is None or kept == content else Recording.from_bytes(kept)

@@ -53,7 +53,7 @@ def comparable(
     wanted = {
         "suite_sha256": settings.suite_sha256,
         "seed": settings.seed,
-        "temperature": settings.temperature,
+        "temperature": settings.record.temperature,
         "warm": False,
         "interrupted": False,
         "prompts_left_out": [],

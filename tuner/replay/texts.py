@@ -48,14 +48,14 @@ class ReplayTexts:
         """What the calibration recorded, tasks in turn."""
         return tasks_in_turn(list(stored_recordings(self._repository, self.calibration_id).values()))
 
-    def recordings(self, modes: Sequence[Mode], n_prompts: int | None, update: Progress) -> list[Recording]:
+    def recordings(self, modes: Sequence[Mode], n_prompts: int | None, progress: Progress) -> list[Recording]:
         """Of the half, at least one; all prompts that a benchmark decoded, or `n_prompts` of them.
 
         Raises:
             UnsupportedOption: there is none.
             SuiteError: the suite is no longer the one the calibration recorded.
         """
-        found = self._recorded(n_prompts) if self._half == "tuning" else self._reporting(modes, n_prompts, update)
+        found = self._recorded(n_prompts) if self._half == "tuning" else self._reporting(modes, n_prompts, progress)
         chosen = [one for one in found if one.mode in modes]
         if not chosen:
             raise UnsupportedOption(
@@ -77,7 +77,7 @@ class ReplayTexts:
         modes: Sequence[Mode],
         recordings: Sequence[Recording],
         predicted: Sequence[Predicted],
-        update: Progress,
+        progress: Progress,
     ) -> BenchReport:
         """The recorded prompts decoded by the same methods, interleaved with autoregressive decoding; stored for the reporting half.
 
@@ -109,7 +109,7 @@ class ReplayTexts:
             tuple(modes),
             len(recordings[0].continuation_tokens),
             seed=self.settings.seed,
-            progress=update,
+            progress=progress,
             settings=told,
         )
         of_cascade = speedups(row for row in predicted if row.method == CASCADE)
@@ -133,16 +133,17 @@ class ReplayTexts:
         kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
         return [one for one in recorded if one.prompt_id in kept]
 
-    def _reporting(self, modes: Sequence[Mode], n_prompts: int | None, update: Progress) -> list[Recording]:
+    def _reporting(self, modes: Sequence[Mode], n_prompts: int | None, progress: Progress) -> list[Recording]:
         """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
         report = self.benchmark(modes)
-        n_tokens = report.environment["max_new_tokens"] if report else self.settings.recorded_tokens
+        n_tokens = report.environment["max_new_tokens"] if report else self.settings.record.tokens
         half = self._suite.half("reporting")
         if report and not n_prompts:
             decoded = {text.prompt_id for text in report.texts}
             prompts = [prompt for prompt in half if prompt.id in decoded]
         else:
             prompts = spread_over_tasks(half, n_prompts or PROMPTS)
+        asked = self.settings.record.model_copy(update={"tokens": n_tokens})
         return reporting_recordings(
-            self._repository, self.calibration_id, self._load, prompts, self.settings, n_tokens, update
+            self._repository, self.calibration_id, self._load, prompts, asked, self.settings.seed, progress
         )

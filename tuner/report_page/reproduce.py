@@ -7,25 +7,25 @@ from typing import Any
 
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.parts import Commands, Part, Text
-from casspec.tuner.settings import QUICK, CalibrationSettings, RunTuningSettings
+from casspec.tuner.settings import QUICK, CalibrationSettings, MethodTuningSettings, is_by_stage
 
 OPTIONS = {
-    "suite": "--suite",
-    "seed": "--seed",
-    "trials": "--trials",
-    "search_seconds": "--budget",
-    "max_drafters": "--max-drafters",
-    "max_extra_bytes": "--max-extra-bytes",
-    "profiled_batch": "--batch",
-    "per_task": "--per-task",
+    ("search", "trials"): "--trials",
+    ("search", "seconds"): "--budget",
+    ("cascade", "max_drafters"): "--max-drafters",
+    ("cascade", "max_extra_bytes"): "--max-extra-bytes",
+    ("cascade", "per_task"): "--per-task",
+    ("profile", "max_batch"): "--batch",
 }
-"""Settings that an option of `casspec calibrate` sets."""
+"""Options of `casspec calibrate` by the stage and name of the setting they set."""
 
 
 def reproduction(calibrated: CalibrationHistory) -> Part:
     """What to run on such a device to measure all of it anew."""
     if not calibrated.settings:
         return Text("This profile was imported: the calibration that made it is not in this database.")
+    if not is_by_stage(calibrated.settings):
+        return Text("An earlier release made this profile, with other options: `casspec calibrate` makes one anew.")
     return Commands(
         "On such a device, with this version of casspec and torch",
         [_calibrate(calibrated), *_tune(calibrated), *_bench(calibrated)],
@@ -33,8 +33,14 @@ def reproduction(calibrated: CalibrationHistory) -> Part:
 
 
 def _calibrate(calibrated: CalibrationHistory) -> str:
-    settings = calibrated.settings
-    quick = all(settings.get(name) == value for name, value in QUICK.items() if name not in OPTIONS)
+    made = CalibrationSettings.of_stored(calibrated.settings)
+    usual = CalibrationSettings(suite="reference", suite_sha256=made.suite_sha256)
+    quick = all(
+        getattr(getattr(made, stage), name) == value
+        for stage, values in QUICK.items()
+        for name, value in values.items()
+        if (stage, name) not in OPTIONS
+    )
     words = [
         "casspec",
         "calibrate",
@@ -43,26 +49,24 @@ def _calibrate(calibrated: CalibrationHistory) -> str:
         calibrated.profile.dtype,
         *_where(calibrated),
         *(["--quick"] if quick else []),
+        *(["--suite", made.suite] if made.suite != usual.suite else []),
+        *(["--seed", str(made.seed)] if made.seed != usual.seed else []),
     ]
-    usual = {"suite": "reference"} | {
-        name: CalibrationSettings.model_fields[name].default for name in OPTIONS if name != "suite"
-    }
-    for name, value in (usual | (QUICK if quick else {})).items():
-        asked = settings.get(name, value)
-        if name in OPTIONS and asked != value:
-            words += [OPTIONS[name]] if asked is True else [OPTIONS[name], _text(asked)]
+    for (stage, name), option in OPTIONS.items():
+        asked = getattr(getattr(made, stage), name)
+        if asked != getattr(getattr(usual.changed(QUICK) if quick else usual, stage), name):
+            words += [option] if asked is True else [option, _text(asked)]
     return shlex.join(words)
 
 
 def _tune(calibrated: CalibrationHistory) -> list[str]:
     """The tuning by real decodes, of a profile that took an earlier one over."""
-    settings = calibrated.settings
-    if not (tuned := settings.get("tuned_methods")):
+    if "tune" not in calibrated.settings:
         return []
-    words = ["casspec", "tune", *_where(calibrated), "--methods", ",".join(tuned)]
-    usual = RunTuningSettings.model_fields["seconds_per_method"].default
-    if (seconds := settings.get("seconds_per_method", usual)) != usual:
-        words += ["--seconds-per-method", _text(seconds)]
+    asked = MethodTuningSettings.model_validate(calibrated.settings["tune"])
+    words = ["casspec", "tune", *_where(calibrated), "--methods", ",".join(asked.methods)]
+    if asked.seconds_per_method != MethodTuningSettings.model_fields["seconds_per_method"].default:
+        words += ["--seconds-per-method", _text(asked.seconds_per_method)]
     return [shlex.join(words)]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
+from casspec.storage.schema import DrafterCandidate, Precision, Quantization, SkipSet
 from casspec.tuner.search.plan_spec import PlanSpec
 
 PRECISION = "precision"
@@ -61,3 +61,8 @@ def parameters_of(spec: PlanSpec, n_layers: int, precisions: Sequence[Precision]
 def objectives(candidate: DrafterCandidate) -> list[float]:
     """Acceptance and predicted cost of a step."""
     return [candidate.acceptance, candidate.cost]
+
+
+def affordable(quantization: Quantization, most_extra_bytes: int | None) -> bool:
+    """Whether its packed weights fit the memory a user allows; None is no limit."""
+    return most_extra_bytes is None or quantization.extra_bytes <= most_extra_bytes

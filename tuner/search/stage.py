@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
+from casspec.profiler.progress import Progress
+from casspec.profiler.stored import offered
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.quantization import extra_bytes
@@ -20,14 +21,16 @@ from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOpt
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
+from casspec.tuner.context import CalibrationContext, SearchContext
 from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
-from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.recording import Recording, typical_context
 from casspec.tuner.recordings.stage import stored_recordings
-from casspec.tuner.search.study import DrafterSearch, Progress, SearchBudget
+from casspec.tuner.search.space import affordable
+from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.search.workers.processes import NOBODY, WorkerPool
-from casspec.tuner.settings import CalibrationSettings
+from casspec.tuner.settings import CalibrationSettings, is_by_stage
 
 SEARCH_KIND = "search"
 """Stage documents: the basis of the search, how many candidates are another's, that it is closed (no plan may be taken),
@@ -97,96 +100,83 @@ class StoredSearch:
         return self._repository.get_document(self._id, SEARCH_KIND, "ended") is not None
 
 
-@dataclass(frozen=True)
-class SearchStage:
-    """The search of one calibration; `calibration_id` is its ID in the store."""
-
-    repository: Repository
-    databases: ExternalDatabases
-    calibration_id: str
-    target: TargetModel
-    settings: CalibrationSettings
-
-    def run(
-        self,
-        recordings: Sequence[Recording],
-        latency: LatencyModel,
-        context_tokens: int,
-        precisions: Sequence[Precision],
-        progress: Progress,
-        workers: WorkerPool = NOBODY,
-    ) -> list[DrafterCandidate]:
-        """All candidates: those stored, and where the search has not ended what it still finds, with the workers's help."""
-        shared = StoredSearch(self.repository, self.calibration_id)
-        if shared.ended():
-            return self.repository.candidates(self.calibration_id)
-        self.databases.make_room()
-        searched = [recording for recording in recordings if recording.mode == self.settings.modes[0]]
-        searched = searched[: self.settings.searched_prompts]
-        names = tuple((recording.prompt_id, recording.mode) for recording in searched)
-        basis = shared.begin(SearchBasis(recordings=names, context_tokens=context_tokens, precisions=tuple(precisions)))
-        by_name = {(recording.prompt_id, recording.mode): recording for recording in recordings}
-        spent = sum(candidate.seconds for candidate in shared.candidates()) / workers.size
-        search = self._search(shared, basis, by_name, latency, progress, self.settings.seed, spent)
-        with workers.at_work(self.calibration_id):
-            search.run()
-            search.close()
-        candidates = self.repository.candidates(self.calibration_id)
-        shared.end(len(candidates))
-        return candidates
-
-    def join(self, latency: LatencyModel, basis: SearchBasis, progress: Progress) -> int:
-        """Takes part until the search is closed or a worker's budget is spent. How many candidates there are then."""
-        shared, recordings = (
-            StoredSearch(self.repository, self.calibration_id),
-            stored_recordings(self.repository, self.calibration_id),
-        )
-        # A seed of its own: workers with the same one would keep proposing the same plans.
-        seed = int.from_bytes(os.urandom(4), "little")
-        return len(self._search(shared, basis, recordings, latency, progress, seed).run())
-
-    def _search(
-        self,
-        shared: StoredSearch,
-        basis: SearchBasis,
-        recordings: Mapping[tuple[str, Mode], Recording],
-        latency: LatencyModel,
-        progress: Progress,
-        seed: int,
-        spent_seconds: float = 0.0,
-    ) -> DrafterSearch:
-        settings = self.settings
-        quantizations = [self._prepared(precision) for precision in basis.precisions]
-        return DrafterSearch(
-            CandidateEvaluator(
-                self.target,
-                AcceptanceMeter(self.target, [recordings[name] for name in basis.recordings], settings.seed),
-                LatencyPredictor(latency),
-                basis.context_tokens,
-                quantizations,
+def search(
+    context: CalibrationContext,
+    recordings: Sequence[Recording],
+    latency: LatencyModel,
+    progress: Progress,
+    workers: WorkerPool = NOBODY,
+) -> list[DrafterCandidate]:
+    """All candidates: those stored, and where the search has not ended what it still finds, with the workers' help."""
+    repository, calibration_id, asked = context.repository, context.calibration_id, context.settings.search
+    shared = StoredSearch(repository, calibration_id)
+    if shared.ended():
+        return repository.candidates(calibration_id)
+    context.databases.make_room()
+    searched = [recording for recording in recordings if recording.mode == context.settings.record.modes[0]]
+    most_bytes = context.settings.cascade.max_extra_bytes
+    basis = shared.begin(
+        SearchBasis(
+            recordings=tuple((one.prompt_id, one.mode) for one in searched[: asked.recordings]),
+            context_tokens=typical_context(recordings),
+            precisions=tuple(
+                one.precision for one in offered(repository, calibration_id) if affordable(one, most_bytes)
             ),
-            self.target.n_layers,
-            SearchBudget(settings.trials, settings.search_seconds, settings.patience, spent_seconds),
-            shared.candidates(),
-            shared.save,
-            self.databases.study_url,
-            self.calibration_id,
-            seed,
-            [(seed.name, seed.skip) for seed in self.repository.seeds(self.target.n_layers)],
-            progress,
-            shared=shared,
-            taken_over=shared.taken_over(),
         )
+    )
+    by_name = {(recording.prompt_id, recording.mode): recording for recording in recordings}
+    spent = sum(candidate.seconds for candidate in shared.candidates()) / workers.size
+    study = _study(context, shared, basis, by_name, latency, progress, context.settings.seed, spent)
+    with workers.at_work(calibration_id):
+        study.run()
+        study.close()
+    candidates = repository.candidates(calibration_id)
+    shared.end(len(candidates))
+    return candidates
 
-    def _prepared(self, precision: Precision) -> Quantization:
-        """A precision with its memory, its weights packed: no trial is to be charged for that."""
-        self.target.prepare(precision)
-        return Quantization(precision=precision, extra_bytes=extra_bytes(self.target.weights, precision))
+
+def _study(
+    context: SearchContext,
+    shared: StoredSearch,
+    basis: SearchBasis,
+    recordings: Mapping[tuple[str, Mode], Recording],
+    latency: LatencyModel,
+    progress: Progress,
+    seed: int,
+    spent_seconds: float = 0.0,
+) -> DrafterSearch:
+    target, settings, asked = context.target, context.settings, context.settings.search
+    return DrafterSearch(
+        CandidateEvaluator(
+            target,
+            AcceptanceMeter(target, [recordings[name] for name in basis.recordings], settings.seed),
+            LatencyPredictor(latency),
+            basis.context_tokens,
+            [_prepared(target, precision) for precision in basis.precisions],
+        ),
+        target.n_layers,
+        SearchBudget(asked.trials, asked.seconds, asked.patience, spent_seconds),
+        shared.candidates(),
+        shared.save,
+        context.databases.study_url,
+        context.calibration_id,
+        seed,
+        [(start.name, start.skip) for start in context.repository.seeds(target.n_layers)],
+        progress,
+        shared=shared,
+        taken_over=shared.taken_over(),
+    )
+
+
+def _prepared(target: TargetModel, precision: Precision) -> Quantization:
+    """A precision with its memory, its weights packed: no trial is to be charged for that."""
+    target.prepare(precision)
+    return Quantization(precision=precision, extra_bytes=extra_bytes(target.weights, precision))
 
 
 def searches(settings: Mapping[str, Any]) -> bool:
     """Whether a calibration with these settings searches drafters: latencies alone may be measured, or methods tuned."""
-    return "trials" in settings and "tuned_methods" not in settings
+    return is_by_stage(settings) and "tune" not in settings
 
 
 def joined(
@@ -226,5 +216,8 @@ def joined(
             "name the one that is calibrated with --model"
         )
     settings = CalibrationSettings.of_stored(calibration.settings)
-    before = len(shared.candidates())
-    return before, SearchStage(repository, databases, calibration_id, target, settings).join(latency, basis, progress)
+    before, recordings = len(shared.candidates()), stored_recordings(repository, calibration_id)
+    # A seed of its own: workers with the same one would keep proposing the same plans.
+    seed = int.from_bytes(os.urandom(4), "little")
+    joining = SearchContext(repository, databases, calibration_id, target, settings)
+    return before, len(_study(joining, shared, basis, recordings, latency, progress, seed).run())

@@ -13,14 +13,14 @@ from casspec.storage import open_repository
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.bench.entries import TextGenerator
-from casspec.tuner.external_databases import external_databases
+from casspec.tuner.calibration.method_tuning import tune_by_decoding
 from casspec.tuner.methods import by_decoding as run_tuning
-from casspec.tuner.methods.by_decoding import Folds, RunTuned, RunTuner, tunable, tune_by_runs
+from casspec.tuner.methods.by_decoding import Folds, RunTuned, RunTuner, tunable
 from casspec.tuner.methods.grids import GRIDS, axes_of, published_setting
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import stored_recordings
-from casspec.tuner.settings import RunTuningSettings
-from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, small_target
+from casspec.tuner.settings import MethodTuningSettings, RunTuningSettings
+from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, begun, small_target
 from tests.tuner.stored import DRAFTER, stored_calibration
 from tests.tuner.timed import Machine, Refusing, Timed
 
@@ -36,11 +36,12 @@ def calibrated(tmp_path_factory, with_mirror) -> tuple[str, CascadeProfile]:
 
 def run_settings(old: CascadeProfile, *methods: str, seconds: float = 2.0) -> RunTuningSettings:
     return RunTuningSettings(
-        **SETTINGS.model_dump(), tuned_from=old.content_hash(), tuned_methods=methods, seconds_per_method=seconds
+        **SETTINGS.model_dump(),
+        tune=MethodTuningSettings(profile_hash=old.content_hash(), methods=methods, seconds_per_method=seconds),
     )
 
 
-def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_tuning.Contestants:
+def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_tuning.Generators:
     """Decoders that are the faster the more of a method's favourite values they have; of other methods they refuse."""
 
     def generators(method: str, parameters: dict[str, Any]) -> list[TextGenerator]:
@@ -55,11 +56,11 @@ def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_t
 
 
 def tune(
-    database: str, old: CascadeProfile, settings: RunTuningSettings, generators: run_tuning.Contestants | None
+    database: str, old: CascadeProfile, settings: RunTuningSettings, generators: run_tuning.Generators | None
 ) -> tuple[CascadeProfile, list[RunTuned]]:
     with open_repository(database) as repository:
-        databases = external_databases(database)
-        return tune_by_runs(repository, databases, small_target(), SUITE, settings, old, StageLog(), generators)
+        context = begun(repository, database, settings)
+        return tune_by_decoding(context, settings, old, StageLog(), generators)
 
 
 def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated) -> None:
@@ -81,7 +82,7 @@ def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated)
     assert lookup.speedup == pytest.approx({"sample": 1.1, "greedy": 1.1})
     assert lookup.published_speedup == pytest.approx({"sample": 1.0, "greedy": 1.0})
     assert lookup.changes["most_recent"] is True
-    assert sparse.n_settings == settings.settings_per_method
+    assert sparse.n_settings == settings.tune.settings_per_method
     assert recycling.skipped == "no kernel here"
 
     with open_repository(database) as repository:
@@ -105,7 +106,7 @@ def test_what_the_profile_had_set_is_in_the_race_though_no_grid_has_it(calibrate
         tuner = RunTuner(repository, calibration_id, settings, folds, (), generators, {"prompt-lookup": known})
         (outcome,) = tuner.run(lambda *_: None)
     assert outcome.parameters == published_setting("prompt-lookup") | known
-    assert outcome.n_settings == settings.settings_per_method
+    assert outcome.n_settings == settings.tune.settings_per_method
 
 
 def test_a_calibrated_setting_stays_when_it_is_the_published_one(calibrated) -> None:

@@ -5,8 +5,8 @@ plans, `bench/` races, `replay/` decoding without the model, `methods/` settings
 `report_page/` one page, `mlflow_mirror/` MLflow, `calibration/` the stages in order.
 
 The files beside them are ground that all may import: `settings.py` what decides the outcome of a calibration, `context.py` what its
-stages work on, `environment.py` what a measurement depends on, `closed_forms.py` formulas of the literature, `external_databases.py` those of Optuna and MLflow,
-`calibration_history.py` what the store knows of one calibration.
+stages work on, `environment.py` what a measurement depends on, `closed_forms.py` formulas of the literature, `external_databases.py`
+those of Optuna and MLflow, `calibration_history.py` what the store knows of one calibration.
 
 Read `calibration/calibrate.py`. To add a setting, edit `settings.py`.
 """

@@ -6,8 +6,8 @@ one plan: `layer_sparse.py`, `swift.py`, `knapspec.py`, `draft_verify.py`, `earl
 `vertical.py`, `horizontal.py`, `vc_hc.py` and `tree_vertical.py` over `max_gram_cascade.py`, `static_tree.py`, `sequoia.py`,
 `cast.py`, `dytc_paper.py`, and our own in `dytc/`.
 
-Read `base.py`, then `prompt_lookup.py`, the shortest method. To add one, write a module and a row of `METHODS` below, and what is
-tuned of it in `tuner/methods/grids.py`.
+Read `base.py`, then `prompt_lookup.py`, the shortest method. To add a method, write a module and a row of `METHODS` below, and
+what is tuned of it in `tuner/methods/grids.py`.
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ def test_what_costs_more_at_this_context_is_skipped_first() -> None:
         sequence = sequence_of(repetitive_prompt(prompt_length), target)
         policy.begin(sequence)
         policy.draft(sequence, 4)
-        assert policy._plan is not None
-        return policy._plan.plan
+        assert policy._drafting is not None
+        return policy._drafting
 
     long, short = chosen(60), chosen(20)
     assert (long.n_attention, long.n_mlp) == (4, 6)

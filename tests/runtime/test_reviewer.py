@@ -36,17 +36,15 @@ def test_a_text_shows_what_rounds_of_review_bring():
         policy = decoder._policy("greedy")
         (reviewer, *_) = policy._reviewers
         policy._reviewers = [reviewer]
-        said = reviewer._plan.propose
+        said = reviewer.propose
 
         def wrong(*asked):
-            return [
-                replace(one, tokens=[(token + 1) % target.vocab_size for token in one.tokens]) for one in said(*asked)
-            ]
+            return [[((token + 1) % target.vocab_size, cell) for token, cell in one] for one in said(*asked)]
 
         if not agrees:
-            reviewer._plan.propose = wrong
+            reviewer.propose = wrong
         else:
-            reviewer._plan.plan = replace(target.full_plan, name=reviewer.plan.name)
+            reviewer.plan = replace(target.full_plan, name=reviewer.plan.name)
         decoder.generate(repetitive_prompt(20), max_new_tokens=60)
         return policy._brought / policy._expected
 

@@ -6,7 +6,7 @@ import pytest
 
 from casspec.storage.schema import OVERALL
 from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task
-from tests.tuner.contestants import statistics
+from tests.tuner.text_generators import statistics
 
 
 def run(prompt: str, task: str, decode_ms: float, prefill_ms: float = 0.0, repeat: int = 0, **changes: object) -> Run:

@@ -17,7 +17,7 @@ from casspec.storage.schema import MethodSettings
 from casspec.tuner.bench.entries import method_entries, peer_entries
 from casspec.tuner.bench.run import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
 from tests.runtime.tiny import tiny_profile, tiny_target
-from tests.tuner.contestants import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
+from tests.tuner.text_generators import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
 
 N_TOKENS = 16
 

@@ -19,7 +19,7 @@ from casspec.tuner.bench.lossless.text_check import TextCheck
 from casspec.tuner.bench.requests import decoded, request
 from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.suites.token_prompts import TokenPrompt, token_prompts
-from tests.tuner.contestants import ALPHABET, CONTEXT, Altered, entry, letters_target, prompts, with_wrong_token
+from tests.tuner.text_generators import ALPHABET, CONTEXT, Altered, entry, letters_target, prompts, with_wrong_token
 
 N_TOKENS = 16
 TIMED_CALLS = (1, 4, 7, 10)

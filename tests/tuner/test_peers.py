@@ -10,7 +10,7 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import Entry, method_entries, peer_entries
-from tests.tuner.contestants import TEXTS, letters_target, tokenizer
+from tests.tuner.text_generators import TEXTS, letters_target, tokenizer
 
 N_TOKENS = 40
 PROMPT = tokenizer()(TEXTS[0][1])["input_ids"]

@@ -9,11 +9,13 @@ import torch
 from tokenizers import Tokenizer, decoders, models
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from casspec.runtime.decode import Generation, Statistics
+from casspec.runtime.decode import Decoder, Generation, Statistics
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import Entry, TextGenerator
+from casspec.tuner.bench.requests import decoded, request
 from casspec.tuner.suites.prompts import Prompt
+from casspec.tuner.suites.token_prompts import token_prompts
 from tests.runtime import tiny
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ "
@@ -48,6 +50,19 @@ def prompts(count: int = len(TEXTS)) -> list[Prompt]:
         Prompt(id=f"p{place}", task=task, turns=(text,), half="reporting")
         for place, (task, text) in enumerate(TEXTS[:count])
     ]
+
+
+def twins(place: int, n_tokens: int) -> tuple[TargetModel, int, int]:
+    """A target whose greedy text of the first prompt of `n_tokens` tokens has at `place` one with an equal twin of higher index."""
+    target = letters_target()
+    (prompt,) = token_prompts(target, prompts(1))
+    plain = Decoder(target, method="autoregressive")
+    text = decoded(plain, request(prompt, "greedy", 0), prompt.token_ids, n_tokens)
+    token = text[place]
+    twin = next(other for other in range(token + 2, len(ALPHABET)) if other not in text)
+    with torch.no_grad():
+        target.library_model.lm_head.weight[twin] = target.library_model.lm_head.weight[token]
+    return target, token, twin
 
 
 class Altered:

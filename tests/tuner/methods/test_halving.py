@@ -132,7 +132,7 @@ def test_a_setting_that_cannot_run_is_left_out_and_without_the_published_one_the
         race(machine, {"published": Refusing(), "fast": fast})
 
 
-def test_a_text_is_decoded_by_the_contestant_of_its_fold() -> None:
+def test_a_text_is_decoded_by_the_generator_of_its_fold() -> None:
     machine = Machine()
     folds = [Timed(machine, "fold 0", 1.0), Timed(machine, "fold 1", 2.0)]
     baseline = [Timed(machine, "autoregressive")] * 2

@@ -10,12 +10,14 @@ import pytest
 from casspec.runtime.decode import Decoder
 from casspec.runtime.policies import METHODS, settable
 from casspec.storage.schema import DrafterSpec, Precision, Quantization, SkipSet
-from casspec.tuner.methods.by_replay import REPLAYED, replayable_settings
 from casspec.tuner.methods.grids import GRIDS, SKIPPING, axes_of, published_setting, settings_of, takes
 from tests.tuner.tiny import tiny_target
 
 SPARSE = DrafterSpec(name="a", kind="self", skip=SkipSet(attention=(1,)))
+
 OTHER_SPARSE = DrafterSpec(name="b", kind="self", skip=SkipSet(mlp=(1, 2)))
+
+
 INT4 = Quantization(precision=Precision.INT4_WEIGHT)
 
 
@@ -77,14 +79,3 @@ def test_every_setting_can_be_built_and_decodes_what_the_target_says(method: str
             continue
         decoder = Decoder(target, method=method, parameters=parameters)
         assert decoder.generate(prompt, 12, temperature=0.7, seed=1).token_ids == expected
-
-
-@pytest.mark.parametrize("method", REPLAYED)
-def test_replay_tries_each_setting_of_the_axes_it_can_judge_once(method: str) -> None:
-    settings = replayable_settings(method)
-    published = published_setting(method)
-    assert settings[0] == {axis: published[axis] for axis in REPLAYED[method]}
-    assert all(set(setting) == set(REPLAYED[method]) for setting in settings)
-    assert len({tuple(setting.items()) for setting in settings}) == len(settings)
-    for axis in REPLAYED[method]:
-        assert {setting[axis] for setting in settings} >= set(GRIDS[method][axis])

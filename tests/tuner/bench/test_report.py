@@ -1,18 +1,14 @@
-"""Reports in every format, and where they come from."""
+"""Reports in every format."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import subprocess
-from pathlib import Path
 
-import pytest
 from rich.console import Console
 
 from casspec.storage.schema import BenchReport, BenchRow
-from casspec.tuner.bench.figures import bench_figures, speedup_figure, time_figure, write_figures
 from casspec.tuner.bench.lossless.check import LosslessRow
 from casspec.tuner.bench.lossless.judge import Difference
 from casspec.tuner.bench.report import (
@@ -29,7 +25,6 @@ from casspec.tuner.bench.report import (
     noise_line,
     repetition_line,
 )
-from casspec.tuner.environment import source_commit, without_passwords
 from tests.storage.samples import bench_report, bench_row
 
 PROTOCOL_FIELDS = {
@@ -154,58 +149,3 @@ def test_verdicts_in_every_format() -> None:
     document = json.loads(lossless_json(rows, {"seed": 0}))
     assert document["rows"][1]["differences"] == [{"place": 3, "reference": 1, "found": 2, "gap": 0.5}]
     assert [row["lossless"] for row in document["rows"]] == [True, False]
-
-
-def test_figures_draw_every_method(tmp_path: Path) -> None:
-    speedups = speedup_figure(report(), "greedy")
-    assert [axes.get_title() for axes in speedups.axes] == ["completion", "overall"]
-    for axes in speedups.axes:
-        assert [bar.get_width() for bar in axes.patches] == [1.0, 1.375, 1.625, 0.875]
-    times = time_figure(report(), "greedy")
-    (axes,) = times.axes
-    assert [group.get_label() for group in axes.containers] == ["draft", "verify", "overhead"]
-    assert [label.get_text() for label in axes.get_yticklabels()][1:3] == ["prompt-lookup (tuned)", "dytc (tuned)"]
-    files = write_figures(report(), tmp_path / "made")
-    assert (
-        [file.name for file in files]
-        == list(bench_figures(report()))
-        == ["bench-speedup-greedy.png", "bench-time-greedy.png"]
-    )
-    assert all(file.stat().st_size > 0 for file in files)
-
-
-def test_the_commit_is_that_of_the_checkout_the_code_is_tracked_in(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        identity = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
-        done = subprocess.run(
-            ["git", "-C", str(tmp_path), *identity, *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
-    tracked, untracked = tmp_path / "code.py", tmp_path / "installed.py"
-    tracked.write_text("a = 1\n")
-    untracked.write_text("b = 1\n")
-    assert source_commit(tracked) is None
-    git("init", "-q")
-    git("add", "code.py")
-    git("commit", "-q", "-m", "first")
-    assert source_commit(tracked) == git("rev-parse", "HEAD")
-    assert source_commit(untracked) is None
-    tracked.write_text("a = 2\n")
-    assert source_commit(tracked) == git("rev-parse", "HEAD") + "-dirty"
-
-
-@pytest.mark.parametrize(
-    ("word", "shown"),
-    [
-        ("--storage=postgresql://user:s:e/c%40@host:5432/casspec", "--storage=postgresql://user:***@host:5432/casspec"),
-        (
-            "postgresql://user@host/x?password=hidden&sslmode=require",
-            "postgresql://user@host/x?password=***&sslmode=require",
-        ),
-        ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
-        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"),
-    ],
-)
-def test_a_command_line_is_shown_without_passwords(word: str, shown: str) -> None:
-    assert without_passwords(word) == shown

@@ -9,10 +9,11 @@ from transformers import GenerationConfig
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
-from casspec.tuner.bench.entries import Entry, method_entries, peer_entries
+from casspec.tuner.bench.entries import Entry, peer_entries
 from tests.tuner.text_generators import TEXTS, letters_target, tokenizer
 
 N_TOKENS = 40
+
 PROMPT = tokenizer()(TEXTS[0][1])["input_ids"]
 
 
@@ -94,13 +95,3 @@ def test_a_peer_that_the_library_refuses_is_left_out_and_told(
     assert told == [
         "transformers-early-exit is left out, transformers refuses it: early exit is not for this model",
     ]
-
-
-def test_entries_begin_with_autoregressive_and_name_unknown_methods(target: TargetModel) -> None:
-    entries = method_entries(target, methods=["dytc", "autoregressive", "dytc"])
-    assert [(entry.method, entry.variant) for entry in entries] == [
-        ("autoregressive", "published"),
-        ("dytc", "published"),
-    ]
-    with pytest.raises(UnsupportedOption, match="unknown method 'magic'"):
-        method_entries(target, methods=["magic"])

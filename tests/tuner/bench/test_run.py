@@ -12,11 +12,8 @@ import torch
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
-from casspec.storage.predictions import TaskCascade
-from casspec.storage.schema import MethodSettings
 from casspec.tuner.bench.entries import method_entries, peer_entries
 from casspec.tuner.bench.run import WARM_UP_TOKENS, BenchInterrupted, duration, run_benchmark
-from tests.runtime.tiny import tiny_profile, tiny_target
 from tests.tuner.text_generators import Altered, Scripted, entry, letters_target, prompts, with_wrong_token
 
 N_TOKENS = 16
@@ -57,24 +54,6 @@ def test_every_method_has_a_row_for_every_task_with_overall_last(target: TargetM
     )
 
 
-def test_a_method_that_is_left_out_is_left_out_in_every_variant(
-    target: TargetModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def untunable(target: TargetModel, profile: Any, method: str, parameters: Any = None) -> Decoder:
-        if method == "suffix" and parameters is None:
-            raise UnsupportedOption("no kernel")
-        return Decoder(target, profile, method, parameters)
-
-    monkeypatch.setattr("casspec.tuner.bench.entries.Decoder", untunable)
-    settings = (MethodSettings(method="suffix", variant="tuned", parameters={"factor": 2.0}),)
-    profile = tiny_profile(target, methods=settings)
-    told: list[str] = []
-    assert "suffix" not in {found.method for found in method_entries(target, profile, tell=told.append)}
-    assert told == ["suffix is left out: no kernel"]
-    with pytest.raises(UnsupportedOption, match="no kernel"):
-        method_entries(target, profile, ["suffix"])
-
-
 def test_speedups_follow_the_clock_of_the_decoders(target: TargetModel) -> None:
     report = scripted_report(target, [])
     speedups = {(row.mode, row.method): row.speedup for row in report.rows if row.task == "overall"}
@@ -100,15 +79,6 @@ def test_a_task_with_a_cascade_of_its_own_is_decoded_by_that_one(target: TargetM
     decoded_by = {(name, len(prompt)) for name, prompt, _ in log if name != "autoregressive"}
     by_length = {len(text.turns[0]): text.task for text in prompts()}
     assert {(name, by_length[length]) for name, length in decoded_by} == {("own", "copy"), ("for-all", "free")}
-
-
-def test_entries_of_a_profile_follow_its_tasks() -> None:
-    target = tiny_target(seed=7)
-    own = TaskCascade(parameters={"max_nodes": 12}, decision="retrieval-only", predicted_speedup={"greedy": 2.0})
-    *_, cascade = method_entries(target, tiny_profile(target, by_task={"copy": own}), ["dytc"])
-    assert list(cascade.by_task) == ["copy"]
-    assert cascade.generator("copy").profile.decision == "retrieval-only"
-    assert cascade.generator("free").profile.decision == "cascade"
 
 
 def test_methods_take_turns_within_every_prompt_in_an_order_fixed_by_the_seed(target: TargetModel) -> None:
@@ -226,11 +196,11 @@ def test_warm_drafters_learn_from_other_prompts_and_never_from_the_same_one(targ
     assert steps(3, warm=True) > steps(3)
 
 
-def test_a_learning_decoder_emits_the_same_text_in_fewer_steps(target: TargetModel) -> None:
+def test_a_decoder_with_memory_emits_the_same_text_in_fewer_steps(target: TargetModel) -> None:
     cold = Decoder(target, method="dytc")
-    learning = cold.with_memory()
+    remembering = cold.with_memory()
     prompt = list(range(20))
-    first, again = (learning.generate(prompt, max_new_tokens=48, temperature=0.7, seed=1) for _ in range(2))
+    first, again = (remembering.generate(prompt, max_new_tokens=48, temperature=0.7, seed=1) for _ in range(2))
     assert again.token_ids == first.token_ids
     assert again.statistics.verify_steps < first.statistics.verify_steps
     for _ in range(2):

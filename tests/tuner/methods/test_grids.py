@@ -17,7 +17,6 @@ SPARSE = DrafterSpec(name="a", kind="self", skip=SkipSet(attention=(1,)))
 
 OTHER_SPARSE = DrafterSpec(name="b", kind="self", skip=SkipSet(mlp=(1, 2)))
 
-
 INT4 = Quantization(precision=Precision.INT4_WEIGHT)
 
 

@@ -1,6 +1,7 @@
+"""The search over plans: its order, what ends it, and that interruptions count nothing twice."""
+
 from __future__ import annotations
 
-import random
 import signal
 import subprocess
 import sys
@@ -11,22 +12,19 @@ from typing import Any
 
 import pytest
 
-from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
-from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
-from casspec.tuner.search.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
-from casspec.tuner.search.space import parameters_of, skip_of, spec_of, switches, switches_of
-from casspec.tuner.search.starting_plans import QUANTISED_PREFIXES, leave_one_out, prefix_sweep, uniform
+from casspec.tuner.search.samplers.proposals import Proposer
+from casspec.tuner.search.space import spec_of
+from casspec.tuner.search.starting_plans import QUANTISED_PREFIXES
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
-from casspec.tuner.search.trial import FEWEST_RACED, CandidateEvaluator
 from casspec.tuner.search.workers.leases import TrialLeases
 from tests.storage import samples
 from tests.tuner.synthetic import N_LAYERS, SETTINGS, SyntheticEvaluator
-from tests.tuner.tiny import tiny_recordings, tiny_target
 
 TRIALS = 34
+
 SAMPLER = "tpe"
 """A quick one: proposals are not what is tested here."""
 
@@ -67,82 +65,7 @@ def assert_told_once(url: str, name: str, plans: Iterable[PlanSpec]) -> None:
     assert sorted(completed, key=repr) == sorted(plans, key=repr)
 
 
-# --------------------------------------------------------------------------------------------------------------- space
-
-
-def test_first_and_last_layer_have_no_switch() -> None:
-    assert switches(4) == ("attention.1", "mlp.1", "attention.2", "mlp.2")
-    assert switches(2) == ()
-    imported = SkipSet(attention=(0, 1, 3), mlp=(2, 3))
-    assert skip_of(switches_of(imported, 4)) == SkipSet(attention=(1,), mlp=(2,))
-
-
-@pytest.mark.parametrize("precisions", [(Precision.TARGET,), (Precision.TARGET, INT8)])
-def test_a_plan_and_its_parameters_are_one(precisions) -> None:
-    for spec in (
-        PlanSpec(),
-        PlanSpec(SkipSet(attention=(1,), mlp=(1, 2))),
-        PlanSpec(SkipSet(mlp=(2,)), precisions[-1]),
-    ):
-        parameters = parameters_of(spec, 4, precisions)
-        assert spec_of(parameters) == spec
-        assert len(parameters) == 4 + len(precisions) - 1
-
-
-def test_names_say_what_a_plan_is_and_tell_plans_apart() -> None:
-    skip = SkipSet(attention=(1, 2), mlp=(3,))
-    specs = [PlanSpec(one, precision) for one in (SkipSet(), skip) for precision in Precision]
-    names = [spec.name for spec in specs]
-    assert names[:3] == ["target", "int8", "int4"]
-    digits = skip.content_hash()[:4]
-    assert names[3:] == [f"sparse-2a1m-{digits}", f"int8-2a1m-{digits}", f"int4-2a1m-{digits}"]
-    assert [spec.is_target for spec in specs] == [True, False, False, False, False, False]
-    plan = PlanSpec(skip).plan(4)
-    assert (plan.name, plan.n_attention, plan.n_mlp) == (names[3], 2, 3)
-
-
-def test_uniform_seeds_include_every_second_inner_layer() -> None:
-    every_second = [skip for skip in uniform(12) if len(skip) == 10]
-    assert [b - a for a, b in zip(every_second[0].mlp, every_second[0].mlp[1:], strict=False)] == [2, 2, 2, 2]
-    assert all(0 < layer < 11 for skip in uniform(12) for layer in skip.attention)
-
-
-def test_prefixes_grow_and_leave_something_to_run() -> None:
-    ranking = leave_one_out(12)
-    sizes = [len(skip) for skip in prefix_sweep(ranking)]
-    assert sizes == sorted(set(sizes))
-    assert sizes[0] == 2
-    assert sizes[-1] == 15
-    assert prefix_sweep(ranking[:1]) == []
-
-
-# --------------------------------------------------------------------------------------------------------------- front
-
-
-def candidate(acceptance: float, cost: float) -> DrafterCandidate:
-    return samples.candidate(acceptance=acceptance).model_copy(update={"cost": cost})
-
-
-def test_front_holds_exactly_the_candidates_nothing_dominates() -> None:
-    generator = random.Random(1)
-    candidates = [candidate(generator.random(), generator.choice([0.2, 0.4, 0.6, 0.8])) for _ in range(60)]
-    front = pareto_front(candidates)
-    for one in candidates:
-        dominated = any(
-            other.acceptance >= one.acceptance
-            and other.cost <= one.cost
-            and (other.acceptance, other.cost) != (one.acceptance, one.cost)
-            for other in candidates
-        )
-        assert (one in front) is not dominated
-    assert acceptance_to_beat(candidates, 0.1) == 0
-    assert acceptance_to_beat(front, 1.0) == front[-1].acceptance
-
-
-# -------------------------------------------------------------------------------------------------------------- search
-
-
-def test_seeds_come_in_order_of_their_worth(search) -> None:
+def test_starting_plans_come_in_order_of_their_worth(search) -> None:
     evaluator = SyntheticEvaluator()
     found = search.make(evaluator, imported=[("mine", SkipSet(attention=(4,), mlp=(4,)))]).run()
     sources = list(dict.fromkeys(candidate.source for candidate in found))
@@ -157,9 +80,9 @@ def test_precisions_are_tried_alone_first_and_with_the_best_prefix_sets_last(sea
     evaluator = SyntheticEvaluator(quantised=True)
     found = search.make(evaluator).run()
     assert evaluator.evaluated[0] == PlanSpec(precision=INT8)
-    n_seeds = next(i for i, candidate in enumerate(found) if candidate.source in (SAMPLER, "beside"))
-    n_plain = n_seeds - QUANTISED_PREFIXES
-    plain, quantised, sampled = found[1:n_plain], found[n_plain:n_seeds], found[n_seeds:]
+    n_starting = next(i for i, candidate in enumerate(found) if candidate.source in (SAMPLER, "beside"))
+    n_plain = n_starting - QUANTISED_PREFIXES
+    plain, quantised, sampled = found[1:n_plain], found[n_plain:n_starting], found[n_starting:]
     assert {candidate.quantization.precision for candidate in plain} == {Precision.TARGET}
     assert {candidate.quantization.precision for candidate in quantised} == {INT8}
     assert {candidate.quantization.precision for candidate in sampled} == {Precision.TARGET, INT8}
@@ -346,21 +269,29 @@ def test_a_model_without_inner_layers_is_still_tried_at_other_precisions(tmp_pat
     assert [PlanSpec.of(candidate) for candidate in found] == [PlanSpec(precision=INT8)]
 
 
-# ---------------------------------------------------------------------------------------------------------- evaluation
+def test_a_search_goes_on_with_another_sampler(tmp_path) -> None:
+    url, found = f"sqlite:///{tmp_path / 'study.db'}", list[DrafterCandidate]()
+
+    def search(sampler: str, trials: int) -> list[DrafterCandidate]:
+        budget = SearchBudget(trials, seconds=1e9, patience=100)
+        given = {"sampler": sampler, "sensitivity": False}
+        return DrafterSearch(SyntheticEvaluator(), N_LAYERS, budget, found, lambda one: one, url, "s", **given).run()  # type: ignore[arg-type]
+
+    for trials, sampler in enumerate(("tpe", "gp", "nsga2"), 1):
+        found = search(sampler, 12 * trials)
+    assert len({PlanSpec.of(candidate) for candidate in found}) == 36
 
 
-def test_a_hopeless_plan_is_left_after_a_few_recordings() -> None:
-    target = tiny_target()
-    recordings = tiny_recordings(target, n=8, n_tokens=16)
-    latency = LatencyPredictor(builtin_latency(target))
-    evaluator = CandidateEvaluator(target, AcceptanceMeter(target, recordings), latency, context_tokens=64)
-    spec = PlanSpec(SkipSet(attention=(1, 2, 3), mlp=(1, 2, 3)))
-    full = evaluator.evaluate(spec, "uniform")
-    raced = evaluator.evaluate(spec, "uniform", to_beat=0.99)
-    assert full.n_tokens == 8 * 16
-    assert raced.n_tokens == FEWEST_RACED * 16
-    assert raced.acceptance_by_depth == ()
-    assert len(full.acceptance_by_depth) == 8
-    assert full.acceptance == pytest.approx(full.acceptance_by_depth[0], abs=0.3)
-    assert 0 < full.cost < 1
-    assert evaluator.evaluate(PlanSpec(), "uniform").acceptance == 1
+def test_time_to_propose_is_part_of_the_budget(monkeypatch) -> None:
+    propose = Proposer.propose
+
+    def slowly(self: Proposer, *arguments: Any) -> Any:
+        time.sleep(0.1)
+        return propose(self, *arguments)
+
+    monkeypatch.setattr(Proposer, "propose", slowly)
+    budget = SearchBudget(trials=30, seconds=0.6, patience=100)
+    search = DrafterSearch(
+        SyntheticEvaluator(), N_LAYERS, budget, [], lambda one: one, None, "s", sampler="random", sensitivity=False
+    )
+    assert 0 < len(search.run()) < 6

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.samplers.by_name import SAMPLERS
 from casspec.tuner.search.samplers.proposals import Proposer
-from casspec.tuner.search.space import parameters_of, spec_of, switches
+from casspec.tuner.search.space import spec_of
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from tests.tuner.synthetic import N_LAYERS, SyntheticEvaluator
 
@@ -94,70 +92,3 @@ def test_nobody_waits_for_a_sampler(monkeypatch) -> None:
     ).run()
     assert len(held) == len(found) == 8
     assert not any(held)
-
-
-def test_a_search_goes_on_with_another_sampler(tmp_path) -> None:
-    url, found = f"sqlite:///{tmp_path / 'study.db'}", list[DrafterCandidate]()
-
-    def search(sampler: str, trials: int) -> list[DrafterCandidate]:
-        budget = SearchBudget(trials, seconds=1e9, patience=100)
-        given = {"sampler": sampler, "sensitivity": False}
-        return DrafterSearch(SyntheticEvaluator(), N_LAYERS, budget, found, lambda one: one, url, "s", **given).run()  # type: ignore[arg-type]
-
-    for trials, sampler in enumerate(("tpe", "gp", "nsga2"), 1):
-        found = search(sampler, 12 * trials)
-    assert len({PlanSpec.of(candidate) for candidate in found}) == 36
-
-
-def test_time_to_propose_is_part_of_the_budget(monkeypatch) -> None:
-    propose = Proposer.propose
-
-    def slowly(self: Proposer, *arguments: Any) -> Any:
-        time.sleep(0.1)
-        return propose(self, *arguments)
-
-    monkeypatch.setattr(Proposer, "propose", slowly)
-    budget = SearchBudget(trials=30, seconds=0.6, patience=100)
-    search = DrafterSearch(
-        SyntheticEvaluator(), N_LAYERS, budget, [], lambda one: one, None, "s", sampler="random", sensitivity=False
-    )
-    assert 0 < len(search.run()) < 6
-
-
-@pytest.mark.parametrize("n_known", [12, 40])
-def test_the_gaussian_process_proposes_what_optunas_own_ascent_does(n_known) -> None:
-    from optuna.samplers import GPSampler
-
-    chance = random.Random(n_known)
-    names = switches(8)
-    specs = {
-        spec_of({name: chance.random() < share for name in names})
-        for share in (chance.random() for _ in range(n_known))
-    }
-    worth = {name: 0.3 * chance.random() ** 3 for name in names}
-
-    def found(spec: PlanSpec) -> DrafterCandidate:
-        off = [name for name, skips in parameters_of(spec, 8, PRECISIONS).items() if skips]
-        left = 1.0
-        for name in off:
-            left *= 1 - worth[name]
-        return (
-            SyntheticEvaluator()
-            .evaluate(PlanSpec(), "uniform")
-            .model_copy(update={"skip": spec.skip, "acceptance": left, "cost": 1 - len(off) / len(names)})
-        )
-
-    reached: dict[str, float] = {}
-    proposer = Proposer("gp", 0, 8, PRECISIONS)
-    ours = type(proposer._study.sampler)._optimize_acqf
-
-    def both(self: Any, function: Any, best: Any) -> Any:
-        point = ours(self, function, best)
-        for name, one in (("ours", point), ("optuna", GPSampler._optimize_acqf(self, function, best))):
-            reached[name] = float(function.eval_acqf_no_grad(one[None])[0])
-        return point
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(proposer._study.sampler), "_optimize_acqf", both)
-        proposer.propose({spec: found(spec) for spec in specs if not spec.is_target}, set())
-    assert reached["ours"] == pytest.approx(reached["optuna"], abs=1e-6)

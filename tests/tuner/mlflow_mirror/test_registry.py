@@ -7,7 +7,7 @@ from pathlib import Path
 
 from casspec.profile_lookup import load_profile
 from casspec.runtime.loading.loader import LoadedProfile
-from casspec.tuner.mlflow_mirror.registry import registered_name
+from casspec.tuner.mlflow_mirror.registry import registered_name, subject
 from tests.storage import samples
 from tests.tuner.mirrored import MATRIX, aliases, history, versions
 
@@ -64,3 +64,21 @@ def test_a_version_downloads_as_a_profile_that_can_be_loaded(mlflow_mirror, data
     uri = f"models:/{registered_name(known.profile)}@production"
     folder = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
     assert load_profile(Path(folder) / "profile.json") == LoadedProfile(known.profile, MATRIX)
+
+
+def test_profiles_of_one_model_dtype_and_device_share_a_registered_model() -> None:
+    usual = samples.profile()
+    assert subject(samples.profile(seed=9)) == subject(usual)
+    others = [
+        samples.profile(dtype="bfloat16"),
+        samples.profile(model=samples.model(weights_sha256="v" * 64)),
+        samples.profile(device=samples.device(threads=7)),
+    ]
+    assert len({subject(one) for one in [usual, *others]}) == 4
+    assert len({registered_name(one) for one in [usual, *others]}) == 4
+
+
+def test_a_registered_name_is_readable_and_fit_for_an_address() -> None:
+    model = samples.model(name="Qwen/Qwen2.5 (mine): é")
+    name = registered_name(samples.profile(model=model))
+    assert name.startswith("Qwen-Qwen2.5-mine-float32-test-processor-")

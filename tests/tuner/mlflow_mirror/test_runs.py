@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, PART_TAG
+from casspec.tuner.mlflow_mirror.runs import LONGEST_WORD, measured_metrics, metric_word, trial_part
 from tests.storage import samples
 from tests.tuner.mirrored import candidates, children, files, history, parent_of
 
@@ -52,3 +58,24 @@ def test_a_benchmark_of_no_calibration_is_one_run_with_its_table_and_charts(mlfl
     assert run.data.metrics["noise"] == 0.02
     assert run.data.metrics["bench/greedy/dytc-tuned/speedup"] == 1.6
     assert files(mlflow_mirror, run) == {"bench.json", "bench.md", "bench-speedup-greedy.png", "bench-time-greedy.png"}
+
+
+def test_trials_are_told_apart_by_what_is_left_out_and_by_precision() -> None:
+    parts = [trial_part(candidate) for candidate in candidates(4)]
+    assert len({part.key for part in parts}) == 4
+    again = candidates(1)[0].model_copy(update={"acceptance": 0.1, "source": "tpe"})
+    assert trial_part(again).key == parts[0].key, "the same plan is the same run"
+    assert parts[0].params == {"source": "sensitivity", "precision": "target", "skipped": "2"}
+
+
+@given(st.text(max_size=300))
+def test_a_metric_of_any_task_has_a_name_mlflow_takes(task: str) -> None:
+    word = metric_word(task)
+    assert len(word) == min(len(task), LONGEST_WORD)
+    assert re.fullmatch(r"[\w -]*", word)
+
+
+def test_measured_speedups_are_those_of_all_tasks_in_the_modes_that_were_measured() -> None:
+    rows = (samples.bench_row("dytc", "qa", speedup=9.0), samples.bench_row("dytc", speedup=1.7))
+    report = samples.bench_report(rows=rows)
+    assert measured_metrics(samples.profile(), report) == {"measured_speedup/greedy": 1.7}

@@ -18,7 +18,7 @@ from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, Storage
 from casspec.storage.schema import DrafterCandidate
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.search.plan_spec import PlanSpec
-from casspec.tuner.search.stage import StoredSearch, joined
+from casspec.tuner.search.stage import SearchBasis, StoredSearch, joined, searches
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL
@@ -135,3 +135,24 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
         assert StoredSearch(repository, calibration_id).ended()
     assert stored == told_plans(external_databases(database).study_url, calibration_id)
     assert stored.total() == SMALL.trials
+
+
+def test_a_search_begins_once_with_what_it_began_with(tmp_path: Path) -> None:
+    basis = SearchBasis(recordings=(("p", "greedy"),), context_tokens=64, precisions=())
+    later = basis.model_copy(update={"context_tokens": 128})
+    with open_repository(str(tmp_path / "casspec.db")) as repository:
+        calibration_id = repository.calibration(samples.model(), samples.device(), "float32", SETTINGS).calibration_id
+        shared, other = (StoredSearch(repository, calibration_id) for _ in range(2))
+        assert shared.basis() is None
+        repository.save_candidate(calibration_id, samples.candidate())
+        assert shared.begin(basis) == other.begin(later) == other.basis() == basis
+        repository.save_candidate(calibration_id, samples.candidate((1,)))
+        assert other.taken_over() == 1, "what was there before it began"
+        assert len(other.candidates()) == 2
+        assert (other.closed(), other.ended()) == (False, False)
+
+
+def test_only_a_calibration_that_searches_can_be_joined() -> None:
+    assert searches(SMALL.model_dump())
+    assert not searches({"purpose": "latencies alone"})
+    assert not searches(SMALL.model_dump() | {"tuned_methods": ["suffix"]})

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from casspec.tuner.search.workers.processes import WorkerPool, share_of
 
 SLEEPS = """
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from casspec.tuner.search.workers.processes import end_with_parent
 end_with_parent()
 print("up", flush=True)
@@ -30,31 +34,39 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_a_pool_shares_threads_and_ends_with_its_block() -> None:
-    workers, before = WorkerPool(2, [sys.executable, "-c", SLEEPS]), torch.get_num_threads()
-    assert (workers.size, share_of(8, 3), share_of(1, 3)) == (3, 2, 1)
-    started: list[int] = []
+@contextmanager
+def remembered() -> Iterator[list[subprocess.Popen]]:
+    """The processes that are started inside the block."""
+    started: list[subprocess.Popen] = []
     popen = subprocess.Popen
 
     class Remembering(popen):  # type: ignore[type-arg, misc, valid-type]
         def __init__(self, *arguments, **options) -> None:
             super().__init__(*arguments, **options)
-            started.append(self.pid)
+            started.append(self)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(subprocess, "Popen", Remembering)
-        with workers.at_work("id"):
-            assert len(started) == 2
-            assert all(map(is_running, started))
-    assert not any(map(is_running, started))
+        yield started
+
+
+def test_a_pool_shares_threads_and_ends_with_its_block() -> None:
+    workers, before = WorkerPool(2, [sys.executable, "-c", SLEEPS]), torch.get_num_threads()
+    assert (workers.size, share_of(8, 3), share_of(1, 3)) == (3, 2, 1)
+    with remembered() as started, workers.at_work("id"):
+        pids = [process.pid for process in started]
+        assert len(pids) == 2
+        assert all(map(is_running, pids))
+    assert not any(map(is_running, pids))
     assert torch.get_num_threads() == before
 
 
 def test_a_worker_that_ends_early_is_told_of_and_hurts_nobody() -> None:
     said: list[str] = []
     dies = "import sys; print('error: no such model', file=sys.stderr); sys.exit(2)"
-    with WorkerPool(1, [sys.executable, "-c", dies], say=said.append).at_work("id"):
-        time.sleep(3)
+    with remembered() as started, WorkerPool(1, [sys.executable, "-c", dies], say=said.append).at_work("id"):
+        (worker,) = started
+        worker.wait()
     assert said == ["a worker ended early, the others did its part: error: no such model"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import RanForward
 from casspec.runtime.policies.dytc import DyTC
+from casspec.tuner.replay import step_probe
 from casspec.tuner.replay.overhead import Overhead, fit_overhead, measure_overheads
 from casspec.tuner.replay.step_probe import COLD_STEPS, Probe
 from tests.tuner.tiny_replay import RECORDINGS, TARGET
@@ -38,7 +40,7 @@ def test_real_decodes_show_what_every_kind_of_method_costs() -> None:
 
 
 def test_the_cold_beginning_of_a_decode_is_no_part_of_what_a_step_costs(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin, draft, drafted = DyTC.begin, DyTC.draft, [0]
+    begin, draft, drafted, slept = DyTC.begin, DyTC.draft, [0], [0.0]
 
     def begun(policy: DyTC, sequence: Any) -> None:
         drafted[0] = 0
@@ -46,11 +48,13 @@ def test_the_cold_beginning_of_a_decode_is_no_part_of_what_a_step_costs(monkeypa
 
     def slow_at_first(policy: DyTC, sequence: Any, max_depth: int) -> CandidateTree:
         drafted[0] += 1
-        time.sleep(0.05 if drafted[0] <= COLD_STEPS else 0)
+        slept[0] += 0.05 if drafted[0] <= COLD_STEPS else 0.0
         return draft(policy, sequence, max_depth)
 
     monkeypatch.setattr(DyTC, "begin", begun)
     monkeypatch.setattr(DyTC, "draft", slow_at_first)
+    clock = SimpleNamespace(perf_counter=lambda: time.perf_counter() + slept[0])
+    monkeypatch.setattr(step_probe, "time", clock)
     found = measure_overheads(TARGET, RECORDINGS, per_mode=1, n_steps=12)
     dytc, others = found.of("dytc", "greedy"), found.of("suffix", "greedy")
     assert dytc.verify_ms(2) < 6

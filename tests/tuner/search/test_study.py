@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,11 +209,11 @@ def test_a_lost_study_is_rebuilt_from_the_candidates(search, tmp_path) -> None:
 def test_a_killed_search_resumes_with_exact_rows(tmp_path) -> None:
     database, url = str(tmp_path / "casspec.db"), f"sqlite:///{tmp_path / 'study.db'}"
     command = [sys.executable, "-m", "tests.tuner.synthetic", database, url, "40"]
-    for seconds in (0.15, 0.6):
+    for plans in (2, 12):  # are begun before the kill
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(seconds)
+        assert all(process.stdout.readline() for _ in range(plans))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()

@@ -20,7 +20,7 @@ from casspec.storage.errors import CasspecError
 from casspec.storage.schema import CascadeProfile, MethodSettings
 from tests.runtime.own_methods import Copying, empty_registry
 from tests.storage import samples
-from tests.tuner.contestants import TEXTS, library_model, tokenizer
+from tests.tuner.text_generators import TEXTS, library_model, tokenizer
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -110,7 +110,7 @@ def test_costs_are_looked_up_where_the_text_is_not_where_the_last_one_was():
     decoder = Decoder(target, tiny_profile(target), "dytc")
     for n_tokens in (65, 110):
         decoder.generate(repetitive_prompt(n_tokens), max_new_tokens=1)
-    sizes, predicted = decoder._policy("greedy")._latencies["target"]
+    sizes, predicted = decoder._policy("greedy")._costs._latencies["target"]
     assert sizes[-1] == 24
     assert predicted == [forward_ms(target.full_plan, size, 109) for size in sizes]
     assert predicted[-1] > forward_ms(target.full_plan, 24, 64)
@@ -134,6 +134,6 @@ def test_dytc_follows_what_its_forwards_take_and_the_text_stays(monkeypatch):
     monkeypatch.setattr(RanForward, "ended", slowed)
     assert decoder.generate(prompt, max_new_tokens=400).token_ids == expected
     assert len(timed) > 40 + 2 * STEPS
-    correction = decoder._policy("greedy")._correction
+    correction = decoder._policy("greedy")._costs._correction
     plan, predicted, measured = timed[-1]
     assert correction.corrected_ms(plan.name, predicted) == pytest.approx(measured, rel=ERROR)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +9,9 @@ from hypothesis import strategies as st
 from casspec.runtime.decoding.sequence import Proposal
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import Layout, grow, levels, self_rank_acceptance, static_layout
+from casspec.runtime.model.plan import Plan
+
+PLAN = Plan.full(2)
 
 falling = st.lists(st.floats(0.01, 0.95), min_size=1, max_size=5).map(lambda values: sorted(values, reverse=True))
 
@@ -59,15 +60,13 @@ def test_a_plan_that_never_or_always_agreed_has_a_layout_too(first: float) -> No
     assert {(0,), (0, 0), (1,)} <= set(paths)
 
 
-class RankDrafter:
-    """Proposes tokens that tell node and rank."""
-
-    name = "rank"
+class RankSequence:
+    """Stands in for a sequence: a plan proposes tokens that tell node and rank."""
 
     def __init__(self) -> None:
         self.forwards: list[list[int]] = []
 
-    def propose(self, sequence: object, tree: CandidateTree, nodes: list[int], width: int) -> list[Proposal]:
+    def propose(self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int) -> list[Proposal]:
         self.forwards.append(nodes)
         return [Proposal([1000 * node + rank for rank in range(width)], [], []) for node in nodes]
 
@@ -77,8 +76,8 @@ def test_a_layout_becomes_the_same_tree_with_one_forward_a_level(
     rank_acceptance: list[float], n_nodes: int, depth: int
 ) -> None:
     layout = static_layout(n_nodes, depth, rank_acceptance)
-    drafter, tree = RankDrafter(), CandidateTree(7)
-    grow(drafter, SimpleNamespace(), tree, levels(layout))
+    drafter, tree = RankSequence(), CandidateTree(7)
+    grow(PLAN, drafter, tree, levels(layout))
     grown = [tuple(token % 1000 for token in tree.path_tokens(node)[1:]) for node in range(1, len(tree))]
     assert sorted(grown) == sorted(rank_paths(layout))
     assert all(token // 1000 == parent for token, parent in zip(tree.tokens[1:], tree.parents[1:], strict=True))
@@ -90,6 +89,6 @@ def test_a_layout_becomes_the_same_tree_with_one_forward_a_level(
 
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_fewer_levels_give_the_upper_part_of_the_tree(depth: int) -> None:
-    drafter, tree = RankDrafter(), CandidateTree(7)
-    grow(drafter, SimpleNamespace(), tree, levels(static_layout(12, 4, [0.6, 0.2]))[:depth])
+    drafter, tree = RankSequence(), CandidateTree(7)
+    grow(PLAN, drafter, tree, levels(static_layout(12, 4, [0.6, 0.2]))[:depth])
     assert max(tree.depths) == depth

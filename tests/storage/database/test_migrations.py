@@ -17,7 +17,7 @@ from casspec.storage.repository import Repository
 from tests.storage import samples
 from tests.storage.upgrade_asset import ASSETS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def shape(url) -> dict[str, object]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from casspec.runtime.decode import Decoder
 from casspec.runtime.drafters.layouts import static_layout
 from casspec.runtime.policies.sequoia import best_shape, optimal_trees
-from tests.runtime.test_layouts import falling, mass, rank_paths
+from tests.runtime.drafters.test_layouts import falling, mass, rank_paths
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
 MAX_NODES, MAX_DEPTH = 6, 4

@@ -1,4 +1,4 @@
-"""Rows that are means: of the text, of the matrix, of everything; and where retrieval takes them."""
+"""Rows that are means: of the text, of the matrix, of everything."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
 from casspec.runtime.drafters.mean_recycling import KEPT, MATRIX_ROWS, MeanRecycling
-from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 
 VOCAB = 24
@@ -74,18 +72,6 @@ def test_a_token_never_seen_has_the_mean_over_all_tokens() -> None:
     assert_lists(MeanRecycling(matrix).row(7), mean, TOP_SUCCESSORS)
     assert MeanRecycling(RecyclingMatrix.empty(VOCAB)).row(7) is None
     assert MeanRecycling().row(7) is None
-
-
-def test_one_matching_token_offers_the_mean_and_a_longer_match_its_place() -> None:
-    retrieval = Retrieval(AcceptanceTable("retrieval", retrieval_prior_means()), MeanRecycling(), 4, 1)
-    # After 1 the target says 2 twice, then 3 once, surely each time; 4 1 stood where it said 2.
-    text = [4, 1, 9, 1, 8, 1, 7]
-    says = {1: 2, 3: 2, 5: 3}
-    rows = [[says.get(place, 11), 12] for place in range(len(text) - 1)]
-    retrieval.begin(text, (rows, [[5.0, 0.0]] * len(rows)))
-    for suffix, best in (((6, 6, 6, 1), 2), ((6, 8, 1), 3), ((6, 4, 1), 2)):
-        offered = retrieval.offer(1, retrieval.match(suffix), None, 1.0)
-        assert offered[0][0] == best
 
 
 def test_a_mean_row_holds_logarithms_of_probabilities() -> None:

@@ -1,15 +1,11 @@
-"""Retrieval drafters: what they find, against searches written the slow way."""
+"""Prompt lookup, against a search written the slow way."""
 
 from __future__ import annotations
 
-import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.drafters.token_recycling import RecyclingMatrix, TokenRecycling
 
 texts = st.lists(st.integers(0, 3), min_size=1, max_size=40)
 
@@ -43,27 +39,3 @@ def test_prompt_lookup_forgets_the_text_before() -> None:
     lookup.begin([1, 2, 3, 1, 2])
     lookup.begin([4, 5, 1, 2])
     assert lookup.propose([1, 2], 3) == []
-
-
-def test_recycled_rows_are_the_latest_over_those_of_the_profile() -> None:
-    matrix = RecyclingMatrix.empty(4)
-    matrix.token_ids[1] = np.arange(TOP_SUCCESSORS)
-    recycling = TokenRecycling(matrix)
-    assert recycling.row(0) is None
-    assert recycling.row(1) == (list(range(TOP_SUCCESSORS)), [0.0] * TOP_SUCCESSORS)
-    recycling.refresh([1, 0, 1], [[5], [6], [7]], [[1.0], [2.0], [3.0]])
-    assert recycling.row(0) == ([6], [2.0])
-    assert recycling.row(1) == ([7], [3.0])
-    recycling.begin()
-    assert recycling.row(0) is None
-    assert recycling.row(1) == (list(range(TOP_SUCCESSORS)), [0.0] * TOP_SUCCESSORS)
-
-
-def test_a_matrix_survives_its_bytes_and_refuses_another_vocabulary() -> None:
-    matrix = RecyclingMatrix.empty(5)
-    matrix.token_ids[2], matrix.logits[2] = np.arange(TOP_SUCCESSORS), np.linspace(3, -1, TOP_SUCCESSORS)
-    copy = RecyclingMatrix.from_bytes(matrix.to_bytes(), 5)
-    assert (copy.token_ids == matrix.token_ids).all()
-    assert (copy.logits == matrix.logits).all()
-    with pytest.raises(ValueError, match="6 tokens"):
-        RecyclingMatrix.from_bytes(matrix.to_bytes(), 6)

@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decode import Decoder
 from casspec.runtime.drafters.suffix import BOUNDARY, EarlierOutputs, SuffixIndex
-from tests.runtime.tiny import repetitive_prompt, tiny_target
 
 texts = st.lists(st.integers(0, 2), max_size=40)
 
@@ -106,15 +104,3 @@ def test_earlier_outputs_are_forgotten_oldest_first() -> None:
     assert outputs.index.matches([1, 9, 1])
     outputs.clear()
     assert not outputs.index.matches([1, 9, 1])
-
-
-def test_a_decoder_that_learns_drafts_from_earlier_outputs() -> None:
-    target, prompts = tiny_target(seed=7), [repetitive_prompt(20, seed) for seed in (0, 1, 0)]
-
-    def steps(decoder: Decoder) -> list[int]:
-        return [decoder.generate(prompt, 40).statistics.verify_steps for prompt in prompts]
-
-    decoder = Decoder(target, method="suffix")
-    cold, warm = steps(decoder), steps(decoder.with_memory())
-    assert cold[0] == cold[2] == warm[0]
-    assert warm[2] < cold[2]

@@ -8,24 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.latency.features import FEATURES, attended_tokens, padded_tokens
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
-from casspec.runtime.latency.table import RatioTable
 from casspec.runtime.model.plan import Plan
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import LatencyPoint, LatencyTable, MeasuredPlan, Precision, SkipSet
+from casspec.storage.schema import MeasuredPlan, Precision, SkipSet
+from tests.runtime.latency.test_features import MODEL, TARGET, point
+from tests.runtime.latency.test_table import TABLE
 from tests.runtime.tiny import tiny_target
 
-TARGET = tiny_target()
-MODEL = builtin_latency(TARGET).model_copy(update={"fitted_context_tokens": (16, 128)})
 PREDICTOR = LatencyPredictor(MODEL)
 PLANS = [TARGET.full_plan, Plan.skipping(SkipSet(attention=(1,), mlp=(1, 2)), 4, "light")]
-
-
-def point(plan: Plan, n_tokens: int, context: int) -> LatencyPoint:
-    return LatencyPoint(
-        subject="forward", n_attention=plan.n_attention, n_mlp=plan.n_mlp, n_tokens=n_tokens, context_tokens=context
-    )
 
 
 @given(st.sampled_from(PLANS), st.integers(1, 128), st.integers(0, 2000))
@@ -36,14 +28,6 @@ def test_the_table_gives_what_the_model_predicts(plan: Plan, n_tokens: int, cont
     assert predicted > 0
 
 
-@given(st.integers(1, 512), st.integers(0, 2000))
-def test_points_are_rounded_up_as_forwards_are(n_tokens: int, context: int) -> None:
-    here = point(TARGET.full_plan, n_tokens, context)
-    assert padded_tokens(here) >= n_tokens
-    assert attended_tokens(here) % 64 == 0
-    assert 0 <= attended_tokens(here) - n_tokens - context < 64
-
-
 def test_more_work_never_costs_less() -> None:
     full, light = PLANS
     for context in (0, 100, 1000):
@@ -51,11 +35,6 @@ def test_more_work_never_costs_less() -> None:
         assert costs == sorted(costs)
         assert PREDICTOR.forward_ms(light, 1, context) < costs[0]
     assert PREDICTOR.forward_ms(full, 1, 1000) > PREDICTOR.forward_ms(full, 1, 0)
-
-
-def test_every_feature_is_a_time() -> None:
-    for feature in FEATURES.values():
-        assert feature(point(TARGET.full_plan, 5, 100), MODEL.shape) >= 0
 
 
 def test_predictions_say_how_far_they_can_be_trusted() -> None:
@@ -91,28 +70,6 @@ def test_what_was_measured_is_told_from_what_lies_between_and_beyond() -> None:
         {"precision": Precision.INT4_WEIGHT},
     ):
         assert predictor.provenance(here.model_copy(update=beyond)) == "extrapolated"
-
-
-TABLE = LatencyTable(
-    precision=Precision.TARGET,
-    attention=(2, 4),
-    mlp=(4,),
-    tokens=(1, 4),
-    attended=(64, 128),
-    ratios=(1.0, 1.0, 1.0, 1.0, 2.0, 2.0, 0.5, 0.5),
-    spreads=(0.0, 0.0, 0.0, 0.0, 0.1, 0.1, 0.3, 0.3),
-)
-
-
-def test_a_table_is_interpolated_between_its_lines_and_stays_beyond_them() -> None:
-    ratios = RatioTable(TABLE)
-    assert ratios.ratio(4, 4, 1, 64) == pytest.approx(2.0)
-    assert ratios.ratio(4, 4, 4, 128) == pytest.approx(0.5)
-    assert ratios.ratio(4, 4, 2, 100) == pytest.approx(1.0)  # halfway in octaves, geometrically
-    assert ratios.ratio(3, 4, 1, 64) == pytest.approx(2.0**0.5)
-    assert ratios.ratio(1, 1, 1, 64) == pytest.approx(1.0)
-    assert ratios.ratio(9, 9, 512, 9999) == pytest.approx(0.5)
-    assert ratios.spread(4, 4, 2, 64) == pytest.approx(0.2)
 
 
 def test_a_table_holds_for_whole_forwards_of_its_precision() -> None:

@@ -1,4 +1,4 @@
-"""Plans: the target without some of its sub-layers, several of them over one cache and one set of weights."""
+"""Plans: the target without some of its sub-layers, over one set of weights."""
 
 from __future__ import annotations
 
@@ -6,30 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from casspec.runtime.decoding.sampling import Sampling
-from casspec.runtime.decoding.sequence import Sequence
-from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Precision, SkipSet
-from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, run, tiny_target
+from tests.runtime.tiny import FAMILIES, library_model, repetitive_prompt, run
 
 LAYERS = 4
-TARGET = tiny_target(seed=11)
-PLANS = [
-    Plan.skipping(SkipSet(attention=(1,), mlp=(2,)), LAYERS, "light"),
-    Plan.skipping(SkipSet(attention=(1, 2), mlp=(1, 2)), LAYERS, "lighter"),
-    Plan.skipping(SkipSet(attention=(2,)), LAYERS, "attentive"),
-]
-if TARGET.refusal(Precision.INT8_DYNAMIC) is None:
-    PLANS += [
-        Plan.skipping(SkipSet(), LAYERS, precision=Precision.INT8_DYNAMIC),
-        Plan.skipping(SkipSet(mlp=(1,)), LAYERS, precision=Precision.INT8_DYNAMIC),
-    ]
 
 
 def remove_sublayers(model: Any, skip: SkipSet) -> None:
@@ -85,54 +68,3 @@ def test_a_plan_says_its_precision_in_its_name() -> None:
 def test_layers_that_do_not_exist_are_refused() -> None:
     with pytest.raises(ValueError, match=r"mlp layers \[4\]"):
         Plan.skipping(SkipSet(mlp=(4,)), LAYERS)
-
-
-# ------------------------------------------------------------------------------------------------- drafting in a tree
-
-
-def sequence_over(target: TargetModel, prompt: list[int]) -> Sequence:
-    return Sequence(target, target.new_cache(128), prompt, Sampling(), None, ForwardClock(target.device))
-
-
-def fresh_logits(prompt: list[int], path: list[int], plan: Plan) -> torch.Tensor:
-    """After the last token of `path`: the target's rows for the prompt but its last token, the plan's own from there on."""
-    cache = TARGET.new_cache(128)
-    if prompt[:-1]:
-        run(TARGET, cache, prompt[:-1])
-    return run(TARGET, cache, path, len(prompt) - 1, plan)[-1]
-
-
-@torch.inference_mode()
-@settings(max_examples=30)
-@given(
-    st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=12),
-    st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(PLANS), st.integers(0, 3)), min_size=1, max_size=14),
-)
-def test_interleaved_plans_and_branches_draft_as_each_alone(prompt: list[int], steps) -> None:
-    sequence, tree = sequence_over(TARGET, prompt), CandidateTree(prompt[-1])
-    for pick, plan, token in steps:
-        node = pick % len(tree)
-        logits = sequence.draft(plan, tree, [node])[0]
-        torch.testing.assert_close(logits, fresh_logits(prompt, tree.path_tokens(node), plan), atol=1e-4, rtol=1e-4)
-        tree.add(node, token)
-    verified = sequence.verify(tree)
-    for node in range(len(tree)):
-        expected = fresh_logits(prompt, tree.path_tokens(node), TARGET.full_plan)
-        torch.testing.assert_close(verified.logits[node], expected, atol=1e-4, rtol=1e-4)
-        assert verified.token_after(node) == int(expected.argmax())
-
-
-@torch.inference_mode()
-def test_drafts_after_a_commit_start_from_the_targets_rows() -> None:
-    prompt = repetitive_prompt(9)
-    sequence, tree = sequence_over(TARGET, prompt), CandidateTree(prompt[-1])
-    for token in (3, 5):
-        sequence.draft(PLANS[0], tree, [tree.add(0, token)])
-    path = [0, 2]  # the second branch is accepted, then 7 follows as bonus
-    sequence.verify(tree)
-    sequence.commit(path, [5, 7])
-    assert sequence.tokens == [*prompt, 5, 7]
-    assert sequence.committed == len(prompt) + 1
-    after = CandidateTree(7)
-    logits = sequence.draft(PLANS[0], after, [after.add(0, 4)])[0]
-    torch.testing.assert_close(logits, fresh_logits(sequence.tokens, [7, 4], PLANS[0]), atol=1e-4, rtol=1e-4)

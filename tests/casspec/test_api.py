@@ -1,11 +1,8 @@
-"""The public API: models and profiles are loaded or refused in one line; everything else hangs on that."""
+"""The public API: models are loaded or refused in one line, and decode with the profiles that fit them."""
 
 from __future__ import annotations
 
 import json
-import logging
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +10,9 @@ import pytest
 import torch
 
 import casspec
-from casspec.profile_lookup import fitting_profile
-from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
-from casspec.storage import open_repository
-from casspec.storage.errors import (
-    CasspecError,
-    MalformedFile,
-    ProfileMismatch,
-    ProfileNotFound,
-    UnknownModel,
-    UnsupportedModel,
-    UnsupportedOption,
-)
-from casspec.storage.export.json_profile import artifact_file, export
-from casspec.storage.schema import CascadeProfile
-from tests.runtime.tiny import library_model, repetitive_prompt, tiny_profile, tiny_target
+from casspec.storage.errors import CasspecError, ProfileMismatch, UnknownModel, UnsupportedModel, UnsupportedOption
+from tests.runtime.tiny import library_model, tiny_profile, tiny_target
 
 
 def one_line(error: pytest.ExceptionInfo[CasspecError]) -> str:
@@ -45,20 +29,6 @@ def reference() -> TargetModel:
 @pytest.fixture(scope="module")
 def target() -> TargetModel:
     return tiny_target(seed=7)
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> str:
-    return str(tmp_path / "store.db")
-
-
-def save(storage: str, loaded: LoadedProfile, **changes: Any) -> CascadeProfile:
-    with open_repository(storage) as repository:
-        artifact = repository.save_artifact("recycling-matrix", loaded.recycling_matrix)
-        return repository.save_profile(None, loaded.document.model_copy(update={"artifacts": (artifact,), **changes}))
-
-
-# -------------------------------------------------------------------------------------------------------------- models
 
 
 def test_the_reference_model_has_a_name_and_a_tokenizer(reference: TargetModel) -> None:
@@ -137,90 +107,6 @@ def test_methods_are_listed_with_a_summary(target: TargetModel) -> None:
         assert casspec.Decoder(target, method=method).generate([1, 2], 3).token_ids
 
 
-# ------------------------------------------------------------------------------------------------------------ profiles
-
-
-def test_a_stored_profile_comes_with_its_artifacts(target: TargetModel, storage: str) -> None:
-    loaded = tiny_profile(target)
-    saved = save(storage, loaded)
-    newer = save(storage, loaded, seed=1)
-    for selection in (saved.profile_id, saved.profile_id[:6]):
-        found = casspec.load_profile(selection, storage)
-        assert (found.document, found.recycling_matrix) == (saved, loaded.recycling_matrix)
-    assert casspec.load_profile("latest", storage).document == newer
-    assert casspec.Decoder(target, found).generate(repetitive_prompt(20), 10).token_ids
-
-
-def test_the_environment_names_the_store(target: TargetModel, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved = save(storage, tiny_profile(target))
-    monkeypatch.setenv("CASSPEC_STORAGE", storage)
-    assert casspec.load_profile("latest").document == saved
-
-
-def test_a_profile_is_read_from_a_file_with_its_artifacts_beside_it(
-    target: TargetModel, storage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    loaded = tiny_profile(target)
-    saved = save(storage, loaded)
-    file = tmp_path / "profile.json"
-    file.write_text(export(saved).text)
-    with caplog.at_level(logging.WARNING, "casspec"):
-        cold = casspec.load_profile(file)
-    assert (cold.document, cold.recycling_matrix) == (saved, None)
-    assert "starts cold" in caplog.text
-    caplog.clear()
-    artifact_file(file, saved.artifacts[0]).write_bytes(loaded.recycling_matrix)
-    assert casspec.load_profile(str(file)).recycling_matrix == loaded.recycling_matrix
-    assert not caplog.text
-    for profile in (cold, casspec.load_profile(file)):
-        assert casspec.Decoder(target, profile).generate([1, 2, 3], 8).token_ids
-
-
-def test_files_need_the_base_install_only(target: TargetModel, tmp_path: Path) -> None:
-    file = tmp_path / "profile.json"
-    file.write_text(export(tiny_profile(target).document).text)
-    script = (
-        "import sys\n"
-        "for name in ('sqlalchemy', 'alembic', 'optuna', 'mlflow', 'sklearn'): sys.modules[name] = None\n"
-        "import casspec\n"
-        f"print(casspec.load_profile({str(file)!r}).document.profile_id)\n"
-        "try: casspec.load_profile('latest')\n"
-        "except casspec.storage.errors.StorageError as error: print(error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    identity, advice = done.stdout.splitlines()
-    assert identity == tiny_profile(target).document.profile_id
-    assert "casspec[calibrate]" in advice
-
-
-@pytest.mark.parametrize(
-    ("content", "error", "named"),
-    [
-        (None, ProfileNotFound, "cannot be read"),
-        ("{", MalformedFile, "no JSON"),
-        ("{}", MalformedFile, "no casspec profile"),
-        ('{"schema_version": 99}', MalformedFile, "upgrade casspec"),
-        ('{"schema_version": 1}', MalformedFile, "no valid profile"),
-    ],
-)
-def test_files_that_are_no_profile_are_refused(
-    tmp_path: Path, content: str | None, error: type[CasspecError], named: str
-) -> None:
-    file = tmp_path / "profile.json"
-    if content is not None:
-        file.write_text(content)
-    with pytest.raises(error, match=named) as refusal:
-        casspec.load_profile(file)
-    assert str(file) in one_line(refusal)
-
-
-@pytest.mark.parametrize("selection", ["latest", "abcdef", "%"])
-def test_a_profile_nobody_stored_is_refused(storage: str, selection: str) -> None:
-    with pytest.raises(ProfileNotFound) as refusal:
-        casspec.load_profile(selection, storage)
-    one_line(refusal)
-
-
 @pytest.mark.parametrize(
     ("other", "changes", "named"),
     [
@@ -249,11 +135,3 @@ def test_a_model_wrapped_without_its_tokenizer_keeps_its_profile(reference: Targ
     prompt = [5, 6, 7, 5, 6]
     expected = casspec.Decoder(reference, document).generate(prompt, 4).token_ids
     assert casspec.Decoder(bare, document).generate(prompt, 4).token_ids == expected
-
-
-def test_the_latest_profile_that_fits_is_found(target: TargetModel, storage: str) -> None:
-    with pytest.raises(ProfileNotFound, match="tiny-llama"):
-        fitting_profile(target, storage)
-    fitting = save(storage, tiny_profile(target))
-    save(storage, tiny_profile(tiny_target(seed=8)))
-    assert fitting_profile(target, storage).document == fitting

@@ -13,7 +13,6 @@ import torch
 
 import casspec
 from casspec import testbed
-from casspec.cli.main import main
 from casspec.known_models import recall, remember
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import StorageError, UnknownModel
@@ -144,17 +143,6 @@ def test_only_a_testbed_is_replaced_and_only_by_force(tmp_path: Path) -> None:
     (directory / "testbed.json").write_text("{}")
     testbed.widen(320, directory, force=True)
     assert json.loads((directory / "testbed.json").read_text())["hidden"] == 320
-
-
-def test_the_command_makes_it_once_and_prints_where(capsys: pytest.CaptureFixture[str]) -> None:
-    path = f"{testbed.testbed_path(320)}\n"
-    for message in ("making testbed:320", "stands in"):
-        assert main(["testbed", "widen", "--hidden", "320"]) == 0
-        out, err = capsys.readouterr()
-        assert out == path
-        assert message in err
-    assert main(["testbed", "widen", "--hidden", "320", "--force"]) == 0
-    assert main(["testbed", "widen", "--hidden", "100"]) == 2
 
 
 def test_its_fingerprint_is_remembered_like_any_other_models(wide: TargetModel) -> None:

@@ -1,55 +1,12 @@
-"""What the options of `casspec calibrate` ask for, and how its outcome is told."""
+"""How the outcome of a calibration is told."""
 
 from __future__ import annotations
 
 import pytest
 
 from casspec.cli import calibration_report
-from casspec.cli.calibrate import _settings
-from casspec.cli.calibrate import command as calibrate
 from casspec.storage.predictions import BatchPrediction, TaskCascade
-from casspec.tuner.report_page.reproduce import OPTIONS
-from casspec.tuner.settings import QUICK, CalibrationSettings
-from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples
-
-SUITE = Suite(name="empty", prompts=())
-
-
-def test_quick_asks_for_less_of_everything_and_yields_to_what_is_named() -> None:
-    usual, quick = (
-        _settings("empty", SUITE, 0, quick=quick, changes={"search": {"trials": None}}) for quick in (False, True)
-    )
-    assert usual == CalibrationSettings(suite="empty", suite_sha256=SUITE.content_hash())
-    for stage, values in QUICK.items():
-        assert all(getattr(getattr(quick, stage), name) < getattr(getattr(usual, stage), name) for name in values)
-    assert _settings("empty", SUITE, 0, quick=True, changes={"search": {"trials": 7}}).search.trials == 7
-
-
-def test_limits_of_the_cascade_are_settings() -> None:
-    asked = {"max_extra_bytes": 0, "max_drafters": 1, "per_task": True}
-    settings = _settings("empty", SUITE, 0, quick=False, changes={"cascade": asked})
-    chosen = settings.cascade
-    assert (chosen.max_extra_bytes, chosen.max_drafters, chosen.per_task) == (0, 1, True)
-
-
-def test_a_page_repeats_every_option_that_is_a_setting() -> None:
-    circumstances = {
-        "--device",
-        "--dtype",
-        "--threads",
-        "--quick",
-        "--dry-run",
-        "--workers",
-        "--bench",
-        "--force",
-        "--storage",
-        "--help",
-    }
-    options = {parameter.opts[0] for parameter in calibrate.params if parameter.opts[0].startswith("--")}
-    assert {"--suite", "--seed", *OPTIONS.values()} == options - circumstances
-    for stage, name in OPTIONS:
-        assert name in CalibrationSettings.model_fields[stage].annotation.model_fields
 
 
 @pytest.fixture

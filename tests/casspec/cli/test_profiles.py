@@ -1,4 +1,4 @@
-"""`casspec profiles`, `export`, `import` and `db`, run as a user runs them."""
+"""`casspec profiles`, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -10,41 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from casspec.cli.main import main
 from casspec.storage import open_repository
-from casspec.storage.predictions import BatchPrediction, TaskCascade
-from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization, SkipSet
+from casspec.storage.schema import CascadeProfile
 from tests.storage import samples
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> str:
-    return str(tmp_path / "store.db")
-
-
-@pytest.fixture
-def run(storage: str, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command on the test's database: (exit code, stdout, stderr)."""
-
-    def command(*words: str, storage: str = storage) -> tuple[int, str, str]:
-        code = main([*words, "--storage", storage])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
-
-
-@pytest.fixture
-def stored(storage: str) -> tuple[CascadeProfile, CascadeProfile]:
-    """Two profiles; the first has an artifact and a benchmark, the second is the latest."""
-    with open_repository(storage) as repository:
-        artifact = repository.save_artifact("recycling-matrix", b"matrix")
-        first = repository.save_profile(None, samples.profile(artifacts=(artifact,)))
-        second = repository.save_profile(None, samples.profile(seed=1, decision="off"))
-        repository.save_bench(first.profile_id, samples.bench_report())
-    return first, second
 
 
 def test_list_shows_what_is_stored_latest_first(run: Run, stored) -> None:
@@ -67,26 +37,6 @@ def test_profiles_are_read_without_torch(storage: str, stored, command: str) -> 
     assert subprocess.run(arguments, capture_output=True, check=False).returncode == 0
 
 
-def test_show_tells_predictions_by_task_and_batch(run: Run, storage: str) -> None:
-    with open_repository(storage) as repository:
-        own = TaskCascade(drafters=("quick",), decision="cascade", predicted_speedup={"greedy": 2.5})
-        repository.save_profile(
-            None,
-            samples.profile(
-                predicted_interval={"greedy": (1.25, 1.75)},
-                predicted_by_task={"greedy": {"rewrite": 2.25, "tests": 1.5}},
-                by_task={"rewrite": own},
-                task_gains={"rewrite": 1.07, "tests": 0.99},
-                predicted_by_batch=(BatchPrediction(batch=8, decision="retrieval-only", speedup={"greedy": 1.31}),),
-            ),
-        )
-    lines = run("profiles", "show")[1].splitlines()
-    assert any("(1.25-1.75)" in line for line in lines)
-    assert next(line for line in lines if line.startswith("rewrite")).split() == ["rewrite", "2.25x", "quick", "+7.0%"]
-    assert next(line for line in lines if line.startswith("tests")).rstrip().endswith("the one for all  -1.0%")
-    assert next(line for line in lines if line.startswith("8 ")).split()[1:4] == ["retrieval-only", "greedy", "1.31x"]
-
-
 def test_an_empty_store_says_what_to_do(run: Run) -> None:
     assert run("profiles", "list")[::2] == (0, "no profiles yet: `casspec calibrate` makes one\n")
     assert run("profiles", "list", "--format", "json")[1] == "[]\n"
@@ -105,33 +55,12 @@ def test_show_prints_the_profile_and_its_benchmark(run: Run, stored) -> None:
     assert second.profile_id in run("profiles", "show")[1]
 
 
-def test_show_counts_the_memory_of_a_precision_once(run: Run, storage: str) -> None:
-    int8 = Quantization(precision=Precision.INT8_DYNAMIC, extra_bytes=3 * 2**20)
-    specs = [DrafterSpec(name=f"int8-{i}", kind="self", skip=SkipSet(mlp=(i,)), quantization=int8) for i in (1, 2)]
-    with open_repository(storage) as repository:
-        repository.save_profile(None, samples.profile(drafters=tuple(specs)))
-    table = run("profiles", "show")[1]
-    assert "3.0 MiB of quantised weights" in table
-    assert "int8-dynamic" in table
-
-
 def test_compare_puts_profiles_side_by_side(run: Run, stored) -> None:
     ids = [profile.profile_id for profile in stored]
     header, *lines = run("profiles", "compare", *ids)[1].splitlines()
     assert header.split() == ids
     assert any(line.split() == ["decision", "cascade", "off"] for line in lines)
     assert run("profiles", "compare", ids[0])[0] == 2
-
-
-def test_compare_shows_drafters_parameters_speedups_and_latency_errors(run: Run, stored) -> None:
-    table = run("profiles", "compare", *(profile.profile_id for profile in stored))[1]
-    told = {line.split("  ")[0].strip(): line.split() for line in table.splitlines()}
-    assert told["drafters"][1] == "sparse-40,"
-    assert told["dytc"][1:] == ["max_nodes=16", "max_nodes=16"]
-    assert told["measured speedup"][-1] == "-"
-    assert told["measured speedup"][2:4] == ["greedy", "1.60x"]
-    assert told["predicted speedup"][2:6] == ["greedy", "1.50x,", "sample", "1.40x"]
-    assert told["latency p90 error"][-1] == "8.0%"
 
 
 def calibrated_profile(storage: str, seed: int) -> CascadeProfile:
@@ -193,74 +122,3 @@ def test_delete_asks_unless_told_not_to(run: Run, stored, monkeypatch: pytest.Mo
     code, _, err = run("profiles", "show", stored[0].profile_id)
     assert code == 2
     assert err.count("\n") == 1
-
-
-def test_a_profile_moves_to_another_store_with_its_artifacts(run: Run, stored, tmp_path: Path) -> None:
-    file, elsewhere = tmp_path / "out" / "profile.json", str(tmp_path / "other.db")
-    file.parent.mkdir()
-    assert run("export", stored[0].profile_id, "--output", str(file))[:2] == (0, "")
-    code, out, _ = run("import", str(file), storage=elsewhere)
-    assert (code, out.strip()) == (0, stored[0].profile_id)
-    with open_repository(elsewhere) as repository:
-        moved = repository.profile("latest")
-        assert moved == stored[0]
-        assert repository.artifact(moved.artifacts[0].sha256) == b"matrix"
-
-
-def test_a_missing_artifact_is_said_and_the_profile_imported(run: Run, stored, tmp_path: Path) -> None:
-    file = tmp_path / "profile.json"
-    file.write_text(run("export", stored[0].profile_id)[1])
-    code, _, err = run("import", str(file), storage=str(tmp_path / "other.db"))
-    assert code == 0
-    assert "will start cold" in err
-
-
-def test_exports_keep_stdout_for_the_file_and_stderr_for_the_fidelity(run: Run, stored) -> None:
-    code, out, err = run("export", stored[0].profile_id, "--to", "vllm")
-    assert code == 0
-    assert json.loads(out)["method"] == "ngram"
-    assert err.startswith("partial: for vLLM")
-    code, out, err = run("export", stored[1].profile_id, "--to", "vllm")
-    assert (code, out, err.count("\n")) == (2, "", 1)
-
-
-def test_export_into_a_missing_folder_is_one_line(run: Run, stored, tmp_path: Path) -> None:
-    code, _, err = run("export", "latest", "--output", str(tmp_path / "missing" / "profile.json"))
-    assert code == 2
-    assert err.count("\n") == 1
-
-
-def test_skip_layers_become_seeds_of_models_with_as_many_layers(run: Run, storage: str, tmp_path: Path) -> None:
-    file = tmp_path / "skip_layers.json"
-    file.write_text(json.dumps({"a": {"attention": [1, 2], "mlp": [3]}, "b": {"attention": [30], "mlp": []}}))
-    assert run("import", str(file))[0] == 2
-    assert "--name" in run("import", str(file), "--layers", "8")[2]
-    assert run("import", str(file), "--layers", "8", "--name", "a")[0] == 0
-    with open_repository(storage) as repository:
-        (seed,) = repository.seeds(8)
-    assert (seed.name, seed.skip) == ("a", SkipSet(attention=(1, 2), mlp=(3,)))
-
-
-def test_layers_are_read_from_the_model_named(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "skip_layers.json"
-    file.write_text(json.dumps({"a": {"attention": [1], "mlp": []}}))
-    assert run("import", str(file), "--model", "reference")[0] == 0
-    code, _, err = run("import", str(file), "--model", str(tmp_path / "nothing"))
-    assert (code, err.count("\n")) == (2, 1)
-    assert "--layers" in err
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
-    code, _, err = run("import", str(file), "--model", str(tmp_path))
-    assert (code, err.count("\n")) == (2, 1)
-    assert "--layers" in err
-
-
-def test_db_commands_follow_a_database_from_nothing_to_trouble(run: Run, storage: str) -> None:
-    assert run("db", "current")[:2] == (0, "none\n")
-    assert not Path(storage).exists()
-    code, _, err = run("db", "check")
-    assert code == 2
-    assert "casspec db upgrade" in err
-    assert "none -> " in run("db", "upgrade")[2]
-    assert "nothing to do" in run("db", "upgrade")[2]
-    assert run("db", "check")[0] == 0
-    assert run("db", "current")[1] != "none\n"

@@ -1,47 +1,58 @@
+"""An unfinished training goes on as if it had not been interrupted, or is refused."""
+
 from __future__ import annotations
 
-import tomllib
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from casspec import reference
-from casspec.storage.errors import UnknownModel
+from casspec.reference import train as training
+from casspec.reference.checkpoint import STATE_FILE
+from casspec.reference.train import Budget, train
+from casspec.storage.errors import UnsupportedOption
 
-
-def test_bundled_weights_are_reference_v1():
-    reference.check_reference()
-    assert reference.model_name(reference.reference_path()) == "reference-v1"
-
-
-def test_other_weights_get_another_name(tmp_path: Path):
-    weights = bytearray((reference.reference_path() / reference.WEIGHTS_FILE).read_bytes())
-    weights[-1] ^= 1
-    (tmp_path / reference.WEIGHTS_FILE).write_bytes(weights)
-    name = reference.model_name(tmp_path)
-    assert name != "reference-v1"
-    assert reference.weights_sha256(tmp_path).startswith(name.removeprefix("casspec-"))
+STEPS = Budget(minutes=1, steps=30)
 
 
-def test_damaged_installation_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reference, "reference_path", lambda: tmp_path)
-    with pytest.raises(UnknownModel, match="no file, expected 7c1df5e0"):
-        reference.check_reference()
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(directory / "model.safetensors")
 
 
-def test_bundled_directory_loads_like_any_model():
-    from transformers import AutoConfig, AutoTokenizer
+def test_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path, tiny_corpus, tiny_recipe, monkeypatch):
+    train(tiny_corpus, tmp_path / "whole", STEPS, tiny_recipe)
 
-    path = reference.reference_path()
-    assert AutoConfig.from_pretrained(path).model_type == "llama"
-    text = "def f(x):\n    return x\n"
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    compute_loss, calls = training._loss, []
+
+    def interrupting(model, windows):
+        calls.append(None)
+        if len(calls) == 12:
+            signal.raise_signal(signal.SIGINT)
+        return compute_loss(model, windows)
+
+    monkeypatch.setattr(training, "_loss", interrupting)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_corpus, tmp_path / "parts", STEPS, tiny_recipe)
+    assert (tmp_path / "parts" / STATE_FILE).exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    monkeypatch.setattr(training, "_loss", compute_loss)
+    last = train(tiny_corpus, tmp_path / "parts", STEPS, tiny_recipe)
+    assert last.step == 30
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_package_data_covers_everything_a_model_directory_needs():
-    pyproject = Path(__file__).parents[3] / "pyproject.toml"
-    patterns = tomllib.loads(pyproject.read_text())["tool"]["setuptools"]["package-data"]["casspec.reference"]
-    shipped = {path.name for pattern in patterns for path in reference.reference_path().glob(pattern)}
-    assert shipped >= {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "suite-3.11.json"}
-    assert shipped >= {"MODEL_CARD.md", "heldout_modules.txt", "training.json", "generation_config.json"}
+def test_resuming_with_other_settings_is_refused(tmp_path, tiny_corpus, tiny_recipe, monkeypatch):
+    def interrupt(model, windows):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "_loss", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_corpus, tmp_path / "out", STEPS, tiny_recipe)
+    with pytest.raises(UnsupportedOption, match="another layers, seed"):
+        train(tiny_corpus, tmp_path / "out", STEPS, replace(tiny_recipe, layers=3, seed=1))

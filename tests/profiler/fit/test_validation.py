@@ -1,21 +1,13 @@
-"""The candidates: each wins where it should, none is judged by what it has seen, and what is stored predicts as what was fitted."""
+"""The choice among candidates: each wins where it should, none is judged by what it has seen."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable
-from math import log2
-from statistics import median
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from threadpoolctl import threadpool_info
 
 from casspec.profiler.design import Design, design
-from casspec.profiler.fit.candidates import CANDIDATES, Fitted, attended_lines, plan_lines
-from casspec.profiler.fit.regression import relative_errors
+from casspec.profiler.fit.candidates import CANDIDATES
 from casspec.profiler.fit.validation import (
     beyond_half,
     choose,
@@ -26,33 +18,10 @@ from casspec.profiler.fit.validation import (
     plan_class,
     point_folds,
 )
-from casspec.profiler.refinement import REFINING_POINTS, refining_points
-from casspec.profiler.report import checks, cross_validated, held_out
-from casspec.runtime.latency.features import padded_tokens
-from casspec.runtime.latency.predictor import LatencyPredictor
-from casspec.storage.schema import CandidateErrors, LatencyModel, LatencyPoint, LatencySample, Measurement
-from tests.profiler.fakes import SHAPE, model_of, synthetic_samples, true_ms
-
-NOISE = 0.01
-
-
-def uneven_ms(point: LatencyPoint) -> float:
-    """Kernels that waver with the query length and caches that overflow in the middle, as no feature knows."""
-    waver = 1.0 + 0.12 * np.sin(2.5 * log2(padded_tokens(point) + 1))
-    return true_ms(point) * waver * (1.0 + 0.1 * np.tanh((point.context_tokens - 700) / 300))
-
-
-def samples_of(points: tuple[LatencyPoint, ...], ms: Callable[[LatencyPoint], float]) -> list[LatencySample]:
-    dice = random.Random(0)
-    return [
-        LatencySample(point=point, measurement=Measurement(values=(ms(point) * (1 + dice.gauss(0, NOISE)),)))
-        for point in points
-    ]
-
-
-@pytest.fixture(scope="module")
-def uneven(plan: Design) -> LatencyModel:
-    return latency_model(samples_of(plan.fitted, uneven_ms), SHAPE, test_retest=NOISE)
+from casspec.profiler.report import checks, held_out
+from casspec.storage.schema import CandidateErrors, LatencyModel, Measurement
+from tests.profiler.fakes import SHAPE, model_of, samples_of, synthetic_samples, true_ms, uneven_ms
+from tests.profiler.fakes import WAVERING_NOISE as NOISE
 
 
 def test_where_features_say_it_all_a_linear_model_is_chosen(plan: Design) -> None:
@@ -76,57 +45,6 @@ def test_where_time_has_ways_of_its_own_a_table_is_chosen_and_keeps_the_bars(
     assert found["held-out cells, 90th percentile"].holds
     assert found["plans left out of the fit, median"].holds
     assert len(found) == 4
-
-
-@pytest.mark.parametrize("kind", ["measured-table", "boosted-table"])
-def test_a_stored_table_predicts_what_was_fitted(plan: Design, kind: str) -> None:
-    samples = samples_of(plan.fitted, uneven_ms)
-    model = latency_model(samples, SHAPE, NOISE, kinds=(kind,))
-    stored = LatencyPredictor(LatencyModel.model_validate_json(model.canonical_json()))
-    on_grid = [point for point in plan.fitted if point.subject == "forward" and point.context_tokens < 1900]
-    (fitted,) = fit_all(samples, SHAPE, (kind,)).values()
-    predicted = fitted.predict_ms(on_grid, SHAPE)
-    off = [abs(stored.predict_ms(point) / ms - 1) for point, ms in zip(on_grid, predicted, strict=True)]
-    assert median(off) < 0.01
-    for point in (on_grid[0], on_grid[-1]):
-        assert stored.uncertainty(point) >= model.noise > 0
-
-
-def test_a_table_leaves_what_lies_beyond_it_to_the_linear_part(uneven: LatencyModel) -> None:
-    predictor = LatencyPredictor(uneven)
-    linear = LatencyPredictor(uneven.model_copy(update={"tables": ()}))
-    far = [
-        LatencyPoint(subject="forward", n_attention=12, n_mlp=12, n_tokens=8, context_tokens=context)
-        for context in (4000, 16000)
-    ]
-    ratios = [predictor.predict_ms(point) / linear.predict_ms(point) for point in far]
-    assert ratios[0] == pytest.approx(ratios[1])
-    assert {predictor.provenance(point) for point in far} == {"extrapolated"}
-
-
-def test_fits_take_one_thread_and_give_the_others_back(plan: Design, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: set[int] = set()
-    fit = CANDIDATES["boosted-table"]
-
-    def spy(*arguments: Any) -> Fitted:
-        seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "openmp")
-        return fit(*arguments)
-
-    monkeypatch.setitem(CANDIDATES, "boosted-table", spy)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        latency_model(synthetic_samples(plan.fitted), SHAPE, test_retest=0.0, kinds=("boosted-table",))
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-    assert seen == {1}
-
-
-def test_sub_layers_alone_are_predicted_by_the_linear_part(uneven: LatencyModel) -> None:
-    alone = LatencyPoint(subject="mlp", n_attention=0, n_mlp=12, n_tokens=8, context_tokens=0)
-    linear = LatencyPredictor(uneven.model_copy(update={"tables": ()}))
-    assert LatencyPredictor(uneven).predict_ms(alone) == linear.predict_ms(alone)
 
 
 def test_no_fold_has_seen_what_it_is_judged_by(plan: Design) -> None:
@@ -184,51 +102,3 @@ def test_the_simplest_of_equals_is_chosen() -> None:
 
     compared = [entry("boosted-table", 0.0299), entry("measured-table", 0.03), entry("bayesian-linear", 0.04)]
     assert choose(compared).kind == "measured-table"
-
-
-def test_cross_validated_errors_tell_of_every_whole_forward(plan: Design, uneven: LatencyModel) -> None:
-    samples = samples_of(plan.fitted, uneven_ms)
-    known = cross_validated(samples, uneven)
-    assert [entry.sample for entry in known] == [s for s in samples if s.point.subject in ("drafter", "forward")]
-    errors = relative_errors([entry.sample for entry in known], [entry.predicted_ms for entry in known])
-    assert [entry.error for entry in known] == pytest.approx(errors)
-    assert median(errors) == pytest.approx(uneven.cv_median_error)
-
-
-def test_grid_lines() -> None:
-    assert plan_lines(12) == (3, 6, 9, 12)
-    assert plan_lines(1) == (1,)
-    assert attended_lines(1921) == (64, 128, 256, 512, 1024, 1984)
-    assert attended_lines(1) == (64,)
-
-
-# --------------------------------------------------------------------------------------------------------- refinement
-
-
-def test_points_are_added_where_the_fit_is_most_unsure(plan: Design) -> None:
-    samples = samples_of(plan.fitted, uneven_ms)
-    added = refining_points(samples, SHAPE, plan)
-    assert len(set(added)) == len(added) == REFINING_POINTS
-    assert not set(added) & set(plan.points)
-    assert len({(point.n_attention, point.n_mlp) for point in added}) > 3
-    predictor = LatencyPredictor(latency_model(samples, SHAPE, NOISE, kinds=("measured-table",)))
-    unsure = median(predictor.uncertainty(point) for point in added)
-    assert unsure > median(predictor.uncertainty(point) for point in plan.fitted if point.subject == "forward")
-
-
-def test_the_same_measurements_add_the_same_points(plan: Design) -> None:
-    samples = samples_of(plan.fitted, uneven_ms)
-    assert refining_points(samples, SHAPE, plan, 1) == refining_points(samples, SHAPE, plan, 1)
-
-
-def test_measuring_them_helps_more_than_measuring_others(plan: Design) -> None:
-    samples = samples_of(plan.fitted, uneven_ms)
-    pool = refining_points(samples, SHAPE, plan, count=400)
-    first, last = pool[:REFINING_POINTS], pool[-REFINING_POINTS:]
-
-    def worst_uncertainty(added: list[LatencyPoint]) -> float:
-        more = samples_of((*plan.fitted, *added), uneven_ms)
-        predictor = LatencyPredictor(latency_model(more, SHAPE, NOISE, kinds=("measured-table",)))
-        return float(np.quantile([predictor.uncertainty(point) for point in pool], 0.95))
-
-    assert worst_uncertainty(first) < worst_uncertainty(last)

@@ -105,15 +105,6 @@ def test_an_upgrade_that_fails_leaves_nothing_behind(storage: str, monkeypatch: 
     database.close()
 
 
-def test_sqlite_is_opened_for_several_processes(tmp_path: Path) -> None:
-    database = open_database(str(tmp_path / "casspec.db"))
-    with database.reading() as session:
-        pragmas = {name: session.execute(text(f"PRAGMA {name}")).scalar() for name in ("journal_mode", "foreign_keys")}
-        assert session.execute(text("PRAGMA busy_timeout")).scalar() == 30_000
-    assert pragmas == {"journal_mode": "wal", "foreign_keys": 1}
-    database.close()
-
-
 @pytest.mark.parametrize("asset", sorted(ASSETS.glob("storage_*.db")), ids=lambda path: path.stem)
 def test_databases_of_earlier_releases_are_upgraded_with_all_they_hold(asset: Path, tmp_path: Path) -> None:
     file = tmp_path / "casspec.db"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from casspec.runtime.decoding.acceptance import (
-    CellCounter,
-    CountingTable,
-    retrieval_prior_means,
-)
+from casspec.runtime.decoding.acceptance import CellCounter, CountingTable, retrieval_prior_means
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence

@@ -19,7 +19,6 @@ from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import FAMILIES, VOCAB, greedy, repetitive_prompt, run, tiny_profile, tiny_target
 
@@ -49,7 +48,6 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dytc", {"without": "leaf,match,cost,rank,exploration", "max_nodes": 12}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )
-
 
 # A processor without 8-bit kernels refuses `quantised`, in one line.
 QUANTISED_RUNS = tiny_target().refusal(Precision.INT8_DYNAMIC) is None
@@ -270,32 +268,6 @@ def test_tokens_are_handed_out_as_they_are_emitted(make: Callable[..., Decoder])
     assert [token for part in parts for token in part] == generation.token_ids
     assert len(parts) == generation.statistics.verify_steps
     assert all(parts)
-
-
-@pytest.mark.parametrize(
-    ("method", "parameters", "named"),
-    [
-        ("magic", None, r"'magic'.*autoregressive, .*dytc"),
-        ("prompt-lookup", {"n_nodes": 3}, "'prompt-lookup' has no parameter n_nodes"),
-        ("autoregressive", {"n_tokens": 3}, "has no parameter n_tokens"),
-        ("dytc", {"matrix": None}, "has no parameter matrix"),  # an ingredient, not a setting
-        ("layer-sparse", {"plan": None}, "has no parameter plan"),
-        ("dytc", {"max_nodes": 0}, "max_nodes=0"),
-        ("token-recycling", {"n_nodes": 500}, "n_nodes=500"),
-        ("suffix", {"max_match": 0}, "max_match of method 'suffix' takes numbers from 1 on, not 0"),
-        ("layer-sparse", {"n_tokens": -1}, "n_tokens of method 'layer-sparse' takes numbers from 0 on, not -1"),
-        ("sequoia", {"width": 10**9}, "width of method 'sequoia' takes numbers to 127"),
-        ("knapspec", {"n_tokens": 128}, "n_tokens of method 'knapspec' takes numbers to 127"),
-        ("vertical", {"lenience": float("nan")}, "lenience .* not nan"),
-        ("swift", {"skip_ratio": float("inf")}, "skip_ratio .* not inf"),
-    ],
-)
-def test_unknown_methods_and_parameters_are_refused_by_name(
-    method: str, parameters: dict[str, Any] | None, named: str
-) -> None:
-    with pytest.raises(UnsupportedOption, match=named) as refusal:
-        Decoder(target_of(), method=method, parameters=parameters)
-    assert "\n" not in str(refusal.value)
 
 
 def test_the_largest_tree_fits_at_the_end_of_the_context() -> None:

@@ -11,13 +11,13 @@ from casspec.cli.main import main
 from casspec.profiler import measure, precisions, profile, stored
 from casspec.profiler.design import design
 from casspec.profiler.refinement import REFINING_POINTS
-from casspec.runtime.model.target import TargetModel
 from tests.profiler.fakes import tiny_target
 from tests.profiler.whole_profile import CEILINGS, ROOMY
 
 
 @pytest.fixture
-def arguments(target: TargetModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    target = tiny_target()
     monkeypatch.setitem(vars(casspec), "load_target", lambda name, device, dtype: target)
     monkeypatch.setattr(stored, "measure_ceilings", lambda device: CEILINGS)
     monkeypatch.setattr(measure, "MIN_ROUNDS", 1)

@@ -40,7 +40,7 @@ def test_bundled_directory_loads_like_any_model():
 
 
 def test_package_data_covers_everything_a_model_directory_needs():
-    pyproject = Path(__file__).parents[3] / "pyproject.toml"
+    pyproject = Path(__file__).parents[2] / "pyproject.toml"
     patterns = tomllib.loads(pyproject.read_text())["tool"]["setuptools"]["package-data"]["casspec.reference"]
     shipped = {path.name for pattern in patterns for path in reference.reference_path().glob(pattern)}
     assert shipped >= {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "suite-3.11.json"}

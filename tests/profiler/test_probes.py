@@ -1,4 +1,4 @@
-"""Probes run what a point says."""
+"""Probes run what a point says, as often as asked."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from casspec.profiler.probes import Probes
+from casspec.profiler.probes import Probes, plan_of
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint
 
@@ -35,3 +37,19 @@ def test_probes_run_what_the_point_says(target: TargetModel, monkeypatch: pytest
         probes.call(point)()
     assert seen[0] == ("hidden", (1, 6), 64, 3, 0)
     assert seen[-1] == ("forward", (2, 2), 128, 1, 2)
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_plan_runs_as_many_sub_layers_as_the_point_says(n_layers: int, data: st.DataObject) -> None:
+    counts = st.integers(0, n_layers)
+    point = LatencyPoint(
+        subject="forward", n_attention=data.draw(counts), n_mlp=data.draw(counts), n_tokens=1, context_tokens=0
+    )
+    plan = plan_of(point, n_layers)
+    assert (plan.n_attention, plan.n_mlp) == (point.n_attention, point.n_mlp)
+
+
+def test_a_probe_may_run_again_and_says_the_same(target: TargetModel) -> None:
+    point = LatencyPoint(subject="forward", n_attention=3, n_mlp=3, n_tokens=5, context_tokens=40)
+    call = Probes(target, [point]).call(point)
+    assert torch.equal(call(), call())

@@ -112,3 +112,19 @@ def test_chains_longer_than_a_machine_word_see_all_of_themselves() -> None:
     for token in range(130):
         node = tree.add(node, token)
     assert tree.visibility([node]) == [b"\1" * 131]
+
+
+@given(additions, st.sets(st.integers(0, 120)))
+def test_a_selection_keeps_edges_and_has_no_row_written(steps, picks: set[int]) -> None:
+    tree = grow(steps)
+    tree.writers[:] = ["a"] * len(tree)
+    nodes = sorted(set().union({0}, *(ancestors(tree, pick % len(tree)) for pick in picks)))
+    selected = tree.selected(nodes)
+    check(selected)
+    for place, node in enumerate(nodes):
+        assert selected.path_tokens(place) == tree.path_tokens(node)
+        assert (selected.drafters[place], selected.probabilities[place]) == (
+            tree.drafters[node],
+            tree.probabilities[node],
+        )
+    assert selected.unwritten(list(range(len(nodes))), "a") == list(range(len(nodes)))

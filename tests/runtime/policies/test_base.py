@@ -30,6 +30,7 @@ def test_an_evenly_sparse_plan_keeps_both_ends_and_spreads_what_it_leaves_out(n_
     assert not {0, n_layers - 1} & set(skipped)
     gaps = [after - before for before, after in pairwise(skipped)]
     assert not gaps or max(gaps) - min(gaps) <= 1
+    assert not skipped or abs((skipped[0] - 1) - (n_layers - 2 - skipped[-1])) <= 1
 
 
 def test_a_plan_is_taken_by_its_name() -> None:

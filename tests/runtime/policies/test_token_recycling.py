@@ -8,10 +8,11 @@ from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.verify import accept
+from casspec.runtime.drafters.layouts import static_layout
 from casspec.runtime.drafters.token_recycling import TokenRecycling
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.policies.base import VerifyResult
-from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
+from casspec.runtime.policies.token_recycling import RANK_ACCEPTANCE, TokenRecyclingPolicy
 from tests.runtime.drafts import TARGET
 from tests.runtime.tiny import VOCAB, cold_matrix, repetitive_prompt
 
@@ -39,6 +40,8 @@ def test_children_are_the_best_recycled_successors_of_their_parent() -> None:
     policy.begin(sequence)
     tree, rows = policy.draft(sequence, 60), recycled(sequence)
     assert len(tree) > 10
+    under_root = sum(parent == 0 for parent, _ in static_layout(40, 6, RANK_ACCEPTANCE))
+    assert len(tree.children(0)) == under_root
     for node in range(len(tree)):
         children = [tree.tokens[child] for child in tree.children(node)]
         row = rows.row(tree.tokens[node])

@@ -11,7 +11,10 @@ import casspec
 from casspec.cli.join import join
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound
+from casspec.tuner.settings import CalibrationSettings
 from tests.storage import samples
+
+SEARCHING = CalibrationSettings(suite="reference", suite_sha256="").model_dump(mode="json")
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def calibrations(storage: str) -> tuple[str, str]:
     with open_repository(storage) as repository:
         searching, measuring = (
             repository.calibration(samples.model(name=name), samples.device(), "bfloat16", settings).calibration_id
-            for name, settings in (("searched", {"trials": 8}), ("measured", {"seed": 1}))
+            for name, settings in (("searched", SEARCHING), ("measured", {"seed": 1}))
         )
     return searching, measuring
 

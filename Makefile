@@ -1,10 +1,5 @@
 # Needs Python >= 3.11 with venv, and make; installs into $(VENV), nothing elsewhere.
-#
-#   make demo     install, then calibrate the bundled reference model
-#   make test     install what development needs, then run the tests
-#   make lint     style, format and types
-#   make bench    the long benchmark (every method), and the tests that need a CUDA device
-#   make clean    remove what these made, the virtual environment included
+# `make help` prints the text after ## of every target, and the variables below up to the empty line.
 #
 # PYTHON       the interpreter the environment is made from
 # TORCH_INDEX  a package index for torch alone, for instance https://download.pytorch.org/whl/cpu
@@ -21,30 +16,42 @@ STAMPS := $(VENV)/stamps
 PINS := constraints.txt
 INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint $(PINS)
 TYPED := build/typed
+MYPY = cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: demo test lint bench clean
+.PHONY: help demo test lint format bench clean
 .DELETE_ON_ERROR:
 
-demo: $(STAMPS)/calibrate
+help: ## print this
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
+		printf '  make %-8s %s\n' "$$target" "$$text"; done
+	@printf '\nVariables, as in make PYTHON=python3.12 test:\n'
+	@sed -n '/^# PYTHON/,/^$$/s/^# \(..*\)/  \1/p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(STAMPS)/calibrate ## install, then calibrate the bundled reference model
 	@$(BIN)/casspec calibrate
 
-test: $(STAMPS)/dev
+test: $(STAMPS)/dev ## install what development needs, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
 
 # Top-level folders carry other import names, so types are checked on an installed copy.
-lint: $(STAMPS)/dev
+lint: $(STAMPS)/dev ## check style, format and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@rm -rf build
 	@$(INSTALL) --no-build-isolation --no-deps --target $(TYPED) .
 	@rm -rf build/lib build/bdist.*
-	@cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p casspec
+	@$(MYPY) -p casspec
+	@$(MYPY) $(CURDIR)/examples
 
-bench: $(STAMPS)/dev
+format: $(STAMPS)/dev ## mend style and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(STAMPS)/dev ## run the long benchmark (every method), and the tests that need a CUDA device
 	@$(BIN)/casspec bench $(BENCH)
 	@$(BIN)/python -m pytest -q tests/gpu
 
-clean:
+clean: ## remove what these made, the virtual environment included
 	@rm -rf $(VENV) build dist casspec.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

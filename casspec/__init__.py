@@ -10,9 +10,18 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from casspec.api import Decoder, Generation, custom_generate, load_profile, load_target, methods
+    from casspec.api import Decoder, Generation, custom_generate, load_profile, load_target, methods, register_method
 
-__all__ = ["Decoder", "Generation", "__version__", "custom_generate", "load_profile", "load_target", "methods"]
+__all__ = [
+    "Decoder",
+    "Generation",
+    "__version__",
+    "custom_generate",
+    "load_profile",
+    "load_target",
+    "methods",
+    "register_method",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,11 +9,11 @@ from casspec.reference import check_reference, reference_path
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loading.loader import load_model
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.policies import METHODS
+from casspec.runtime.policies import all_methods, register_method
 from casspec.testbed import cached_testbed, is_testbed, testbed_hidden
 from casspec.transformers_bridge import custom_generate
 
-__all__ = ["Decoder", "Generation", "custom_generate", "load_profile", "load_target", "methods"]
+__all__ = ["Decoder", "Generation", "custom_generate", "load_profile", "load_target", "methods", "register_method"]
 
 REFERENCE = "reference"
 
@@ -42,5 +42,5 @@ def load_target(name_or_path: str | Path, device: str = "cpu", dtype: str = "aut
 
 
 def methods() -> dict[str, str]:
-    """What a `Decoder` can run: method ids and one line on each."""
-    return {name: method.summary for name, method in METHODS.items()}
+    """What a `Decoder` can run: method ids and one line on each, those of other distributions and registered ones included."""
+    return {name: method.summary for name, method in all_methods().items()}

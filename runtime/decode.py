@@ -15,6 +15,7 @@ import torch
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import accept, truncate_at_stop
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loading.loader import LoadedProfile, check_profile
@@ -23,7 +24,7 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.base import VerifyResult
-from casspec.storage.errors import ContextOverflow, UnsupportedOption
+from casspec.storage.errors import BrokenMethod, ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
 
 
@@ -99,6 +100,8 @@ class Decoder:
     Raises:
         ProfileMismatch: the profile was calibrated for another model or device.
         UnsupportedOption: an unknown method or parameter.
+
+    `generate` raises BrokenMethod too, where a method of your own drafts what no step can verify.
     """
 
     def __init__(
@@ -182,6 +185,7 @@ class Decoder:
                 begin = time.perf_counter()
                 # 1. Draft a tree under the root; nothing deeper than could still be emitted.
                 tree = policy.draft(sequence, remaining - 1)
+                self._check_draft(tree, sequence, remaining - 1)
                 # 2. One forward of the target over all of it.
                 outputs = sequence.verify(tree)
                 # 3. Walk along the target's tokens; end at a stop token or the limit.
@@ -216,6 +220,21 @@ class Decoder:
             )
             self._policies[mode].keeps_learned = self._keeps_learned
         return self._policies[mode]
+
+    def _check_draft(self, tree: CandidateTree, sequence: Sequence, max_depth: int) -> None:
+        """Refuses a tree that would make the step another one than the target's. Raises BrokenMethod."""
+        tokens = tree.tokens
+        if tokens[0] != sequence.tokens[-1]:
+            fault = f"a tree whose root is token {tokens[0]}, where the last token of the text is {sequence.tokens[-1]}"
+        elif len(tokens) > MAX_TREE_NODES:
+            fault = f"a tree of {len(tokens)} nodes; a step can verify {MAX_TREE_NODES}"
+        elif max(tree.depths) > max_depth:
+            fault = f"{max(tree.depths)} tokens deep, where at most {max_depth} were asked for"
+        elif min(tokens) < 0 or max(tokens) >= self.target.vocab_size:
+            fault = f"a token outside the vocabulary of {self.target.vocab_size}"
+        else:
+            return
+        raise BrokenMethod(f"method '{self.method}' drafted {fault}; mend its `draft` or choose another method")
 
     def _cache_for(self, n_tokens: int) -> KVCache:
         """The decoder's cache, grown when a request needs more rows; stale rows are never attended to."""

@@ -26,6 +26,10 @@ class UnsupportedOption(CasspecError):
     """A setting that this method, device or build cannot honour."""
 
 
+class BrokenMethod(CasspecError):
+    """A decoding method that drafted what no step can verify."""
+
+
 class ContextOverflow(CasspecError):
     """A request that does not fit the model's context or the cache."""
 

@@ -119,6 +119,8 @@ class DrafterCandidate(Document):
     """Unbiased offline acceptance of one drafted token (algorithms: per-position target rows), in [0, 1]."""
     acceptance_by_depth: tuple[float, ...] = ()
     """Offline acceptance at draft depth 1..k given the plan's own rows since the draft began."""
+    trials_by_depth: tuple[int, ...] = ()
+    """Positions that each figure of `acceptance_by_depth` comes from; () where nobody counted them."""
     acceptance_spread: float = 0.0
     """Standard error of `acceptance` over recordings."""
     cost: float

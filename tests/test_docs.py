@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 METHODS_DOCUMENT = ROOT / "docs" / "methods.md"
 
-FOLDERS = ("alembic", "benchmarks", "casspec", "docs", "profiler", "runtime", "storage", "tests", "tuner")
+FOLDERS = ("alembic", "benchmarks", "casspec", "docs", "examples", "profiler", "runtime", "storage", "tests", "tuner")
 MAPPED = {"casspec/migrations"}
 """Paths inside a wheel that a checkout keeps elsewhere."""
 

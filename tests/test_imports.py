@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FLOOR_OF_FOLDER = {"storage": 1, "alembic": 1, "runtime": 2, "profiler": 3, "tuner": 4, "casspec": 5, "tests": 5}
+FLOOR_OF_FOLDER = {
+    "storage": 1,
+    "alembic": 1,
+    "runtime": 2,
+    "profiler": 3,
+    "tuner": 4,
+    "casspec": 5,
+    "examples": 5,
+    "tests": 5,
+}
 FLOOR_OF_PACKAGE = {"storage": 1, "migrations": 1, "runtime": 2, "profiler": 3, "tuner": 4}
 FACE = 5
 # `alembic` is absent here: as a bare name it is the library.

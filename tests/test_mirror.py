@@ -12,7 +12,6 @@ FOLDERS = ("storage", "runtime", "profiler", "casspec")
 WITHOUT_TEST = {
     "casspec/__init__.py": "hands names on; test_imports.py holds that it loads nothing before",
     "casspec/__main__.py": "calls casspec/cli/main.py",
-    "runtime/drafters/self_draft.py": "hands its calls to a sequence; test_sequence.py and test_review.py hold what comes back",
     "storage/__init__.py": "opens a repository, as every test of storage does",
 }
 """Modules that need no test of their own: why."""

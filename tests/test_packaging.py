@@ -92,14 +92,16 @@ def test_every_folder_of_modules_is_named_as_a_package() -> None:
 
 def test_every_dependency_is_pinned_within_its_range() -> None:
     from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
-    pins = dict(line.lower().split("==") for line in lines if "==" in line)
+    pairs = (line.split("==") for line in lines if "==" in line)
+    pins = {canonicalize_name(name): version for name, version in pairs}
     wanted = [
         *project["dependencies"],
         *(line for extra in project["optional-dependencies"].values() for line in extra),
     ]
     for requirement in map(Requirement, wanted):
         if requirement.name != "casspec":
-            assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement

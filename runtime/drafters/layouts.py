@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
+from casspec.runtime.model.plan import Plan
 
 Layout = list[tuple[int, int]]
 
@@ -83,9 +83,9 @@ def levels(layout: Layout) -> list[Level]:
     return found
 
 
-def grow(drafter: SelfDraft, sequence: Sequence, tree: CandidateTree, found: list[Level]) -> None:
+def grow(plan: Plan, sequence: Sequence, tree: CandidateTree, found: list[Level]) -> None:
     """Fills levels into a tree of a lone root, one masked forward each; its nodes are numbered as theirs."""
     for level in found:
-        proposals = drafter.propose(sequence, tree, level.nodes, level.width)
+        proposals = sequence.propose(plan, tree, level.nodes, level.width)
         for place, rank in level.children:
-            tree.add(level.nodes[place], proposals[place].tokens[rank], drafter.name)
+            tree.add(level.nodes[place], proposals[place].tokens[rank], plan.name)

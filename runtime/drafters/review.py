@@ -13,7 +13,7 @@ from math import ceil
 from casspec.runtime.decoding.sequence import Proposal, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.max_gram import MaxGram
-from casspec.runtime.drafters.self_draft import SelfDraft
+from casspec.runtime.model.plan import Plan
 
 LENIENT_WIDTH = 8
 """Tokens of a plan looked at, at most, when it reviews leniently."""
@@ -68,7 +68,7 @@ def walk(tree: CandidateTree, said: Mapping[int, Proposal], start: int, lenience
 def review(
     sequence: Sequence,
     tree: CandidateTree,
-    drafter: SelfDraft,
+    plan: Plan,
     leaves: list[int],
     first: int,
     width: int = 1,
@@ -86,7 +86,7 @@ def review(
     """
     nodes = [*leaves, *range(first, len(tree))]
     width = max(width, min(ceil(lenience), LENIENT_WIDTH))
-    proposals = drafter.propose(sequence, tree, nodes, width, probabilities or lenience > 1)
+    proposals = sequence.propose(plan, tree, nodes, width, probabilities or lenience > 1)
     said = dict(zip(nodes, proposals, strict=True))
     paths = [walk(tree, said, leaf, lenience) for leaf in leaves]
     stood = [[(tree.tokens[node], tree.drafters[node]) for node in path[1:]] for path in paths]
@@ -102,7 +102,7 @@ def review(
 def vertical_round(
     sequence: Sequence,
     tree: CandidateTree,
-    drafter: SelfDraft,
+    plan: Plan,
     bottom: MaxGram,
     leaf: int,
     n_drafted: int,
@@ -117,5 +117,5 @@ def vertical_round(
     """
     first, room = len(tree), max_depth - tree.depths[leaf] - 1
     add_chain(tree, leaf, bottom.propose(tree.path_tokens(leaf)[1:], min(n_drafted, room)), bottom.name)
-    (reviewed,) = review(sequence, tree, drafter, [leaf], first, width, lenience, probabilities)
-    return tree.add(reviewed.nodes[-1], reviewed.proposals[-1].tokens[0], drafter.name), reviewed
+    (reviewed,) = review(sequence, tree, plan, [leaf], first, width, lenience, probabilities)
+    return tree.add(reviewed.nodes[-1], reviewed.proposals[-1].tokens[0], plan.name), reviewed

@@ -22,6 +22,7 @@ from casspec.runtime.policies.layer_sparse import LayerSparse
 from casspec.runtime.policies.lookahead import Lookahead
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.quantised import Quantised
+from casspec.runtime.policies.registry import MethodRegistry
 from casspec.runtime.policies.sequoia import Sequoia
 from casspec.runtime.policies.static_tree import StaticTree
 from casspec.runtime.policies.suffix import SuffixDecoding
@@ -55,6 +56,9 @@ METHODS: dict[str, type[Policy]] = {
     "dytc-paper": DyTCPaper,
     "dytc": DyTC,
 }
+"""The built-in methods."""
+
+_registry = MethodRegistry(METHODS)
 
 TREE_SIZES = {"max_nodes", "max_review", "n_nodes"}
 """Parameters that bound how many nodes of a tree a method drafts."""
@@ -64,6 +68,33 @@ DRAFTED = {"n_tokens", "n_drafted", "max_depth", "width", "level", "branch", "n_
 
 COUNTS_FROM_ONE = {"max_match", "max_block", "recent"}
 """Parameters without which a method has nothing to go by."""
+
+
+def register_method(name: str, policy_class: type[Policy]) -> None:
+    """Adds a method of your own to this process: from now on its id works wherever a method id does.
+
+    A package that is installed declares its method as an entry point of the group `casspec.methods` instead; then the command line
+    knows it too. `Policy` says what the class may rely on and what it may not do. The engine verifies every draft, so that a method
+    which guesses badly is slow and nothing else.
+
+    Args:
+        name: the method id: letters, digits, hyphens, dots, underscores.
+        policy_class: a subclass of `casspec.runtime.policies.base.Policy` with a `draft` and a one-line `summary`.
+
+    Raises:
+        UnsupportedOption: an id that is taken or cannot be one, or a class that is no policy.
+    """
+    _registry.register(name, policy_class)
+
+
+def all_methods() -> dict[str, type[Policy]]:
+    """The built-in methods, then those of installed distributions, then those registered here."""
+    return _registry.all()
+
+
+def method_class(method: str) -> type[Policy]:
+    """The class of a method id. Raises UnsupportedOption for an unknown id, and for an entry point that cannot be used."""
+    return _registry.find(method)
 
 
 def build_policy(
@@ -81,9 +112,7 @@ def build_policy(
     Raises UnsupportedOption for an unknown method or parameter, a value of the wrong type, a negative count, a number not finite, or
     more drafted than a step can verify.
     """
-    policy = METHODS.get(method)
-    if policy is None:
-        raise UnsupportedOption(f"unknown method '{method}'; methods: {', '.join(METHODS)}")
+    policy = method_class(method)
     if parameters is None:
         if policy is DyTC and profile is not None and profile.decision == "off":
             return Autoregressive()

@@ -33,11 +33,25 @@ class VerifyResult:
 class Policy:
     """Decides what is drafted next. One instance serves one request at a time.
 
+    A method of your own is a subclass with a `summary` and a `draft`, added by `casspec.register_method` or by an entry point.
+
+    What it may rely on. `build` is called once a decoder and decoding mode. Then, for every request: `begin` once, after the prompt
+    was computed; `draft`, verification and `observe` in turn, until the request is over. `sequence` is the same object throughout a
+    request. Its `tokens` are the prompt and all that was emitted, the newest last. `propose` and `draft` of `sequence` run a self-drafter.
+
+    What it may not do: write to `sequence`, or draft what `draft` says it must not; the decoder refuses such a tree. Nothing else
+    it does can change the text. The target's own token decides at every position, whatever was drafted there.
+
     Parameters a user may set are the constructor's arguments with an int, float or str default; the defaults are those published.
+    Numbers of tokens or nodes are counts from 0 on, and NaN is refused.
     """
 
     summary: ClassVar[str]
     """One line of `casspec.methods()`."""
+
+    replayable: ClassVar[bool] = False
+    """Of a method that is not built in: whether `casspec replay` may run it on recordings. Then it never asks the target for a forward,
+    and of `sequence` only for `tokens`, `committed`, `noise_rows`, `prompt_top` and `propose`."""
 
     needs_top: bool = False
     """Whether it learns from the target's top successors (`VerifyResult.outputs.rows`, `Sequence.prompt_top`)."""
@@ -47,23 +61,38 @@ class Policy:
 
     @classmethod
     def build(cls, context: PolicyContext, **parameters: Any) -> Self:
-        """From a profile, or on built-in priors without one."""
+        """From a profile, or on built-in priors without one.
+
+        Args:
+            parameters: those the user or the profile set, by name; the others keep their defaults.
+        """
         return cls(**parameters)
 
     def begin(self, sequence: Sequence) -> None:
-        """A new request whose prompt is in `sequence`."""
+        """A new request: `sequence.tokens` is its prompt. Forget the request before, unless `keeps_learned`."""
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
-        """The tree to verify next: its root is the sequence's last token and no node lies deeper than `max_depth`."""
+        """The tree to verify next. A tree of the root alone is an ordinary step of the target.
+
+        Its root is the sequence's last token, no node lies deeper than `max_depth`, it has at most MAX_TREE_NODES nodes, and its tokens are
+        of the vocabulary.
+        """
         raise NotImplementedError
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
-        """Called after each step, once the emitted tokens were appended to `sequence.tokens`."""
+        """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`."""
 
 
 @dataclass(frozen=True)
 class PolicyContext:
-    """All a policy may be built from."""
+    """All a policy may be built from.
+
+    Attributes:
+        target: the model, for its sizes and for self-drafters; its forwards belong to the decoder.
+        profile: what was calibrated for this model and device; None runs on built-in priors.
+        mode: "greedy" or "sample", what the decoder will do.
+        matrix: the profile's table of frequent successors; None without.
+    """
 
     target: TargetModel
     profile: CascadeProfile | None

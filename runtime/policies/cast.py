@@ -22,7 +22,6 @@ from typing import Any, Self
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext
@@ -89,7 +88,7 @@ class Cast(Policy):
         rerank_threshold: float = 1.0,
         recent: int = 8,
     ) -> None:
-        self._drafter = SelfDraft(plan)
+        self._plan = plan
         self._target_plan = target_plan
         self._forward_ms = forward_ms
         self._width, self._max_nodes, self._max_depth = width, max_nodes, max_depth
@@ -118,7 +117,7 @@ class Cast(Policy):
         self._step = context // CONTEXT_STEP
         unit = self._forward_ms(self._target_plan, 1, context)
         sizes = [size for size in QUERY_BUCKETS if size <= 2 * self._max_nodes]
-        self._draft_cost = {size: self._forward_ms(self._drafter.plan, size, context) / unit for size in sizes}
+        self._draft_cost = {size: self._forward_ms(self._plan, size, context) / unit for size in sizes}
         self._verify_cost = {size: self._forward_ms(self._target_plan, size, context) / unit for size in sizes}
 
     def _expand(self, sequence: Sequence, max_depth: int) -> Candidates:
@@ -128,7 +127,7 @@ class Cast(Policy):
         for depth in range(1, max_depth + 1):
             first = len(drafted.tokens)
             nodes = [node_of[i] for i in layer]
-            proposals = self._drafter.propose(sequence, tree, nodes, self._width, probabilities=True)
+            proposals = sequence.propose(self._plan, tree, nodes, self._width, probabilities=True)
             for i, proposal in zip(layer, proposals, strict=True):
                 drafted.add(i, proposal.tokens, proposal.probabilities)
             if depth == max_depth:
@@ -144,7 +143,7 @@ class Cast(Policy):
             del layer[n_kept:]
             layer_mass = mass
             for i in layer:
-                node_of[i] = tree.add(node_of[drafted.parents[i]], drafted.tokens[i], self._drafter.name)
+                node_of[i] = tree.add(node_of[drafted.parents[i]], drafted.tokens[i], self._plan.name)
         return drafted
 
     def _rerank(self, drafted: Candidates) -> CandidateTree:
@@ -155,5 +154,5 @@ class Cast(Policy):
         node_of = {0: 0}
         for i in kept[1:]:
             parent = node_of[drafted.parents[i]]
-            node_of[i] = tree.add(parent, drafted.tokens[i], self._drafter.name, drafted.confidences[i])
+            node_of[i] = tree.add(parent, drafted.tokens[i], self._plan.name, drafted.confidences[i])
         return tree

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy, PolicyContext, VerifyResult
 
@@ -64,7 +63,7 @@ class DraftVerify(Policy):
         rate_decay: float = 0.5,
         threshold_decay: float = 0.9,
     ) -> None:
-        self._drafter = SelfDraft(plan)
+        self._plan = plan
         self._n_tokens = n_tokens
         self._threshold = AdaptiveThreshold(threshold, goal, step, rate_decay, threshold_decay)
 
@@ -79,8 +78,8 @@ class DraftVerify(Policy):
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree, node = CandidateTree(sequence.tokens[-1]), 0
         for _ in range(min(self._n_tokens, max_depth)):
-            (proposal,) = self._drafter.propose(sequence, tree, [node], probabilities=True)
-            node = tree.add(node, proposal.tokens[0], self._drafter.name)
+            (proposal,) = sequence.propose(self._plan, tree, [node], probabilities=True)
+            node = tree.add(node, proposal.tokens[0], self._plan.name)
             if proposal.probabilities[0] < self._threshold.value:
                 break
         return tree

@@ -21,7 +21,6 @@ from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.review import Review, add_chain, nucleus, review
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult, evenly_sparse
 
@@ -53,7 +52,7 @@ class Acceptance:
 class Configuration:
     """What may draft a block."""
 
-    drafter: SelfDraft | None
+    drafter: Plan | None
     """None is prompt lookup."""
     reviews: bool
     """Whether the plan reviews prompt lookup's tokens instead of drafting one by one."""
@@ -118,7 +117,7 @@ class DyTCPaper(Policy):
         self._lookup_acceptance = Acceptance(PRIOR_ACCEPTANCE)
         self._configurations = [Configuration(None, False, self._lookup_acceptance)]
         for plan, prior in plans:
-            drafter, acceptance = SelfDraft(plan), Acceptance(prior)
+            drafter, acceptance = plan, Acceptance(prior)
             self._configurations += [Configuration(drafter, reviews, acceptance) for reviews in (False, True)]
         self._max_nodes = max_nodes
         self._width = width
@@ -189,7 +188,7 @@ class DyTCPaper(Policy):
         """c: milliseconds a drafted token over those of a target step, both predicted."""
         if configuration.drafter is None:
             return LOOKUP_COST
-        plan, target_ms = configuration.drafter.plan, self._forward_ms(self._target_plan, 1, context)
+        plan, target_ms = configuration.drafter, self._forward_ms(self._target_plan, 1, context)
         if not configuration.reviews:
             return self._forward_ms(plan, 1, context) / target_ms
         n, bottom = self._n_drafted, self._lookup_acceptance.value
@@ -226,7 +225,7 @@ class DyTCPaper(Policy):
         return tokens[0] if tokens else None
 
     def _self_draft(
-        self, growth: TreeGrowth, leaf: int, n_tokens: int, configuration: Configuration, drafter: SelfDraft
+        self, growth: TreeGrowth, leaf: int, n_tokens: int, configuration: Configuration, drafter: Plan
     ) -> int:
         """A plan's tokens under a leaf and its active siblings, each a lane, one forward a round; the first under the leaf."""
         tree, goal = growth.tree, growth.tree.depths[leaf] + n_tokens

@@ -26,8 +26,8 @@ class Horizontal(MaxGramCascade):
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree, node, depth = CandidateTree(sequence.tokens[-1]), 0, min(max_depth, MAX_TREE_NODES - 1)
         for _ in range(min(self._n_strong, depth)):
-            (proposal,) = self._drafter.propose(sequence, tree, [node])
-            node = tree.add(node, proposal.tokens[0], self._drafter.name)
+            (proposal,) = sequence.propose(self._plan, tree, [node])
+            node = tree.add(node, proposal.tokens[0], self._plan.name)
         n_cheap = min(self._n_cheap, depth - tree.depths[node])
         add_chain(tree, node, self._bottom.propose(tree.path_tokens(node)[1:], n_cheap), self._bottom.name)
         return tree

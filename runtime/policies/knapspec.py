@@ -22,7 +22,6 @@ from torch import Tensor
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.knapsack import Way, integer_weights, most_similar_ways
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import Frame, TargetModel
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
@@ -71,18 +70,18 @@ class KnapSpec(Policy):
         return cls(context.target, context.forward_ms(), **parameters)
 
     def begin(self, sequence: Sequence) -> None:
-        self._drafter: SelfDraft | None = None
+        self._drafting: Plan | None = None
         self._steps_left = 0
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree, node = CandidateTree(sequence.tokens[-1]), 0
         if self._steps_left <= 0 and max_depth > 0 and sequence.committed:
-            self._drafter = self._choose(sequence)
+            self._drafting = self._choose(sequence)
             self._steps_left = self._refresh_steps
-        if self._drafter is None:
+        if self._drafting is None:
             return tree
         for _ in range(min(self._n_tokens, max_depth)):
-            (proposal,) = self._drafter.propose(sequence, tree, [node], probabilities=True)
+            (proposal,) = sequence.propose(self._drafting, tree, [node], probabilities=True)
             node = tree.add(node, proposal.tokens[0], "knapspec")
             if proposal.probabilities[0] < self._threshold:
                 break
@@ -91,7 +90,7 @@ class KnapSpec(Policy):
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
         self._steps_left -= 1
 
-    def _choose(self, sequence: Sequence) -> SelfDraft | None:
+    def _choose(self, sequence: Sequence) -> Plan | None:
         """The drafter of the skip set with the most tokens per time; None for a model of which nothing may be skipped."""
         target, context = self._target, sequence.committed
         n_layers, n_tokens = target.n_layers, min(self._window, context)
@@ -111,7 +110,7 @@ class KnapSpec(Policy):
                     rate = self._rate(plan, agreement, context)
                     if rate > best_rate:
                         best, best_rate = plan, rate
-        return SelfDraft(best) if best else None
+        return best
 
     def _weights(self, context: int) -> tuple[int, int]:
         """Weights of an attention and an MLP sub-layer at this context, from what a forward without the inner ones saves."""

@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy, PolicyContext
 
@@ -19,7 +18,7 @@ class LayerSparse(Policy):
 
     def __init__(self, plan: Plan, n_tokens: int = 4, min_gap: float = 0.0) -> None:
         """`min_gap`: nats between the two best perturbed scores under which a chain ends."""
-        self._drafter = SelfDraft(plan)
+        self._plan = plan
         self._n_tokens = n_tokens
         self._min_gap = min_gap
 
@@ -30,8 +29,8 @@ class LayerSparse(Policy):
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree, node = CandidateTree(sequence.tokens[-1]), 0
         for _ in range(min(self._n_tokens, max_depth)):
-            (proposal,) = self._drafter.propose(sequence, tree, [node])
+            (proposal,) = sequence.propose(self._plan, tree, [node])
             if proposal.gap < self._min_gap:
                 break
-            node = tree.add(node, proposal.tokens[0], self._drafter.name)
+            node = tree.add(node, proposal.tokens[0], self._plan.name)
         return tree

@@ -6,7 +6,6 @@ from typing import Any, Self
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.drafters.max_gram import MaxGram
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy, PolicyContext, VerifyResult
@@ -16,7 +15,7 @@ class MaxGramCascade(Policy):
     """Keeps the bottom drafter's text up to date; subclasses draft."""
 
     def __init__(self, plan: Plan, matrix: RecyclingMatrix | None = None) -> None:
-        self._drafter = SelfDraft(plan)
+        self._plan = plan
         self._bottom = MaxGram(matrix)
 
     @classmethod

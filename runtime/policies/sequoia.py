@@ -26,7 +26,6 @@ from casspec.runtime.decoding.acceptance import AcceptanceTable
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import Layout, Level, grow, levels, self_rank_acceptance
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
@@ -122,7 +121,7 @@ class Sequoia(Policy):
         width: int = 8,
         refresh_steps: int = 0,
     ) -> None:
-        self._drafter = SelfDraft(plan)
+        self._plan = plan
         self._target_plan = target_plan
         self._forward_ms = forward_ms
         self._ranks = AcceptanceTable("rank", self_rank_acceptance(acceptance, width))
@@ -143,7 +142,7 @@ class Sequoia(Policy):
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree = CandidateTree(sequence.tokens[-1])
-        grow(self._drafter, sequence, tree, self._levels[:max_depth])
+        grow(self._plan, sequence, tree, self._levels[:max_depth])
         return tree
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
@@ -164,6 +163,6 @@ class Sequoia(Policy):
             trees.tokens,
             self._sizes,
             verify_ms=lambda n: self._forward_ms(self._target_plan, n, context),
-            draft_ms=lambda n: self._forward_ms(self._drafter.plan, n, context),
+            draft_ms=lambda n: self._forward_ms(self._plan, n, context),
         )
         self._levels: list[Level] = levels(trees.layout(*shape))

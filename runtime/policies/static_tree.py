@@ -11,7 +11,6 @@ from typing import Any, Self
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import grow, levels, self_rank_acceptance, static_layout
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy, PolicyContext
 
@@ -43,7 +42,7 @@ class StaticTree(Policy):
         max_depth: int = 5,
         width: int = 10,
     ) -> None:
-        self._drafter = SelfDraft(plan)
+        self._plan = plan
         self._levels = levels(static_layout(n_nodes, max_depth, self_rank_acceptance(acceptance, width)))
 
     @classmethod
@@ -53,5 +52,5 @@ class StaticTree(Policy):
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree = CandidateTree(sequence.tokens[-1])
-        grow(self._drafter, sequence, tree, self._levels[:max_depth])
+        grow(self._plan, sequence, tree, self._levels[:max_depth])
         return tree

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.skip_search import SkipSearch, skip_set_of
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy, PolicyContext
@@ -78,7 +77,7 @@ class Swift(Policy):
                 max_idle=max_idle,
                 max_trials=max_trials,
             )
-            self._drafter = SelfDraft(self._start)
+            self._plan = self._start
         self._n_prompt = len(sequence.tokens)
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
@@ -87,7 +86,7 @@ class Swift(Policy):
             self._improve(sequence)
         side_tokens = SIDE_TOKENS[sequence.sampling.greedy]
         for _ in range(min(self._n_tokens, max_depth)):
-            (proposal,) = self._drafter.propose(sequence, tree, [node], side_tokens[-1], probabilities=True)
+            (proposal,) = sequence.propose(self._plan, tree, [node], side_tokens[-1], probabilities=True)
             confidence = proposal.probabilities[0]
             n_side = side_tokens[sum(confidence <= edge for edge in CONFIDENCE_EDGES)]
             parent, node = node, len(tree)
@@ -108,4 +107,4 @@ class Swift(Policy):
             skip = search.propose()
             plan = Plan.skipping(skip, self._start.n_layers, precision=self._start.precision)
         if search.record(skip, sequence.matches(plan, self._window) / self._window):
-            self._drafter = SelfDraft(plan)
+            self._plan = plan

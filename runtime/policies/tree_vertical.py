@@ -46,7 +46,7 @@ class TreeVertical(MaxGramCascade):
             leaf, reviewed = vertical_round(
                 sequence,
                 tree,
-                self._drafter,
+                self._plan,
                 self._bottom,
                 leaf,
                 self._n_drafted,
@@ -59,5 +59,5 @@ class TreeVertical(MaxGramCascade):
                 sides += [(mass * probability, node, token) for token, probability in others]
                 mass *= own[1]
         for probability, node, token in heapq.nlargest(self._max_nodes + 1 - len(tree), sides):
-            tree.add(node, token, self._drafter.name, probability)
+            tree.add(node, token, self._plan.name, probability)
         return tree

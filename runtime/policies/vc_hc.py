@@ -42,11 +42,11 @@ class VerticalHorizontal(MaxGramCascade):
         while tree.depths[leaf] < min(self._k11, depth):
             width = self._n_children if leaf == 0 else 1
             leaf, reviewed = vertical_round(
-                sequence, tree, self._drafter, self._bottom, leaf, self._k22, depth, width, self._lenience
+                sequence, tree, self._plan, self._bottom, leaf, self._k22, depth, width, self._lenience
             )
             leading = leading or reviewed.proposals[0].tokens[: self._n_children]
         # 2. Horizontal: cheap tokens behind the reviewed ones and behind each other first token.
-        others = [tree.add(0, token, self._drafter.name) for token in leading if tree.child(0, token) is None]
+        others = [tree.add(0, token, self._plan.name) for token in leading if tree.child(0, token) is None]
         for node in (leaf, *others):
             self._add_cheap(tree, node, max_depth)
         return tree

@@ -35,6 +35,6 @@ class Vertical(MaxGramCascade):
         tree, leaf, depth = CandidateTree(sequence.tokens[-1]), 0, min(max_depth, MAX_TREE_NODES - 1)
         while tree.depths[leaf] < min(self._n_tokens, depth):
             leaf, _ = vertical_round(
-                sequence, tree, self._drafter, self._bottom, leaf, self._n_drafted, depth, lenience=self._lenience
+                sequence, tree, self._plan, self._bottom, leaf, self._n_drafted, depth, lenience=self._lenience
             )
         return tree

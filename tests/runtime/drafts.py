@@ -7,7 +7,6 @@ from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import add_chain
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
@@ -28,10 +27,10 @@ def sequence_of(prompt: list[int], temperature: float = 0.0) -> Sequence:
 
 def own_tokens(sequence: Sequence, path: list[int], count: int, plan: Plan = PLAN) -> list[int]:
     """What a plan says after the root and `path`, one forward a token."""
-    tree, drafter = CandidateTree(sequence.tokens[-1]), SelfDraft(plan)
+    tree = CandidateTree(sequence.tokens[-1])
     node, tokens = add_chain(tree, 0, path, ""), []
     for _ in range(count):
-        tokens.append(drafter.propose(sequence, tree, [node])[0].tokens[0])
+        tokens.append(sequence.propose(plan, tree, [node])[0].tokens[0])
         node = tree.add(node, tokens[-1])
     return tokens
 

@@ -90,13 +90,19 @@ def trace_of(hits: list[int], depths: list[int], gaps: list[list[float]] | None 
 
 def test_survival_counts_runs_and_depth_means_do_not() -> None:
     trace = trace_of([1, 1, 0, 0, 1, 1], [1, 2, 3, 1, 2, 3])
-    assert acceptance.acceptance_by_depth([trace], 4) == (0.5, 1.0, 0.5)
+    assert acceptance.acceptance_by_depth([trace], 4) == ((0.5, 1.0, 0.5), (2, 2, 2))
     assert acceptance.survival_by_depth([trace], 3) == (0.5, 0.5, 0.0)
 
 
 def test_short_blocks_at_the_end_of_a_text_do_not_bias_survival() -> None:
     trace = trace_of([1, 1, 1, 1, 1, 0], [1, 2, 3, 1, 1, 1])
     assert acceptance.survival_by_depth([trace], 4) == (0.75, 0.75, 0.75)
+
+
+def test_a_share_by_depth_comes_with_the_positions_it_is_of() -> None:
+    traces = [trace_of([1, 1, 1, 1], [1, 2, 3, 1]), trace_of([0, 1], [1, 2])]
+    assert acceptance.acceptance_by_depth(traces, 4) == ((2 / 3, 1.0, 1.0), (3, 2, 1))
+    assert acceptance.acceptance_by_depth(traces, 2) == ((2 / 3, 1.0), (3, 2))
 
 
 def test_confidence_cells_hold_every_candidate_of_every_position() -> None:

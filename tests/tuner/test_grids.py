@@ -9,9 +9,12 @@ import pytest
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.policies import METHODS, settable
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import DrafterSpec, Precision, Quantization, SkipSet
+from casspec.tuner.methods.by_decoding import tunable
 from casspec.tuner.methods.by_replay import REPLAYED, replayable_settings
 from casspec.tuner.methods.grids import GRIDS, SKIPPING, axes_of, published_setting, settings_of, takes
+from tests.runtime.own_methods import Copying, empty_registry
 from tests.tuner.tiny import tiny_target
 
 SPARSE = DrafterSpec(name="a", kind="self", skip=SkipSet(attention=(1,)))
@@ -53,6 +56,15 @@ def test_any_beginning_covers_every_axis_and_is_fixed_by_the_seed() -> None:
 def test_an_axis_of_plans_holds_the_methods_own_choice_and_the_profiles_drafters() -> None:
     assert axes_of("layer-sparse", [SPARSE, OTHER_SPARSE])["drafter"] == ("", SPARSE.name, OTHER_SPARSE.name)
     assert axes_of("prompt-lookup", [SPARSE, OTHER_SPARSE]) == GRIDS["prompt-lookup"]
+
+
+def test_a_method_without_a_grid_has_its_published_parameters_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty_registry(monkeypatch).register("copying", Copying)
+    assert axes_of("copying", [SPARSE]) == {}
+    assert list(settings_of("copying", [SPARSE])) == [{}]
+    assert published_setting("copying") == {}
+    with pytest.raises(UnsupportedOption, match="method 'copying' has nothing to tune"):
+        tunable(["copying"])
 
 
 @pytest.mark.parametrize("method", sorted(SKIPPING))

@@ -187,6 +187,17 @@ def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
     assert "greedy qa 1.50× – 1.20× +25.0%" in text
 
 
+def test_acceptance_by_depth_is_told_with_the_trials_it_comes_from() -> None:
+    known = calibrated()
+    (drafter, *_) = known.profile.drafters
+    found = samples.candidate().model_copy(update={"skip": drafter.skip, "acceptance_by_depth": (0.75, 1.0)})
+    counted = found.model_copy(update={"trials_by_depth": (64, 16)})
+    text = Read(render_page(replace(known, candidates=[counted]))).text
+    assert "from n tokens scored so deep" in text
+    assert "sparse-40 0.75 (n 64) 1.00 (n 16)" in text
+    assert "scored so deep" not in Read(render_page(replace(known, candidates=[found]))).text
+
+
 def test_a_prediction_is_listed_with_its_interval() -> None:
     known = CalibrationHistory(profile(predicted_interval={"greedy": (1.25, 1.75)}), reports=[samples.bench_report()])
     text = Read(render_page(known)).text

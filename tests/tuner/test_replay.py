@@ -30,6 +30,7 @@ from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, Recorded
 from casspec.tuner.replay.run import ReplayRun, StepCosts
 from casspec.tuner.replay.simulate import Replayed, replay
 from casspec.tuner.replay.step_probe import COLD_STEPS, Probe
+from tests.runtime.own_methods import Copying, CopyingRecordings, empty_registry
 from tests.runtime.tiny import cold_matrix, tiny_profile
 from tests.tuner.tiny import LAYERS, VOCAB, tiny_recordings, tiny_target
 
@@ -190,6 +191,21 @@ def test_what_cannot_be_replayed_is_refused_by_name(method: str) -> None:
     with pytest.raises(UnsupportedOption, match=f"'{method}'"):
         replayable(["dytc", method])
     assert method not in replayable(None)
+
+
+def test_a_registered_method_is_replayed_where_it_says_that_it_can_be(
+    profile: CascadeProfile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = empty_registry(monkeypatch)
+    registry.register("copying", Copying)
+    registry.register("copying-recordings", CopyingRecordings)
+    assert "copying-recordings" in replayable(None)
+    assert "copying" not in replayable(None)
+    with pytest.raises(UnsupportedOption, match="'copying' cannot be replayed: it does not say"):
+        replayable(["copying"])
+    policy = build_replayed("copying-recordings", profile, "greedy", None, forward_ms)
+    result = replay(policy, of_mode("greedy"), VOCAB, verify_ms)
+    assert result.emitted_tokens == sum(len(one.continuation_tokens) for one in of_mode("greedy"))
 
 
 @pytest.mark.parametrize("names", [[], ["autoregressive"]])

@@ -359,8 +359,10 @@ def test_a_hopeless_plan_is_left_after_a_few_recordings() -> None:
     raced = evaluator.evaluate(spec, "uniform", to_beat=0.99)
     assert full.n_tokens == 8 * 16
     assert raced.n_tokens == FEWEST_RACED * 16
-    assert raced.acceptance_by_depth == ()
+    assert raced.acceptance_by_depth == raced.trials_by_depth == ()
     assert len(full.acceptance_by_depth) == 8
+    assert len(full.trials_by_depth) == 8
+    assert sum(full.trials_by_depth) == 16, "every token of the one recording that is profiled, at one depth"
     assert full.acceptance == pytest.approx(full.acceptance_by_depth[0], abs=0.3)
     assert 0 < full.cost < 1
     assert evaluator.evaluate(PlanSpec(), "uniform").acceptance == 1

@@ -109,6 +109,18 @@ def aliases(tracker: MLflowMirror, told: CascadeProfile) -> dict[str, str]:
     return {alias: of_version[str(version)] for alias, version in model.aliases.items()}
 
 
+def test_a_trial_has_its_acceptance_by_depth_and_the_positions_that_comes_from() -> None:
+    by_depth = {"acceptance_by_depth": (0.75, 1.0), "trials_by_depth": (64, 16)}
+    metrics = trial_part(candidates(1)[0].model_copy(update=by_depth)).metrics
+    told = {name: value for name, value in metrics.items() if "depth" in name}
+    assert told == {
+        "acceptance_depth_1": 0.75,
+        "acceptance_depth_2": 1.0,
+        "trials_depth_1": 64,
+        "trials_depth_2": 16,
+    }
+
+
 def test_a_calibration_is_one_parent_with_children_for_its_parts(tracker) -> None:
     tracker.mirror(calibrated("whole", 3))
     runs = children(tracker, "whole")

@@ -10,7 +10,7 @@ from casspec.profiler.progress import Tell, untold
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.policies import METHODS
+from casspec.runtime.policies import all_methods, method_class
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CASCADE, Mode
@@ -77,10 +77,9 @@ def method_entries(
         UnsupportedOption: an unknown method, or a named one that cannot run here.
         ProfileMismatch: a profile of another model or device.
     """
-    chosen = list(METHODS) if methods is None else list(dict.fromkeys(methods))
-    unknown = [method for method in chosen if method not in METHODS]
-    if unknown:
-        raise UnsupportedOption(f"unknown method '{unknown[0]}'; methods: {', '.join(METHODS)}")
+    chosen = list(all_methods()) if methods is None else list(dict.fromkeys(methods))
+    for method in chosen:
+        method_class(method)
     document = profile.document if profile else None
     entries: list[Entry] = []
     for method in [AUTOREGRESSIVE, *(method for method in chosen if method != AUTOREGRESSIVE)]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
-from casspec.runtime.policies import METHODS, settable
+from casspec.runtime.policies import method_class, settable
 from casspec.storage.schema import DrafterSpec
 
 EVERY_DRAFTER: tuple[str, ...] = ("",)
@@ -111,6 +111,7 @@ GRIDS: dict[str, dict[str, Sequence[Any]]] = {
         "optimism": (0.0, 1.0),
     },
 }
+"""Of the built-in methods with parameters. Any other runs with its published parameters alone."""
 
 
 def settings_of(method: str, drafters: Sequence[DrafterSpec] = (), seed: int = 0) -> Iterator[dict[str, Any]]:
@@ -136,21 +137,22 @@ def settings_of(method: str, drafters: Sequence[DrafterSpec] = (), seed: int = 0
 
 
 def axes_of(method: str, drafters: Sequence[DrafterSpec] = ()) -> Mapping[str, Sequence[Any]]:
-    """A method's grid on a profile with these drafters."""
+    """A method's grid on a profile with these drafters; {} for a method without."""
     names = [spec.name for spec in drafters if spec.kind == "self" and (method not in SKIPPING or spec.only_skips)]
-    return {axis: (*values, *names) if values is EVERY_DRAFTER else values for axis, values in GRIDS[method].items()}
+    grid = GRIDS.get(method, {})
+    return {axis: (*values, *names) if values is EVERY_DRAFTER else values for axis, values in grid.items()}
 
 
 def takes(method: str, setting: Mapping[str, Any], drafters: Sequence[DrafterSpec]) -> bool:
     """Whether the plans that a setting names are among those of the method's grid."""
     axes = axes_of(method, drafters)
-    return all(setting[axis] in axes[axis] for axis, values in GRIDS[method].items() if values is EVERY_DRAFTER)
+    return all(setting[axis] in axes[axis] for axis, values in GRIDS.get(method, {}).items() if values is EVERY_DRAFTER)
 
 
 def published_setting(method: str) -> dict[str, Any]:
     """The values as published on the axes of a method's grid."""
-    defaults = settable(METHODS[method])
-    return {axis: defaults[axis] for axis in GRIDS[method]}
+    defaults = settable(method_class(method))
+    return {axis: defaults[axis] for axis in GRIDS.get(method, {})}
 
 
 def _dealt(deck: list[Any], values: Sequence[Any], draw: random.Random) -> Any:

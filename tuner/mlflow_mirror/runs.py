@@ -93,7 +93,8 @@ def trial_part(candidate: DrafterCandidate) -> Part:
             "step_ms": candidate.step_ms,
             "seconds": candidate.seconds,
         }
-        | {f"acceptance_depth_{depth}": a for depth, a in enumerate(candidate.acceptance_by_depth, start=1)},
+        | {f"acceptance_depth_{depth}": a for depth, a in enumerate(candidate.acceptance_by_depth, start=1)}
+        | {f"trials_depth_{depth}": float(n) for depth, n in enumerate(candidate.trials_by_depth, start=1)},
         params={
             "source": candidate.source,
             "precision": str(candidate.quantization.precision),

@@ -210,14 +210,16 @@ def _chunks(starts: np.ndarray) -> list[range]:
     return chunks
 
 
-def acceptance_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[float, ...]:
-    """Share of hits at depths 1..depth; shorter where no position was scored so deep."""
-    hits, trials = np.zeros(depth + 1), np.zeros(depth + 1)
+def acceptance_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Share of hits at depths 1..depth, and the positions each comes from; shorter where no position was scored so deep."""
+    hits, trials = np.zeros(depth + 1, int), np.zeros(depth + 1, int)
     for trace in traces:
         within = trace.depths <= depth
         np.add.at(hits, trace.depths[within], trace.hits[within])
         np.add.at(trials, trace.depths[within], 1)
-    return tuple(float(h / n) for h, n in zip(hits[1:], trials[1:], strict=True) if n > 0)
+    scored = trials[1:] > 0
+    shares = hits[1:][scored] / trials[1:][scored]
+    return tuple(shares.tolist()), tuple(trials[1:][scored].tolist())
 
 
 def survival_by_depth(traces: Iterable[PlanTrace], depth: int) -> tuple[float, ...]:

@@ -25,7 +25,8 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
+from casspec.runtime.policies.dytc.costs import CostCurve
+from casspec.runtime.policies.dytc.tree_growth import TreeGrowth
 from casspec.storage.schema import AcceptancePrior
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.traced_plan import TracedPlan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.policies import METHODS
+from casspec.runtime.policies import METHODS, all_methods, method_class
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext
 from casspec.storage.errors import UnsupportedOption
@@ -23,7 +23,7 @@ REFUSED = {
 }
 """Methods that need the model at every step, each with its reason."""
 
-REPLAYABLE = tuple(method for method in METHODS if method not in REFUSED)
+UNTOLD = "it does not say that it decodes recordings as well (`replayable = True` in its class does)"
 
 
 def replayable(names: Sequence[str] | None) -> list[str]:
@@ -31,18 +31,23 @@ def replayable(names: Sequence[str] | None) -> list[str]:
 
     Raises UnsupportedOption for an unknown method, for one that cannot be replayed, and where nothing is left.
     """
-    chosen = [name for name in dict.fromkeys(REPLAYABLE if names is None else names) if name != AUTOREGRESSIVE]
+    every = [method for method in all_methods() if refusal(method) is None]
+    chosen = [name for name in dict.fromkeys(every if names is None else names) if name != AUTOREGRESSIVE]
     for name in chosen:
-        if name in REFUSED:
-            raise UnsupportedOption(f"method '{name}' cannot be replayed: {REFUSED[name]}; `casspec bench` runs it")
-        if name not in METHODS:
-            raise UnsupportedOption(f"unknown method '{name}'; methods that can be replayed: {', '.join(REPLAYABLE)}")
+        if reason := refusal(name):
+            raise UnsupportedOption(f"method '{name}' cannot be replayed: {reason}; `casspec bench` runs it")
     if not chosen:
         raise UnsupportedOption(
             f"no method is named besides {AUTOREGRESSIVE}, which others are compared with; "
-            f"methods that can be replayed: {', '.join(REPLAYABLE)}"
+            f"methods that can be replayed: {', '.join(every)}"
         )
     return chosen
+
+
+def refusal(method: str) -> str | None:
+    """Why a method cannot be replayed; None for one that can. Raises UnsupportedOption for an unknown method."""
+    told = method in METHODS or method_class(method).replayable
+    return REFUSED.get(method) if told else UNTOLD
 
 
 def really_run(method: str, profile: CascadeProfile) -> str:
@@ -90,7 +95,7 @@ def build_replayed(
     start = RecyclingMatrix.from_bytes(matrix, vocab_size) if matrix else None
     model = AbsentModel(profile.model.n_layers, vocab_size)
     ingredients = ReplayIngredients(model, profile, mode, start, forward_ms)  # type: ignore[arg-type]
-    return METHODS[method].build(ingredients, **profile.settings(method))
+    return method_class(method).build(ingredients, **profile.settings(method))
 
 
 def variant_of(method: str, profile: CascadeProfile) -> str:

@@ -85,19 +85,8 @@ def cascade_section(calibrated: CalibrationHistory) -> Section:
     parts: list[Part] = [
         Table("Drafters in the order they joined; acceptance is offline, cost in steps of the target", header, rows, 3)
     ]
-    depths = [(drafter.name, _found(calibrated, drafter)) for drafter in profile.drafters if drafter.kind == "self"]
-    known = [(name, found["acceptance_by_depth"]) for name, found in depths if found.get("acceptance_by_depth")]
-    if known:
-        deepest = max(len(by_depth) for _, by_depth in known)
-        depths_header = ("drafter", *(f"{depth}" for depth in range(1, deepest + 1)))
-        rows_by_depth = [
-            (name, *(f"{a:.2f}" for a in by_depth), *[NONE] * (deepest - len(by_depth))) for name, by_depth in known
-        ]
-        parts.append(
-            Table(
-                "Offline acceptance by depth of the draft, given all before it", depths_header, rows_by_depth, deepest
-            )
-        )
+    if depths := _depths(calibrated):
+        parts.append(depths)
     if tasks := _tasks(profile):
         parts.append(tasks)
     settings = [(entry.method, entry.variant, _words(entry.parameters)) for entry in profile.methods]
@@ -179,6 +168,26 @@ def _batches(profile: CascadeProfile) -> Table | None:
     return (
         Table("Predicted by batch; unverified where nothing decodes such batches yet", header, rows) if rows else None
     )
+
+
+def _depths(calibrated: CalibrationHistory) -> Table | None:
+    """What the search measured of the cascade's self-drafters by depth, each figure with its number of trials.
+
+    Figures without that number are left out: nobody can tell what they are worth.
+    """
+    measured = []
+    for drafter in calibrated.profile.drafters:
+        found = _found(calibrated, drafter) if drafter.kind == "self" else {}
+        if found.get("trials_by_depth"):
+            pairs = zip(found["acceptance_by_depth"], found["trials_by_depth"], strict=True)
+            measured.append((drafter.name, [f"{share:.2f} (n {trials})" for share, trials in pairs]))
+    if not measured:
+        return None
+    deepest = max(len(cells) for _, cells in measured)
+    header = ("drafter", *map(str, range(1, deepest + 1)))
+    rows = [(name, *cells, *[NONE] * (deepest - len(cells))) for name, cells in measured]
+    caption = "Offline acceptance by depth of the draft, given all before it, from n tokens scored so deep"
+    return Table(caption, header, rows, deepest)
 
 
 def _tasks(profile: CascadeProfile) -> Table | None:

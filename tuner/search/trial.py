@@ -75,17 +75,19 @@ class CandidateEvaluator:
             mean, error = _mean_and_error(shares)
             if len(shares) >= FEWEST_RACED and mean + RACE_ERRORS * error < to_beat:
                 break
-        depths: tuple[float, ...] = ()
+        by_depth: tuple[float, ...] = ()
+        trials: tuple[int, ...] = ()
         if profile_depths and mean > to_beat:
             profiled = range(0, len(self._meter.recordings), PROFILED_ONE_IN)
             traces = [self._meter.depth_profile(plan, index) for index in profiled]
-            depths = acceptance_by_depth(traces, self._meter.block)
+            by_depth, trials = acceptance_by_depth(traces, self._meter.block)
         return DrafterCandidate(
             skip=spec.skip,
             quantization=self._quantizations[spec.precision],
             source=source,
             acceptance=mean,
-            acceptance_by_depth=depths,
+            acceptance_by_depth=by_depth,
+            trials_by_depth=trials,
             acceptance_spread=error,
             cost=self.cost(spec),
             step_ms=self.step_ms(spec),

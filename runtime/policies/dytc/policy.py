@@ -15,6 +15,7 @@ verification. What rounds bring is seen once their step is verified, and G follo
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from casspec.runtime.decoding.acceptance import AcceptanceTable
@@ -23,17 +24,13 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.latency.correction import LatencyCorrection
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
 from casspec.runtime.policies.dytc.ablation import Ablation
-from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
+from casspec.runtime.policies.dytc.costs import CostCurve, Costs
 from casspec.runtime.policies.dytc.reviewer import Reviewer
+from casspec.runtime.policies.dytc.tree_growth import TreeGrowth
 from casspec.storage.schema import AcceptancePrior
-
-START_STEPS = 10.0
-"""Autoregressive steps the belief in the start rate counts for."""
 
 SAMPLED_ROUNDS, GREEDY_ROUNDS = (2.4, 2.1), (3.5, 3.0)
 """G of a step's first round and of later ones, before a text has shown its own: what rounds brought, where that many were expected, in
@@ -44,6 +41,21 @@ START_ROUNDS = 20.0
 
 MEMORY = 0.98
 """Weight that what rounds brought keeps when another step with reviews is verified."""
+
+
+@dataclass(slots=True)
+class _Step:
+    """What was drafted, until it is verified."""
+
+    growth: TreeGrowth
+    verified: list[int] = field(default_factory=list)
+    """Nodes of the grown tree that are verified, in their new order."""
+    draft_ms: float = 0.0
+    """Predicted time of its reviews."""
+    expected: float = 0.0
+    """Tokens its rounds were expected to bring."""
+    unreviewed: int = 0
+    """From here on nodes are there because of a review."""
 
 
 class DyTC(Policy):
@@ -93,9 +105,7 @@ class DyTC(Policy):
         ablation = Ablation.of(without)
         table = table or ablation.retrieval_table(prior)
         self._retrieval = Retrieval(table, MeanRecycling(matrix), max_ngram, branch, ablation.leaf)
-        self._counts_verification = ablation.cost
-        self._target_plan = target_plan
-        self._forward_ms = forward_ms
+        self._costs = Costs(target_plan, forward_ms, rate_decay, start_speedup, correct_latency, ablation.cost)
         self._reviewers = reviewers or []
         self._max_nodes = max_nodes
         self._max_review = max_review
@@ -104,14 +114,7 @@ class DyTC(Policy):
         self._min_mass = min_mass
         self._optimism = optimism if ablation.exploration else 0.0
         self._review_overhead_ms = review_overhead_ms
-        self._rate_decay = rate_decay
-        self._start_speedup = start_speedup
-        self._corrects = correct_latency
-        self._latencies: dict[
-            str, tuple[list[int], list[float]]
-        ] = {}  # buckets and predictions by plan, at this context
-        self._correction = LatencyCorrection(target_plan.name)  # of the machine, so it outlives a text
-        self._verified: list[int] = []  # nodes of the grown tree that were verified, in their new order
+        self._step: _Step | None = None
 
     @classmethod
     def build(cls, context: PolicyContext, **parameters: Any) -> Self:
@@ -134,21 +137,16 @@ class DyTC(Policy):
             self._retrieval.reset()
             for reviewer in self._reviewers:
                 reviewer.reset()
-        self._slowdown = 1.0  # of the target, over its prediction
-        self._context_step = -1  # the last text looked costs up at another place in the step
+        self._costs.begin(sequence.committed)
         self._retrieval.begin(sequence.tokens, sequence.prompt_top)
-        self._rate_tokens = START_STEPS * self._start_speedup
-        self._rate_ms = START_STEPS * self._forward_ms(self._target_plan, 1, sequence.committed)
         self._usual_rows = 4.0  # of a review
         self._first_round, self._later_round = GREEDY_ROUNDS if sequence.sampling.greedy else SAMPLED_ROUNDS
         # Tokens that rounds were expected to bring in this text, and those they brought.
         self._expected, self._brought = START_ROUNDS, START_ROUNDS
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
-        self._draft_ms = self._expected_now = 0.0
-        self._slowdown = self._correction.line(self._target_plan.name)[0]
         tokens, context = sequence.tokens, sequence.committed
-        rate = self._rate(context)
+        self._costs.begin_step(context)
         growth = TreeGrowth(
             tokens[-1],
             tuple(tokens[-self._retrieval.max_ngram :]),
@@ -158,54 +156,47 @@ class DyTC(Policy):
             sequence.noise_rows,
             1.0 / (sequence.sampling.temperature or 1.0),
         )
-        self._growth = growth
-        verification = self._curve(
-            self._target_plan, self._max_nodes, rate if self._counts_verification else 0.0, context
-        )
+        step = self._step = _Step(growth)
+        verification = self._costs.verification(self._max_nodes, context)
         for reviewer in self._reviewers:
             reviewer.begin_step()
+        # 1. Without self-drafters, or room for what they would add, retrieval is the whole draft.
         if not self._reviewers or growth.max_depth == 0:
             growth.grow(verification, 1)
-            self._verified = list(range(len(growth.tree)))
+            step.verified = list(range(len(growth.tree)))
             return growth.tree
-        self._rounds(growth, verification, sequence, rate)
+        # 2. Else retrieval and review take turns, and retrieval fills up once more.
+        self._rounds(step, verification, sequence)
         growth.grow(verification, growth.live())
-        self._verified = growth.best(verification)
-        return growth.tree.selected(self._verified)
+        # 3. The most probable nodes are verified, as many as pay.
+        step.verified = growth.best(verification)
+        return growth.tree.selected(step.verified)
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
-        path, emitted = result.path, result.emitted
-        update, offered, verified = self._retrieval.table.update, self._growth.offered, self._verified
+        step, path, emitted = self._step, result.path, result.emitted
+        assert step is not None
+        update, offered, verified = self._retrieval.table.update, step.growth.offered, step.verified
         for place, token in zip(path, emitted, strict=True):
             node = verified[place]
             for candidate, cell in offered.get(node, ()):
                 update(cell, candidate == token)
             for reviewer in self._reviewers:
                 reviewer.observe(node, token)
-        if self._expected_now:
-            self._expected = self._expected * MEMORY + self._expected_now
-            self._brought = self._brought * MEMORY + sum([verified[place] >= self._unreviewed for place in path])
+        if step.expected:
+            self._expected = self._expected * MEMORY + step.expected
+            self._brought = self._brought * MEMORY + sum([verified[place] >= step.unreviewed for place in path])
         tree = result.tree
         ids, logits = result.outputs.rows(path)
         self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)
-        cost = self._draft_ms + self._ms(self._target_plan, len(tree), sequence.committed)
-        self._rate_tokens = self._rate_tokens * self._rate_decay + len(emitted)
-        self._rate_ms = self._rate_ms * self._rate_decay + cost
-        if self._corrects:
-            for ran in sequence.recent_forwards():
-                predicted = self._forward_ms(ran.plan, ran.n_tokens, ran.context_tokens)
-                self._correction.observe(ran.plan.name, predicted, ran.milliseconds)
+        self._costs.observe(sequence, len(tree), len(emitted), step.draft_ms)
 
     # ------------------------------------------------------------------------------------------------------- rounds
 
-    def _rounds(self, growth: TreeGrowth, verification: CostCurve, sequence: Sequence, rate: float) -> None:
+    def _rounds(self, step: _Step, verification: CostCurve, sequence: Sequence) -> None:
         """Retrieval and review in turn, for as long as another round pays."""
-        first, tree = 0, growth.tree
-        # Nothing is learned before the step is verified, so costs stay what they are.
-        curves = {
-            reviewer.name: self._curve(reviewer.plan, self._max_review, rate, sequence.committed)
-            for reviewer in self._reviewers
-        }
+        growth, tree, first = step.growth, step.growth.tree, 0
+        rate, context = self._costs.rate, sequence.committed
+        curves = {one.name: self._costs.curve(one.plan, self._max_review, context) for one in self._reviewers}
         for done in range(self._max_rounds):
             if len(tree) + self._max_review > MAX_TREE_NODES:
                 return
@@ -225,9 +216,9 @@ class DyTC(Policy):
             if not nodes:
                 return
             if not done:
-                self._unreviewed = len(tree)  # from here on nodes are there because of a review
-            self._expected_now += expected
-            self._draft_ms += curve.of(len(nodes)) / rate + self._review_overhead_ms
+                step.unreviewed = len(tree)
+            step.expected += expected
+            step.draft_ms += curve.of(len(nodes)) / rate + self._review_overhead_ms
             growth.review(nodes, reviewer.review(sequence, tree, nodes), reviewer.name)
             self._usual_rows += 0.05 * (len(nodes) - self._usual_rows)
             first = len(tree)
@@ -252,27 +243,3 @@ class DyTC(Policy):
             if value > best_value:
                 best, best_value = reviewer, value
         return best
-
-    def _ms(self, plan: Plan, rows: int, context: int) -> float:
-        """Predicted time of a forward, as it is now beside the target's: a slowdown of everything changes no decision."""
-        return self._correction.corrected_ms(plan.name, self._forward_ms(plan, rows, context)) / self._slowdown
-
-    def _rate(self, context: int) -> float:
-        """R in tokens/ms."""
-        if self._counts_verification:
-            return self._rate_tokens / self._rate_ms
-        return 1.0 / self._forward_ms(self._target_plan, 1, context)  # drafting compared with autoregressive steps
-
-    def _curve(self, plan: Plan, most_rows: int, rate: float, context: int) -> CostCurve:
-        """R times the cost of a forward of `plan` at each bucket up to `most_rows`; latencies are looked up anew when the context
-        enters another step."""
-        if context // CONTEXT_STEP != self._context_step:
-            self._context_step = context // CONTEXT_STEP
-            self._latencies.clear()
-        known = self._latencies.get(plan.name)
-        if known is None:
-            sizes = [size for size in QUERY_BUCKETS if size <= most_rows]
-            known = self._latencies[plan.name] = sizes, [self._forward_ms(plan, size, context) for size in sizes]
-        buckets, predicted = known
-        scale = rate / self._slowdown
-        return CostCurve(buckets, [scale * cost for cost in self._correction.corrected_curve(plan.name, predicted)])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from casspec.runtime.decoding.acceptance import AcceptanceTable, confidence_bucket
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 
 WIDTH = 2
@@ -31,7 +30,6 @@ class Reviewer:
         self.table = table
         self.name = plan.name
         self._prior_acceptance = prior_acceptance
-        self._drafter = SelfDraft(plan)
         self._said: dict[int, list[tuple[int, int]]] = {}
         self.reset()
 
@@ -58,7 +56,7 @@ class Reviewer:
     def propose(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
         """(token, confidence cell) of its best tokens after each of `nodes`."""
         said = []
-        for proposal in self._drafter.propose(sequence, tree, nodes, WIDTH):
+        for proposal in sequence.propose(self.plan, tree, nodes, WIDTH):
             best, scores = proposal.scores[0], proposal.scores
             cells = [
                 confidence_bucket(proposal.gap),

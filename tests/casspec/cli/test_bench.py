@@ -18,6 +18,7 @@ from casspec.runtime.policies import METHODS
 from casspec.storage import open_repository
 from casspec.storage.errors import CasspecError
 from casspec.storage.schema import CascadeProfile, MethodSettings
+from tests.runtime.own_methods import Copying, empty_registry
 from tests.storage import samples
 from tests.tuner.contestants import TEXTS, library_model, tokenizer
 
@@ -287,6 +288,17 @@ def test_spec_bench_questions_run_under_the_tokenizers_chat_template(
         assert document(out)["environment"]["chat_template"] is has_template
         assert len(document(out)["environment"]["prompts_left_out"]) == 1
         assert "leave no room for 8 new tokens" in err
+
+
+def test_a_registered_method_is_compared_with_its_published_parameters(run: Run, monkeypatch: Any) -> None:
+    empty_registry(monkeypatch).register("copying", Copying)
+    code, out, _ = run("--methods", "copying", "--mode", "greedy", "--no-peers")
+    assert code == 0
+    rows = {(row["method"], row["variant"]) for row in document(out)["rows"]}
+    assert rows == {("autoregressive", "published"), ("copying", "published")}
+    code, out, _ = run("--methods", "all", "--mode", "greedy", "--check-lossless", "--tokens", "20")
+    assert code == 0
+    assert "copying" in {row["method"] for row in document(out)["rows"]}
 
 
 @pytest.mark.parametrize(

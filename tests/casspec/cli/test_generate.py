@@ -20,9 +20,11 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.export.json_profile import export
+from tests.runtime.own_methods import Copying, empty_registry
 from tests.runtime.tiny import tiny_profile
 
 Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[3]
 PROMPT = "def main(argv):\n    parser ="
 
 
@@ -67,6 +69,29 @@ def test_the_text_goes_to_stdout_and_the_missing_profile_to_stderr(run: Run, ref
     assert err.count("\n") == 1
     assert "built-in priors" in err
     assert "casspec calibrate reference" in err
+
+
+def test_a_method_that_was_registered_decodes_the_same_text(run: Run, reference: TargetModel, monkeypatch: Any) -> None:
+    empty_registry(monkeypatch).register("copying", Copying)
+    words = ("--max-new-tokens", "24", "--method", "copying", "--profile", "none", "--stats")
+    code, out, err = run(PROMPT, *words)
+    assert (code, out) == (0, expected_text(reference, 24))
+    assert "copying: 24 tokens" in err
+
+
+def test_a_method_of_an_installed_distribution_decodes(storage: str, tmp_path: Path) -> None:
+    info = tmp_path / "copier-1.0.dist-info"
+    info.mkdir()
+    (tmp_path / "copier.py").write_text("from tests.runtime.own_methods import Copying")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: copier\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[casspec.methods]\ncopying = copier:Copying\nlost = copier:Lost\n")
+    words = [sys.executable, "-m", "casspec", "generate", PROMPT, "--profile", "none", "--storage", storage]
+    words += ["--method", "copying", "--max-new-tokens", "8", "--stats"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+    assert "copying: 8 tokens" in done.stderr
+    (warning,) = [line for line in done.stderr.splitlines() if "lost" in line]
+    assert "'copier'" in warning
 
 
 def test_sampling_is_seeded(run: Run, reference: TargetModel) -> None:

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from casspec.runtime.decoding.sequence import Proposal
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import add_chain, nucleus, review, walk
-from casspec.runtime.drafters.self_draft import SelfDraft
 from tests.runtime.drafts import PLAN, own_tokens, sequence_of
 from tests.runtime.tiny import VOCAB, repetitive_prompt
 
@@ -23,13 +22,13 @@ pytestmark = pytest.mark.usefixtures("without_gradients")
 def test_a_review_keeps_what_the_plan_would_have_drafted(chains, n_right, sampled) -> None:
     """Several lanes at once: each keeps the drafted tokens equal to the plan's own, and knows the plan's next token."""
     sequence = sequence_of(repetitive_prompt(20), 0.7 * sampled)
-    tree, drafter = CandidateTree(sequence.tokens[-1]), SelfDraft(PLAN)
+    tree = CandidateTree(sequence.tokens[-1])
     lanes = [tree.add(0, token, "lane") for token in range(len(chains))]
     first = len(tree)
     for lane, wrong in zip(lanes, chains, strict=True):
         right = own_tokens(sequence, [tree.tokens[lane]], n_right)
         add_chain(tree, lane, right + wrong, "bottom")
-    reviews = review(sequence, tree, drafter, lanes, first)
+    reviews = review(sequence, tree, PLAN, lanes, first)
     for lane, wrong, reviewed in zip(lanes, chains, reviews, strict=True):
         own = own_tokens(sequence, [tree.tokens[lane]], n_right + len(wrong) + 1)
         kept = [tree.tokens[node] for node in reviewed.nodes[1:]]

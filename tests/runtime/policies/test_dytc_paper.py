@@ -8,7 +8,6 @@ import pytest
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import PolicyContext
 from casspec.runtime.policies.dytc_paper import LOOKUP_COST, Acceptance, DyTCPaper, walltime_gain
@@ -96,14 +95,14 @@ def test_the_published_tree_ends_where_a_copied_token_no_longer_pays() -> None:
 def test_siblings_are_drafted_in_one_forward_each_under_its_own_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = paper({"light": 0.2, "lighter": 0.9}, top_p=1.0, max_block=1, max_nodes=12)
     asked: list[list[int]] = []
-    propose = SelfDraft.propose
+    propose = Sequence.propose
 
-    def counted(self: SelfDraft, sequence: Sequence, tree: CandidateTree, nodes: list[int], *rest: Any) -> Any:
+    def counted(self: Sequence, plan: Plan, tree: CandidateTree, nodes: list[int], *rest: Any) -> Any:
         asked.append(nodes)
-        return propose(self, sequence, tree, nodes, *rest)
+        return propose(self, plan, tree, nodes, *rest)
 
     monkeypatch.setattr(policy._lookup, "propose", lambda suffix, n_tokens: [])
-    monkeypatch.setattr(SelfDraft, "propose", counted)
+    monkeypatch.setattr(Sequence, "propose", counted)
     tree = drafted(policy, UNREPEATED)
     assert asked[:2] == [[0], [1, 2, 3]]
     for lane in (1, 2, 3):

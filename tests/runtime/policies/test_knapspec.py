@@ -9,7 +9,6 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.drafters.knapsack import most_similar_ways
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
@@ -61,8 +60,8 @@ def test_what_costs_more_at_this_context_is_skipped_first() -> None:
         sequence = sequence_of(repetitive_prompt(prompt_length), target)
         policy.begin(sequence)
         policy.draft(sequence, 4)
-        assert policy._drafter is not None
-        return policy._drafter.plan
+        assert policy._drafting is not None
+        return policy._drafting
 
     long, short = chosen(60), chosen(20)
     assert (long.n_attention, long.n_mlp) == (4, 6)
@@ -73,7 +72,7 @@ def test_the_skip_set_is_chosen_anew_after_so_many_steps(monkeypatch: pytest.Mon
     chosen: list[int] = []
     choose = KnapSpec._choose
 
-    def counted(self: KnapSpec, sequence: Sequence) -> SelfDraft | None:
+    def counted(self: KnapSpec, sequence: Sequence) -> Plan | None:
         chosen.append(sequence.committed)
         return choose(self, sequence)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.drafters.self_draft import SelfDraft
 from casspec.runtime.policies.vc_hc import VerticalHorizontal
 from tests.runtime.drafts import PLAN, TARGET, chain_of, drafted, own_tokens, sequence_of, slow_max_gram
 from tests.runtime.tiny import cold_matrix, repetitive_prompt
@@ -25,7 +24,7 @@ def test_vc_hc_reviews_the_first_tokens_and_copies_the_rest(seed: int) -> None:
 def test_vc_hc_spreads_the_leading_node() -> None:
     prompt = repetitive_prompt(60, 2)
     tree = drafted(VerticalHorizontal(PLAN, cold_matrix(TARGET), k11=1, k12=3, k22=1, n_children=8), prompt)
-    (proposal,) = SelfDraft(PLAN).propose(sequence_of(prompt), CandidateTree(prompt[-1]), [0], 8)
+    (proposal,) = sequence_of(prompt).propose(PLAN, CandidateTree(prompt[-1]), [0], 8)
     assert {tree.tokens[node] for node in tree.children(0)} == set(proposal.tokens)
     for node in tree.children(0)[1:]:
         path = [node]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.policies.vertical import Vertical
 from tests.runtime.drafts import PLAN, TARGET, chain_of, drafted, own_tokens, sequence_of
 from tests.runtime.tiny import cold_matrix, repetitive_prompt
@@ -26,8 +27,8 @@ def test_a_vertical_round_needs_one_forward_however_much_stands(monkeypatch: pyt
     right = own_tokens(sequence_of(prompt), [], 8)
     policy, forwards = Vertical(PLAN, n_tokens=9), []
     monkeypatch.setattr(policy._bottom, "propose", lambda path, n_tokens: right[len(path) :][:n_tokens])
-    propose = policy._drafter.propose
-    monkeypatch.setattr(policy._drafter, "propose", lambda *args: forwards.append(args) or propose(*args))
+    propose = Sequence.propose
+    monkeypatch.setattr(Sequence, "propose", lambda *args: forwards.append(args) or propose(*args))
     tree = drafted(policy, prompt)
     assert chain_of(tree)[:8] == right
     assert tree.drafters[1:] == ["max-gram"] * 8 + ["light"]

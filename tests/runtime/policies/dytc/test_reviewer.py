@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.policies.dytc import DyTC
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
@@ -27,7 +28,7 @@ def test_a_step_without_room_to_draft_leaves_nothing_said(monkeypatch):
     assert any(words for depth, words in said if depth)
 
 
-def test_a_text_shows_what_rounds_of_review_bring():
+def test_a_text_shows_what_rounds_of_review_bring(monkeypatch):
     """A plan that says what the target says brings more tokens a round than one that knows nothing, and dytc learns it."""
     target = tiny_target()
 
@@ -36,7 +37,7 @@ def test_a_text_shows_what_rounds_of_review_bring():
         policy = decoder._policy("greedy")
         (reviewer, *_) = policy._reviewers
         policy._reviewers = [reviewer]
-        said = reviewer._drafter.propose
+        said = Sequence.propose
 
         def wrong(*asked):
             return [
@@ -44,9 +45,9 @@ def test_a_text_shows_what_rounds_of_review_bring():
             ]
 
         if not agrees:
-            reviewer._drafter.propose = wrong
+            monkeypatch.setattr(Sequence, "propose", wrong)
         else:
-            reviewer._drafter.plan = replace(target.full_plan, name=reviewer.plan.name)
+            reviewer.plan = replace(target.full_plan, name=reviewer.plan.name)
         decoder.generate(repetitive_prompt(20), max_new_tokens=60)
         return policy._brought / policy._expected
 

@@ -8,9 +8,7 @@ take their calibrated chances, and what retrieval had offered beside them shares
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from casspec.runtime.decoding.noise import NoiseRow
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES
@@ -18,6 +16,7 @@ from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.drafters.retrieval import Match, Retrieval
 from casspec.runtime.drafters.token_recycling import TokenRecycling
+from casspec.runtime.policies.dytc.costs import CostCurve
 
 EXPAND_FACTOR = 3.0
 """A node is expanded when its mass is this many times the smallest worth handling: few of its children could reach that."""
@@ -27,21 +26,6 @@ NOISE_STEP = 8
 
 LARGEST_CHANCE = 0.999
 """Nothing is certain: keeps what is left for other candidates above zero."""
-
-
-@dataclass(frozen=True, slots=True)
-class CostCurve:
-    """What a forward costs by its rows, in tokens: R times milliseconds at each query bucket."""
-
-    buckets: list[int]
-    costs: list[float]
-
-    def place(self, rows: int) -> int:
-        """Index of the bucket that holds `rows`, the last one past it."""
-        return min(bisect_left(self.buckets, rows), len(self.buckets) - 1)
-
-    def of(self, rows: int) -> float:
-        return self.costs[self.place(rows)]
 
 
 class TreeGrowth:

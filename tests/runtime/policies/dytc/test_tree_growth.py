@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
-from casspec.runtime.policies.dytc.growth import CostCurve, TreeGrowth
+from casspec.runtime.policies.dytc.costs import CostCurve
+from casspec.runtime.policies.dytc.tree_growth import TreeGrowth
 
 VOCAB = 12
 BUCKETS = [1, 2, 4, 6, 8, 12, 16]

@@ -5,7 +5,7 @@ import pytest
 
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.model.target import TargetModel
-from casspec.tuner.recordings.recording import Recording, prompt_seed, recorded, recycling_matrix
+from casspec.tuner.recordings.recording import Recording, prompt_seed, recorded, recycling_matrix, typical_context
 from tests.tuner.tiny import VOCAB, slow_decode, step_logits, tiny_recordings, tiny_target
 
 

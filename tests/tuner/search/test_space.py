@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from casspec.storage.schema import Precision, SkipSet
+from casspec.storage.schema import Precision, Quantization, SkipSet
 from casspec.tuner.search.plan_spec import PlanSpec
-from casspec.tuner.search.space import parameters_of, skip_of, spec_of, switches, switches_of
+from casspec.tuner.search.space import affordable, parameters_of, skip_of, spec_of, switches, switches_of
 
 INT8 = Precision.INT8_DYNAMIC
 

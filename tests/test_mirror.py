@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("storage", "runtime", "profiler", "casspec")
+FOLDERS = ("storage", "runtime", "profiler", "tuner", "casspec")
 WITHOUT_TEST = {
     "casspec/__init__.py": "hands names on; test_imports.py holds that it loads nothing before",
     "casspec/__main__.py": "calls casspec/cli/main.py",

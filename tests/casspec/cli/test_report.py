@@ -20,7 +20,7 @@ from casspec.tuner.report_page.reproduce import reproduction
 from casspec.tuner.settings import MethodTuningSettings, RunTuningSettings
 from casspec.tuner.suites.prompts import Suite
 from tests.storage import samples
-from tests.tuner.pages import profile
+from tests.tuner.report_page.pages import profile
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from casspec.storage.schema import BenchReport
 from casspec.tuner.bench.predicted_vs_measured import Compared, compare
 from tests.storage import samples
-from tests.tuner.pages import profile, report
+from tests.tuner.report_page.pages import profile, report
 
 
 def test_the_gap_is_between_what_is_known_of_both() -> None:

@@ -18,7 +18,7 @@ from casspec.tuner.mlflow_mirror import mirror as mirror_module
 from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.mlflow_mirror.runs import trial_part
 from tests.storage import samples
-from tests.tuner.mirrored import candidates, children, files, history, parent_of
+from tests.tuner.mlflow_mirror.mirrored import candidates, children, files, history, parent_of
 
 
 def test_a_benchmark_is_a_child_and_completes_the_parent(mlflow_mirror) -> None:

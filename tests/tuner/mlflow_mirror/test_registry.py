@@ -9,7 +9,7 @@ from casspec.profile_lookup import load_profile
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.tuner.mlflow_mirror.registry import registered_name, subject
 from tests.storage import samples
-from tests.tuner.mirrored import MATRIX, aliases, history, versions
+from tests.tuner.mlflow_mirror.mirrored import MATRIX, aliases, history, versions
 
 
 def test_a_profile_is_one_version_however_often_it_is_mirrored(mlflow_mirror) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, PART_TAG
 from casspec.tuner.mlflow_mirror.runs import LONGEST_WORD, measured_metrics, metric_word, trial_part
 from tests.storage import samples
-from tests.tuner.mirrored import candidates, children, files, history, parent_of
+from tests.tuner.mlflow_mirror.mirrored import candidates, children, files, history, parent_of
 
 
 def test_a_calibration_is_one_parent_with_children_for_its_parts(mlflow_mirror) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casspec.tuner.report_page import render_page
-from tests.tuner.pages import history
+from tests.tuner.report_page.pages import history
 
 
 @pytest.fixture(scope="module")

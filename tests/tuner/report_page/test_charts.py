@@ -9,7 +9,7 @@ from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page import render_page
 from casspec.tuner.report_page.charts import gap_figure, history_figure, overall_figure
 from tests.storage import samples
-from tests.tuner.pages import Read, profile
+from tests.tuner.report_page.pages import Read, profile
 
 
 def test_tasks_are_no_mathematics() -> None:

@@ -8,7 +8,7 @@ from casspec.profiler.report import as_stored
 from casspec.tuner.report_page import render_page
 from casspec.tuner.report_page.evidence import error_rows
 from tests.storage import samples
-from tests.tuner.pages import Read, history, profile
+from tests.tuner.report_page.pages import Read, history, profile
 
 
 def test_latency_errors_are_at_the_slowdown_the_model_predicts_and_in_order() -> None:

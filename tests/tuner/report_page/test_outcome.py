@@ -9,7 +9,7 @@ from casspec.storage.schema import BenchReport, DrafterSpec
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page import render_page
 from tests.storage import samples
-from tests.tuner.pages import Read, history, profile, report
+from tests.tuner.report_page.pages import Read, history, profile, report
 
 
 def test_tasks_and_batches_are_listed_where_they_are_known() -> None:

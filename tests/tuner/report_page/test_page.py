@@ -8,7 +8,7 @@ from collections import Counter
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page import render_page
 from tests.storage import samples
-from tests.tuner.pages import Read, history, profile
+from tests.tuner.report_page.pages import Read, history, profile
 
 
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:

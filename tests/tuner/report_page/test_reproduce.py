@@ -10,7 +10,7 @@ from casspec.tuner.report_page.parts import Commands, Text
 from casspec.tuner.report_page.reproduce import reproduction
 from casspec.tuner.settings import QUICK, CalibrationSettings
 from tests.storage import samples
-from tests.tuner.pages import history, profile, report
+from tests.tuner.report_page.pages import history, profile, report
 
 USUAL = CalibrationSettings(suite="reference", suite_sha256="f" * 64).model_dump(mode="json")
 

@@ -19,7 +19,7 @@ from casspec.tuner.search.samplers.by_name import (
     told_attributes,
 )
 from casspec.tuner.search.space import parameters_of, spec_of
-from tests.tuner.searched import plans, searched, trials_of
+from tests.tuner.search.searched import plans, searched, trials_of
 from tests.tuner.synthetic import N_LAYERS, SyntheticEvaluator
 
 INNER = range(1, N_LAYERS - 1)

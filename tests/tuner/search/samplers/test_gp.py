@@ -13,7 +13,7 @@ from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.samplers.by_name import search_space
 from casspec.tuner.search.samplers.proposals import Proposer
 from casspec.tuner.search.space import parameters_of, spec_of, switches
-from tests.tuner.searched import plans, searched
+from tests.tuner.search.searched import plans, searched
 from tests.tuner.synthetic import SyntheticEvaluator
 
 PRECISIONS = (Precision.TARGET,)

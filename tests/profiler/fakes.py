@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from math import log2
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from casspec.runtime.latency.features import FEATURES
+from casspec.runtime.latency.features import FEATURES, padded_tokens
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, LatencySample, Measurement
 
@@ -40,6 +42,9 @@ TRUE_COEFFICIENTS = {
     "context_x_tokens": 5.0,
     "context_single_query": 9.0,
 }
+
+WAVERING_NOISE = 0.01
+"""Of what `samples_of` draws, relative."""
 
 
 def true_ms(point: LatencyPoint) -> float:
@@ -95,3 +100,17 @@ def tiny_target(seed: int = 0, **changes: object) -> TargetModel:
     }
     model = LlamaForCausalLM(LlamaConfig(**fields | changes)).eval().requires_grad_(False)
     return TargetModel(model, name="tiny")
+
+
+def uneven_ms(point: LatencyPoint) -> float:
+    """Kernels that waver with the query length and caches that overflow in the middle, as no feature knows."""
+    waver = 1.0 + 0.12 * np.sin(2.5 * log2(padded_tokens(point) + 1))
+    return true_ms(point) * waver * (1.0 + 0.1 * np.tanh((point.context_tokens - 700) / 300))
+
+
+def samples_of(points: tuple[LatencyPoint, ...], ms: Callable[[LatencyPoint], float]) -> list[LatencySample]:
+    dice = random.Random(0)
+    return [
+        LatencySample(point=point, measurement=Measurement(values=(ms(point) * (1 + dice.gauss(0, WAVERING_NOISE)),)))
+        for point in points
+    ]

@@ -1,32 +1,18 @@
-"""Which precisions are offered: measured against the target at each query length, refused with a reason, remembered."""
+"""Which precisions are offered: measured against the target at each query length, or refused with a reason."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from casspec.cli.main import main
-from casspec.profiler import precisions, stored
-from casspec.profiler.design import design
 from casspec.profiler.precisions import PrecisionVerdict, forward_ratios, judge, screen
 from casspec.profiler.timing import HostTimer
-from casspec.runtime.latency.predictor import LatencyPredictor
-from casspec.runtime.loading.device import device_fingerprint
-from casspec.runtime.loading.fingerprint import model_fingerprint
-from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import TargetModel
-from casspec.storage.database.connection import open_database
-from casspec.storage.repository import Repository
-from casspec.storage.schema import LatencyPoint, LatencySample, Measurement, Precision, Quantization, SkipSet
+from casspec.storage.schema import LatencyPoint, LatencySample, Measurement, Precision
 from tests.profiler.fakes import FakeClock, tiny_target
-from tests.profiler.test_profile import BUDGET_SECONDS, CEILINGS
+from tests.profiler.whole_profile import ROOMY
 
 INT8, INT4 = Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT
-ROOMY: dict[str, object] = {"intermediate_size": 64}
-"""Sizes that the 4-bit kernel of any processor takes."""
 
 
 def sample(precision: Precision, n_tokens: int, context: int, milliseconds: float) -> LatencySample:
@@ -111,62 +97,3 @@ def test_what_cannot_run_is_refused_without_packing() -> None:
     assert "multiples of 32" in (verdict.reason or "")
     assert (verdict.extra_bytes, verdict.ratios) == (0, {})
     assert not target.is_prepared(INT4)
-
-
-# ------------------------------------------------------------------------------------------------- a whole profile
-
-
-@pytest.fixture
-def generous(monkeypatch: pytest.MonkeyPatch) -> None:
-    """4 bits pass the screen and any ratio is a gain, 8 bits cannot run: as on no device, but the same on all of them."""
-
-    def reason(target: TargetModel, precision: Precision) -> str | None:
-        return "no kernel here" if precision is INT8 else None
-
-    monkeypatch.setattr(TargetModel, "refusal", reason)
-    for bound in ("HOPELESS_RATIO", "LARGEST_RATIO"):
-        monkeypatch.setattr(precisions, bound, 1e9)
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[Repository]:
-    database = open_database(str(tmp_path / "profile.db"))
-    yield Repository(database)
-    database.close()
-
-
-@pytest.mark.usefixtures("generous")
-def test_a_profile_measures_what_passes_the_screen_and_says_what_is_offered(repository: Repository) -> None:
-    target = tiny_target(**ROOMY)
-    device = device_fingerprint("cpu").model_copy(update={"ceilings": CEILINGS})
-    repository.save_device(device)
-    key = repository.calibration(model_fingerprint(target), device, "float32", {}).calibration_id
-    model = stored.profile_stored(repository, key, target, device, budget_seconds=BUDGET_SECONDS)
-
-    measured = {row.point for row in repository.latency_samples(key)}
-    assert set(design(target, precisions=[INT4]).points) < measured
-    found = stored.verdicts(repository, key)
-    assert list(found) == [INT8, INT4]
-    assert found[INT8].reason == "no kernel here"
-    assert set(found[INT4].ratios) == set(precisions.QUERY_TOKENS)
-    assert stored.offered(repository, key) == [Quantization(precision=INT4, extra_bytes=found[INT4].extra_bytes)]
-    assert any(name.startswith("int4-weight:") for name in model.features)
-    assert not any(name.startswith("int8-dynamic:") for name in model.features)
-    plan = Plan.skipping(SkipSet(), target.n_layers, precision=INT4)
-    assert LatencyPredictor(model).forward_ms(plan, 4, 64) > 0
-
-
-@pytest.mark.usefixtures("generous")
-def test_the_command_says_what_each_precision_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("casspec.load_target", lambda *_, **__: tiny_target(**ROOMY))
-    monkeypatch.setattr(stored, "measure_ceilings", lambda _: CEILINGS)
-    monkeypatch.setenv("COLUMNS", "160")
-    words = ["profile", "reference", "--threads", "1", "--budget", "1", "--storage", str(tmp_path / "p.db")]
-    assert main(words) == 0
-    out = capsys.readouterr().out
-    assert "int8-dynamic is not offered: no kernel here" in out
-    (row,) = [line for line in out.splitlines() if "int4-weight" in line]
-    assert "yes" in row
-    assert row.count(".") >= len(precisions.QUERY_TOKENS)

@@ -19,7 +19,6 @@ from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import FAMILIES, VOCAB, greedy, repetitive_prompt, run, tiny_profile, tiny_target
 
@@ -49,6 +48,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("dytc", {"without": "leaf,match,cost,rank,exploration", "max_nodes": 12}),
     ("dytc", {"max_nodes": 64, "min_mass": 0.001, "optimism": 3.0}),
 )
+
 # A processor without 8-bit kernels refuses `quantised`, in one line.
 QUANTISED_RUNS = tiny_target().refusal(Precision.INT8_DYNAMIC) is None
 CASES = tuple(
@@ -118,9 +118,6 @@ def check_statistics(generation: Generation) -> None:
         assert statistics.overhead_ms >= 0
 
 
-# --------------------------------------------------------------------------------------------------------- the same text
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_ids_equal_those_of_the_library(make: Callable[..., Decoder], family: str) -> None:
     decoder = make(family)
@@ -180,9 +177,6 @@ def test_dytc_uses_retrieval_and_self_drafters() -> None:
     assert drafted & {"prompt-lookup", "token-recycling"}
 
 
-# ------------------------------------------------------------------------------------------------------- where it ends
-
-
 @pytest.mark.parametrize("n_tokens", [0, 1, 2, 17])
 def test_exactly_as_many_tokens_as_asked_for(make: Callable[..., Decoder], n_tokens: int) -> None:
     prompt = repetitive_prompt(30)
@@ -203,12 +197,6 @@ def test_decoding_ends_with_the_context(make: Callable[..., Decoder], free: int)
     check_statistics(generation)
 
 
-@pytest.mark.parametrize("n", [CONTEXT, CONTEXT + 7])
-def test_a_prompt_that_fills_the_context_is_refused(n: int) -> None:
-    with pytest.raises(ContextOverflow, match=f"the prompt has {n} tokens and the model's context is {CONTEXT}"):
-        Decoder(target_of()).generate(repetitive_prompt(n), 5)
-
-
 def test_a_stop_token_ends_the_output_even_inside_an_accepted_draft(make: Callable[..., Decoder]) -> None:
     decoder, prompt = make(), repetitive_prompt(40)
     text = reference("llama", tuple(prompt), 40)
@@ -216,19 +204,6 @@ def test_a_stop_token_ends_the_output_even_inside_an_accepted_draft(make: Callab
         generation = decoder.generate(prompt, 40, stop_token_ids=[*{*range(VOCAB)} - {*text}, text[place]])
         assert generation.token_ids == text[: place + 1]
         check_statistics(generation)
-
-
-def test_stop_tokens_are_the_models_own_unless_others_are_named() -> None:
-    target = tiny_target(seed=7)
-    text = greedy(target, [4, 2], 30)
-    target.library_model.generation_config.eos_token_id = [text[5]]
-    decoder = Decoder(target)
-    end = text.index(text[5]) + 1
-    assert decoder.generate([4, 2], 30).token_ids == text[:end]
-    assert decoder.generate([4, 2], 30, stop_token_ids=[]).token_ids == text
-
-
-# -------------------------------------------------------------------------------------------------- nothing left behind
 
 
 @torch.inference_mode()
@@ -287,72 +262,12 @@ def test_a_decoder_that_learns_writes_the_same_text(case: tuple[str, dict[str, A
         assert decoder.generate(prompt, 40).token_ids == reference("llama", tuple(prompt), 40)
 
 
-# ------------------------------------------------------------------------------------------------------ how it is called
-
-
 def test_tokens_are_handed_out_as_they_are_emitted(make: Callable[..., Decoder]) -> None:
     parts: list[list[int]] = []
     generation = make().generate(repetitive_prompt(40), 33, on_tokens=parts.append)
     assert [token for part in parts for token in part] == generation.token_ids
     assert len(parts) == generation.statistics.verify_steps
     assert all(parts)
-
-
-def test_prompts_come_as_lists_or_tensors() -> None:
-    decoder = Decoder(target_of())
-    expected = decoder.generate([3, 4, 5], 8).token_ids
-    assert decoder.generate(torch.tensor([3, 4, 5]), 8).token_ids == expected
-    assert decoder.generate(torch.tensor([[3, 4, 5]]), 8).token_ids == expected
-
-
-def test_a_request_without_a_seed_draws_one_and_leaves_the_callers_generator() -> None:
-    decoder, state = Decoder(target_of()), torch.get_rng_state()
-    texts = {tuple(decoder.generate([3, 4, 5], 24, temperature=2.0).token_ids) for _ in range(3)}
-    assert len(texts) == 3
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize(
-    ("request_", "named"),
-    [
-        ({"input_ids": []}, "empty"),
-        ({"input_ids": torch.zeros(2, 3, dtype=torch.int64)}, "batch of 2"),
-        ({"input_ids": [0, VOCAB]}, f"vocabulary of {VOCAB}"),
-        ({"input_ids": [-1]}, "vocabulary"),
-        ({"input_ids": [1], "max_new_tokens": -1}, "max_new_tokens"),
-        ({"input_ids": [1], "temperature": -1.0}, "temperature"),
-    ],
-)
-def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str, Any], named: str) -> None:
-    with pytest.raises(UnsupportedOption, match=named) as refusal:
-        Decoder(target_of()).generate(**request_)
-    assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(
-    ("method", "parameters", "named"),
-    [
-        ("magic", None, r"'magic'.*autoregressive, .*dytc"),
-        ("prompt-lookup", {"n_nodes": 3}, "'prompt-lookup' has no parameter n_nodes"),
-        ("autoregressive", {"n_tokens": 3}, "has no parameter n_tokens"),
-        ("dytc", {"matrix": None}, "has no parameter matrix"),  # an ingredient, not a setting
-        ("layer-sparse", {"plan": None}, "has no parameter plan"),
-        ("dytc", {"max_nodes": 0}, "max_nodes=0"),
-        ("token-recycling", {"n_nodes": 500}, "n_nodes=500"),
-        ("suffix", {"max_match": 0}, "max_match of method 'suffix' takes numbers from 1 on, not 0"),
-        ("layer-sparse", {"n_tokens": -1}, "n_tokens of method 'layer-sparse' takes numbers from 0 on, not -1"),
-        ("sequoia", {"width": 10**9}, "width of method 'sequoia' takes numbers to 127"),
-        ("knapspec", {"n_tokens": 128}, "n_tokens of method 'knapspec' takes numbers to 127"),
-        ("vertical", {"lenience": float("nan")}, "lenience .* not nan"),
-        ("swift", {"skip_ratio": float("inf")}, "skip_ratio .* not inf"),
-    ],
-)
-def test_unknown_methods_and_parameters_are_refused_by_name(
-    method: str, parameters: dict[str, Any] | None, named: str
-) -> None:
-    with pytest.raises(UnsupportedOption, match=named) as refusal:
-        Decoder(target_of(), method=method, parameters=parameters)
-    assert "\n" not in str(refusal.value)
 
 
 def test_the_largest_tree_fits_at_the_end_of_the_context() -> None:

@@ -1,4 +1,4 @@
-"""Contestants that take stated times on a machine whose speed may drift: races without a clock."""
+"""Text generators that take stated times on a machine whose speed may drift: races without a clock."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from casspec.runtime.decode import Generation
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
-from tests.tuner.contestants import statistics
+from tests.tuner.text_generators import statistics
 
 
 @dataclass

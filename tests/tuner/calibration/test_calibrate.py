@@ -16,21 +16,14 @@ from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.repository import ARTIFACT_KIND, Repository
-from casspec.storage.schema import CascadeProfile
 from casspec.tuner.calibration.attempt import finished as finished_calibration
-from casspec.tuner.calibration.attempt import reuse_measurements, take_over
 from casspec.tuner.calibration.calibrate import STAGES
-from casspec.tuner.calibration.calibrate import calibrate as run
 from casspec.tuner.calibration.publish import MATRIX_NAME
-from casspec.tuner.cascade.forecast import Selection
-from casspec.tuner.cascade.stage import SELECTION_KIND
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.mlflow_mirror.registry import PROFILE_TAG
-from casspec.tuner.replay.overhead import OVERHEAD_KIND, Overheads
 from casspec.tuner.search.plan_spec import PlanSpec
-from casspec.tuner.search.stage import StoredSearch
-from tests.tuner.small_calibration import SETTINGS, StageLog, begun, calibrate, small_target, tuned_by_nobody
+from tests.tuner.small_calibration import SETTINGS, StageLog, calibrate, small_target
 
 N_RECORDINGS = 2 * SETTINGS.record.prompts
 
@@ -117,77 +110,6 @@ def test_a_killed_calibration_resumes_with_exact_rows(tmp_path, with_mirror) -> 
     process.stdout.close()
     calibrate(str(database), StageLog())
     check_complete(database)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, with_mirror) -> tuple[Path, CascadeProfile]:
-    """A database with one finished calibration, and its profile."""
-    database = with_mirror(tmp_path_factory.mktemp("finished") / "casspec.db")
-    return database, calibrate(str(database), StageLog())
-
-
-def test_searching_on_takes_over_what_was_measured(finished) -> None:
-    database, old = finished
-    more = SETTINGS.changed({"search": {"trials": SETTINGS.search.trials + 3}})
-    measured: list[tuple[str, int]] = []
-    log = StageLog(lambda stage, done: measured.append((stage, done)))
-    with open_repository(str(database)) as repository:
-        source, settings = repository.calibration_of(old.profile_id)
-        assert settings == SETTINGS.model_dump(mode="json")
-        context = begun(repository, str(database), more)
-        take_over(repository, source, context.calibration_id)
-        new = run(context, log, tune=tuned_by_nobody)
-        calibration_id, _ = repository.calibration_of(new.content_hash())
-        assert calibration_id != source
-        assert new.latency == old.latency
-        assert new.artifacts == old.artifacts  # the matrix comes from the same recordings
-        assert len(repository.candidates(calibration_id)) == SETTINGS.search.trials + 3
-        assert StoredSearch(repository, calibration_id).taken_over() == SETTINGS.search.trials
-    assert [done for stage, done in measured if stage == "search"] == [13, 14, 15]
-    assert not [done for stage, done in measured if stage == "profile"]
-
-
-def test_another_choice_of_the_cascade_measures_nothing_again(finished) -> None:
-    database, usual = finished
-    measured: list[str] = []
-    asked = SETTINGS.changed({"cascade": {"per_task": True, "max_drafters": 1}})
-    with open_repository(str(database)) as repository:
-        context = begun(repository, str(database), asked)
-        reuse_measurements(context)
-        profile = run(context, StageLog(lambda stage, done: measured.append(stage)), tune=tuned_by_nobody)
-        assert run(context, StageLog(), tune=tuned_by_nobody) == profile
-        calibration_id, _ = repository.calibration_of(profile.content_hash())
-        assert StoredSearch(repository, calibration_id).taken_over() == 0  # it is the search of the usual one
-    assert not {"profile", "search"} & set(measured)
-    assert profile.latency == usual.latency
-    assert profile.artifacts == usual.artifacts
-    assert set(profile.task_gains) == {"count"}  # of the other task one prompt was recorded
-    assert usual.task_gains == {}
-
-
-def test_a_profile_predicts_by_mode_task_and_batch(finished) -> None:
-    _, profile = finished
-    assert set(profile.predicted_speedup) == set(profile.predicted_by_task) == {"greedy", "sample"}
-    assert {task for tasks in profile.predicted_by_task.values() for task in tasks} == {"count", "skip"}
-    assert [prediction.batch for prediction in profile.predicted_by_batch] == [1, 2, 4, 8, 16, 32]
-    assert [prediction.verified for prediction in profile.predicted_by_batch] == [True] + [False] * 5
-    told = [prediction.latencies == "extrapolated" for prediction in profile.predicted_by_batch]
-    assert told == [False, False, True, True, True, True], "batches of up to 2 were measured"
-    assert profile.predicted_by_batch[0].decision == profile.decision
-    assert profile.predicted_by_batch[0].speedup == profile.predicted_speedup
-    assert all(
-        low <= profile.predicted_speedup[mode] <= high for mode, (low, high) in profile.predicted_interval.items()
-    )
-
-
-def test_dytc_is_told_what_reviews_cost_here(finished) -> None:
-    database, profile = finished
-    with open_repository(str(database)) as repository:
-        calibration_id, _ = repository.calibration_of(profile.content_hash())
-        overheads = Overheads.model_validate(repository.get_document(calibration_id, OVERHEAD_KIND, "all"))
-        selection = Selection.model_validate(repository.get_document(calibration_id, SELECTION_KIND, "all"))
-    measured = [overheads.of("dytc", mode).draft_ms for mode in ("greedy", "sample")]
-    assert selection.parameters["review_overhead_ms"] == pytest.approx(sum(measured) / 2)
 
 
 def test_a_profile_deleted_and_calibrated_again_is_mirrored_beside_the_old_runs(tmp_path, with_mirror) -> None:

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
 
 from casspec.profiler.progress import silent
 from casspec.storage import open_repository
-from casspec.storage.schema import CascadeProfile
 from casspec.tuner.calibration.attempt import take_over
 from casspec.tuner.calibration.closing_bench import bench, closing_bench
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.replay.overhead import OVERHEAD_KIND
 from casspec.tuner.suites.prompts import prompt_ids
-from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, begun, calibrate, small_target
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, with_mirror) -> tuple[Path, CascadeProfile]:
-    """A database with one finished calibration, and its profile."""
-    database = with_mirror(tmp_path_factory.mktemp("finished") / "casspec.db")
-    return database, calibrate(str(database), StageLog())
+from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, begun, small_target
 
 
 def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> None:

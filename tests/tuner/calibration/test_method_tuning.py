@@ -10,21 +10,19 @@ import pytest
 from casspec.runtime.decode import Decoder
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.storage import open_repository
-from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
+from casspec.storage.schema import CascadeProfile
 from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.calibration.method_tuning import tune_by_decoding
 from casspec.tuner.methods import by_decoding as run_tuning
-from casspec.tuner.methods.by_decoding import Folds, RunTuned, RunTuner, tunable
+from casspec.tuner.methods.by_decoding import Folds, RunTuned
 from casspec.tuner.methods.grids import GRIDS, axes_of, published_setting
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import stored_recordings
-from casspec.tuner.settings import MethodTuningSettings, RunTuningSettings
-from tests.tuner.small_calibration import SETTINGS, SUITE, StageLog, begun, small_target
+from casspec.tuner.settings import RunTuningSettings
+from tests.tuner.method_tunings import METHODS, preferring, run_settings
+from tests.tuner.small_calibration import SUITE, StageLog, begun, small_target
 from tests.tuner.stored import DRAFTER, stored_calibration
-from tests.tuner.timed import Machine, Refusing, Timed
-
-METHODS = ("prompt-lookup", "layer-sparse")
+from tests.tuner.timed import Machine
 
 
 @pytest.fixture(scope="module")
@@ -32,27 +30,6 @@ def calibrated(tmp_path_factory, with_mirror) -> tuple[str, CascadeProfile]:
     """A database with one finished calibration, and its profile; every test tunes with settings of its own."""
     database = str(with_mirror(tmp_path_factory.mktemp("calibrated") / "casspec.db"))
     return database, stored_calibration(database)
-
-
-def run_settings(old: CascadeProfile, *methods: str, seconds: float = 2.0) -> RunTuningSettings:
-    return RunTuningSettings(
-        **SETTINGS.model_dump(),
-        tune=MethodTuningSettings(profile_hash=old.content_hash(), methods=methods, seconds_per_method=seconds),
-    )
-
-
-def preferring(machine: Machine, favourites: dict[str, dict[str, Any]]) -> run_tuning.Generators:
-    """Decoders that are the faster the more of a method's favourite values they have; of other methods they refuse."""
-
-    def generators(method: str, parameters: dict[str, Any]) -> list[TextGenerator]:
-        if method == "autoregressive":
-            return [Timed(machine, method)] * run_tuning.N_FOLDS
-        if method not in favourites:
-            return [Refusing()] * run_tuning.N_FOLDS
-        hits = sum(parameters[axis] == value for axis, value in favourites[method].items())
-        return [Timed(machine, method, 1.0 + hits / 10)] * run_tuning.N_FOLDS
-
-    return generators
 
 
 def tune(
@@ -91,61 +68,6 @@ def test_a_new_profile_has_what_was_found_beside_all_the_old_one_had(calibrated)
         assert calibration_id != source
         assert RunTuningSettings.model_validate(stored) == settings
         assert stored_recordings(repository, calibration_id).keys() == stored_recordings(repository, source).keys()
-
-
-def test_what_the_profile_had_set_is_in_the_race_though_no_grid_has_it(calibrated) -> None:
-    database, old = calibrated
-    known = {"n_tokens": 13, "most_recent": True}
-    settings = run_settings(old, "prompt-lookup", seconds=3.0)
-    generators = preferring(Machine(), {"prompt-lookup": known})
-    with open_repository(database) as repository:
-        calibration_id = repository.calibration(
-            old.model, old.device, old.dtype, settings.model_dump(mode="json")
-        ).calibration_id
-        folds = Folds.of(SUITE, small_target(), settings)
-        tuner = RunTuner(repository, calibration_id, settings, folds, (), generators, {"prompt-lookup": known})
-        (outcome,) = tuner.run(lambda *_: None)
-    assert outcome.parameters == published_setting("prompt-lookup") | known
-    assert outcome.n_settings == settings.tune.settings_per_method
-
-
-def test_a_calibrated_setting_stays_when_it_is_the_published_one(calibrated) -> None:
-    database, old = calibrated
-    published = published_setting("prompt-lookup")
-    settings = run_settings(old, "prompt-lookup", seconds=2.5)
-    with open_repository(database) as repository:
-        calibration_id = repository.calibration(
-            old.model, old.device, old.dtype, settings.model_dump(mode="json")
-        ).calibration_id
-        tuner = RunTuner(
-            repository,
-            calibration_id,
-            settings,
-            Folds.of(SUITE, small_target(), settings),
-            (),
-            preferring(Machine(), {"prompt-lookup": {}}),
-            {"prompt-lookup": dict(published)},
-        )
-        first, *others = tuner._racers("prompt-lookup")
-    assert first.parameters == published
-    assert first.stays
-    assert not any(racer.stays for racer in others)
-
-
-def test_a_setting_with_a_plan_the_method_is_not_itself_with_is_not_in_the_race(calibrated) -> None:
-    database, old = calibrated
-    whole = DrafterSpec(name="int4", kind="self", quantization=Quantization(precision=Precision.INT4_WEIGHT))
-    settings = run_settings(old, "layer-sparse", seconds=2.25)
-    with open_repository(database) as repository:
-        folds = Folds.of(SUITE, small_target(), settings)
-        for known, taken in ((whole.name, False), (DRAFTER.name, True)):
-            stored = {"layer-sparse": {"drafter": known, "n_tokens": 17}}
-            generators = preferring(Machine(), {"layer-sparse": {}})
-            racers = RunTuner(repository, "", settings, folds, (whole, DRAFTER), generators, stored)._racers(
-                "layer-sparse"
-            )
-            assert any(racer.stays for racer in racers) is taken
-            assert whole.name not in {racer.parameters["drafter"] for racer in racers}
 
 
 def test_an_interrupted_tuning_goes_on_with_the_method_it_was_at(calibrated) -> None:
@@ -209,25 +131,3 @@ def test_real_decoders_start_from_a_matrix_that_has_not_seen_their_prompts(calib
         others = [recording for recording in recordings if folds.fold_of[recording.prompt_id] != place]
         assert 0 < len(others) < len(recordings)
         assert profile.recycling_matrix == recycling_matrix(others, target.vocab_size).to_bytes()
-
-
-def test_rounds_take_the_tasks_in_turn_and_never_the_noise_of_the_recordings(calibrated) -> None:
-    database, old = calibrated
-    folds = Folds.of(SUITE, small_target(), run_settings(old, *METHODS))
-    rounds = [folds.round_at(index) for index in range(2 * len(folds.prompts))]
-    tasks = {prompt.id: prompt.task for prompt in folds.prompts}
-    assert [tasks[played.requests[0].prompt_id] for played in rounds[:3]] == ["count", "skip", "count"]
-    assert [played.fold for played in rounds[:3]] == [0, 0, 1]
-    sampled = [asked for played in rounds for asked in played.requests if asked.mode == "sample"]
-    with open_repository(database) as repository:
-        source, _ = repository.calibration_of(old.content_hash())
-        recorded = {recording.seed for recording in stored_recordings(repository, source).values()}
-    assert len({asked.seed for asked in sampled}) == len(sampled)
-    assert not {asked.seed for asked in sampled} & recorded
-
-
-def test_only_methods_with_a_grid_can_be_tuned() -> None:
-    assert tunable(None) == tuple(GRIDS)
-    assert tunable(["dytc", "dytc", "prompt-lookup"]) == ("dytc", "prompt-lookup")
-    with pytest.raises(UnsupportedOption, match="'autoregressive' has nothing to tune"):
-        tunable(["autoregressive"])

@@ -1,0 +1,51 @@
+"""Text in pieces is the text as a whole."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+import casspec
+from casspec.detokenize import TextStream
+from casspec.runtime.model.target import TargetModel
+
+
+@pytest.fixture(scope="module")
+def reference() -> TargetModel:
+    return casspec.load_target("reference")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_text_in_pieces_is_the_text_as_a_whole(reference: TargetModel, seed: int) -> None:
+    chance = random.Random(seed)
+    text = "naïve = '日本語 🤖👩‍👩‍👧 é ü'  # x\n\treturn {1: 2}\n" * 3
+    tokens = reference.tokenizer.encode(text)
+    start = chance.randrange(6)
+    stream = TextStream(reference.tokenizer, tokens[:start])
+    pieces, place = [], start
+    while place < len(tokens):
+        n = chance.randrange(1, 5)
+        pieces.append(stream.push(tokens[place : place + n]))
+        place += n
+    pieces.append(stream.finish())
+    before = reference.tokenizer.decode(tokens[:start]).rstrip("\ufffd")  # may end within a character
+    assert before + "".join(pieces) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert sum(map(bool, pieces)) > 10
+
+
+def test_bytes_that_never_become_a_character_are_shown_in_the_end(reference: TargetModel) -> None:
+    tokens = reference.tokenizer.encode("語")
+    assert len(tokens) > 1
+    stream = TextStream(reference.tokenizer, [])
+    assert stream.push(tokens[:1]) == ""
+    assert "\ufffd" in stream.finish()
+    stream = TextStream(reference.tokenizer, [])
+    shown = "".join(stream.push(tokens[:1]) for _ in range(40))
+    assert "\ufffd" in shown
+
+
+def test_end_of_sequence_is_not_part_of_the_text(reference: TargetModel) -> None:
+    stream = TextStream(reference.tokenizer, [5])
+    assert stream.push(list(reference.eos_token_ids)) + stream.finish() == ""

@@ -1,0 +1,37 @@
+"""Fingerprints of models remembered between commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from casspec.known_models import recall, remember
+from tests.storage import samples
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    directory = tmp_path / "model"
+    directory.mkdir()
+    (directory / "config.json").write_text("{}")
+    return directory
+
+
+def test_a_fingerprint_is_known_until_a_file_changes(model: Path) -> None:
+    assert recall(str(model), "auto") is None
+    remember(str(model), "auto", samples.model(), "bfloat16")
+    assert recall(str(model), "auto") == (samples.model(), "bfloat16")
+    assert recall(str(model), "float32") is None
+    os.utime(model / "config.json", ns=(1, 1))
+    assert recall(str(model), "auto") is None
+
+
+def test_a_damaged_memory_or_a_name_on_the_hub_is_simply_not_known(model: Path, tmp_path: Path) -> None:
+    remember("some/name", "auto", samples.model(), "bfloat16")
+    assert recall("some/name", "auto") is None
+    remember(str(model), "auto", samples.model(), "bfloat16")
+    (tmp_path / "cache" / "casspec" / "fingerprints.json").write_text("[")
+    assert recall(str(model), "auto") is None

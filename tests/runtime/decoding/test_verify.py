@@ -1,0 +1,120 @@
+"""What the target says of a tree, and which path of it is accepted, against the same written the long way."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.decoding.tree import CandidateTree
+from casspec.runtime.decoding.verify import (
+    GreedyRows,
+    GreedyTokens,
+    KnownTokens,
+    SampledTokens,
+    TargetOutputs,
+    accept,
+    truncate_at_stop,
+)
+
+ROWS, VOCAB = 12, 40
+
+
+# Few levels, so that many entries of a row are equal.
+levels = st.lists(st.integers(0, 6), min_size=ROWS * VOCAB, max_size=ROWS * VOCAB)
+paths = st.lists(st.integers(0, ROWS - 1), min_size=1, unique=True).map(sorted)
+
+
+@st.composite
+def verified_trees(draw: st.DrawFn) -> tuple[CandidateTree, list[int]]:
+    """A tree and the target's token after each node; tokens are few, so that paths go deep."""
+    tree = CandidateTree(0)
+    for parent, token in draw(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 2)), max_size=40)):
+        tree.add(parent % len(tree), token)
+    n = len(tree)
+    return tree, draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
+
+
+@given(verified_trees())
+def test_the_emitted_tokens_are_the_targets_own_along_the_accepted_path(case) -> None:
+    tree, targets = case
+    path, emitted = accept(tree, targets.__getitem__)
+    assert path[0] == 0
+    assert len(emitted) == len(path)
+    assert emitted == [targets[node] for node in path]
+    for parent, node in pairwise(path):
+        assert tree.parents[node] == parent
+        assert tree.tokens[node] == targets[parent]
+    last = path[-1]
+    assert all(tree.tokens[node] != targets[last] for node in range(1, len(tree)) if tree.parents[node] == last)
+
+
+@given(verified_trees(), st.integers(1, 12), st.sets(st.integers(0, 2), max_size=2))
+def test_the_cut_is_where_one_token_at_a_time_would_end(case, limit: int, stop: set[int]) -> None:
+    tree, targets = case
+    path, emitted = accept(tree, targets.__getitem__)
+    expected, over = [], False
+    for token in emitted:
+        if len(expected) == limit:
+            break
+        expected.append(token)
+        over = token in stop or len(expected) == limit
+        if over:
+            break
+    cut_path, cut_tokens, is_over = truncate_at_stop(path, emitted, limit, stop)
+    assert cut_tokens == expected
+    assert cut_path == path[: len(expected)]
+    assert is_over == over
+
+
+def logits_of(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=dtype).reshape(ROWS, VOCAB)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(levels, st.sets(st.integers(0, ROWS - 1)))
+def test_the_greedy_token_is_the_first_of_the_best(dtype: torch.dtype, numbers: list[int], flat: set[int]) -> None:
+    logits = logits_of(numbers, dtype)
+    logits[list(flat)] = 2.0  # nothing but equals
+    expected = Sampling().tokens(logits, None).tolist()
+    for verified in (GreedyTokens(logits), GreedyRows(logits)):
+        assert [verified.token_after(node) for node in range(ROWS)] == expected
+
+
+@given(st.integers(1, TOP_SUCCESSORS + 1), st.data())
+def test_a_vocabulary_may_be_narrower_than_what_is_kept_of_a_row(vocab: int, data: st.DataObject) -> None:
+    row = data.draw(st.lists(st.integers(0, 2), min_size=vocab, max_size=vocab))
+    verified = GreedyRows(torch.tensor([row], dtype=torch.float32))
+    assert verified.token_after(0) == row.index(max(row))
+    (values,) = verified.rows([0])[1]
+    assert values == sorted(row, reverse=True)[:TOP_SUCCESSORS]
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0.7), Sampling(1.0, top_k=5), Sampling(0.9, top_p=0.8)], ids=str)
+@given(numbers=levels, depths=st.lists(st.integers(0, 9), min_size=ROWS, max_size=ROWS), seed=st.integers(0, 99))
+def test_the_sampled_token_is_that_of_its_row_among_others(
+    sampling: Sampling, numbers: list[int], depths: list[int], seed: int
+) -> None:
+    logits, first = logits_of(numbers, torch.float32), 30
+    expected = sampling.tokens(logits, GumbelNoise(seed, VOCAB).rows_at([first + depth for depth in depths]))
+    verified = SampledTokens(logits, sampling, GumbelNoise(seed, VOCAB), first, depths)
+    for node in sorted(range(ROWS), key=depths.__getitem__):
+        assert verified.token_after(node) == int(expected[node])
+
+
+@given(levels, paths)
+def test_rows_hold_the_largest_logits_of_the_nodes_asked_for(numbers: list[int], path: list[int]) -> None:
+    logits = logits_of(numbers, torch.float32)
+    answers: list[TargetOutputs] = [GreedyRows(logits), KnownTokens(logits, [])]
+    for verified in answers:
+        ids, values = verified.rows(path)
+        for node, row_ids, row_values in zip(path, ids, values, strict=True):
+            assert row_values == sorted(logits[node].tolist(), reverse=True)[:TOP_SUCCESSORS]
+            assert logits[node, row_ids].tolist() == row_values
+            assert len(set(row_ids)) == TOP_SUCCESSORS

@@ -1,0 +1,150 @@
+"""Every supported family computes what the library's own model computes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
+from casspec.storage.errors import UnsupportedModel
+from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 64}
+LINEAR = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
+
+
+CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", {}),
+    "llama-multi-head": ("llama", {"num_key_value_heads": 4}),
+    "llama-multi-query": ("llama", {"num_key_value_heads": 1}),
+    "llama-tied": ("llama", {"tie_word_embeddings": True}),
+    "llama-biases": ("llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama-wide-heads": ("llama", {"head_dim": 16}),
+    "llama-llama3-rope": ("llama", {"rope_parameters": LLAMA3}),
+    "llama-linear-rope": ("llama", {"rope_parameters": LINEAR}),
+    "llama-yarn-rope": ("llama", {"rope_parameters": YARN}),
+    "mistral": ("mistral", {"head_dim": 16}),
+    "mistral-window-of-the-context": ("mistral", {"sliding_window": 256}),
+    "qwen2": ("qwen2", {}),
+    "qwen2-tied": ("qwen2", {"tie_word_embeddings": True}),
+    "qwen3": ("qwen3", {"head_dim": 16}),
+    "qwen3-biases": ("qwen3", {"attention_bias": True, "tie_word_embeddings": True}),
+}
+
+
+@pytest.fixture(params=CONFIGURATIONS, scope="module")
+def model(request: pytest.FixtureRequest) -> Any:
+    family, changes = CONFIGURATIONS[request.param]
+    return library_model(family, **changes)
+
+
+def library_logits(model: Any, tokens: list[int]) -> torch.Tensor:
+    return model(torch.tensor([tokens])).logits[0]
+
+
+def random_tokens(n: int, seed: int = 0) -> list[int]:
+    return torch.randint(VOCAB, (n,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+@torch.inference_mode()
+def test_prefill_and_steps_give_the_logits_of_the_library(model: Any) -> None:
+    tokens = random_tokens(150)
+    expected = library_logits(model, tokens)
+    target = TargetModel(model)
+    cache = target.new_cache(len(tokens))
+    logits, start = [], 0
+    for n in (100, 1, 1, 3, 2, 5, 1, 20, 17):  # odd lengths leave padding rows in their buckets
+        logits.append(run(target, cache, tokens[start : start + n], start))
+        start += n
+    assert start == len(tokens)
+    torch.testing.assert_close(torch.cat(logits), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_the_library_model_still_computes_the_same(model: Any) -> None:
+    tokens = random_tokens(20, seed=1)
+    before = library_logits(model, tokens)
+    target = TargetModel(model)
+    again = TargetModel(model)
+    torch.testing.assert_close(library_logits(model, tokens), before)
+    assert (
+        target.layers[0].qkv.data_ptr()
+        == again.layers[0].qkv.data_ptr()
+        == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
+    )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sequences_of_different_lengths_share_a_forward(family: str) -> None:
+    target = TargetModel(library_model(family, seed=3))
+    texts = [random_tokens(23, seed=4), random_tokens(9, seed=5)]
+    together = target.new_cache(64, batch=2)
+    alone = [target.new_cache(64) for _ in texts]
+    steps = [(0, 16, 6), (16, 18, 1), (18, 23, 2)]  # how far each forward takes the first text; tokens of the second
+    begun = 0
+    for start, end, n_second in steps:
+        spans = [(start, end), (begun, begun + n_second)]
+        tokens = [text[a:b] for text, (a, b) in zip(texts, spans, strict=True)]
+        places = [list(range(a, b)) for a, b in spans]
+        visible = [causal(b - a, a) for a, b in spans]
+        inputs = masked_input(target, together, tokens, places, places, visible)
+        logits = target.forward(inputs, together, target.full_plan).view(2, -1, VOCAB)
+        for b, (a, _) in enumerate(spans):
+            torch.testing.assert_close(
+                logits[b, : len(tokens[b])], run(target, alone[b], tokens[b], a), atol=1e-5, rtol=1e-5
+            )
+        begun += n_second
+
+
+@torch.inference_mode()
+def test_every_query_bucket_gives_the_same_row() -> None:
+    target = TargetModel(library_model())
+    tokens = random_tokens(256, seed=2)
+    expected = run(target, target.new_cache(256), tokens)
+    for size in QUERY_BUCKETS:
+        if size <= len(tokens):
+            torch.testing.assert_close(
+                run(target, target.new_cache(256), tokens[:size]), expected[:size], atol=1e-4, rtol=1e-4
+            )
+
+
+def test_an_unknown_activation_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="'gelu'"):
+        TargetModel(library_model(hidden_act="gelu"))
+
+
+def test_weights_in_two_dtypes_are_refused() -> None:
+    model = library_model()
+    model.lm_head.to(torch.bfloat16)
+    with pytest.raises(UnsupportedModel, match="bfloat16 on cpu, float32 on cpu"):
+        TargetModel(model)
+
+
+def test_half_precision_follows_the_library() -> None:
+    for dtype in (torch.bfloat16, torch.float16):
+        model = AutoModelForCausalLM.from_config(library_model().config, dtype=dtype).eval()
+        with torch.inference_mode():
+            expected = library_logits(model, random_tokens(24))
+            target = TargetModel(model)
+            logits = run_in(target, random_tokens(24), dtype)
+        assert (logits.float() - expected.float()).abs().max() < 0.1 * expected.float().abs().max()
+
+
+def run_in(target: TargetModel, tokens: list[int], dtype: torch.dtype) -> torch.Tensor:
+    cache = target.new_cache(len(tokens))
+    places = list(range(len(tokens)))
+    inputs = masked_input(target, cache, [tokens], [places], [places], [causal(len(tokens))])
+    inputs.mask = inputs.mask.to(dtype)
+    return target.forward(inputs, cache, target.full_plan)[: len(tokens)]

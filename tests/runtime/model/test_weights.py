@@ -1,0 +1,42 @@
+"""Fused weights: views of the library's own, and only of plain linears."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from casspec.runtime.model.target import TargetModel
+from casspec.runtime.model.weights import fuse
+from casspec.storage.errors import UnsupportedModel
+from tests.runtime.tiny import library_model
+
+
+def test_linears_that_are_not_plain_are_refused() -> None:
+    class Adapted(torch.nn.Linear):
+        pass
+
+    model = library_model()
+    projection = model.model.layers[1].mlp.up_proj
+    model.model.layers[1].mlp.up_proj = Adapted(projection.in_features, projection.out_features, bias=False)
+    with pytest.raises(UnsupportedModel, match="up_proj is a Adapted"):
+        TargetModel(model)
+
+
+def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:
+    layer = library_model(attention_bias=True).model.layers[0]
+    parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
+    before = torch.cat([part.weight.clone() for part in parts]), torch.cat([part.bias.clone() for part in parts])
+    fused = fuse(layer, qk_norm=False)
+    assert torch.equal(fused.qkv, before[0])
+    assert fused.qkv_bias is not None
+    assert torch.equal(fused.qkv_bias, before[1])
+    fused.qkv.zero_()
+    assert all(not part.weight.any() for part in parts)
+
+
+def test_fusing_again_takes_no_memory() -> None:
+    layer = library_model().model.layers[0]
+    first, again = fuse(layer, qk_norm=False), fuse(layer, qk_norm=False)
+    assert (first.qkv.data_ptr(), first.gate_up.data_ptr()) == (again.qkv.data_ptr(), again.gate_up.data_ptr())
+    assert torch.equal(first.gate_up, again.gate_up)
+    assert again.qkv_bias is None

@@ -1,0 +1,86 @@
+"""A decoder as its callers see it: what it takes, what it refuses, and where it stops."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from casspec.runtime.decode import Decoder, Statistics
+from casspec.runtime.model.target import TargetModel
+from casspec.storage.errors import ContextOverflow, UnsupportedOption
+from tests.runtime.tiny import VOCAB, greedy, repetitive_prompt, tiny_target
+
+CONTEXT = 256
+
+
+@cache
+def target_of(family: str = "llama") -> TargetModel:
+    return tiny_target(family, seed=7, attention_bias=family == "llama")
+
+
+@pytest.mark.parametrize("n", [CONTEXT, CONTEXT + 7])
+def test_a_prompt_that_fills_the_context_is_refused(n: int) -> None:
+    with pytest.raises(ContextOverflow, match=f"the prompt has {n} tokens and the model's context is {CONTEXT}"):
+        Decoder(target_of()).generate(repetitive_prompt(n), 5)
+
+
+def test_stop_tokens_are_the_models_own_unless_others_are_named() -> None:
+    target = tiny_target(seed=7)
+    text = greedy(target, [4, 2], 30)
+    target.library_model.generation_config.eos_token_id = [text[5]]
+    decoder = Decoder(target)
+    end = text.index(text[5]) + 1
+    assert decoder.generate([4, 2], 30).token_ids == text[:end]
+    assert decoder.generate([4, 2], 30, stop_token_ids=[]).token_ids == text
+
+
+def test_prompts_come_as_lists_or_tensors() -> None:
+    decoder = Decoder(target_of())
+    expected = decoder.generate([3, 4, 5], 8).token_ids
+    assert decoder.generate(torch.tensor([3, 4, 5]), 8).token_ids == expected
+    assert decoder.generate(torch.tensor([[3, 4, 5]]), 8).token_ids == expected
+
+
+def test_a_request_without_a_seed_draws_one_and_leaves_the_callers_generator() -> None:
+    decoder, state = Decoder(target_of()), torch.get_rng_state()
+    texts = {tuple(decoder.generate([3, 4, 5], 24, temperature=2.0).token_ids) for _ in range(3)}
+    assert len(texts) == 3
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("request_", "named"),
+    [
+        ({"input_ids": []}, "empty"),
+        ({"input_ids": torch.zeros(2, 3, dtype=torch.int64)}, "batch of 2"),
+        ({"input_ids": [0, VOCAB]}, f"vocabulary of {VOCAB}"),
+        ({"input_ids": [-1]}, "vocabulary"),
+        ({"input_ids": [1], "max_new_tokens": -1}, "max_new_tokens"),
+        ({"input_ids": [1], "temperature": -1.0}, "temperature"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str, Any], named: str) -> None:
+    with pytest.raises(UnsupportedOption, match=named) as refusal:
+        Decoder(target_of()).generate(**request_)
+    assert "\n" not in str(refusal.value)
+
+
+def test_statistics_count_nodes_but_not_roots() -> None:
+    statistics = Statistics()
+    assert (statistics.mean_acceptance_length, statistics.acceptance_rate) == (0.0, 0.0)
+    statistics.count([(["", "a", "a", "b"], [0, 1, 3], [4, 5, 6]), (["", "b"], [0], [7])])
+    assert (statistics.verify_steps, statistics.emitted_tokens) == (2, 4)
+    assert (statistics.drafted_tokens, statistics.accepted_tokens) == (4, 2)
+    assert statistics.accepted_lengths == {3: 1, 1: 1}
+    assert statistics.acceptance_by_drafter == {"a": 0.5, "b": 0.5}
+    assert (statistics.mean_acceptance_length, statistics.acceptance_rate) == (2.0, 0.5)
+
+
+def test_what_a_step_takes_besides_forwards_is_overhead() -> None:
+    statistics = Decoder(target_of(), method="layer-sparse").generate(repetitive_prompt(20), 20).statistics
+    assert min(statistics.draft_ms, statistics.verify_ms, statistics.prefill_ms, statistics.overhead_ms) > 0
+    parts = statistics.draft_ms + statistics.verify_ms + statistics.overhead_ms
+    assert parts == pytest.approx(statistics.decode_ms)

@@ -1,0 +1,54 @@
+"""The commands that lead to a profile and its benchmark again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from casspec.tuner.calibration_history import CalibrationHistory
+from casspec.tuner.report_page.parts import Commands, Text
+from casspec.tuner.report_page.reproduce import reproduction
+from casspec.tuner.settings import QUICK, CalibrationSettings
+from tests.storage import samples
+from tests.tuner.report_page.pages import history, profile, report
+
+USUAL = CalibrationSettings(suite="reference", suite_sha256="f" * 64).model_dump(mode="json")
+
+
+def lines(settings: dict[str, Any], **changes: Any) -> list[str]:
+    told = reproduction(CalibrationHistory(profile(**changes), calibration_id="1", settings=settings))
+    assert isinstance(told, Commands)
+    return list(told.lines)
+
+
+def test_what_is_usual_is_not_named() -> None:
+    assert lines(USUAL) == ["casspec calibrate tiny --dtype float32 --threads 2"]
+
+
+def test_a_quick_calibration_is_named_as_one_with_what_differs_from_that() -> None:
+    assert lines(USUAL | QUICK)[0].endswith("--threads 2 --quick")
+    assert lines(USUAL | QUICK | {"trials": 64})[0].endswith("--quick --trials 64")
+
+
+def test_words_of_a_user_are_quoted_and_switches_have_no_value() -> None:
+    asked = USUAL | {"suite": "my suite.jsonl", "per_task": True, "search_seconds": 12.5}
+    (command,) = lines(asked)
+    assert command.endswith("--suite 'my suite.jsonl' --budget 12.5 --per-task")
+
+
+def test_another_device_is_named_by_its_kind() -> None:
+    (command,) = lines(USUAL, device=samples.device(kind="cuda"))
+    assert command == "casspec calibrate tiny --dtype float32 --device cuda"
+
+
+def test_benchmarks_are_named_where_a_command_ran_them() -> None:
+    by_hand = report().model_copy(update={"environment": {"command_line": "python mine.py"}})
+    known = history()
+    told = [reproduction(replace(known, reports=[one])) for one in (report(), by_hand)]
+    assert [len(commands.lines) for commands in told if isinstance(commands, Commands)] == [2, 1]
+
+
+def test_an_imported_profile_has_no_command() -> None:
+    told = reproduction(CalibrationHistory(profile()))
+    assert isinstance(told, Text)
+    assert "was imported" in told.text

@@ -1,0 +1,73 @@
+"""Halves are dealt by the prompts alone, and a prompt becomes ids as its kind asks."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.tuner.suites.prompts import Prompt, Suite, assign_halves, prompt_ids
+
+tasks_of_ids = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from("abc"), min_size=1, max_size=40)
+
+
+@given(tasks_of_ids, st.randoms(use_true_random=False))
+def test_halves_are_equal_within_each_task_and_independent_of_order(tasks: dict[str, str], shuffler):
+    pairs = list(tasks.items())
+    halves = assign_halves(pairs)
+    assert halves.keys() == tasks.keys()
+    for task in set(tasks.values()):
+        of_task = [halves[prompt_id] for prompt_id in tasks if tasks[prompt_id] == task]
+        assert 0 <= of_task.count("tuning") - of_task.count("reporting") <= 1
+    shuffler.shuffle(pairs)
+    assert assign_halves(pairs) == halves
+
+
+def test_another_seed_deals_other_halves():
+    pairs = [(str(number), "task") for number in range(40)]
+    assert assign_halves(pairs, seed=0) != assign_halves(pairs, seed=1)
+
+
+class WordTokenizer:
+    """Counts words; wraps chat messages when it has a template."""
+
+    def __init__(self, chat_template: str | None):
+        self.chat_template = chat_template
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [len(word) for word in text.split()]}
+
+    def apply_chat_template(self, messages, add_generation_prompt, tokenize, return_dict):
+        assert (add_generation_prompt, tokenize, return_dict) == (True, True, False)
+        markers = {"user": -1, "assistant": -3}
+        told = [[markers[one["role"]], *self(one["content"])["input_ids"]] for one in messages]
+        return [*chain.from_iterable(told), -2]
+
+
+def test_chat_prompts_use_the_template_and_source_prompts_never_do() -> None:
+    turns = ("Write about rain.", "Now without the letter e.")
+    question = Prompt(id="81", task="writing", turns=turns, half="tuning", kind="chat")
+    source = Prompt(id="a.py", task="completion", turns=("import os",), half="tuning")
+    assert prompt_ids(question, WordTokenizer("template")) == [-1, 5, 5, 5, -2]
+    assert prompt_ids(question, WordTokenizer(None)) == [5, 5, 5]
+    assert prompt_ids(source, WordTokenizer("template")) == [6, 2]
+    answered = ["It pours down"]
+    user_again, assistant = [-1, 3, 7, 3, 6, 2], [-3, 2, 5, 4]
+    assert prompt_ids(question, WordTokenizer("template"), answered) == [-1, 5, 5, 5, *assistant, *user_again, -2]
+    assert prompt_ids(question, WordTokenizer(None), answered) == [5, 5, 7, 5, 4, 3, 7, 3, 6, 2]
+
+
+def test_a_conversation_opens_with_its_first_turn() -> None:
+    talk = Prompt(id="81", task="writing", turns=("Hello.", "And then?"), half="reporting")
+    assert talk.opening().turns == ("Hello.",)
+    assert talk.opening().text == talk.text == "Hello."
+
+
+def test_the_content_of_a_suite_is_its_prompts_and_halves_and_not_what_is_told_of_it() -> None:
+    prompt = Prompt(id="1", task="qa", turns=("Why?",), half="tuning")
+    suite = Suite(name="a", prompts=(prompt,))
+    told = Suite(name="b", prompts=(prompt,), notes=("a file is missing",))
+    other_half = Suite(name="a", prompts=(prompt.model_copy(update={"half": "reporting"}),))
+    assert suite.content_hash() == told.content_hash() != other_half.content_hash()
+    assert (suite.half("tuning"), suite.half("reporting")) == ((prompt,), ())

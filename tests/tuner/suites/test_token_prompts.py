@@ -1,0 +1,76 @@
+"""Prompts under a tokenizer: turn by turn, with room for what is to come, tasks in turn."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.runtime.model.target import TargetModel
+from casspec.storage.errors import UnsupportedOption
+from casspec.tuner.suites.prompts import Prompt
+from casspec.tuner.suites.token_prompts import following, spread_over_tasks, token_prompts, with_room
+from tests.tuner.text_generators import letters_target, prompts
+
+
+@pytest.fixture(scope="module")
+def target() -> TargetModel:
+    return letters_target()
+
+
+def talk(*turns: str) -> Prompt:
+    return Prompt(id="81", task="chat", turns=turns, half="reporting", kind="chat")
+
+
+def test_a_conversation_goes_on_from_what_was_answered_until_its_last_turn(target: TargetModel) -> None:
+    (first,) = token_prompts(target, [talk("One ", "Two ", "Three ")])
+    assert (first.id, first.later_turns) == ("81", ("81#1", "81#2"))
+    second = following(target, first, target.tokenizer("abc")["input_ids"])
+    assert second is not None
+    assert (second.id, second.task, second.answers, second.later_turns) == ("81#1", "chat", ("abc",), ("81#2",))
+    assert target.tokenizer.decode(list(second.token_ids)) == "One abcTwo "
+    third = following(target, second, target.tokenizer("de")["input_ids"])
+    assert third is not None
+    assert third.answers == ("abc", "de")
+    assert following(target, third, [1, 2]) is None
+
+
+def test_what_stands_behind_an_end_of_sequence_is_no_part_of_the_answer() -> None:
+    target = letters_target()
+    answer = target.tokenizer("abXcd")["input_ids"]
+    target.library_model.generation_config.eos_token_id = answer[2]
+    (first,) = token_prompts(target, [talk("One ", "Two ")])
+    second = following(target, first, answer)
+    assert second is not None
+    assert second.answers == ("ab",)
+
+
+def test_prompts_without_room_for_the_new_tokens_are_left_out(target: TargetModel) -> None:
+    longest = max(prompts(), key=lambda prompt: len(prompt.text))  # a token a character
+    room = target.max_context - len(longest.text)
+    assert with_room(target, prompts(), room) == prompts()
+    assert with_room(target, prompts(), room + 1) == [prompt for prompt in prompts() if prompt.id != longest.id]
+    assert with_room(target, prompts(), target.max_context) == []
+
+
+def test_a_model_without_a_tokenizer_has_no_prompts() -> None:
+    target = letters_target()
+    target.tokenizer = None
+    with pytest.raises(UnsupportedOption, match="'letters' has no tokenizer"):
+        token_prompts(target, prompts())
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.integers(0, 14))
+def test_the_first_prompts_are_spread_evenly_over_the_tasks_in_the_order_of_the_suite(
+    tasks: list[str], count: int
+) -> None:
+    suite = [Prompt(id=str(place), task=task, turns=("x",), half="tuning") for place, task in enumerate(tasks)]
+    chosen = spread_over_tasks(suite, count)
+    assert len(chosen) == min(count, len(suite))
+    assert [prompt for prompt in suite if prompt in chosen] == chosen
+    counts = {task: sum(prompt.task == task for prompt in chosen) for task in tasks}
+    for task, taken in counts.items():
+        assert taken == tasks.count(task) or taken + 1 >= max(counts.values())
+        of_task = [prompt for prompt in suite if prompt.task == task]
+        assert [prompt for prompt in chosen if prompt.task == task] == of_task[:taken]
+    assert spread_over_tasks(suite, None) == suite

@@ -53,7 +53,7 @@ docs: $(STAMPS)/dev ## build the documentation site, in build/site
 	@rm -rf $(DOCUMENTED)
 	@$(INSTALL) --no-build-isolation --no-deps --target $(DOCUMENTED) .
 	@rm -rf build/lib build/bdist.*
-	@$(BIN)/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMPS)/dev ## run the long benchmark (every method), and the tests that need a CUDA device
 	@$(BIN)/casspec bench $(BENCH)

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from casspec.storage.document import Document
+from casspec.storage.document import SCHEMA_VERSION as SCHEMA_VERSION
+from casspec.storage.document import Document, VersionedDocument
 from casspec.storage.latency import CandidateErrors as CandidateErrors
 from casspec.storage.latency import LatencyKind as LatencyKind
 from casspec.storage.latency import LatencyModel as LatencyModel
@@ -29,10 +30,6 @@ from casspec.storage.plans import SkipSet as SkipSet
 from casspec.storage.predictions import BatchPrediction as BatchPrediction
 from casspec.storage.predictions import Decision as Decision
 from casspec.storage.predictions import TaskCascade as TaskCascade
-
-SCHEMA_VERSION = 1
-"""Version of every document below; raised when a field changes meaning or goes away."""
-
 
 # --------------------------------------------------------------------------------------------------- what was measured
 
@@ -174,12 +171,11 @@ CASCADE = "dytc"
 """The method that runs the cascade of a profile."""
 
 
-class CascadeProfile(Document):
+class CascadeProfile(VersionedDocument):
     """The outcome of a calibration: what to run on this model and this device. Its JSON is the exchange format."""
 
-    not_hashed = frozenset({"created_at", "casspec_version"})
+    not_hashed = VersionedDocument.not_hashed | {"created_at", "casspec_version"}
 
-    schema_version: Literal[1] = 1
     created_at: str
     """UTC, ISO 8601."""
     casspec_version: str
@@ -286,10 +282,9 @@ class BenchText(Document):
     """Prefill excluded."""
 
 
-class BenchReport(Document):
+class BenchReport(VersionedDocument):
     """A reproducible benchmark: rows plus the environment they were measured in."""
 
-    schema_version: Literal[1] = 1
     created_at: str
     rows: tuple[BenchRow, ...]
     texts: tuple[BenchText, ...] = ()

@@ -77,10 +77,13 @@ class DeviceFingerprint(Document):
     name: str
     """Processor or GPU model."""
     capability: str
-    """CUDA compute capability, or the processor's vector features that matter (avx512_bf16, amx ...)."""
+    """Which kernels run: the CUDA compute capability (9.0 is sm_90), or the processor's vector features that matter (avx512_bf16
+    amx_int8 ...) with spaces between; "" where nobody knows."""
     threads: int
     """Threads torch uses on a CPU; 0 on CUDA."""
     torch_version: str
+    memory_class: int | None = None
+    """GiB of a GPU's memory, rounded; None on a CPU, and where an earlier release wrote it."""
     ceilings: DeviceCeilings | None = None
 
 

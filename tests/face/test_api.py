@@ -14,6 +14,7 @@ import torch
 
 import casspec
 from casspec.profile_lookup import fitting_profile
+from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
@@ -227,7 +228,11 @@ def test_a_profile_nobody_stored_is_refused(storage: str, selection: str) -> Non
         ({"seed": 8}, {}, "another weights"),
         ({"rms_norm_eps": 1e-3}, {}, "another config"),
         ({}, {"dtype": "bfloat16"}, "calibrated in bfloat16, the model is loaded in float32"),
-        ({}, {"device": "another processor"}, "calibrated on another processor"),
+        (
+            {},
+            {"device": {"name": "another processor", "capability": "sve"}},
+            "calibrated on another processor, .* without sve",
+        ),
     ],
     ids=["weights", "config", "dtype", "device"],
 )
@@ -236,7 +241,7 @@ def test_a_profile_of_something_else_is_refused(
 ) -> None:
     document = tiny_profile(target).document
     if "device" in changes:
-        changes = {"device": document.device.model_copy(update={"name": changes["device"]})}
+        changes = {"device": document.device.model_copy(update=changes["device"])}
     with pytest.raises(ProfileMismatch, match=named) as refusal:
         casspec.Decoder(tiny_target(**{"seed": 7} | other), document.model_copy(update=changes))
     assert document.model_copy(update=changes).profile_id in one_line(refusal)
@@ -257,3 +262,18 @@ def test_the_latest_profile_that_fits_is_found(target: TargetModel, storage: str
     fitting = save(storage, tiny_profile(target))
     save(storage, tiny_profile(tiny_target(seed=8)))
     assert fitting_profile(target, storage).document == fitting
+
+
+def test_a_profile_of_this_very_device_goes_before_a_later_one_of_a_device_with_the_same_kernels(
+    target: TargetModel, storage: str
+) -> None:
+    here = device_fingerprint("cpu")
+    elsewhere = here.model_copy(update={"name": "another processor"})
+    save(storage, tiny_profile(target), device=here.model_copy(update={"capability": "sve"}))
+    with pytest.raises(ProfileNotFound):
+        fitting_profile(target, storage)
+    similar = save(storage, tiny_profile(target), device=elsewhere)
+    assert fitting_profile(target, storage).document == similar
+    exact = save(storage, tiny_profile(target))
+    save(storage, tiny_profile(target), device=elsewhere, seed=1)
+    assert fitting_profile(target, storage).document == exact

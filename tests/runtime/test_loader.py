@@ -78,6 +78,6 @@ def test_another_device_with_the_same_kernels_is_warned_of_once_and_decodes(targ
 def test_a_device_with_other_kernels_is_refused_and_told_to_calibrate(target, caplog) -> None:
     profile = tiny_profile(target).document
     other = profile.device.model_copy(update={"capability": "sve"})
-    with pytest.raises(ProfileMismatch, match="without sve .*; run casspec calibrate on this device"):
+    with pytest.raises(ProfileMismatch, match=r"without sve.*; run casspec calibrate on this device"):
         Decoder(target, profile.model_copy(update={"device": other}))
     assert caplog.messages == []

@@ -152,12 +152,13 @@ def test_leases_of_a_calibration_are_deleted_with_it(repository: Repository, lea
 
 
 def test_what_is_leased_alone_is_kept_with_the_block_or_not_at_all(repository: Repository) -> None:
-    class Interrupted(BaseException):
-        pass
+    def interrupted() -> None:
+        with repository.alone():
+            taken(repository.leases, "one")
+            raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted), repository.alone():
-        taken(repository.leases, "one")
-        raise Interrupted
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     with repository.alone():
         lease = taken(repository.leases, "two")
         assert lease.fencing == 1

@@ -120,7 +120,9 @@ def _fitting(
             found = profile
             break
         found = found or profile
-    return found and _with_artifacts(found, lambda artifact: repository.artifact(artifact.sha256))
+    if found is None:
+        return None
+    return _with_artifacts(found, lambda artifact: repository.artifact(artifact.sha256))
 
 
 def _is_file(selection: str | Path) -> bool:

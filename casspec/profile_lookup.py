@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casspec.runtime.loading.loader import LoadedProfile, check_profile
+from casspec.runtime.loading.loader import LoadedProfile, compare_profile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileMismatch, ProfileNotFound
@@ -82,7 +82,7 @@ def profile_for(
 
 
 def fitting_profile(target: TargetModel, storage: str | None = None, any_dtype: bool = False) -> LoadedProfile:
-    """The latest stored profile made for this model, dtype and device.
+    """The latest stored profile made for this model, dtype and device; where there is none, of a device with the same kernels.
 
     Args:
         any_dtype: where there is none, the latest made in another dtype.
@@ -109,15 +109,20 @@ def _fitting(
     wanted: Callable[[CascadeProfile], bool] = lambda profile: True,
     any_dtype: bool = False,
 ) -> LoadedProfile | None:
-    """The latest wanted profile made for this model, dtype and device."""
-    for profile in repository.profiles():
+    """The latest wanted profile made for this model and dtype on this very device; where none was, on one with the same kernels."""
+    found = None
+    for profile in filter(wanted, repository.profiles()):
         try:
-            check_profile(in_dtype_of(profile, target) if any_dtype else profile, target)
+            difference = compare_profile(in_dtype_of(profile, target) if any_dtype else profile, target)
         except ProfileMismatch:
             continue
-        if wanted(profile):
-            return _with_artifacts(profile, lambda artifact: repository.artifact(artifact.sha256))
-    return None
+        if difference is None:
+            found = profile
+            break
+        found = found or profile
+    if found is None:
+        return None
+    return _with_artifacts(found, lambda artifact: repository.artifact(artifact.sha256))
 
 
 def _is_file(selection: str | Path) -> bool:

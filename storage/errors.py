@@ -56,3 +56,7 @@ class SuiteError(CasspecError):
 
 class StorageError(CasspecError):
     """A database that is missing, read-only, newer, corrupt or full."""
+
+
+class LeaseLost(StorageError):
+    """A write under a lease that another holder has taken over; nothing was written."""

@@ -29,6 +29,7 @@ from casspec.storage.database.tables import (
     StageDocumentRow,
 )
 from casspec.storage.errors import CalibrationNotFound
+from casspec.storage.leases import Lease, Leases, check
 from casspec.storage.schema import (
     DeviceCeilings,
     DeviceFingerprint,
@@ -37,6 +38,8 @@ from casspec.storage.schema import (
     LatencyModel,
     LatencySample,
     ModelFingerprint,
+    Precision,
+    SkipSet,
 )
 
 D = TypeVar("D", bound=Document)
@@ -78,6 +81,7 @@ class Measurements:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.leases = Leases(database)
 
     def calibration(
         self,
@@ -94,9 +98,9 @@ class Measurements:
         always starts a new attempt, and earlier ones stay; an interrupted forced attempt is the newest one, so the
         next call without `force` continues it.
         """
-        key = calibration_key(model, device, dtype, settings)
+        settings_hash = hash_of_settings(model, device, dtype, settings)
         with self._database.writing() as session:
-            newest = newest_attempt(session, key)
+            newest = newest_attempt(session, settings_hash)
             if newest is not None and not force:
                 return _handle(newest)
             attempt, started_at = newest.attempt + 1 if newest else 1, now()
@@ -113,9 +117,9 @@ class Measurements:
             insert_once(
                 session,
                 CalibrationRow,
-                # Not the key's own digits: Optuna and MLflow keep runs by this ID, also those of a calibration deleted here.
-                calibration_id=f"{sha256_of([key, started_at])[:16]}-{attempt}",
-                key=key,
+                # Not the hash's own digits: Optuna and MLflow keep runs by this ID, also those of a calibration deleted here.
+                calibration_id=f"{sha256_of([settings_hash, started_at])[:16]}-{attempt}",
+                settings_hash=settings_hash,
                 attempt=attempt,
                 model_hash=model.content_hash(),
                 device_hash=device.content_hash(),
@@ -123,7 +127,7 @@ class Measurements:
                 settings=canonical_json(dict(settings)),
                 started_at=started_at,
             )
-            created = newest_attempt(session, key)
+            created = newest_attempt(session, settings_hash)
             assert created is not None
             return _handle(created)
 
@@ -155,10 +159,11 @@ class Measurements:
     def alone(self) -> Iterator[None]:
         """Lets one process of all that use this database at a time into the block; the others wait.
 
-        For what has to be decided together and lies elsewhere: on SQLite nothing can be written to this database
-        meanwhile. A process that dies inside gives its turn back.
+        For what has to be decided together and lies partly elsewhere. What this thread writes to this database inside the block
+        is kept with the block, or not at all; on SQLite nobody else can write meanwhile. A process that dies inside gives its
+        turn back.
         """
-        with self._database.writing() as session:
+        with self._database.joining() as session:
             session.connection()  # begins; on SQLite with the write lock
             if session.get_bind().dialect.name == "postgresql":
                 session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{LONGEST_TURN}'"))
@@ -206,15 +211,18 @@ class Measurements:
         statement = select(LatencyModelRow.document).where(LatencyModelRow.calibration_id == calibration_id)
         return next(iter(self._documents(LatencyModel, statement)), None)
 
-    def save_candidate(self, calibration_id: str, candidate: DrafterCandidate) -> DrafterCandidate:
-        """Identified by its plan: skip set and precision."""
-        precision = str(candidate.quantization.precision)
+    def save_candidate(
+        self, calibration_id: str, candidate: DrafterCandidate, lease: Lease | None = None
+    ) -> DrafterCandidate:
+        """Identified by its plan: skip set and precision. Raises LeaseLost where `lease` is held no more."""
+        precision = candidate.quantization.precision
         return self._save_once(
             candidate,
             CandidateRow,
-            {"calibration_id": calibration_id, "plan_hash": sha256_of([candidate.skip.canonical_json(), precision])},
+            {"calibration_id": calibration_id, "plan_hash": plan_hash(candidate.skip, precision)},
+            lease,
             n_skipped=len(candidate.skip),
-            precision=precision,
+            precision=str(precision),
             acceptance=candidate.acceptance,
             cost=candidate.cost,
             source=candidate.source,
@@ -257,8 +265,12 @@ class Measurements:
             )
             return {row.key: json.loads(row.document) for row in rows}
 
-    def _save_once(self, document: D, table: type[Base], key: dict[str, str], **values: Any) -> D:
+    def _save_once(
+        self, document: D, table: type[Base], key: dict[str, str], lease: Lease | None = None, **values: Any
+    ) -> D:
         with self._database.writing() as session:
+            if lease is not None:
+                check(session, lease)
             insert_once(session, table, **key, **values, document=document.canonical_json())
             stored = session.scalar(select(table.__table__.c.document).filter_by(**key))
             return type(document).model_validate_json(str(stored))
@@ -268,14 +280,22 @@ class Measurements:
             return [kind.model_validate_json(text) for text in session.scalars(statement)]
 
 
-def calibration_key(model: ModelFingerprint, device: DeviceFingerprint, dtype: str, settings: Mapping[str, Any]) -> str:
+def hash_of_settings(
+    model: ModelFingerprint, device: DeviceFingerprint, dtype: str, settings: Mapping[str, Any]
+) -> str:
     """What makes two calibrations the same one."""
     return sha256_of([model.content_hash(), device.content_hash(), dtype, dict(settings)])
 
 
-def newest_attempt(session: Session, key: str) -> CalibrationRow | None:
-    newest = select(func.max(CalibrationRow.attempt)).where(CalibrationRow.key == key).scalar_subquery()
-    return session.scalar(select(CalibrationRow).where(CalibrationRow.key == key, CalibrationRow.attempt == newest))
+def newest_attempt(session: Session, settings_hash: str) -> CalibrationRow | None:
+    same = CalibrationRow.settings_hash == settings_hash
+    newest = select(func.max(CalibrationRow.attempt)).where(same).scalar_subquery()
+    return session.scalar(select(CalibrationRow).where(same, CalibrationRow.attempt == newest))
+
+
+def plan_hash(skip: SkipSet, precision: Precision) -> str:
+    """What makes two candidates of a calibration the same one."""
+    return sha256_of([skip.canonical_json(), str(precision)])
 
 
 def keep_document(session: Session, calibration_id: str, kind: str, key: str, value: Any) -> Any:

@@ -26,7 +26,8 @@ from casspec.storage.database.tables import (
     StageDocumentRow,
 )
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
-from casspec.storage.measurements import Calibration, Measurements, calibration_key, keep_document, newest_attempt
+from casspec.storage.leases import forget
+from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
 from casspec.storage.schema import (
     Artifact,
     BenchReport,
@@ -104,7 +105,7 @@ class Repository(Measurements):
     ) -> tuple[str, CascadeProfile] | None:
         """ID and profile of the newest calibration of these inputs; None when that one does not exist or still runs."""
         with self._database.reading() as session:
-            newest = newest_attempt(session, calibration_key(model, device, dtype, settings))
+            newest = newest_attempt(session, hash_of_settings(model, device, dtype, settings))
             if newest is None or newest.finished_at is None or newest.profile_hash is None:
                 return None
             return newest.calibration_id, _profile(session.get_one(ProfileRow, newest.profile_hash))
@@ -138,6 +139,9 @@ class Repository(Measurements):
             row = self._find(session, selection)
             profile, profile_hash = _profile(row), row.profile_hash
             named = _named_artifacts(session)
+            made = select(CalibrationRow.calibration_id).where(CalibrationRow.profile_hash == profile_hash)
+            for calibration_id in session.scalars(made).all():
+                forget(session, calibration_id)
             session.execute(delete(CalibrationRow).where(CalibrationRow.profile_hash == profile_hash))
             session.execute(delete(ProfileRow).where(ProfileRow.profile_hash == profile_hash))
             unused = named - _named_artifacts(session)

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from casspec.storage.document import Document
+from casspec.storage.document import SCHEMA_VERSION as SCHEMA_VERSION
+from casspec.storage.document import Document, VersionedDocument
 from casspec.storage.latency import CandidateErrors as CandidateErrors
 from casspec.storage.latency import LatencyKind as LatencyKind
 from casspec.storage.latency import LatencyModel as LatencyModel
@@ -29,10 +30,6 @@ from casspec.storage.plans import SkipSet as SkipSet
 from casspec.storage.predictions import BatchPrediction as BatchPrediction
 from casspec.storage.predictions import Decision as Decision
 from casspec.storage.predictions import TaskCascade as TaskCascade
-
-SCHEMA_VERSION = 1
-"""Version of every document below; raised when a field changes meaning or goes away."""
-
 
 # --------------------------------------------------------------------------------------------------- what was measured
 
@@ -80,10 +77,13 @@ class DeviceFingerprint(Document):
     name: str
     """Processor or GPU model."""
     capability: str
-    """CUDA compute capability, or the processor's vector features that matter (avx512_bf16, amx ...)."""
+    """Which kernels run: the CUDA compute capability (9.0 is sm_90), or the processor's vector features that matter (avx512_bf16
+    amx_int8 ...) with spaces between; "" where nobody knows."""
     threads: int
     """Threads torch uses on a CPU; 0 on CUDA."""
     torch_version: str
+    memory_class: int | None = None
+    """GiB of a GPU's memory, rounded; None on a CPU, and where an earlier release wrote it."""
     ceilings: DeviceCeilings | None = None
 
 
@@ -176,12 +176,11 @@ CASCADE = "dytc"
 """The method that runs the cascade of a profile."""
 
 
-class CascadeProfile(Document):
+class CascadeProfile(VersionedDocument):
     """The outcome of a calibration: what to run on this model and this device. Its JSON is the exchange format."""
 
-    not_hashed = frozenset({"created_at", "casspec_version"})
+    not_hashed = VersionedDocument.not_hashed | {"created_at", "casspec_version"}
 
-    schema_version: Literal[1] = 1
     created_at: str
     """UTC, ISO 8601."""
     casspec_version: str
@@ -288,10 +287,9 @@ class BenchText(Document):
     """Prefill excluded."""
 
 
-class BenchReport(Document):
+class BenchReport(VersionedDocument):
     """A reproducible benchmark: rows plus the environment they were measured in."""
 
-    schema_version: Literal[1] = 1
     created_at: str
     rows: tuple[BenchRow, ...]
     texts: tuple[BenchText, ...] = ()

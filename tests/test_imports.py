@@ -1,4 +1,4 @@
-"""Floors: a module imports its own floor and those below, by absolute names, and light modules stay light."""
+"""Floors, and rooms in order on each: a module imports its own room and those below, by absolute names; light modules stay light."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,25 @@ FLOOR_OF_FOLDER = {
 }
 FLOOR_OF_PACKAGE = {"storage": 1, "migrations": 1, "runtime": 2, "profiler": 3, "tuner": 4}
 FACE = 5
+ROOMS = {
+    "runtime": ("", "model", "latency", "decoding", "drafters", "policies", "loading", "decode"),
+    "tuner": (
+        "",
+        "suites",
+        "context",
+        "recordings",
+        "search",
+        "bench",
+        "replay",
+        "methods",
+        "cascade",
+        "report_page",
+        "mlflow_mirror",
+        "calibration",
+    ),
+}
+"""Of a floor, lowest first: folders, and files that stand between them; "" is the ground, all other files beside the folders."""
+
 # `alembic` is absent here: as a bare name it is the library.
 BARE_FLOORS = {"storage", "runtime", "profiler", "tuner"}
 
@@ -99,6 +118,119 @@ def test_no_module_imports_a_floor_above_its_own() -> None:
         for path in paths:
             found += [f"{path.relative_to(ROOT)}:{fault}" for fault in faults(path.read_text("utf-8"), floor)]
     assert found == []
+
+
+def module_names() -> dict[str, Path]:
+    """Every module of the floors by the name it is imported by."""
+    packages = {"storage": "casspec.storage", "runtime": "casspec.runtime", "profiler": "casspec.profiler"}
+    packages |= {"tuner": "casspec.tuner", "casspec": "casspec"}
+    names = {}
+    for folder, package in packages.items():
+        for path in (ROOT / folder).rglob("*.py"):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            names[".".join([package, *(part for part in parts if part != "__init__")])] = path
+    return names
+
+
+def imported_modules(source: str, modules: Collection[str]) -> set[str]:
+    """Those of `modules` that a source imports anywhere, in functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules else node.module for name in inside}
+    return found & set(modules)
+
+
+def room(module: str, floor: str) -> str:
+    """`casspec.tuner.search.study` -> "search"; a file beside the folders is its own room where the order names it, else the ground."""
+    first = module.removeprefix(f"casspec.{floor}").strip(".").partition(".")[0]
+    return first if first in ROOMS[floor] else ""
+
+
+def arrows_up(floor: str, imports: Mapping[str, Collection[str]]) -> list[str]:
+    """Imports of a floor that point to a room above the importing one."""
+    order, prefix = ROOMS[floor], f"casspec.{floor}"
+    return [
+        f"{module} ({room(module, floor) or 'ground'}) imports {other} ({room(other, floor)})"
+        for module, others in sorted(imports.items())
+        for other in sorted(others)
+        if f"{module}.".startswith(f"{prefix}.")
+        and f"{other}.".startswith(f"{prefix}.")
+        and order.index(room(other, floor)) > order.index(room(module, floor))
+    ]
+
+
+def circle(imports: Mapping[str, Collection[str]]) -> list[str]:
+    """Modules that import each other in a circle, first to last; [] where there is none."""
+    done: set[str] = set()
+    for start in imports:
+        path: list[str] = []
+        pending = [(start, iter(sorted(imports[start])))]
+        while pending:
+            module, others = pending[-1]
+            if module not in path:
+                path.append(module)
+            other = next((one for one in others if one not in done), None)
+            if other is None:
+                done.add(module)
+                path.remove(module)
+                pending.pop()
+            elif other in path:
+                return [*path[path.index(other) :], other]
+            else:
+                pending.append((other, iter(sorted(imports.get(other, ())))))
+    return []
+
+
+@pytest.fixture(scope="module")
+def imports() -> dict[str, set[str]]:
+    """What every module imports of the project, itself left out."""
+    names = module_names()
+    return {name: imported_modules(path.read_text("utf-8"), names) - {name} for name, path in names.items()}
+
+
+@pytest.mark.parametrize("floor", ROOMS)
+def test_every_folder_of_a_floor_has_its_place_in_the_order(floor: str) -> None:
+    folders = {path.parent.name for path in (ROOT / floor).glob("*/__init__.py")}
+    assert folders <= set(ROOMS[floor])
+    assert all((ROOT / floor / name).exists() or (ROOT / floor / f"{name}.py").exists() for name in ROOMS[floor])
+
+
+@pytest.mark.parametrize("floor", ROOMS)
+def test_no_module_imports_a_room_above_its_own(floor: str, imports: dict[str, set[str]]) -> None:
+    assert arrows_up(floor, imports) == []
+
+
+def test_no_modules_import_each_other_in_a_circle(imports: dict[str, set[str]]) -> None:
+    assert circle(imports) == []
+
+
+def test_an_arrow_up_and_a_circle_are_found() -> None:
+    upward = {
+        "casspec.tuner.search.study": {"casspec.tuner.bench.run"},
+        "casspec.tuner.settings": {"casspec.tuner.suites.load"},
+    }
+    assert len(arrows_up("tuner", upward)) == 2
+    assert (
+        arrows_up("tuner", {"casspec.tuner.bench.run": {"casspec.tuner.search.study", "casspec.tuner.settings"}}) == []
+    )
+    assert arrows_up("runtime", {"casspec.runtime.policies.base": {"casspec.runtime.decode"}})
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("folder", [*FLOOR_OF_FOLDER])
+def test_no_folder_holds_more_files_than_a_reader_takes_in(folder: str) -> None:
+    """Fifteen; a method, a command each have a file of their own, however many there are."""
+    crowded = {
+        str(path.relative_to(ROOT)): len(list(path.glob("*.py")))
+        for path in [ROOT / folder, *(ROOT / folder).rglob("*/")]
+        if path.name not in ("policies", "cli")
+    }
+    assert {name: count for name, count in crowded.items() if count > 15} == {}
 
 
 def test_migrations_folder_does_not_shadow_the_library() -> None:

@@ -1,4 +1,4 @@
-"""Which device this is: what a profile pins and the loader compares. Nothing here is timed; ceilings are measured elsewhere.
+"""Which device this is, and whether a profile made on one serves on another. Nothing here is timed; ceilings are measured elsewhere.
 
 A CPU is described without importing torch, which takes longer than everything else an answer from the store needs.
 """
@@ -55,6 +55,46 @@ def device_fingerprint(device: torch.device | str, threads: int | None = None) -
     )
 
 
+def kernel_difference(calibrated: DeviceFingerprint, here: DeviceFingerprint) -> str | None:
+    """In what two devices differ so that other kernels run on them; None where the same ones do.
+
+    The kind counts, and the capability: instruction sets of a CPU in any order, the SM version of a GPU. A name says less, for one
+    may span generations; it decides where either capability is unknown.
+    """
+    theirs, ours = set(calibrated.capability.split()), set(here.capability.split())
+    unknown = not (theirs and ours)
+    if calibrated.kind != here.kind or (unknown and calibrated.name != here.name):
+        return f"on {calibrated.name} ({calibrated.kind}), this is {here.name} ({here.kind})"
+    if unknown or theirs == ours:
+        return None
+    if here.kind == "cuda":
+        return f"for compute capability {calibrated.capability}, {here.name} has {here.capability}"
+    parts = {"without": theirs - ours, "with": ours - theirs}
+    differing = " and ".join(f"{word} {', '.join(sorted(names))}" for word, names in parts.items() if names)
+    return f"on {calibrated.name}, this is {here.name} {differing}"
+
+
+def speed_difference(calibrated: DeviceFingerprint, here: DeviceFingerprint) -> str | None:
+    """In what two devices that run the same kernels differ: name, memory or threads; None where in nothing of these."""
+    pairs = (
+        (calibrated.name, here.name),
+        (_memory(calibrated), _memory(here)),
+        (_told_threads(calibrated), _told_threads(here)),
+    )
+    differing = [(there, now) for there, now in pairs if there and now and there != now]
+    if not differing:
+        return None
+    return f"on {', '.join(there for there, _ in differing)}, this is {', '.join(now for _, now in differing)}"
+
+
+def _memory(device: DeviceFingerprint) -> str:
+    return "" if device.memory_class is None else f"{device.memory_class} GiB"
+
+
+def _told_threads(device: DeviceFingerprint) -> str:
+    return f"{device.threads} threads" if device.threads else ""
+
+
 def _cuda(device: torch.device | str) -> DeviceFingerprint:
     import torch
 
@@ -65,6 +105,7 @@ def _cuda(device: torch.device | str) -> DeviceFingerprint:
         capability=f"{major}.{minor}",
         threads=0,
         torch_version=torch.__version__,
+        memory_class=round(torch.cuda.get_device_properties(device).total_memory / 2**30),
     )
 
 

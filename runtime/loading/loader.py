@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import torch
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, ProfileMismatch, UnknownModel, UnsupportedOption
 from casspec.storage.schema import CASCADE, CascadeProfile, MethodSettings
+
+_log = logging.getLogger("casspec")
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,31 @@ def check_device(device: str) -> None:
 
 
 def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
-    """Raises ProfileMismatch when model, dtype or kind of device differ from those calibrated."""
-    from casspec.runtime.loading.device import device_fingerprint
+    """Refuses a profile whose calibration says nothing about this model here, and warns of one that may misjudge its speed.
+
+    * Another model or dtype, another kind of device, or one with other kernels (instruction sets, SM version): ProfileMismatch.
+    * The same kernels on a device of another name, with more or less memory or another number of threads: one line of warning, once
+      a process. Texts are the same, the cascade may no longer be the fastest.
+    """
+    difference = compare_profile(profile, target)
+    if difference is not None:
+        _warn_once(
+            f"profile {profile.profile_id} was calibrated {difference}: texts are the same, but other drafters may be faster; "
+            f"casspec calibrate {target.name} makes a profile of this device"
+        )
+
+
+@cache
+def _warn_once(line: str) -> None:
+    _log.warning(line)
+
+
+def compare_profile(profile: CascadeProfile, target: TargetModel) -> str | None:
+    """How this device differs in speed from the one calibrated (`speed_difference`), None where it does not.
+
+    Raises ProfileMismatch for another model or dtype, and for a device with other kernels (`kernel_difference`).
+    """
+    from casspec.runtime.loading.device import device_fingerprint, kernel_difference, speed_difference
     from casspec.runtime.loading.fingerprint import model_fingerprint
 
     found = model_fingerprint(target)
@@ -164,13 +191,13 @@ def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
             f"profile {profile.profile_id} was calibrated in {profile.dtype}, the model is loaded in {dtype}; "
             f"load it with dtype {profile.dtype} or run: casspec calibrate {target.name} --dtype {dtype}"
         )
-    device = device_fingerprint(target.device)
-    calibrated = profile.device
-    if (device.kind, device.name) != (calibrated.kind, calibrated.name):
+    here = device_fingerprint(target.device)
+    refusal = kernel_difference(profile.device, here)
+    if refusal is not None:
         raise ProfileMismatch(
-            f"profile {profile.profile_id} was calibrated on {calibrated.name} ({calibrated.kind}), this is {device.name} "
-            f"({device.kind}); run casspec calibrate on this device"
+            f"profile {profile.profile_id} was calibrated {refusal}; run casspec calibrate on this device"
         )
+    return speed_difference(profile.device, here)
 
 
 def _tokenizer(path: str) -> Any:

@@ -8,6 +8,7 @@ SQLite refuses to turn a reading transaction into a writing one once another pro
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Database:
         self._url = storage_url(storage)
         self._engine = _engine(self._url)
         self._writing_engine = self._engine.execution_options(**{WRITES: True})
+        self._joined = threading.local()
 
     def __str__(self) -> str:
         return printable(self._url)
@@ -64,9 +66,26 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A unit of work that is kept as a whole or, after any error, not at all."""
-        with storage_failures(self._url), Session(self._writing_engine) as session, session.begin():
-            yield session
+        """A unit of work that is kept as a whole or, after any error, not at all; inside `joining` a part of that one."""
+        joined: Session | None = getattr(self._joined, "session", None)
+        with storage_failures(self._url):
+            if joined is not None:
+                with joined.begin_nested():
+                    yield joined
+            else:
+                with Session(self._writing_engine) as session, session.begin():
+                    yield session
+
+    @contextmanager
+    def joining(self) -> Iterator[Session]:
+        """As `writing`, and whatever this thread writes inside the block belongs to it: kept with it, or not at all."""
+        with self.writing() as session:
+            before = getattr(self._joined, "session", None)
+            self._joined.session = session
+            try:
+                yield session
+            finally:
+                self._joined.session = before
 
     def schema(self) -> SchemaState:
         file = sqlite_file(self._url)

@@ -52,10 +52,11 @@ class ModelRow(Base):
 
 class CalibrationRow(Base):
     __tablename__ = "calibrations"
-    __table_args__ = (UniqueConstraint("key", "attempt"),)
+    __table_args__ = (UniqueConstraint("settings_hash", "attempt"),)
 
     calibration_id: Mapped[str] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(HASH)
+    settings_hash: Mapped[str] = mapped_column(HASH)
+    """Of model, device, dtype and settings: what makes two calibrations the same one."""
     attempt: Mapped[int]
     model_hash: Mapped[str] = mapped_column(ForeignKey("models.model_hash"))
     device_hash: Mapped[str] = mapped_column(ForeignKey("devices.device_hash"))
@@ -159,3 +160,18 @@ class SeedRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     n_layers: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     skip_set: Mapped[str] = mapped_column(Text)
+
+
+class LeaseRow(Base):
+    """Who holds a resource, or held it last: rows stay, so that fencing numbers only grow."""
+
+    __tablename__ = "leases"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str | None]
+    """None while the resource is free."""
+    fencing: Mapped[int]
+    taken_at: Mapped[float]
+    heartbeat_at: Mapped[float]
+    """Seconds since 1970 by the clock of the database."""

@@ -16,13 +16,13 @@ from pydantic import ValidationError
 
 from casspec.storage.errors import MalformedFile, ProfileNotFound
 from casspec.storage.export.exported import Exported
-from casspec.storage.schema import SCHEMA_VERSION, Artifact, CascadeProfile
+from casspec.storage.schema import Artifact, CascadeProfile
 
 
 def export(profile: CascadeProfile) -> Exported:
     """Full."""
     text = json.dumps(profile.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
-    return Exported(text, "full", f"profile JSON, schema {SCHEMA_VERSION}: read by `casspec import`")
+    return Exported(text, "full", f"profile JSON, schema {profile.schema_version}: read by `casspec import`")
 
 
 def read(path: Path) -> CascadeProfile:
@@ -45,12 +45,10 @@ def parse(content: Any, path: Path) -> CascadeProfile:
     version = content.get("schema_version") if isinstance(content, dict) else None
     if version is None:
         raise MalformedFile(f"{path} holds no casspec profile: expected JSON written by `casspec export --to json`")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise MalformedFile(
-            f"{path} has profile schema {version}, this casspec reads up to {SCHEMA_VERSION}: upgrade casspec"
-        )
     try:
         return CascadeProfile.model_validate_json(json.dumps(content))
+    except MalformedFile as error:
+        raise MalformedFile(f"{path}: {error}") from None
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"])) or "the document"

@@ -12,6 +12,7 @@ import pytest
 
 import casspec
 from casspec.profile_lookup import fitting_profile, profile_for
+from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.loader import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
@@ -178,3 +179,18 @@ def test_the_latest_profile_that_fits_is_found(target: TargetModel, storage: str
     fitting = save(storage, tiny_profile(target))
     save(storage, tiny_profile(tiny_target(seed=8)))
     assert fitting_profile(target, storage).document == fitting
+
+
+def test_a_profile_of_this_very_device_goes_before_a_later_one_of_a_device_with_the_same_kernels(
+    target: TargetModel, storage: str
+) -> None:
+    here = device_fingerprint("cpu")
+    elsewhere = here.model_copy(update={"name": "another processor"})
+    save(storage, tiny_profile(target), device=here.model_copy(update={"capability": "sve"}))
+    with pytest.raises(ProfileNotFound):
+        fitting_profile(target, storage)
+    similar = save(storage, tiny_profile(target), device=elsewhere)
+    assert fitting_profile(target, storage).document == similar
+    exact = save(storage, tiny_profile(target))
+    save(storage, tiny_profile(target), device=elsewhere, seed=1)
+    assert fitting_profile(target, storage).document == exact

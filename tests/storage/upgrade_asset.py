@@ -26,6 +26,7 @@ def write(file: Path) -> None:
         repository.save_latency_model(calibration, samples.latency_model())
         repository.save_candidate(calibration, samples.candidate())
         repository.put_document(calibration, "stage", "done", {"rows": 1})
+        repository.leases.acquire("trial", f"{calibration}/plan", "machine:1:worker", expiry_s=15)
         matrix = repository.save_artifact("recycling-matrix", b"matrix", calibration)
         profile = repository.save_profile(calibration, samples.profile(artifacts=(matrix,)))
         repository.save_bench(profile.profile_id, samples.bench_report())

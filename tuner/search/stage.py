@@ -18,6 +18,7 @@ from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption
+from casspec.storage.leases import Lease, Leases
 from casspec.storage.measurements import StoredCalibration
 from casspec.storage.repository import Repository
 from casspec.storage.schema import Document, DrafterCandidate, LatencyModel, Mode, Precision, Quantization
@@ -55,6 +56,7 @@ class StoredSearch:
     def __init__(self, repository: Repository, calibration_id: str) -> None:
         self._repository = repository
         self._id = calibration_id
+        self.leases: Leases | None = repository.leases
         self._known: list[DrafterCandidate] = []
 
     def begin(self, basis: SearchBasis) -> SearchBasis:
@@ -80,9 +82,9 @@ class StoredSearch:
             self._known = self._repository.candidates(self._id)
         return self._known
 
-    def save(self, candidate: DrafterCandidate) -> DrafterCandidate | None:
-        """None where the search has ended: a worker that was taken for dead and wakes up changes nothing any more."""
-        return None if self.ended() else self._repository.save_candidate(self._id, candidate)
+    def save(self, candidate: DrafterCandidate, lease: Lease | None = None) -> DrafterCandidate | None:
+        """None where the search has ended. Raises LeaseLost: a worker that was taken for dead and wakes up changes nothing any more."""
+        return None if self.ended() else self._repository.save_candidate(self._id, candidate, lease)
 
     def alone(self) -> AbstractContextManager[None]:
         return self._repository.alone()

@@ -23,7 +23,8 @@ from functools import partial
 from typing import Protocol
 
 from casspec.profiler.progress import Progress, silent
-from casspec.storage.errors import StorageError
+from casspec.storage.errors import LeaseLost, StorageError
+from casspec.storage.leases import Leases
 from casspec.storage.schema import DrafterCandidate, SkipSet
 from casspec.tuner.search.pareto import acceptance_to_beat, pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
@@ -68,11 +69,15 @@ class SearchBudget:
     """Share of this worker in what earlier runs took."""
 
 
-Save = Callable[[DrafterCandidate], DrafterCandidate | None]
+Save = Callable[..., DrafterCandidate | None]
+"""(candidate), and the lease it is saved under where workers share the search."""
 
 
 class Sharing(Protocol):
     """What the workers on one search share besides their study."""
+
+    leases: Leases | None
+    """On plans; None where no other worker can be."""
 
     def candidates(self) -> Sequence[DrafterCandidate]:
         """All stored so far, in the order they were evaluated."""
@@ -91,7 +96,8 @@ class DrafterSearch:
 
     Args:
         known: candidates stored by earlier runs of this search.
-        save: stores a candidate and returns the one that is stored, None where the search has ended without it.
+        save: stores a candidate and returns the one that is stored, None where the search has ended without it. Raises LeaseLost for
+            a lease that another worker has taken over: nothing is stored then, and the search goes on.
         progress: told the candidates so far after each.
         study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
         sampler: what proposes plans after the seeds, one of `SAMPLERS`.
@@ -140,7 +146,8 @@ class DrafterSearch:
         self._random = random.Random(seed + len(self._candidates))
         self._proposer = Proposer(sampler, seed + len(self._candidates), n_layers, evaluator.precisions)
         with self._alone():
-            self._leases = TrialLeases(open_study(study_url, study_name), n_layers, evaluator.precisions)
+            study, leases = open_study(study_url, study_name), None if shared is None else shared.leases
+            self._leases = TrialLeases(study, n_layers, evaluator.precisions, leases)
             self._leases.follow(self._candidates)
 
     def run(self) -> list[DrafterCandidate]:
@@ -265,11 +272,20 @@ class DrafterSearch:
         to_beat = 0.0 if ranked else acceptance_to_beat(self._front, self._evaluator.cost(lease.spec))
         with self._leases.alive(lease):
             fresh = self._evaluator.evaluate(lease.spec, lease.source, to_beat, profile_depths=not ranked)
-            candidate = self._save(fresh)
+            candidate = self._saved(fresh, lease)
         self._seconds += fresh.seconds
         if candidate is not None:
             self._add([candidate])
             self._report(lease.source)
+
+    def _saved(self, fresh: DrafterCandidate, lease: TrialLease) -> DrafterCandidate | None:
+        """The candidate as stored; None where the search, or this worker's part in it, has ended without it."""
+        if lease.fence is None:
+            return self._save(fresh)
+        try:
+            return self._save(fresh, lease.fence)
+        except LeaseLost:  # this worker was paused, and taken for dead: what the others find out about the plan counts
+            return None
 
     def _catch_up(self) -> None:
         """Learns what other workers have found, and brings the study up to it. Only while alone."""

@@ -141,6 +141,19 @@ def test_a_stored_profile_that_fits_is_used(run: Run, storage: str, reference: T
         assert run(PROMPT, "--max-new-tokens", "4", "--profile", selection)[::2] == (0, "")
 
 
+def test_a_profile_of_a_similar_device_is_warned_of_in_one_line(run: Run, storage: str, reference: TargetModel) -> None:
+    profile = tiny_profile(reference, methods=()).document
+    similar = profile.device.model_copy(update={"name": "another processor"})
+    with open_repository(storage) as repository:
+        repository.save_profile(None, profile.model_copy(update={"device": similar}))
+    expected = run(PROMPT, "--max-new-tokens", "4", "--profile", "none")[1]
+    command = [sys.executable, "-m", "casspec", "generate", PROMPT, "--max-new-tokens", "4", "--threads", "1"]
+    done = subprocess.run([*command, "--storage", storage], capture_output=True, text=True, check=True)
+    assert done.stdout == expected
+    assert done.stderr.count("\n") == 1
+    assert "was calibrated on another processor" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [

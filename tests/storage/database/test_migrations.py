@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
+from casspec.cli.main import main
+from casspec.storage import open_repository
 from casspec.storage.database import migrations
 from casspec.storage.database.connection import Database, open_database
 from casspec.storage.database.location import storage_url
@@ -122,6 +127,29 @@ def test_databases_of_earlier_releases_are_upgraded_with_all_they_hold(asset: Pa
     assert len(repository.bench_reports(found.profile_id)) == 1
     assert len(repository.seeds(8)) == 1
     database.close()
+
+
+def test_a_database_that_tells_of_pace_lists_shows_and_gives_slowdown_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "casspec.db"
+    shutil.copy(ASSETS / "storage_0.1.0.db", file)
+    retest, costs = '{"measurement":{"values":[1.0]},"pace":3.0,"point":{}}', '{"by_mode":{"pace":{}},"plain_pace":0.5}'
+    with closing(sqlite3.connect(file)) as old, old:
+        (calibration_id, document), *_ = old.execute("SELECT calibration_id, document FROM latency_samples")
+        old.execute("UPDATE latency_samples SET document = ?", (json.dumps(json.loads(document) | {"pace": 2.0}),))
+        for kind, content in (("latency-retest", retest), ("overhead", costs), ("stage-of-others", retest)):
+            old.execute("INSERT INTO stage_documents VALUES (?, ?, 'all', ?)", (calibration_id, kind, content))
+    for command in ("list", "show"):
+        assert main(["profiles", command, "--storage", str(file)]) == 0
+        assert "tiny" in capsys.readouterr().out
+    with open_repository(str(file)) as repository:
+        (sample,) = repository.latency_samples(calibration_id)
+        assert sample == samples.sample().model_copy(update={"slowdown": 2.0})
+        kept = {kind: repository.get_document(calibration_id, kind, "all") for kind in ("latency-retest", "overhead")}
+        assert kept["latency-retest"] == {"measurement": {"values": [1.0]}, "slowdown": 3.0, "point": {}}
+        assert kept["overhead"] == {"by_mode": {"pace": {}}, "plain_slowdown": 0.5}
+        assert repository.get_document(calibration_id, "stage-of-others", "all") == json.loads(retest)
 
 
 def test_there_is_a_database_of_the_newest_schema() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,10 +14,6 @@ from casspec.tuner.search.space import DIRECTIONS
 
 if TYPE_CHECKING:
     import optuna
-
-HEARTBEAT_S = 2
-GRACE_S = 15
-"""A heart silent for longer is taken for dead. Should it be alive, a plan is evaluated twice, and still counted once."""
 
 
 def open_study(url: str | None, name: str) -> optuna.Study:
@@ -43,16 +38,13 @@ def study_storage(url: str) -> optuna.storages.RDBStorage:
 
     is_sqlite = url.startswith("sqlite")
     options: dict[str, Any] = {"connect_args": {"timeout" if is_sqlite else "connect_timeout": 30}}
-    with storage_failures(make_url(url)), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that heartbeats are experimental
+    with storage_failures(make_url(url)):
         if not is_sqlite:
             options["pool_pre_ping"] = True
             with create_engine(url).begin() as connection:
                 connection.execute(CreateSchema(STUDY_SCHEMA, if_not_exists=True))
         try:
-            storage = optuna.storages.RDBStorage(
-                url, engine_kwargs=options, heartbeat_interval=HEARTBEAT_S, grace_period=GRACE_S
-            )
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
         except RuntimeError as error:  # tables of another release of Optuna
             spare = f"move {printable(make_url(url))} away" if is_sqlite else f"drop schema {STUDY_SCHEMA}"
             raise StorageError(

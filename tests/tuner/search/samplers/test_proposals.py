@@ -58,6 +58,7 @@ def test_nobody_waits_for_a_sampler(monkeypatch) -> None:
         """The turns of one worker among others."""
 
         is_held = False
+        leases = None
 
         def candidates(self) -> list[DrafterCandidate]:
             return found

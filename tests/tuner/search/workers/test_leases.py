@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from casspec.storage import open_repository
+from casspec.storage.database.tables import LeaseRow
 from casspec.storage.schema import DrafterCandidate, Precision, SkipSet
 from casspec.tuner.search.plan_spec import PlanSpec
-from casspec.tuner.search.workers.leases import MOST_ATTEMPTS, WORKER, TrialLeases
+from casspec.tuner.search.workers.leases import MOST_ATTEMPTS, TrialLeases
 from casspec.tuner.search.workers.optuna_storage import open_study
 from tests.tuner.synthetic import SyntheticEvaluator
 
@@ -24,13 +27,15 @@ PLAN = PlanSpec(SkipSet(attention=(1,)))
 
 
 @pytest.fixture
-def workers(tmp_path: Path) -> Callable[[], TrialLeases]:
+def workers(tmp_path: Path) -> Iterator[Callable[[], TrialLeases]]:
     """Makes a worker's view of one study."""
+    with open_repository(str(tmp_path / "casspec.db")) as repository:
 
-    def make() -> TrialLeases:
-        return TrialLeases(open_study(f"sqlite:///{tmp_path / 'study.db'}", "s"), N_LAYERS, PRECISIONS)
+        def make() -> TrialLeases:
+            study = open_study(f"sqlite:///{tmp_path / 'study.db'}", "s")
+            return TrialLeases(study, N_LAYERS, PRECISIONS, repository.leases)
 
-    return make
+        yield make
 
 
 def told(spec: PlanSpec) -> dict[PlanSpec, DrafterCandidate]:
@@ -38,13 +43,14 @@ def told(spec: PlanSpec) -> dict[PlanSpec, DrafterCandidate]:
 
 
 def bury(worker: TrialLeases, elsewhere: str = "") -> None:
-    """Renames the worker of all its trials to a process of this machine that has ended, or of another called alike."""
+    """Renames the worker of all its leases to a process of this machine that has ended, or of another called alike."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     host = worker._worker.partition(":")[0] + elsewhere
-    for trial in worker._study.trials:
-        if trial.user_attrs.get(WORKER) == worker._worker and trial.state.name == "RUNNING":
-            worker._storage.set_trial_user_attr(trial._trial_id, WORKER, f"{host}:{process.pid}:0")
+    assert worker._leases is not None
+    with worker._leases._database.writing() as session:
+        theirs = update(LeaseRow).where(LeaseRow.owner == worker._worker)
+        session.execute(theirs.values(owner=f"{host}:{process.pid}:0"))
 
 
 def states(worker: TrialLeases) -> list[str]:

@@ -94,7 +94,7 @@ def test_dytc_as_calibrated_is_compared_too() -> None:
 
 def test_the_newest_benchmark_of_the_modes_asked_for_is_taken() -> None:
     settings = CalibrationSettings(suite="reference", suite_sha256="f" * 64)
-    told = {name: getattr(settings, name) for name in ("suite_sha256", "seed", "temperature")}
+    told = {"suite_sha256": settings.suite_sha256, "seed": settings.seed, "temperature": settings.record.temperature}
     told |= {"warm": False, "interrupted": False, "prompts_left_out": []}
     sampled = report(5, 8, 12).model_copy(update={"environment": told})
     greedy = sampled.model_copy(update={"texts": tuple(t.model_copy(update={"mode": "greedy"}) for t in sampled.texts)})

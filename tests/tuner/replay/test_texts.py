@@ -51,7 +51,7 @@ def test_the_tuning_half_is_what_the_calibration_recorded(repository: Repository
     texts = ReplayTexts(repository, profile, no_model, "tuning")
     assert texts.settings == SETTINGS
     recordings = texts.recordings(MODES, None, untold)
-    assert len(recordings) == SETTINGS.recorded_prompts * len(MODES)
+    assert len(recordings) == SETTINGS.record.prompts * len(MODES)
     assert [one.task for one in recordings[:4]] == ["count", "skip"] * 2, "tasks take turns"
     (prompt_id,) = {one.prompt_id for one in texts.recordings(MODES, 1, untold)}
     assert prompt_id == recordings[0].prompt_id
@@ -70,7 +70,7 @@ def test_the_reporting_half_is_recorded_with_the_model_once(repository: Reposito
     assert loads
     assert {one.prompt_id for one in made} < {prompt.id for prompt in SUITE.half("reporting")}
     assert {one.task for one in made} == {"count", "skip"}
-    assert {len(one.continuation_tokens) for one in made} == {SETTINGS.recorded_tokens}
+    assert {len(one.continuation_tokens) for one in made} == {SETTINGS.record.tokens}
     again = ReplayTexts(repository, profile, no_model, "reporting").recordings(MODES, 2, untold)
     assert [one.to_bytes() for one in again] == [one.to_bytes() for one in made]
 
@@ -80,7 +80,7 @@ def test_prompts_and_lengths_are_those_of_the_newest_benchmark(tmp_path: Path, m
     database = str(tmp_path / "casspec.db")
     profile = stored_calibration(database)
     (prompt, *_) = SUITE.half("reporting")
-    told = {name: getattr(SETTINGS, name) for name in ("suite_sha256", "seed", "temperature")}
+    told = {"suite_sha256": SETTINGS.suite_sha256, "seed": SETTINGS.seed, "temperature": SETTINGS.record.temperature}
     told |= {"warm": False, "interrupted": False, "prompts_left_out": [], "max_new_tokens": 5}
     with open_repository(database) as repository:
         texts = ReplayTexts(repository, profile, small_target, "reporting")

@@ -12,11 +12,12 @@ from casspec.tuner.settings import QUICK, CalibrationSettings
 from tests.storage import samples
 from tests.tuner.report_page.pages import history, profile, report
 
-USUAL = CalibrationSettings(suite="reference", suite_sha256="f" * 64).model_dump(mode="json")
+USUAL = CalibrationSettings(suite="reference", suite_sha256="f" * 64)
 
 
-def lines(settings: dict[str, Any], **changes: Any) -> list[str]:
-    told = reproduction(CalibrationHistory(profile(**changes), calibration_id="1", settings=settings))
+def lines(settings: CalibrationSettings, **changes: Any) -> list[str]:
+    made = CalibrationHistory(profile(**changes), calibration_id="1", settings=settings.model_dump(mode="json"))
+    told = reproduction(made)
     assert isinstance(told, Commands)
     return list(told.lines)
 
@@ -26,13 +27,14 @@ def test_what_is_usual_is_not_named() -> None:
 
 
 def test_a_quick_calibration_is_named_as_one_with_what_differs_from_that() -> None:
-    assert lines(USUAL | QUICK)[0].endswith("--threads 2 --quick")
-    assert lines(USUAL | QUICK | {"trials": 64})[0].endswith("--quick --trials 64")
+    quick = USUAL.changed(QUICK)
+    assert lines(quick)[0].endswith("--threads 2 --quick")
+    assert lines(quick.changed({"search": {"trials": 64}}))[0].endswith("--quick --trials 64")
 
 
 def test_words_of_a_user_are_quoted_and_switches_have_no_value() -> None:
-    asked = USUAL | {"suite": "my suite.jsonl", "per_task": True, "search_seconds": 12.5}
-    (command,) = lines(asked)
+    asked = USUAL.changed({"cascade": {"per_task": True}, "search": {"seconds": 12.5}})
+    (command,) = lines(asked.model_copy(update={"suite": "my suite.jsonl"}))
     assert command.endswith("--suite 'my suite.jsonl' --budget 12.5 --per-task")
 
 
@@ -46,6 +48,14 @@ def test_benchmarks_are_named_where_a_command_ran_them() -> None:
     known = history()
     told = [reproduction(replace(known, reports=[one])) for one in (report(), by_hand)]
     assert [len(commands.lines) for commands in told if isinstance(commands, Commands)] == [2, 1]
+
+
+def test_settings_of_an_earlier_release_are_told_as_such() -> None:
+    told = reproduction(
+        CalibrationHistory(profile(), calibration_id="1", settings={"suite": "reference", "trials": 12})
+    )
+    assert isinstance(told, Text)
+    assert "earlier release" in told.text
 
 
 def test_an_imported_profile_has_no_command() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from casspec.profiler.progress import silent
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate
@@ -102,7 +103,7 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
     def join(target: Callable[[], object] = small_target, **other: object) -> tuple[int, int] | None:
         with open_repository(database) as repository:
             calibration = replace(repository.stored_calibration("latest"), **other)
-            return joined(repository, external_databases(database), calibration, target, lambda done, note: None)  # type: ignore
+            return joined(repository, external_databases(database), calibration, target, silent)  # type: ignore
 
     with (
         open_repository(database) as repository,
@@ -119,7 +120,7 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
         calibrate(database, StageLog(interrupt(("search", 5))))
     with pytest.raises(ProfileMismatch, match="is another model: name the one that is calibrated with --model"):
         join(lambda: tiny_target(seed=1))
-    assert join() == (5, SMALL.trials)
+    assert join() == (5, SMALL.search.trials)
 
     log: list[tuple[str, int]] = []
     calibrate(database, StageLog(lambda stage, done: log.append((stage, done))))
@@ -128,13 +129,11 @@ def test_a_joined_worker_does_what_is_left_of_a_search(tmp_path, with_mirror) ->
         calibration_id, _ = repository.calibration_of("latest")
         calibration = repository.stored_calibration(calibration_id[:8])
         assert calibration.calibration_id == calibration_id
-        assert (
-            joined(repository, external_databases(database), calibration, small_target, lambda done, note: None) is None
-        )
+        assert joined(repository, external_databases(database), calibration, small_target, silent) is None
         stored = Counter(PlanSpec.of(candidate).name for candidate in repository.candidates(calibration_id))
         assert StoredSearch(repository, calibration_id).ended()
     assert stored == told_plans(external_databases(database).study_url, calibration_id)
-    assert stored.total() == SMALL.trials
+    assert stored.total() == SMALL.search.trials
 
 
 def test_a_search_begins_once_with_what_it_began_with(tmp_path: Path) -> None:
@@ -155,4 +154,4 @@ def test_a_search_begins_once_with_what_it_began_with(tmp_path: Path) -> None:
 def test_only_a_calibration_that_searches_can_be_joined() -> None:
     assert searches(SMALL.model_dump())
     assert not searches({"purpose": "latencies alone"})
-    assert not searches(SMALL.model_dump() | {"tuned_methods": ["suffix"]})
+    assert not searches(SMALL.model_dump() | {"tune": {"methods": ["suffix"]}})

@@ -22,7 +22,7 @@ from casspec.runtime.loading.loader import LoadedProfile, check_profile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.policies import build_policy
+from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import VerifyResult
 from casspec.storage.errors import BrokenMethod, ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CascadeProfile, Mode
@@ -185,7 +185,8 @@ class Decoder:
                 begin = time.perf_counter()
                 # 1. Draft a tree under the root; nothing deeper than could still be emitted.
                 tree = policy.draft(sequence, remaining - 1)
-                self._check_draft(tree, sequence, remaining - 1)
+                if self.method not in METHODS:
+                    self._check_draft(tree, sequence, remaining - 1)
                 # 2. One forward of the target over all of it.
                 outputs = sequence.verify(tree)
                 # 3. Walk along the target's tokens; end at a stop token or the limit.
@@ -222,7 +223,7 @@ class Decoder:
         return self._policies[mode]
 
     def _check_draft(self, tree: CandidateTree, sequence: Sequence, max_depth: int) -> None:
-        """Refuses a tree that would make the step another one than the target's. Raises BrokenMethod."""
+        """Refuses a tree of somebody else's method that would make the step another one than the target's. Raises BrokenMethod."""
         tokens = tree.tokens
         if tokens[0] != sequence.tokens[-1]:
             fault = f"a tree whose root is token {tokens[0]}, where the last token of the text is {sequence.tokens[-1]}"

@@ -22,8 +22,8 @@ from casspec.storage.database.tables import (
     BenchReportRow,
     CalibrationRow,
     ProfileRow,
-    SeedRow,
     StageDocumentRow,
+    StartingPlanRow,
 )
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.leases import forget
@@ -37,7 +37,7 @@ from casspec.storage.schema import (
     SkipSet,
 )
 
-__all__ = ["Calibration", "Repository", "Seed"]
+__all__ = ["Calibration", "Repository", "StartingPlan"]
 
 ARTIFACT_KIND = "artifact"
 """Stage documents of this kind say which artifacts a calibration made."""
@@ -52,7 +52,7 @@ RESERVED_ALIASES = frozenset({"latest", "fitting", "none"})
 
 
 @dataclass(frozen=True, slots=True)
-class Seed:
+class StartingPlan:
     """A skip set from elsewhere, to be tried first by a search."""
 
     name: str
@@ -249,22 +249,24 @@ class Repository(Measurements):
                 statement = statement.where(BenchReportRow.profile_hash == self._find(session, profile_id).profile_hash)
             return [BenchReport.model_validate_json(text) for text in session.scalars(statement)]
 
-    # ----------------------------------------------------------------------------------------------------------- seeds
+    # -------------------------------------------------------------------------------------------------- starting plans
 
-    def save_seed(self, name: str, skip: SkipSet, n_layers: int) -> None:
+    def save_starting_plan(self, name: str, skip: SkipSet, n_layers: int) -> None:
         """Stores a skip set to start searches from; the same name for as many layers is replaced.
 
         Raises ValueError when an index does not exist in a model of `n_layers` layers.
         """
         document = skip.check(n_layers).canonical_json()
         with self._database.writing() as session:
-            insert_or_replace(session, SeedRow, {"name": name, "n_layers": n_layers}, skip_set=document)
+            insert_or_replace(session, StartingPlanRow, {"name": name, "n_layers": n_layers}, skip_set=document)
 
-    def seeds(self, n_layers: int) -> list[Seed]:
+    def starting_plans(self, n_layers: int) -> list[StartingPlan]:
         """The imported skip sets that fit a model of `n_layers` layers, by name."""
         with self._database.reading() as session:
-            rows = session.scalars(select(SeedRow).where(SeedRow.n_layers == n_layers).order_by(SeedRow.name))
-            return [Seed(row.name, row.n_layers, SkipSet.model_validate_json(row.skip_set)) for row in rows]
+            rows = session.scalars(
+                select(StartingPlanRow).where(StartingPlanRow.n_layers == n_layers).order_by(StartingPlanRow.name)
+            )
+            return [StartingPlan(row.name, row.n_layers, SkipSet.model_validate_json(row.skip_set)) for row in rows]
 
 
 def check_alias(alias: str) -> None:

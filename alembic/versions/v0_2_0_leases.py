@@ -1,4 +1,4 @@
-"""Fenced leases; a calibration's `key` is called what it is, and what is slow `slowdown` everywhere."""
+"""Fenced leases; a calibration's `key` is called what it is, and what is slow `slowdown`, and skip sets to start from `starting_plans`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,15 @@ def upgrade() -> None:
         batch.alter_column("key", new_column_name="settings_hash")
     with op.batch_alter_table("calibrations") as batch:  # only now the table that is rebuilt has the column
         batch.create_unique_constraint(op.f("uq_calibrations_settings_hash"), ["settings_hash", "attempt"])
+    op.create_table(  # and not renamed: its constraint is called after it
+        "starting_plans",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("n_layers", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("skip_set", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name", "n_layers", name=op.f("pk_starting_plans")),
+    )
+    op.execute("INSERT INTO starting_plans SELECT name, n_layers, skip_set FROM search_seeds")
+    op.drop_table("search_seeds")
     samples = sa.table("latency_samples", *map(sa.column, ("calibration_id", "point", "document")))
     stages = sa.table("stage_documents", *map(sa.column, ("calibration_id", "kind", "key", "document")))
     _rename_fields(samples, sa.true())

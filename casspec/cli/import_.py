@@ -34,7 +34,7 @@ def command(path: Path, model: str | None, layers: int | None, names: tuple[str,
         if (layers is None) == (model is None):
             raise click.UsageError(f"{path} holds skip sets: name their model with either --model or --layers")
         n_layers = layers if layers is not None else _layers_of(str(model))
-        _import_seeds(path, skip_layers.read(content, n_layers, names), n_layers, storage)
+        _import_starting_plans(path, skip_layers.read(content, n_layers, names), n_layers, storage)
     elif model is not None or layers is not None or names:
         raise click.UsageError(f"--model, --layers and --name belong to a skip_layers.json, which {path} is not")
     else:
@@ -57,13 +57,13 @@ def _import_profile(path: Path, content: Any, storage: str | None) -> None:
     click.echo(profile.profile_id)
 
 
-def _import_seeds(path: Path, seeds: dict[str, Any], n_layers: int, storage: str | None) -> None:
+def _import_starting_plans(path: Path, plans: dict[str, Any], n_layers: int, storage: str | None) -> None:
     from casspec.storage import open_repository
 
     with open_repository(storage) as repository:
-        for name, skip in seeds.items():
-            repository.save_seed(name, skip, n_layers)
-    say(f"{len(seeds)} skip sets of {path} will be tried first on models of {n_layers} layers: {', '.join(seeds)}")
+        for name, skip in plans.items():
+            repository.save_starting_plan(name, skip, n_layers)
+    say(f"{len(plans)} skip sets of {path} will be tried first on models of {n_layers} layers: {', '.join(plans)}")
 
 
 def _layers_of(model: str) -> int:

@@ -152,10 +152,10 @@ class BenchReportRow(Base):
     document: Mapped[str] = mapped_column(Text)
 
 
-class SeedRow(Base):
+class StartingPlanRow(Base):
     """Skip sets from elsewhere, tried first by a search over a model of as many layers."""
 
-    __tablename__ = "search_seeds"
+    __tablename__ = "starting_plans"
 
     name: Mapped[str] = mapped_column(primary_key=True)
     n_layers: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

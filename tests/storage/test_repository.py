@@ -10,7 +10,7 @@ import pytest
 
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileNotFound, StorageError, UnsupportedOption
-from casspec.storage.repository import Repository, Seed
+from casspec.storage.repository import Repository, StartingPlan
 from casspec.storage.schema import Artifact, DrafterCandidate, SkipSet
 from tests.storage import samples
 
@@ -180,13 +180,13 @@ def test_bench_reports_belong_to_their_profile(repository: Repository) -> None:
 
 def test_seeds_are_offered_to_models_of_as_many_layers(repository: Repository) -> None:
     old, new, other = SkipSet(attention=(1,)), SkipSet(mlp=(2,)), SkipSet(mlp=(30,))
-    repository.save_seed("swift", old, 8)
-    repository.save_seed("swift", new, 8)
-    repository.save_seed("large", other, 32)
-    assert repository.seeds(8) == [Seed("swift", 8, new)]
-    assert repository.seeds(16) == []
+    repository.save_starting_plan("swift", old, 8)
+    repository.save_starting_plan("swift", new, 8)
+    repository.save_starting_plan("large", other, 32)
+    assert repository.starting_plans(8) == [StartingPlan("swift", 8, new)]
+    assert repository.starting_plans(16) == []
     with pytest.raises(ValueError, match="do not exist"):
-        repository.save_seed("wrong", other, 8)
+        repository.save_starting_plan("wrong", other, 8)
 
 
 def calibrated(repository: Repository, seed: int, dtype: str = "float32"):

@@ -31,7 +31,7 @@ def write(file: Path) -> None:
         profile = repository.save_profile(calibration, samples.profile(artifacts=(matrix,)))
         repository.save_bench(profile.profile_id, samples.bench_report())
         repository.finish(calibration)
-        repository.save_seed("swift", SkipSet(attention=(1,)), 8)
+        repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
 
 
 def shrink(file: Path) -> None:

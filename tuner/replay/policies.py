@@ -71,7 +71,7 @@ class AbsentModel:
 
 
 @dataclass(frozen=True)
-class ReplayIngredients(PolicyContext):
+class ReplayContext(PolicyContext):
     """As a profile's, at other latencies than its own."""
 
     latencies: ForwardMs
@@ -94,8 +94,8 @@ def build_replayed(
     vocab_size = profile.model.vocab_size
     start = RecyclingMatrix.from_bytes(matrix, vocab_size) if matrix else None
     model = AbsentModel(profile.model.n_layers, vocab_size)
-    ingredients = ReplayIngredients(model, profile, mode, start, forward_ms)  # type: ignore[arg-type]
-    return method_class(method).build(ingredients, **profile.settings(method))
+    context = ReplayContext(model, profile, mode, start, forward_ms)  # type: ignore[arg-type]
+    return method_class(method).build(context, **profile.settings(method))
 
 
 def variant_of(method: str, profile: CascadeProfile) -> str:

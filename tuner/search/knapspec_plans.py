@@ -1,4 +1,4 @@
-"""Skip sets by KnapSpec's dynamic programme, over recordings: seeds of a search, a whole front at once.
+"""Skip sets by KnapSpec's dynamic programme, over recordings: starting plans of a search, a whole front at once.
 
 The programme is that of `runtime/drafters/knapsack.py`, which the method `knapspec` runs while decoding over the last tokens
 of one text. Here it looks at every position of several recordings, under the mask plans are scored with: each query

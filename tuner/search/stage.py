@@ -163,7 +163,7 @@ def _study(
         context.databases.study_url,
         context.calibration_id,
         seed,
-        [(start.name, start.skip) for start in context.repository.seeds(target.n_layers)],
+        [(start.name, start.skip) for start in context.repository.starting_plans(target.n_layers)],
         progress,
         shared=shared,
         taken_over=shared.taken_over(),

@@ -1,7 +1,7 @@
 """The plans a search starts from.
 
 Where a search starts matters more than its sampler: sub-layers ranked by what leaving each one out costs, and the prefixes of that
-ranking, are the best seeds known.
+ranking, are the best starting plans known.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ and before each trial the study is told whatever it missed. So a search that was
 lost, goes on without evaluating a plan twice.
 
 Several workers may run the same search, on one machine or many (`tuner/search/workers/processes.py`). Each does all that is written here:
-it leases the next plan that nobody has or is at, a seed or its sampler's proposal, evaluates it and saves it. They wait
+it leases the next plan that nobody has or is at, a starting plan or its sampler's proposal, evaluates it and saves it. They wait
 for each other only before sets are ranked, and when the trials under way may be the last.
 """
 
@@ -100,8 +100,8 @@ class DrafterSearch:
             a lease that another worker has taken over: nothing is stored then, and the search goes on.
         progress: told the candidates so far after each.
         study_url: RDB storage of Optuna, a database of its own; None keeps the study in memory.
-        sampler: what proposes plans after the seeds, one of `SAMPLERS`.
-        sensitivity: whether uniform sets and those ranked by sensitivity are among the seeds.
+        sampler: what proposes plans after the starting plans, one of `SAMPLERS`.
+        sensitivity: whether uniform sets and those ranked by sensitivity are among the starting plans.
         shared: what further workers share with this one; None where there are none.
         taken_over: the first so many of `known` are of a search that this one goes beyond: nobody's patience is less
             for them.
@@ -151,7 +151,7 @@ class DrafterSearch:
             self._leases.follow(self._candidates)
 
     def run(self) -> list[DrafterCandidate]:
-        """Evaluates seeds, then what the sampler proposes, until the budget is spent. All candidates, in order."""
+        """Evaluates starting plans, then what the sampler proposes, until the budget is spent. All candidates, in order."""
         try:
             self._run()
             with self._alone():
@@ -176,12 +176,12 @@ class DrafterSearch:
     def _run(self) -> None:
         if self._choices:
             further = self._evaluator.precisions[1:]
-            self._run_seeds([PlanSpec(precision=precision) for precision in further], "precision")
+            self._run_starting_plans([PlanSpec(precision=precision) for precision in further], "precision")
             if self._sensitivity:
-                self._run_seeds(map(PlanSpec, uniform(self._n_layers)), "uniform")
+                self._run_starting_plans(map(PlanSpec, uniform(self._n_layers)), "uniform")
             for name, skip in self._imported:
                 inner = skip_of(switches_of(skip, self._n_layers))
-                self._run_seeds([PlanSpec(inner)], f"import:{name}")
+                self._run_starting_plans([PlanSpec(inner)], f"import:{name}")
             if self._sensitivity:
                 self._run_ranked()
             self._run_sampler()
@@ -190,23 +190,25 @@ class DrafterSearch:
         """Leave-one-out sets, prefixes of their ranking, and the best of these at each further precision."""
         affordable = int(SENSITIVITY_SHARE * self._budget.trials)
         singles = map(PlanSpec, thinned_leave_one_out(self._n_layers, affordable))
-        self._run_seeds(singles, SENSITIVITY, SENSITIVITY_SHARE, to_the_last=True)
+        self._run_starting_plans(singles, SENSITIVITY, SENSITIVITY_SHARE, to_the_last=True)
         prefixes = prefix_sweep(ranking(self._evaluated(leave_one_out(self._n_layers))))
-        self._run_seeds(map(PlanSpec, prefixes), "prefix", to_the_last=True)
+        self._run_starting_plans(map(PlanSpec, prefixes), "prefix", to_the_last=True)
         for precision in self._evaluator.precisions[1:]:
             best = quantised_prefixes(self._evaluated(prefixes), precision, self._evaluator.cost)
-            self._run_seeds(best, "prefix")
+            self._run_starting_plans(best, "prefix")
 
-    def _run_seeds(self, specs: Iterable[PlanSpec], source: str, share: float = 1.0, to_the_last: bool = False) -> None:
+    def _run_starting_plans(
+        self, specs: Iterable[PlanSpec], source: str, share: float = 1.0, to_the_last: bool = False
+    ) -> None:
         """Evaluates what is left of these plans, this worker's part of it where there are others.
 
         `to_the_last`: wait for theirs too, because what comes next compares all of these.
         """
-        seeds = list(specs)
-        awaited = set(seeds) if to_the_last else set()
+        plans = list(specs)
+        awaited = set(plans) if to_the_last else set()
 
         def first() -> TrialLease | None:
-            free = next(filter(self._is_free, seeds), None)
+            free = next(filter(self._is_free, plans), None)
             return None if free is None else self._leases.take(free, source)
 
         while (lease := self._lease(first, share, awaited)) is not None:

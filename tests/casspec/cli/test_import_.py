@@ -1,4 +1,4 @@
-"""`casspec import`: profiles with their artifacts, and skip layers as seeds."""
+"""`casspec import`: profiles with their artifacts, and skip layers as starting plans."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ def test_a_missing_artifact_is_said_and_the_profile_imported(run: Run, stored, t
     assert "will start cold" in err
 
 
-def test_skip_layers_become_seeds_of_models_with_as_many_layers(run: Run, storage: str, tmp_path: Path) -> None:
+def test_skip_layers_become_starting_plans_of_models_with_as_many_layers(
+    run: Run, storage: str, tmp_path: Path
+) -> None:
     file = tmp_path / "skip_layers.json"
     file.write_text(json.dumps({"a": {"attention": [1, 2], "mlp": [3]}, "b": {"attention": [30], "mlp": []}}))
     assert run("import", str(file))[0] == 2
     assert "--name" in run("import", str(file), "--layers", "8")[2]
     assert run("import", str(file), "--layers", "8", "--name", "a")[0] == 0
     with open_repository(storage) as repository:
-        (seed,) = repository.seeds(8)
-    assert (seed.name, seed.skip) == ("a", SkipSet(attention=(1, 2), mlp=(3,)))
+        (start,) = repository.starting_plans(8)
+    assert (start.name, start.skip) == ("a", SkipSet(attention=(1, 2), mlp=(3,)))
 
 
 def test_layers_are_read_from_the_model_named(run: Run, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_databases_of_earlier_releases_are_upgraded_with_all_they_hold(asset: Pa
     assert repository.profile(found.content_hash()) == found
     assert repository.artifact(found.artifacts[0].sha256) == b"matrix"
     assert len(repository.bench_reports(found.profile_id)) == 1
-    assert len(repository.seeds(8)) == 1
+    assert len(repository.starting_plans(8)) == 1
     database.close()
 
 

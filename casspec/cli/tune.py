@@ -173,15 +173,17 @@ def _check_latencies_hold(profile: CascadeProfile, target: TargetModel) -> None:
     if here.content_hash() == there.content_hash():
         return
     advice = "run casspec calibrate here"
-    if here.threads == there.threads:
-        differs = (
-            f"under torch {there.torch_version} ({there.capability}), here is {here.torch_version} ({here.capability})"
-        )
-    else:
+    if here.threads != there.threads:
         differs = f"with {there.threads} CPU threads, here are {here.threads}"
         with_theirs = here.model_copy(update={"threads": there.threads})
         if with_theirs.content_hash() == there.content_hash() and there.threads <= available_cores():
             advice = f"take --threads {there.threads} or {advice}"
+    elif here.name != there.name:
+        differs = f"on {there.name}, here is {here.name}"
+    else:
+        differs = (
+            f"under torch {there.torch_version} ({there.capability}), here is {here.torch_version} ({here.capability})"
+        )
     raise ProfileMismatch(f"profile {profile.profile_id} was calibrated {differs}: {advice}")
 
 

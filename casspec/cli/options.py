@@ -43,7 +43,7 @@ class SectionedCommand(click.Command):
         under = {name: heading for heading, names in self.sections.items() for name in names}
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in ("Options", *self.sections)}
         for parameter in self.get_params(ctx):
-            row = parameter.get_help_record(ctx)
+            row = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
             if row is not None:
                 rows[under.get(parameter.name or "", "Options")].append(row)
         for heading, listed in rows.items():

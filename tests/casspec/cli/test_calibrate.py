@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from casspec.cli.calibrate import _answer, _settings
+from casspec.cli.calibrate import SECTIONS, _answer, _settings
 from casspec.cli.calibrate import command as calibrate
 from casspec.cli.main import main
 from casspec.known_models import remember
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.storage import open_repository
+from casspec.storage.errors import CalibrationNotFound
 from casspec.tuner.external_databases import MIRRORED_BENCH
 from casspec.tuner.report_page.reproduce import OPTIONS
 from casspec.tuner.settings import QUICK, CalibrationSettings
@@ -36,6 +37,33 @@ SUITE = Suite(name="empty", prompts=())
 def test_help_names_the_options(command, capsys) -> None:
     assert main([command, "--help"]) == 0
     assert "--storage" in capsys.readouterr().out
+
+
+def test_help_groups_options_by_the_stage_whose_settings_they_are(capsys) -> None:
+    assert main(["calibrate", "--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{heading}:\n") for heading in ("Options", *SECTIONS)]
+    assert places == sorted(places)
+    stage_of = {option: stage for (stage, _), option in OPTIONS.items()}
+    for parameter in calibrate.params:
+        stage = stage_of.get(parameter.opts[0])
+        assert stage is None or parameter.name in SECTIONS[stage.capitalize()]
+
+
+def test_a_dry_run_tells_every_stage_and_stores_nothing(model: Path, tmp_path: Path, capsys) -> None:
+    questions, database = tmp_path / "questions.jsonl", str(tmp_path / "casspec.db")
+    questions.write_text("".join(f'{{"question_id": {n}, "category": "a", "turns": ["Why {n}?"]}}\n' for n in range(4)))
+    asked = ["calibrate", str(model), "--suite", str(questions), "--storage", database, "--dry-run"]
+    remember(str(model), "auto", samples.model(), "float32")
+    assert main([*asked, "--trials", "7", "--per-task"]) == 0
+    printed = capsys.readouterr()
+    stages = [line.split()[0] for line in printed.out.splitlines()]
+    assert stages == ["profile", "record", "search", "cascade", "publish", "bench"]
+    assert "at most 7 drafters" in printed.out
+    assert "2 of the 2 prompts of the tuning half" in printed.out
+    assert "nothing was measured" in printed.err
+    with open_repository(database) as repository, pytest.raises(CalibrationNotFound):
+        repository.stored_calibration("latest")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from casspec.profile_lookup import load_profile
 from casspec.reference import check_reference, reference_path
 from casspec.runtime.decode import Decoder, Generation
-from casspec.runtime.loading.loader import load_model
+from casspec.runtime.loading.models import load_model
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import all_methods, register_method
 from casspec.testbed import cached_testbed, is_testbed, testbed_hidden

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from casspec.runtime.loading.loader import LoadedProfile, compare_profile
+from casspec.runtime.loading.profile_check import compare_profile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileMismatch, ProfileNotFound

@@ -25,7 +25,7 @@ from transformers.generation import (
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.sampling import Sampling
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile

@@ -18,7 +18,8 @@ from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import accept, truncate_at_stop
 from casspec.runtime.latency.timing import ForwardClock
-from casspec.runtime.loading.loader import LoadedProfile, check_profile
+from casspec.runtime.loading.profile_check import check_profile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel

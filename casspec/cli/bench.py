@@ -22,7 +22,7 @@ from casspec.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from casspec.runtime.loading.loader import LoadedProfile
+    from casspec.runtime.loading.profiles import LoadedProfile
     from casspec.runtime.model.target import TargetModel
     from casspec.storage.schema import BenchReport, Mode
     from casspec.tuner.bench.entries import Entry

@@ -13,7 +13,7 @@ from casspec.cli.options import run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder, Generation, Statistics
-    from casspec.runtime.loading.loader import LoadedProfile
+    from casspec.runtime.loading.profiles import LoadedProfile
     from casspec.runtime.model.target import TargetModel
 
 FITTING = "fitting"

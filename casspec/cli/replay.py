@@ -150,7 +150,7 @@ def _loader(model: str, device: str, profile: CascadeProfile) -> Callable[[], Ta
 
     def load() -> TargetModel:
         import casspec
-        from casspec.runtime.loading.loader import check_profile
+        from casspec.runtime.loading.profile_check import check_profile
 
         target = casspec.load_target(model, device=device, dtype=profile.dtype)
         check_profile(profile, target)

@@ -97,7 +97,7 @@ def command(
     check_device(device)
 
     import casspec
-    from casspec.runtime.loading.loader import check_profile
+    from casspec.runtime.loading.profile_check import check_profile
     from casspec.storage import open_repository
     from casspec.tuner.calibration.attempt import begin, take_over
     from casspec.tuner.calibration.calibrate import STAGES, calibrate

@@ -1,4 +1,4 @@
-"""Which model this is: what a profile pins and the loader compares. Quick for any size.
+"""Which model this is: what a profile pins and `profile_check.py` compares. Quick for any size.
 
 The fingerprint describes content, not a place: the same weights in another directory are the same model.
 """

@@ -13,7 +13,7 @@ import pytest
 import casspec
 from casspec.profile_lookup import fitting_profile, profile_for
 from casspec.runtime.loading.device import device_fingerprint
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import CasspecError, MalformedFile, ProfileNotFound

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.latency.timing import ForwardClock
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.storage.schema import Precision

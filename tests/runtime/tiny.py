@@ -14,7 +14,7 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.quantization import extra_bytes
 from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket

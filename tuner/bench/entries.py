@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from casspec.profiler.progress import Tell, untold
 from casspec.runtime.decode import Decoder, Generation
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import all_methods, method_class
 from casspec.runtime.policies.dytc.ablation import Ablation

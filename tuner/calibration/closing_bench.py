@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casspec.profiler.progress import Progress, Stages
 from casspec.runtime.latency.predictor import LatencyPredictor
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries

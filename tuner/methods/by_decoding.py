@@ -17,7 +17,7 @@ from pydantic import Field
 
 from casspec.profiler.progress import Progress
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.errors import CasspecError, UnsupportedOption

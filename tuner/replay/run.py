@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.loading.loader import cascade_of
+from casspec.runtime.loading.profiles import cascade_of
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.storage.schema import CASCADE, OVERALL, CascadeProfile, Mode

@@ -13,7 +13,7 @@ from casspec.cli.main import main
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
-from casspec.runtime.loading.loader import load_model
+from casspec.runtime.loading.models import load_model
 from casspec.runtime.policies import METHODS
 from casspec.storage import open_repository
 from casspec.storage.errors import CasspecError

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.storage import open_repository
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner.bench.entries import TextGenerator

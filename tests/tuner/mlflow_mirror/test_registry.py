@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from casspec.profile_lookup import load_profile
-from casspec.runtime.loading.loader import LoadedProfile
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.tuner.mlflow_mirror.registry import registered_name, subject
 from tests.storage import samples
 from tests.tuner.mlflow_mirror.mirrored import MATRIX, aliases, history, versions

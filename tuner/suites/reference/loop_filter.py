@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.loading.loader import load_model
+from casspec.runtime.loading.models import load_model
 from casspec.tuner.suites.reference.suite_list import DATA_PACKAGE
 from casspec.tuner.suites.repetition import repetition
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loading.loader import LoadedProfile, cascade_of
+from casspec.runtime.loading.profiles import LoadedProfile, cascade_of
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.autoregressive import Autoregressive
 from casspec.runtime.policies.dytc import DyTC
-from casspec.storage.errors import ProfileMismatch
 from casspec.storage.schema import CascadeProfile, TaskCascade
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
 
@@ -59,25 +58,3 @@ def test_where_nothing_pays_the_cascade_decodes_plainly_unless_it_is_insisted_on
     assert generation.statistics.drafted_tokens == 0
     assert isinstance(build_policy("dytc", target, loaded.document, "greedy"), Autoregressive)
     assert isinstance(build_policy("dytc", target, loaded.document, "greedy", {"max_nodes": 8}), DyTC)
-
-
-def test_another_device_with_the_same_kernels_is_warned_of_once_and_decodes(target, caplog) -> None:
-    loaded = tiny_profile(target)
-    similar = loaded.document.device.model_copy(update={"name": "another processor"})
-    profile = loaded.document.model_copy(update={"device": similar})
-    prompt = repetitive_prompt(40, seed=2)
-    expected = Decoder(target, loaded.document).generate(prompt, 24).token_ids
-    assert caplog.messages == []
-    for _ in range(2):
-        assert Decoder(target, profile).generate(prompt, 24).token_ids == expected
-    (line,) = caplog.messages
-    assert line.startswith(f"profile {profile.profile_id} was calibrated on another processor, this is ")
-    assert "\n" not in line
-
-
-def test_a_device_with_other_kernels_is_refused_and_told_to_calibrate(target, caplog) -> None:
-    profile = tiny_profile(target).document
-    other = profile.device.model_copy(update={"capability": "sve"})
-    with pytest.raises(ProfileMismatch, match=r"without sve.*; run casspec calibrate on this device"):
-        Decoder(target, profile.model_copy(update={"device": other}))
-    assert caplog.messages == []

@@ -1,0 +1,116 @@
+"""Loads models, in one line of error where there is none or none that the forward covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from casspec.runtime.model.target import TargetModel
+from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto", name: str = "") -> TargetModel:
+    """Loads a Hugging Face causal language model and its tokenizer (None when it has none).
+
+    Args:
+        name_or_path: a local directory, or a name on the model hub.
+        device: cpu, cuda or cuda:N.
+        dtype: float32, bfloat16, float16, or auto for the checkpoint's own.
+
+    Raises:
+        UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover; UnsupportedOption: device or dtype.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from casspec.runtime.model.families import family_of
+
+    check_device(device)
+    if dtype != "auto" and dtype not in DTYPES:
+        raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
+    path = str(name_or_path)
+    try:
+        with _quiet_library():
+            family_of(AutoConfig.from_pretrained(path))
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=DTYPES.get(dtype, "auto"),
+                attn_implementation="sdpa",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise UnknownModel(_reason(path, error)) from error
+    model, report = loaded
+    lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    if lacking:
+        raise UnknownModel(
+            f"'{path}' lacks {len(lacking)} weights its config asks for ({lacking[0]} ...); fetch it again"
+        )
+    model = model.to(device).eval().requires_grad_(False)
+    return TargetModel(model, _tokenizer(path), name=name or path)
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Without the library's progress bars and reports: what matters of them reaches the user as one line."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def check_device(device: str) -> None:
+    """Raises UnsupportedOption for a device this process does not have."""
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise UnsupportedOption(f"unknown device '{device}'; choose cpu, cuda or cuda:N") from error
+    if kind not in ("cpu", "cuda"):
+        raise UnsupportedOption(f"device '{device}' is not supported; choose cpu, cuda or cuda:N")
+    if kind == "cuda":
+        index = torch.device(device).index or 0
+        if not torch.cuda.is_available():
+            raise UnsupportedOption(
+                "no CUDA device is available to torch; use --device cpu or install a CUDA build of torch"
+            )
+        if index >= torch.cuda.device_count():
+            raise UnsupportedOption(
+                f"there is no '{device}'; this machine has {torch.cuda.device_count()} CUDA device(s)"
+            )
+
+
+def _tokenizer(path: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError, KeyError, ImportError):
+        return None
+
+
+def _reason(path: str, error: Exception) -> str:
+    if isinstance(error, CasspecError):
+        return str(error)
+    if Path(path).is_dir():
+        return f"'{path}' holds no model that can be loaded ({_first_line(error)}); expected config.json and safetensors weights"
+    if not isinstance(error, OSError):
+        return f"model '{path}' could not be loaded: {_first_line(error)}"
+    return f"no model at '{path}': neither a directory here nor a name the model hub could give; use a local directory or 'reference'"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -1,0 +1,72 @@
+"""Refuses a profile that was made for another model or device, and warns of one whose device was only faster or slower."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+
+from casspec.runtime.loading.device import device_fingerprint, kernel_difference, speed_difference
+from casspec.runtime.loading.fingerprint import model_fingerprint
+from casspec.runtime.model.target import TargetModel
+from casspec.storage.errors import ProfileMismatch
+from casspec.storage.schema import CascadeProfile
+
+_log = logging.getLogger("casspec")
+
+
+def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
+    """Refuses a profile whose calibration says nothing about this model here, and warns of one that may misjudge its speed.
+
+    * Another model or dtype, another kind of device, or one with other kernels (instruction sets, SM version): ProfileMismatch.
+    * The same kernels on a device of another name, with more or less memory or another number of threads: one line of warning, once
+      a process. Texts are the same, the cascade may no longer be the fastest.
+    """
+    difference = compare_profile(profile, target)
+    if difference is not None:
+        _warn_once(
+            f"profile {profile.profile_id} was calibrated {difference}: texts are the same, but other drafters may be faster; "
+            f"casspec calibrate {target.name} makes a profile of this device"
+        )
+
+
+@cache
+def _warn_once(line: str) -> None:
+    _log.warning(line)
+
+
+def compare_profile(profile: CascadeProfile, target: TargetModel) -> str | None:
+    """How this device differs in speed from the one calibrated (`speed_difference`), None where it does not.
+
+    Raises ProfileMismatch for another model or dtype, and for a device with other kernels (`kernel_difference`).
+    """
+    found = model_fingerprint(target)
+    calibrated_for = profile.model
+    if None in (
+        found.tokenizer_sha256,
+        calibrated_for.tokenizer_sha256,
+    ):  # a model wrapped or loaded without a tokenizer
+        unknown = {"tokenizer_sha256": None}
+        found, calibrated_for = found.model_copy(update=unknown), calibrated_for.model_copy(update=unknown)
+    if found.content_hash() != calibrated_for.content_hash():
+        differing = [
+            part
+            for part in ("config", "weights", "tokenizer")
+            if getattr(found, f"{part}_sha256") != getattr(calibrated_for, f"{part}_sha256")
+        ]
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated for '{profile.model.name}', not for '{target.name}' "
+            f"(another {', '.join(differing) or 'model'}); run: casspec calibrate {target.name}"
+        )
+    dtype = target.dtype_name
+    if dtype != profile.dtype:
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated in {profile.dtype}, the model is loaded in {dtype}; "
+            f"load it with dtype {profile.dtype} or run: casspec calibrate {target.name} --dtype {dtype}"
+        )
+    here = device_fingerprint(target.device)
+    refusal = kernel_difference(profile.device, here)
+    if refusal is not None:
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated {refusal}; run casspec calibrate on this device"
+        )
+    return speed_difference(profile.device, here)

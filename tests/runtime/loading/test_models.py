@@ -1,0 +1,50 @@
+"""Models from directories: what loads, and the one line where nothing does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from casspec.runtime.loading.models import load_model
+from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
+from tests.runtime.tiny import library_model
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    library_model().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def refusal(name: str | Path, **options: str) -> CasspecError:
+    with pytest.raises(CasspecError) as error:
+        load_model(name, **options)
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+def test_a_directory_loads_in_the_dtype_asked_for_and_goes_by_its_path(directory: Path) -> None:
+    target = load_model(directory)
+    assert (target.dtype, target.name, target.tokenizer) == (torch.float32, str(directory), None)
+    assert load_model(directory, dtype="bfloat16", name="mine").dtype_name == "bfloat16"
+    assert torch.equal(target.embedding, library_model().get_input_embeddings().weight)
+
+
+def test_weights_that_are_missing_are_counted(directory: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(directory / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    error = refusal(directory)
+    assert isinstance(error, UnknownModel)
+    assert "lacks 1 weights its config asks for (model.norm.weight" in str(error)
+
+
+def test_what_is_no_model_and_what_no_device_has_are_refused(directory: Path, tmp_path: Path) -> None:
+    assert "neither a directory here" in str(refusal(tmp_path / "nowhere"))
+    assert "holds no model that can be loaded" in str(refusal(tmp_path))
+    for options in ({"dtype": "int3"}, {"device": "toaster"}, {"device": "mps"}):
+        assert isinstance(refusal(directory, **options), UnsupportedOption)

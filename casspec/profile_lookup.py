@@ -57,7 +57,9 @@ def load_profile(selection: str | Path, storage: str | None = None, task: str | 
 def profile_for(
     target: TargetModel, selection: str, storage: str | None = None, any_dtype: bool = False
 ) -> LoadedProfile:
-    """As `load_profile`, but an alias means the profile that has it among those of this model, dtype and device.
+    """As `load_profile`, but an alias means the profile of this model and dtype that has it.
+
+    One of this very device goes before one of another device with the same kernels.
 
     `any_dtype`: where none of the target's dtype has it, the one made in another.
 
@@ -76,7 +78,7 @@ def profile_for(
             found = _fitting(repository, target, holds, any_dtype=True)
     if found is None and holders:
         raise ProfileNotFound(
-            f"no profile of '{target.name}' on this device in this precision is {selection!r}: `casspec profiles list` shows "
+            f"no profile of '{target.name}' for this device in this precision is {selection!r}: `casspec profiles list` shows "
             "who is, `casspec profiles promote` makes one"
         )
     return found or load_profile(selection, storage)
@@ -95,7 +97,7 @@ def fitting_profile(target: TargetModel, storage: str | None = None, any_dtype: 
         if found is None and any_dtype:
             found = _fitting(repository, target, any_dtype=True)
     if found is None:
-        raise ProfileNotFound(f"no profile is stored for '{target.name}' on this device")
+        raise ProfileNotFound(f"no profile is stored for '{target.name}' on this device or one with its kernels")
     return found
 
 

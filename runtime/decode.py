@@ -99,7 +99,7 @@ class Decoder:
         parameters: overrides of the method's parameters; by default the profile's tuned ones, else the published.
 
     Raises:
-        ProfileMismatch: the profile was calibrated for another model or device.
+        ProfileMismatch: the profile is of another model or dtype, or of a device with other kernels.
         UnsupportedOption: an unknown method or parameter.
 
     `generate` raises BrokenMethod too, where a method of your own drafts what no step can verify.

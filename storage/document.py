@@ -1,7 +1,8 @@
 """What all documents have in common: immutable, one canonical JSON, one content hash, and how versions meet.
 
 A document that travels says its schema as "major.minor". A minor revision only adds fields, each with an empty default (None,
-0, "", [] ...): a reader keeps the fields it does not know and ignores them. Everything else is a major revision: it is refused.
+0, "", [] ...), as have those of new documents inside it: a reader keeps the fields it does not know and ignores them. Everything
+else is a major revision: it is refused.
 Fields that are unknown although the document is no newer than the reader are mistakes, and refused too.
 """
 
@@ -35,11 +36,14 @@ class Document(BaseModel):
     not_hashed: ClassVar[frozenset[str]] = frozenset()
     """Fields left out of `content_hash`: they describe the circumstances, not the content."""
 
-    @model_validator(mode="after")
-    def _refuse_unknown(self) -> Self:
-        if self.__pydantic_extra__ and not _keeps_unknown.get():
-            raise PydanticCustomError("unknown_field", "unknown field {name}", {"name": min(self.__pydantic_extra__)})
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_unknown(cls, data: Any, read: ModelWrapValidatorHandler[Self]) -> Self:
+        document = read(data)
+        if document.__pydantic_extra__ and not isinstance(data, Document) and not _keeps_unknown.get():
+            unknown = min(document.__pydantic_extra__)
+            raise PydanticCustomError("unknown_field", "unknown field {name}", {"name": unknown})
+        return document
 
     def canonical_json(self) -> str:
         """The document as JSON with sorted keys and no spaces: equal documents give equal bytes."""
@@ -53,6 +57,12 @@ class Document(BaseModel):
         """
         text = json.dumps(_content(self), sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def identity(self) -> str:
+        """`content_hash` of the fields that are known here: what tells whether two are the same as far as this release can say."""
+        return (
+            type(self).model_construct(**{name: getattr(self, name) for name in type(self).model_fields}).content_hash()
+        )
 
 
 class SchemaVersion(NamedTuple):
@@ -113,6 +123,13 @@ def _unknown_fields(kept: bool) -> Iterator[None]:
         _keeps_unknown.reset(before)
 
 
+def _without_empty(value: Any) -> Any:
+    """An unknown field without what is at an empty default, at any depth: the release that wrote it leaves that out of the hash."""
+    if isinstance(value, dict):
+        return {name: _without_empty(entry) for name, entry in value.items() if entry}
+    return [_without_empty(entry) for entry in value] if isinstance(value, list) else value
+
+
 def _content(value: Any) -> Any:
     """The hashed part of a document or of a value inside one."""
     if isinstance(value, Document):
@@ -123,7 +140,7 @@ def _content(value: Any) -> Any:
             name: _content(field.get_default(call_default_factory=True))
             for name, field in type(value).model_fields.items()
         }
-        unknown = {name: _content(entry) for name, entry in (value.__pydantic_extra__ or {}).items() if entry}
+        unknown = _without_empty(value.__pydantic_extra__ or {})
         return {name: entry for name, entry in told.items() if entry != defaults[name]} | unknown
     if isinstance(value, dict):
         return {key: _content(entry) for key, entry in value.items()}

@@ -35,7 +35,7 @@ class ContextOverflow(CasspecError):
 
 
 class ProfileMismatch(CasspecError):
-    """A profile that was calibrated for another model or device."""
+    """A profile of another model or dtype, or of a device with other kernels."""
 
 
 class ProfileNotFound(CasspecError):

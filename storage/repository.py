@@ -1,7 +1,7 @@
 """Documents in, documents out: with `measurements` the only code that touches the tables.
 
-`Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported search
-seeds.
+`Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
+starting plans.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Repository(Measurements):
                 session,
                 ProfileRow,
                 profile_hash=profile_hash,
-                model_hash=profile.model.content_hash(),
-                device_hash=profile.device.content_hash(),
+                model_hash=profile.model.identity(),
+                device_hash=profile.device.identity(),
                 dtype=profile.dtype,
                 saved_at=now(),
                 document=profile.canonical_json(),
@@ -169,7 +169,7 @@ class Repository(Measurements):
 
     def alias_holders(self, profile: CascadeProfile) -> dict[str, str]:
         """Among profiles of the same model, dtype and device: by alias, the content hash of the one that has it."""
-        same = (profile.model.content_hash(), profile.device.content_hash(), profile.dtype)
+        same = (profile.model.identity(), profile.device.identity(), profile.dtype)
         with self._database.reading() as session:
             return {alias: found for (alias, *subject), found in _holders(session).items() if tuple(subject) == same}
 

@@ -71,7 +71,7 @@ class DeviceCeilings(Document):
 class DeviceFingerprint(Document):
     """Which hardware and software: another one means another calibration."""
 
-    not_hashed = frozenset({"ceilings"})
+    not_hashed = frozenset({"ceilings", "memory_class"})
 
     kind: Literal["cpu", "cuda"]
     name: str

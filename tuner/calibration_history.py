@@ -71,6 +71,17 @@ class CalibrationHistory:
         return latest_of_modes(self.reports)
 
     @property
+    def flat_settings(self) -> dict[str, Any]:
+        """Settings by stage and name, "search.trials"."""
+        flat: dict[str, Any] = {}
+        for name, value in self.settings.items():
+            if isinstance(value, Mapping):
+                flat |= {f"{name}.{inner}": setting for inner, setting in value.items()}
+            else:
+                flat[name] = value
+        return flat
+
+    @property
     def name(self) -> str:
         """For people: which model where."""
         return f"{self.profile.model.name} on {self.profile.device.name}, {self.profile.dtype}"

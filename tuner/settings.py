@@ -28,7 +28,7 @@ class RecordSettings(Document):
     temperature: float = 0.7
     """Of mode "sample"."""
     prompts: int = 16
-    """Of the tuning half, recorded in each mode."""
+    """Prompts of the tuning half that are recorded in each mode."""
     tokens: int = 128
 
 
@@ -36,7 +36,7 @@ class SearchSettings(Document):
     """Of the search for drafters."""
 
     recordings: int = 8
-    """A trial is scored on, of the first mode."""
+    """Recordings of the first mode that a trial is scored on."""
     trials: int = 64
     seconds: float = 30.0
     patience: int = 24
@@ -47,22 +47,22 @@ class CascadeSettings(Document):
     """Of the choice of the cascade."""
 
     max_drafters: int = 2
-    """Self-drafters in the cascade."""
+    """Most self-drafters in the cascade."""
     max_extra_bytes: int | None = None
-    """Of packed weights beside the target's own; None is no limit."""
+    """Most memory of packed weights beside the target's own; None is no limit."""
     per_task: bool = False
     """Whether to ask if tasks deserve a cascade of their own."""
     probed_steps: int = 24
     """Warm steps of each probe of what steps take beside their forwards."""
     tuning_seconds: float = 3.0
-    """For dytc's parameters, of one cascade."""
+    """Time to tune dytc's parameters for one cascade."""
 
 
 class BenchSettings(Document):
     """Of the closing benchmark."""
 
     prompts: int = 5
-    """Of the reporting half."""
+    """Prompts of the reporting half that are decoded."""
     tokens: int = 128
     modes: tuple[Mode, ...] = ("sample",)
     """Sampling is the main one; `casspec bench` measures both."""

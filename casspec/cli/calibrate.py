@@ -132,12 +132,17 @@ def command(
 
         # 3. Finished before: answered without loading the model.
         here = device, threads or available_cores()
-        answer = None if force else _answer(repository, model, here, dtype, settings, bench and not dry_run)
-        if answer is not None and not dry_run:
-            print_outcome(*answer, asked=bench)
-            return
+        answer = None if force else _answer(repository, model, here, dtype, settings, bench)
         if dry_run:
-            print_plan(settings, suite, bench, stored=answer is not None)
+            from casspec.tuner.calibration.attempt import finished
+
+            known = answer or (target and not force and finished(repository, target, settings))
+            print_plan(settings, suite, bench, stored=bool(known))
+            return
+        if answer is not None:
+            made = answer[0].created_at[:10]
+            say(f"calibrated on {made}, answered from the store; --force measures again")
+            print_outcome(*answer, asked=bench)
             return
 
         # 4. Run or resumed, stage by stage.
@@ -151,11 +156,11 @@ def command(
 
         target = target or casspec.load_target(model, device=device, dtype=dtype)
         done = None if force else finished(repository, target, settings)
-        context = begin(repository, external_databases(storage), target, suite, settings, force)
-        if not done and not force:
-            reuse_measurements(context)
         pool = _worker_pool(workers, model, device, storage)
         try:
+            context = begin(repository, external_databases(storage), target, suite, settings, force)
+            if not done and not force:
+                reuse_measurements(context)
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
                 profile = done[1] if done else calibrate(context, stages, pool)
                 remember(model, dtype, model_fingerprint(target), profile.dtype)
@@ -208,7 +213,6 @@ def _answer(
     calibration_id, profile = finished
     if bench and not repository.documents(calibration_id, MIRRORED_BENCH):
         return None
-    say(f"calibrated on {profile.created_at[:10]}, answered from the store; --force measures again")
     return profile, next(iter(repository.bench_reports(profile.profile_id)), None) if bench else None
 
 

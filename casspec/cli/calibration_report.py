@@ -49,7 +49,7 @@ def print_plan(settings: CalibrationSettings, suite: Suite, bench: bool, stored:
     say(
         "all of it is stored: the command would answer from there"
         if stored
-        else "nothing was measured: this is a dry run"
+        else "nothing was measured: this is a dry run, what is stored already is not measured again"
     )
 
 

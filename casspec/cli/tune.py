@@ -170,13 +170,13 @@ def _check_latencies_hold(profile: CascadeProfile, target: TargetModel) -> None:
     from casspec.storage.errors import ProfileMismatch
 
     here, there = device_fingerprint(target.device), profile.device
-    if here.content_hash() == there.content_hash():
+    if here.identity() == there.identity():
         return
     advice = "run casspec calibrate here"
     if here.threads != there.threads:
         differs = f"with {there.threads} CPU threads, here are {here.threads}"
         with_theirs = here.model_copy(update={"threads": there.threads})
-        if with_theirs.content_hash() == there.content_hash() and there.threads <= available_cores():
+        if with_theirs.identity() == there.identity() and there.threads <= available_cores():
             advice = f"take --threads {there.threads} or {advice}"
     elif here.name != there.name:
         differs = f"on {there.name}, here is {here.name}"

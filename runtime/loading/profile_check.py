@@ -47,7 +47,7 @@ def compare_profile(profile: CascadeProfile, target: TargetModel) -> str | None:
     ):  # a model wrapped or loaded without a tokenizer
         unknown = {"tokenizer_sha256": None}
         found, calibrated_for = found.model_copy(update=unknown), calibrated_for.model_copy(update=unknown)
-    if found.content_hash() != calibrated_for.content_hash():
+    if found.identity() != calibrated_for.identity():
         differing = [
             part
             for part in ("config", "weights", "tokenizer")

@@ -53,7 +53,7 @@ class MethodRegistry:
 
     def register(self, name: str, policy: type[Policy]) -> None:
         """Adds a method. Raises UnsupportedOption for an id that is taken or cannot be one, and for a class that is no policy."""
-        fault = fault_of_name(name) or self._taken(name) or fault_of_class(policy)
+        fault = fault_of_name(name) or self._taken(name, policy) or fault_of_class(policy)
         if fault:
             raise UnsupportedOption(f"method '{name}' cannot be registered: {fault}")
         self._registered[name] = policy
@@ -76,14 +76,16 @@ class MethodRegistry:
             return every[name]
         raise UnsupportedOption(self._refusals.get(name) or f"unknown method '{name}'; methods: {', '.join(every)}")
 
-    def _taken(self, name: str) -> str | None:
-        """Who has the id already; nothing is imported to find out."""
+    def _taken(self, name: str, policy: type[Policy]) -> str | None:
+        """Who but `policy` has the id already; nothing is imported to find out."""
         if name in self._built_in:
             return "a built-in method has this id, choose another"
         if name in self._registered:
             return f"{self._registered[name].__qualname__} is registered under this id, choose another"
         declared = self._entry_points().get(name)
-        return f"{_distribution(declared)} declares this id, choose another" if declared else None
+        if declared is None or declared.value == f"{policy.__module__}:{policy.__qualname__}":
+            return None
+        return f"{_distribution(declared)} declares this id, choose another"
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         """By id; of two that declare one id the first counts, and a built-in method before either."""

@@ -67,6 +67,28 @@ def test_what_is_unknown_is_content_at_every_depth(target, place: tuple[str | in
     assert read(None) == tiny_profile(target).document.content_hash()
 
 
+def test_a_model_and_device_that_differ_in_what_is_unknown_here_alone_are_the_same(target) -> None:
+    content = of_the_future(tiny_profile(target).document)
+    content["model"]["revision"] = "2026-11"
+    profile = CascadeProfile.model_validate(content)
+    expected = casspec.Decoder(target, method="autoregressive").generate(repetitive_prompt(20), 12).token_ids
+    assert casspec.Decoder(target, profile).generate(repetitive_prompt(20), 12).token_ids == expected
+
+
+def test_a_document_of_the_future_can_become_part_of_another(target) -> None:
+    profile = CascadeProfile.model_validate(of_the_future(tiny_profile(target).document))
+    assert CascadeProfile.model_validate(profile) == profile
+    again = CascadeProfile(**{name: getattr(profile, name) for name in CascadeProfile.model_fields})
+    assert again.drafters[0] == profile.drafters[0]
+
+
+def test_defaults_inside_what_is_unknown_are_no_content(target) -> None:
+    plain, filled = of_the_future(tiny_profile(target).document), of_the_future(tiny_profile(target).document)
+    filled["energy"] |= {"note": "", "by_mode": {}, "samples": None}
+    one, other = CascadeProfile.model_validate(plain), CascadeProfile.model_validate(filled)
+    assert one.content_hash() == other.content_hash()
+
+
 def test_a_typo_in_a_profile_of_this_release_is_refused(target) -> None:
     for version in (1, "1", "1.0", SCHEMA_VERSION):
         content = of_the_future(tiny_profile(target).document, version)

@@ -45,6 +45,16 @@ def test_a_history_holds_all_that_was_stored_on_the_way_to_the_profile(repositor
     assert history.name == "tiny on test processor, float32"
 
 
+def test_settings_are_told_one_by_one_with_their_stage() -> None:
+    nested = {"seed": 3, "search": {"trials": 12, "seconds": 1.5}, "profile": {"seconds": 2.0}}
+    assert CalibrationHistory(samples.profile(), settings=nested).flat_settings == {
+        "seed": 3,
+        "search.trials": 12,
+        "search.seconds": 1.5,
+        "profile.seconds": 2.0,
+    }
+
+
 def test_an_imported_profile_has_its_benchmarks_alone(repository: Repository) -> None:
     profile = repository.save_profile(None, samples.profile())
     report = repository.save_bench(profile.content_hash(), samples.bench_report())

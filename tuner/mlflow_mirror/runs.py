@@ -188,7 +188,7 @@ def parent_part(calibrated: CalibrationHistory) -> Part:
         key=str(calibrated.calibration_id),
         name=calibrated.name,
         metrics=_latency_metrics(profile) | predicted,
-        params=about | {name: str(value) for name, value in calibrated.settings.items()},
+        params={name: str(value) for name, value in calibrated.flat_settings.items()} | about,
         texts={"candidates.csv": _candidate_table(candidates)},
         figures=lambda: (
             {

@@ -169,7 +169,7 @@ def origin_section(calibrated: CalibrationHistory) -> Section:
         title = f"Environment of the benchmark, {' and '.join(_modes(report))}"
         parts.append(Table(title, ("what", "value"), _environment(report)))
     if calibrated.settings:
-        settings = [(name.replace("_", " "), _plain(value)) for name, value in calibrated.settings.items()]
+        settings = [(name.replace("_", " "), _plain(value)) for name, value in calibrated.flat_settings.items()]
         parts.append(Table("Settings of the calibration", ("setting", "value"), settings, folded=True))
     return Section("origin", "Environment and how to reproduce", parts)
 

@@ -201,7 +201,8 @@ def joined(
     """
     if not searches(calibration.settings):
         raise UnsupportedOption(
-            f"calibration {calibration.calibration_id} searches no drafters: join one that `casspec calibrate` began"
+            f"calibration {calibration.calibration_id} searches no drafters, or an earlier release began it: "
+            "join one that `casspec calibrate` began"
         )
     shared, calibration_id = StoredSearch(repository, calibration.calibration_id), calibration.calibration_id
     if shared.closed():

@@ -142,6 +142,15 @@ def test_a_calibrated_model_is_answered_from_the_store_without_torch(calibrated:
     assert "speedup over autoregressive decoding" in told.stdout
 
 
+def test_a_dry_run_knows_whether_the_command_would_answer_from_the_store(calibrated: Calibrated, capsys) -> None:
+    assert main(["calibrate", *calibrated.arguments, "--dry-run"]) == 0
+    assert "nothing was measured" in capsys.readouterr().err, "MLflow was not told of its benchmark"
+    assert main(["calibrate", *calibrated.arguments, "--dry-run", "--no-bench"]) == 0
+    told = capsys.readouterr().err
+    assert "the command would answer from there" in told
+    assert "--force" not in told
+
+
 def test_a_benchmark_that_mlflow_was_not_told_of_is_no_answer_yet(model: Path, calibrated: Calibrated) -> None:
     with open_repository(calibrated.database) as repository:
         asked = repository, str(model), ("cpu", 2), "auto", calibrated.settings

@@ -113,7 +113,7 @@ def test_what_changes_speed_alone_is_told_and_no_refusal(calibrated, here, told:
 
 
 def test_a_calibration_is_one_of_one_exact_device() -> None:
-    devices = [cpu(), cpu(threads=7), gpu(), gpu(memory_class=40), gpu(memory_class=None), gpu(name="H200")]
+    devices = [cpu(), cpu(threads=7), gpu(), gpu(capability="8.0"), gpu(name="H200")]
     assert len({device.content_hash() for device in devices}) == len(devices)
 
 

@@ -181,6 +181,16 @@ def test_an_id_belongs_to_who_had_it_first(install: Callable[..., None], caplog:
     assert policies.method_class("shared").__module__ == "first"
 
 
+def test_a_method_may_be_declared_and_registered_by_its_own_module(install: Callable[..., None]) -> None:
+    source = (
+        "import casspec\nfrom tests.runtime.own_methods import Copying\n\n\nclass Mine(Copying):\n    pass\n\n\n"
+        'casspec.register_method("mine", Mine)\n'
+    )
+    install("twofold", source, ("mine", "twofold:Mine"))
+    assert "mine" in casspec.methods()
+    assert Decoder(tiny_target(), method="mine").generate(repetitive_prompt(20), 8).token_ids
+
+
 def test_a_module_that_registers_while_it_is_imported_does_both(install: Callable[..., None]) -> None:
     more = COPYING + "\nimport casspec\ncasspec.register_method('by-call', Copying)\nassert casspec.methods()\n"
     install("busy", more, ("by-entry-point", "busy:Copying"))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, PART_TAG
-from casspec.tuner.mlflow_mirror.runs import LONGEST_WORD, measured_metrics, metric_word, trial_part
+from casspec.tuner.mlflow_mirror.runs import LONGEST_WORD, measured_metrics, metric_word, parent_part, trial_part
 from tests.storage import samples
 from tests.tuner.mlflow_mirror.mirrored import candidates, children, files, history, parent_of
 
@@ -91,3 +92,11 @@ def test_a_trial_has_its_acceptance_by_depth_and_the_positions_that_comes_from()
         "trials_depth_1": 64,
         "trials_depth_2": 16,
     }
+
+
+def test_the_parent_names_its_profile_and_every_setting_by_stage() -> None:
+    nested = {"seed": 3, "search": {"trials": 12}, "profile": {"seconds": 2.0}}
+    known = replace(history("settings", 1), settings=nested)
+    params = parent_part(known).params
+    assert params["profile"] == known.profile.profile_id
+    assert (params["search.trials"], params["profile.seconds"], params["seed"]) == ("12", "2.0", "3")

@@ -36,8 +36,9 @@ MOST_ATTEMPTS = 5
 """Workers that may die at a plan before it is left alone: it may be what kills them."""
 
 HEARTBEAT_S = 2
-GRACE_S = 15
-"""A heart silent for longer is taken for dead. Should it be alive, a plan is evaluated twice, and still saved once."""
+GRACE_S = 45
+"""A heart silent for longer is taken for dead; one may wait for the database for 30 s.
+Should it be alive, a plan is evaluated twice, and still saved once."""
 
 KIND = "trial"
 """Leases on plans; the key is the study's name, which is the calibration's ID, and the plan's hash."""
@@ -74,7 +75,7 @@ class TrialLeases:
         from optuna.distributions import CategoricalDistribution
 
         self._study = study
-        self._storage: Any = study._storage  # only this tells the ID of a trial it creates
+        self._storage: Any = study._storage  # `Study.add_trial` does not tell the ID of the trial
         self._leases = leases
         self._n_layers = n_layers
         self._precisions = precisions

@@ -19,7 +19,7 @@ from casspec.storage.schema import ModelFingerprint
 from casspec.testbed import is_testbed, testbed_hidden, testbed_path
 
 CACHE_FILE = "fingerprints.json"
-MOST_REMEMBERED = 64
+MOST_MODELS_REMEMBERED = 64
 
 
 def recall(model: str, dtype: str) -> tuple[ModelFingerprint, str] | None:
@@ -39,7 +39,7 @@ def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype
         return
     entries = {name: entry for name, entry in _read().items() if name != key}
     entries[key] = {"model": fingerprint.model_dump(mode="json"), "dtype": actual_dtype}
-    newest = dict(list(entries.items())[-MOST_REMEMBERED:])
+    newest = dict(list(entries.items())[-MOST_MODELS_REMEMBERED:])
     file = user_cache_directory() / CACHE_FILE
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

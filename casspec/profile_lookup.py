@@ -19,12 +19,10 @@ from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import ProfileMismatch, ProfileNotFound
 from casspec.storage.export import json_profile
-from casspec.storage.schema import Artifact, CascadeProfile
+from casspec.storage.schema import RECYCLING_MATRIX, Artifact, CascadeProfile
 
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
-
-MATRIX_NAME = "recycling-matrix"
 
 _log = logging.getLogger("casspec")
 
@@ -134,10 +132,12 @@ def _is_file(selection: str | Path) -> bool:
 
 
 def _with_artifacts(profile: CascadeProfile, read: Callable[[Artifact], bytes | None]) -> LoadedProfile:
-    artifact = next((artifact for artifact in profile.artifacts if artifact.name == MATRIX_NAME), None)
+    artifact = next((artifact for artifact in profile.artifacts if artifact.name == RECYCLING_MATRIX), None)
     if artifact is None:
         return LoadedProfile(profile)
     matrix = read(artifact)
     if matrix is None:
-        _log.warning("profile %s: its %s is not here, so token recycling starts cold", profile.profile_id, MATRIX_NAME)
+        _log.warning(
+            "profile %s: its %s is not here, so token recycling starts cold", profile.profile_id, RECYCLING_MATRIX
+        )
     return LoadedProfile(profile, matrix)

@@ -22,7 +22,7 @@ from casspec.storage.schema import LatencyPoint, LatencySample, Precision
 QUERY_TOKENS = (1, 2, 4, 8, 16, 32)
 """Query lengths of drafts and of reviews."""
 
-LARGEST_RATIO = 0.95
+LARGEST_OFFERED_RATIO = 0.95
 """A forward must take at most this share of the target's to count as faster: what is nearer is lost in the noise."""
 
 HOPELESS_RATIO = 2.0
@@ -63,7 +63,7 @@ def judge(first: PrecisionVerdict, samples: Iterable[LatencySample]) -> Precisio
         return first
     ratios = forward_ratios(first.precision, samples)
     best, reason = min(ratios.values()), None
-    if best > LARGEST_RATIO:
+    if best > LARGEST_OFFERED_RATIO:
         lengths = f"{min(ratios)} to {max(ratios)} query tokens"
         reason = f"no kernel beats the target's own: at best {best:.2f} of its time over {lengths}"
     return first.model_copy(update={"reason": reason, "ratios": ratios})

@@ -31,7 +31,7 @@ from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencyPoint, LatencySample, Precision
 
-BUDGET_SECONDS = 22.0
+PROFILE_SECONDS = 22.0
 RETEST_POINTS = 12
 RETEST_SHARE = 0.12
 REFINING_SHARE = 0.12
@@ -61,7 +61,7 @@ def profile_latency(
     stored: Sequence[LatencySample],
     save: Save,
     progress: Progress = silent,
-    budget_seconds: float = BUDGET_SECONDS,
+    budget_seconds: float = PROFILE_SECONDS,
     seed: int = 0,
     *,
     scope: Scope | None = None,

@@ -6,7 +6,7 @@ from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
 from casspec.profiler.device import measure_ceilings
 from casspec.profiler.measure import MIN_ROUNDS
 from casspec.profiler.precisions import PrecisionVerdict, judge, screen
-from casspec.profiler.profile import BUDGET_SECONDS, Scope, profile_latency
+from casspec.profiler.profile import PROFILE_SECONDS, Scope, profile_latency
 from casspec.profiler.progress import Progress, silent
 from casspec.profiler.slowdown import at_median_slowdown
 from casspec.profiler.timing import timer_for
@@ -44,7 +44,7 @@ def profile_stored(
     target: TargetModel,
     device: DeviceFingerprint,
     progress: Progress = silent,
-    budget_seconds: float = BUDGET_SECONDS,
+    budget_seconds: float = PROFILE_SECONDS,
     seed: int = 0,
     largest_context: int = LARGEST_CONTEXT,
     largest_batch: int = 1,

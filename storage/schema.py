@@ -172,6 +172,9 @@ class MethodSettings(Document):
     parameters: dict[str, int | float | str | bool] = Field(default_factory=dict)
 
 
+RECYCLING_MATRIX = "recycling-matrix"
+"""Artifact of a profile: the matrix that token recycling starts from."""
+
 CASCADE = "dytc"
 """The method that runs the cascade of a profile."""
 

@@ -10,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from casspec.cli.console import output, say, show_stages
+from casspec.cli.main import EXIT_INTERRUPTED
 from casspec.cli.options import (
     figures_option,
     format_option,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from casspec.tuner.suites.prompts import Prompt
 
 EXIT_NOT_LOSSLESS = 1
-EXIT_INTERRUPTED = 130
 
 
 @click.command(name="bench")

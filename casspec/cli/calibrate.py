@@ -20,6 +20,7 @@ from casspec.cli.options import (
     storage_option,
     suite_option,
 )
+from casspec.tuner.settings import CascadeSettings, ProfileSettings, SearchSettings
 
 if TYPE_CHECKING:
     from casspec.storage.repository import Repository
@@ -50,12 +51,21 @@ SECTIONS = {
     "--batch",
     type=click.IntRange(1, 32),
     metavar="N",
-    help="Largest batch to measure latencies of, for what is predicted of batches; takes a while longer.  [default: 1]",
+    help="Largest batch to measure latencies of, for what is predicted of batches; takes a while longer."
+    f"  [default: {ProfileSettings().max_batch}]",
 )
 @suite_option("half of it decides, the other half is benchmarked")
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Most drafters to evaluate.  [default: 64]")
 @click.option(
-    "--budget", type=click.FloatRange(min=1.0), metavar="SECONDS", help="Most time to search for.  [default: 30]"
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"Most drafters to evaluate.  [default: {SearchSettings().trials}]",
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=1.0),
+    metavar="SECONDS",
+    help=f"Most time to search for.  [default: {SearchSettings().seconds:g}]",
 )
 @click.option(
     "--workers",
@@ -66,7 +76,10 @@ SECTIONS = {
     help="Processes that search, each with the model and its share of the threads.",
 )
 @click.option(
-    "--max-drafters", type=click.IntRange(min=0), metavar="N", help="Most self-drafters in the cascade.  [default: 2]"
+    "--max-drafters",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help=f"Most self-drafters of a cascade.  [default: {CascadeSettings().max_drafters}]",
 )
 @click.option(
     "--max-extra-bytes",

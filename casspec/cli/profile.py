@@ -70,7 +70,7 @@ def command(
     import casspec
     from casspec.cli import latency_tables
     from casspec.profiler.design import LARGEST_CONTEXT, batches_up_to
-    from casspec.profiler.profile import BUDGET_SECONDS, Scope
+    from casspec.profiler.profile import PROFILE_SECONDS, Scope
     from casspec.profiler.report import checks, error_table, held_out
     from casspec.profiler.slowdown import drift
     from casspec.profiler.stored import profile_stored, rows_that_fit, scope_of, verdicts
@@ -78,7 +78,7 @@ def command(
     from casspec.runtime.loading.device import device_fingerprint
     from casspec.runtime.loading.fingerprint import model_fingerprint
 
-    budget, largest_context = budget or BUDGET_SECONDS, max_context or LARGEST_CONTEXT
+    budget, largest_context = budget or PROFILE_SECONDS, max_context or LARGEST_CONTEXT
     target = casspec.load_target(model, device=device, dtype=dtype)
     if dry_run:
         possible = tuple(precision for precision in QUANTISED if target.refusal(precision) is None)

@@ -20,6 +20,7 @@ from casspec.cli.options import (
     storage_option,
     threads_option_of,
 )
+from casspec.tuner.settings import MethodTuningSettings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,21 +32,23 @@ if TYPE_CHECKING:
     from casspec.tuner.settings import CalibrationSettings, RunTuningSettings
     from casspec.tuner.suites.prompts import Suite
 
-TRIALS = 64
-BUDGET_SECONDS = 60.0
-SECONDS_PER_METHOD = 30.0
+FURTHER_TRIALS = 64
+FURTHER_SECONDS = 60.0
+SECONDS_PER_METHOD: float = MethodTuningSettings.model_fields["seconds_per_method"].default
 
 
 @click.command(name="tune")
 @click.argument("profile", default="latest")
 @device_option
 @threads_option_of("as many as the profile was calibrated with, with --join all cores available")
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"Most further drafters.  [default: {TRIALS}]")
+@click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help=f"Most further drafters.  [default: {FURTHER_TRIALS}]"
+)
 @click.option(
     "--budget",
     type=click.FloatRange(min=1.0),
     metavar="SECONDS",
-    help=f"Most further time to search for.  [default: {BUDGET_SECONDS:g}]",
+    help=f"Most further time to search for.  [default: {FURTHER_SECONDS:g}]",
 )
 @click.option("--methods", metavar="all|A,B", help="Tune the parameters of these methods instead of searching.")
 @click.option(
@@ -112,7 +115,7 @@ def command(
         source, stored = repository.calibration_of(old.content_hash())
         suite, calibrated = _calibrated_on(stored)
         settings = (
-            _with_room(repository, source, calibrated, trials or TRIALS, budget or BUDGET_SECONDS)
+            _with_room(repository, source, calibrated, trials or FURTHER_TRIALS, budget or FURTHER_SECONDS)
             if methods is None
             else _run_settings(calibrated, old, methods, seconds_per_method or SECONDS_PER_METHOD)
         )
@@ -215,7 +218,7 @@ def _run_settings(
     settings: CalibrationSettings, old: CascadeProfile, methods: str, seconds: float
 ) -> RunTuningSettings:
     from casspec.tuner.methods.by_decoding import tunable
-    from casspec.tuner.settings import MethodTuningSettings, RunTuningSettings
+    from casspec.tuner.settings import RunTuningSettings
 
     names = None if methods == "all" else [name.strip() for name in methods.split(",") if name.strip()]
     return RunTuningSettings(

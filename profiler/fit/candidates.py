@@ -25,7 +25,7 @@ from casspec.storage.schema import LatencyKind, LatencyPoint, LatencySample, Lat
 PLAN_SHARES = (0.25, 0.5, 0.75, 1.0)
 """Grid lines: sub-layers of each kind that run, as shares of all."""
 
-LARGEST_RATIO = 4.0
+LARGEST_MEASURED_RATIO = 4.0
 """Ratios are cut to this and its inverse: what is further off was not learned from points nearby."""
 
 BOOSTING = {"max_iter": 40, "learning_rate": 0.2, "max_leaf_nodes": 8, "min_samples_leaf": 2}
@@ -104,7 +104,7 @@ class Fitted:
         return point.model_copy(update={"n_tokens": tokens, "context_tokens": context})
 
 
-_LOG_LIMITS = (-np.log(LARGEST_RATIO), np.log(LARGEST_RATIO))
+_LOG_LIMITS = (-np.log(LARGEST_MEASURED_RATIO), np.log(LARGEST_MEASURED_RATIO))
 
 
 def plan_lines(layers: int) -> tuple[int, ...]:
@@ -234,7 +234,7 @@ def _measured_table(
     return Fitted("measured-table", linear, found.noise, found, *_edges(samples))
 
 
-CANDIDATES: dict[LatencyKind, Candidate] = {
+WAYS_TO_FIT: dict[LatencyKind, Candidate] = {
     "bayesian-linear": _bayesian_linear,
     "non-negative-linear": _non_negative_linear,
     "measured-table": _measured_table,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from casspec.profiler.fit.candidates import CANDIDATES, Fitted, on_one_thread
+from casspec.profiler.fit.candidates import WAYS_TO_FIT, Fitted, on_one_thread
 from casspec.profiler.fit.regression import bayesian, relative_errors
 from casspec.runtime.latency.features import Shape, attended_tokens, has_head
 from casspec.runtime.model.target import bucket
@@ -49,7 +49,7 @@ def latency_model(
     shape: Shape,
     test_retest: float,
     seed: int = 0,
-    kinds: Sequence[LatencyKind] = tuple(CANDIDATES),
+    kinds: Sequence[LatencyKind] = tuple(WAYS_TO_FIT),
 ) -> LatencyModel:
     """The document the runtime predicts from: the best of `kinds` fitted to all `samples`, and the errors of all of them."""
     fits = fit_all(samples, shape, kinds)
@@ -87,7 +87,7 @@ def fit_all(
 ) -> Fits:
     """Every candidate fitted to the samples; `like`: earlier fits to take settings from."""
     linear = bayesian(samples, shape)
-    return {kind: CANDIDATES[kind](samples, shape, linear, (like or {}).get(kind)) for kind in kinds}
+    return {kind: WAYS_TO_FIT[kind](samples, shape, linear, (like or {}).get(kind)) for kind in kinds}
 
 
 def compare(samples: Sequence[LatencySample], shape: Shape, fits: Fits, seed: int = 0) -> tuple[CandidateErrors, ...]:
@@ -118,7 +118,7 @@ def choose(compared: Sequence[CandidateErrors]) -> CandidateErrors:
         sum(median + P90_WEIGHT * p90 for median, p90 in (entry.by_point, entry.by_plan, entry.by_context))
         for entry in compared
     ]
-    order = list(CANDIDATES)
+    order = list(WAYS_TO_FIT)
     good = [entry for entry, score in zip(compared, scores, strict=True) if score <= SIMPLER * min(scores)]
     return min(good, key=lambda entry: order.index(entry.kind))
 

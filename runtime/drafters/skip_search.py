@@ -10,7 +10,7 @@ import numpy as np
 from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import SkipSet
 
-CANDIDATES = 512
+ACQUISITION_CANDIDATES = 512
 """Sets among which the Gaussian process chooses."""
 
 NOISE = 0.01
@@ -70,7 +70,7 @@ class SkipSearch:
     def propose(self) -> SkipSet:
         """The next set to score."""
         if self._scores and (len(self._scores) + 1) % self._gaussian_every == 0:
-            candidates = self._draw(CANDIDATES)
+            candidates = self._draw(ACQUISITION_CANDIDATES)
             bounds = upper_bounds(np.stack(self._tried), np.array(self._scores), candidates, self._optimism)
             return self._skip_set(candidates[bounds.argmax()])
         return self._skip_set(self._draw(1)[0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-MEMORY = 0.98
+LINE_MEMORY = 0.98
 """Weight older forwards of a plan keep when a new one arrives: about 50 count."""
 
 RUN, MEMORY_IN_RUN = 6, 0.8
@@ -62,7 +62,7 @@ class _Line:
         self.scale = max(self.scale + SCALE_RATE * (min(abs(residual), SPIKE * self.scale) - self.scale), LEAST_SCALE)
         sign = 1 if residual > 0 else -1
         self.run = self.run + sign if self.run * sign > 0 else sign
-        memory = MEMORY if abs(self.run) < RUN else MEMORY_IN_RUN
+        memory = LINE_MEMORY if abs(self.run) < RUN else MEMORY_IN_RUN
         self.s11 = self.s11 * memory + 1.0
         self.s12 = self.s12 * memory + x
         self.s22 = self.s22 * memory + x * x

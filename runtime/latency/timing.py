@@ -14,7 +14,7 @@ import torch
 
 from casspec.runtime.model.plan import Plan
 
-MOST_REMEMBERED = 64
+MOST_FORWARDS_REMEMBERED = 64
 """Forwards kept for a policy that asks for them; it does so at every step or never."""
 
 
@@ -73,7 +73,7 @@ class ForwardClock:
     def __init__(self, device: torch.device) -> None:
         self._timed = _DeviceForward if device.type == "cuda" else RanForward
         self.milliseconds: dict[str, float] = defaultdict(float)
-        self.ran: deque[RanForward] = deque(maxlen=MOST_REMEMBERED)
+        self.ran: deque[RanForward] = deque(maxlen=MOST_FORWARDS_REMEMBERED)
         self.pending: list[_DeviceForward] = []
 
     def measure(

@@ -24,7 +24,7 @@ from casspec.storage.schema import Precision
 LINEARS = ("qkv", "output", "gate_up", "down")
 """Fields of `LayerWeights` that are packed."""
 
-GROUP = 32
+GROUP_INPUTS = 32
 """Inputs that share a scale and a zero in 4 bits: the smallest, hence most accurate, group the kernels take."""
 
 PACKED_ROWS = 4096
@@ -162,11 +162,11 @@ class Int8OnCuda(Kernel):
 
 
 def int4_groups(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Values 0 .. 15 (int32 [out, in]) and, per group of inputs, scale and centre [in / GROUP, out, 2] in the weight's dtype.
+    """Values 0 .. 15 (int32 [out, in]) and, per group of inputs, scale and centre [in / GROUP_INPUTS, out, 2] in the weight's dtype.
 
     A weight is scale * (value - 8) + centre.
     """
-    groups = weight.float().unflatten(1, (-1, GROUP))
+    groups = weight.float().unflatten(1, (-1, GROUP_INPUTS))
     low, high = groups.aminmax(dim=2)
     scales = ((high - low) / 15).clamp_(min=1e-8)
     centres = low + 8 * scales
@@ -177,7 +177,7 @@ def int4_groups(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def int4_bytes(n_out: int, n_in: int, dtype: torch.dtype) -> int:
     """Half a byte a weight, and two numbers a group."""
-    return n_out * n_in // 2 + 2 * n_out * (n_in // GROUP) * dtype.itemsize
+    return n_out * n_in // 2 + 2 * n_out * (n_in // GROUP_INPUTS) * dtype.itemsize
 
 
 class Int4(Kernel):
@@ -186,7 +186,7 @@ class Int4(Kernel):
     MULTIPLE: ClassVar[int]
 
     def refuses_shape(self, n_out: int, n_in: int) -> str | None:
-        return _indivisible(n_out, n_in, self.MULTIPLE, GROUP)
+        return _indivisible(n_out, n_in, self.MULTIPLE, GROUP_INPUTS)
 
     def n_bytes(self, n_out: int, n_in: int, dtype: torch.dtype) -> int:
         return int4_bytes(n_out, n_in, dtype)
@@ -205,7 +205,7 @@ class Int4OnCpu(Int4):
         return Packed(torch.ops.aten._convert_weight_to_int4pack_for_cpu(values, 1), pairs)
 
     def linear(self, x: Tensor, weight: Packed, bias: Tensor | None) -> Tensor:
-        out = torch.ops.aten._weight_int4pack_mm_for_cpu(x, weight.values, GROUP, weight.scales)
+        out = torch.ops.aten._weight_int4pack_mm_for_cpu(x, weight.values, GROUP_INPUTS, weight.scales)
         return out if bias is None else out.add_(bias)
 
 
@@ -226,7 +226,7 @@ class Int4OnCuda(Int4):
         return Packed(torch._convert_weight_to_int4pack(bytes_, self.INNER_TILES), pairs)
 
     def linear(self, x: Tensor, weight: Packed, bias: Tensor | None) -> Tensor:
-        out = torch._weight_int4pack_mm(x, weight.values, GROUP, weight.scales)
+        out = torch._weight_int4pack_mm(x, weight.values, GROUP_INPUTS, weight.scales)
         return out if bias is None else out.add_(bias)
 
 

@@ -19,7 +19,7 @@ from importlib.metadata import EntryPoint, entry_points
 from casspec.runtime.policies.base import Policy
 from casspec.storage.errors import UnsupportedOption
 
-GROUP = "casspec.methods"
+ENTRY_POINT_GROUP = "casspec.methods"
 """The group of entry points."""
 
 RESERVED = {"all"}
@@ -30,7 +30,7 @@ _log = logging.getLogger("casspec")
 
 def declared_methods() -> Iterable[EntryPoint]:
     """Entry points of all installed distributions."""
-    return entry_points(group=GROUP)
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
 class MethodRegistry:

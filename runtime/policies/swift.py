@@ -21,7 +21,7 @@ from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy, PolicyContext
 from casspec.storage.errors import UnsupportedOption
 
-CONFIDENCE_EDGES = (0.95, 0.8, 0.5)
+SIDE_TOKEN_EDGES = (0.95, 0.8, 0.5)
 SIDE_TOKENS = {True: (3, 5, 8, 10), False: (1, 3, 5, 10)}
 """Tokens of one position by whether decoding is greedy, for confidence above each edge and below all."""
 
@@ -88,7 +88,7 @@ class Swift(Policy):
         for _ in range(min(self._n_tokens, max_depth)):
             (proposal,) = sequence.propose(self._plan, tree, [node], side_tokens[-1], probabilities=True)
             confidence = proposal.probabilities[0]
-            n_side = side_tokens[sum(confidence <= edge for edge in CONFIDENCE_EDGES)]
+            n_side = side_tokens[sum(confidence <= edge for edge in SIDE_TOKEN_EDGES)]
             parent, node = node, len(tree)
             for token in proposal.tokens[: min(n_side, MAX_TREE_NODES - len(tree))]:
                 tree.add(parent, token, "swift")

@@ -9,7 +9,7 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 
 METHOD = "prompt-lookup"
-PUBLISHED = {"max_ngram": 3, "min_ngram": 1, "n_tokens": 10}
+PUBLISHED_LOOKUP = {"max_ngram": 3, "min_ngram": 1, "n_tokens": 10}
 """Settings of the published method, for what a profile doesn't say."""
 
 
@@ -38,7 +38,7 @@ class LookupSettings:
                 f"the cascade of profile {profile.profile_id} has no prompt lookup, the only drafter of it that "
                 f"{engine} could run: export it with --to json"
             )
-        found = PUBLISHED | dict(drafters[0].parameters) | profile.settings(METHOD)
+        found = PUBLISHED_LOOKUP | dict(drafters[0].parameters) | profile.settings(METHOD)
         return cls(*(int(found[name]) for name in ("max_ngram", "min_ngram", "n_tokens")))
 
 

@@ -47,5 +47,5 @@ def generous(monkeypatch: pytest.MonkeyPatch) -> None:
         return "no kernel here" if precision is Precision.INT8_DYNAMIC else None
 
     monkeypatch.setattr(TargetModel, "refusal", reason)
-    for bound in ("HOPELESS_RATIO", "LARGEST_RATIO"):
+    for bound in ("HOPELESS_RATIO", "LARGEST_OFFERED_RATIO"):
         monkeypatch.setattr(precisions, bound, 1e9)

@@ -7,8 +7,7 @@ from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.storage import open_repository
-from casspec.storage.schema import CascadeProfile, DrafterSpec, MethodSettings, SkipSet
-from casspec.tuner.calibration.publish import MATRIX_NAME
+from casspec.storage.schema import RECYCLING_MATRIX, CascadeProfile, DrafterSpec, MethodSettings, SkipSet
 from casspec.tuner.recordings.recording import recycling_matrix
 from casspec.tuner.recordings.stage import record
 from tests.storage import samples
@@ -28,7 +27,7 @@ def stored_calibration(database: str) -> CascadeProfile:
         recordings = record(context, silent)
         latency = repository.save_latency_model(calibration_id, builtin_latency(target))
         matrix = repository.save_artifact(
-            MATRIX_NAME, recycling_matrix(recordings, target.vocab_size).to_bytes(), calibration_id
+            RECYCLING_MATRIX, recycling_matrix(recordings, target.vocab_size).to_bytes(), calibration_id
         )
         profile = samples.profile(
             model=model_fingerprint(target),

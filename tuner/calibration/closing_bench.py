@@ -6,10 +6,9 @@ from casspec.profiler.progress import Progress, Stages
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile
+from casspec.storage.schema import CASCADE, RECYCLING_MATRIX, BenchReport, CascadeProfile
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.bench.run import run_benchmark
-from casspec.tuner.calibration.publish import MATRIX_NAME
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.context import CalibrationContext
 from casspec.tuner.external_databases import MIRRORED_BENCH
@@ -58,7 +57,7 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
     prompts = [prompt.opening() for prompt in spread_over_tasks(fitting, asked.prompts)]
     if not prompts:
         return None
-    matrix = next((a.sha256 for a in profile.artifacts if a.name == MATRIX_NAME), None)
+    matrix = next((a.sha256 for a in profile.artifacts if a.name == RECYCLING_MATRIX), None)
     loaded = LoadedProfile(profile, context.repository.artifact(matrix) if matrix else None)
     replayed = _replayed(context, profile, loaded.recycling_matrix, prompts, progress)
     report = run_benchmark(

@@ -12,7 +12,14 @@ from casspec.profiler.stored import with_ceilings
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.storage.repository import CANDIDATE
-from casspec.storage.schema import CASCADE, AcceptancePrior, CascadeProfile, LatencyModel, MethodSettings
+from casspec.storage.schema import (
+    CASCADE,
+    RECYCLING_MATRIX,
+    AcceptancePrior,
+    CascadeProfile,
+    LatencyModel,
+    MethodSettings,
+)
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.cascade.contenders import Cascade
 from casspec.tuner.cascade.forecast import Selection
@@ -21,9 +28,6 @@ from casspec.tuner.context import CalibrationContext
 from casspec.tuner.methods.by_replay import TunedMethods
 from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
-
-MATRIX_NAME = "recycling-matrix"
-"""Artifact of a profile: what its drafters start from."""
 
 
 def publish(
@@ -54,7 +58,7 @@ def _assembled(
     repository, target = context.repository, context.target
     cascade, selection, tuned = chosen.cascade, chosen.selection, chosen.tuned
     matrix = recycling_matrix(recordings, target.vocab_size)
-    artifact = repository.save_artifact(MATRIX_NAME, matrix.to_bytes(), context.calibration_id)
+    artifact = repository.save_artifact(RECYCLING_MATRIX, matrix.to_bytes(), context.calibration_id)
     return CascadeProfile(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         casspec_version=version("casspec"),

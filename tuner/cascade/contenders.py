@@ -15,6 +15,7 @@ from casspec.runtime.decoding.acceptance import CellCounter
 from casspec.runtime.drafters.prompt_lookup import PromptLookup
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.policies.dytc_paper import LOOKUP_COST
 from casspec.storage.schema import (
     AcceptanceCell,
     Decision,
@@ -31,9 +32,6 @@ from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.traced_plan import Traces
 from casspec.tuner.search.pareto import pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
-
-LOOKUP_COST = 0.01
-"""Cost coefficient of prompt lookup, as the literature puts it."""
 
 LOOKUP_TOKENS = 10
 MOST_ROUNDS = 4

@@ -19,8 +19,8 @@ from casspec.storage.errors import CasspecError
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.bench.requests import Request, generate
+from casspec.tuner.bench.run import WARM_UP_TOKENS
 
-WARM_UP_TOKENS = 8
 FEWEST_TOKENS = 16
 """Decoded at once: shorter texts say nothing about a drafter that learns from the text."""
 FEWEST_ROUNDS = 3

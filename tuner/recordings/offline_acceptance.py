@@ -28,7 +28,7 @@ from casspec.tuner.recordings.teacher_forcing import LONGEST_CHUNK, masked_input
 BLOCK = 8
 """Deepest draft the depth profile covers."""
 
-CANDIDATES = 4
+TRACED_CANDIDATES = 4
 """Proposals kept of each position: a tree drafter adds siblings of its best token."""
 
 RESIDENT_BYTES = 1 << 30
@@ -89,7 +89,7 @@ class AcceptanceMeter:
         seed: int = 0,
         block: int = BLOCK,
         resident_bytes: int = RESIDENT_BYTES,
-        candidates: int = CANDIDATES,
+        candidates: int = TRACED_CANDIDATES,
         probabilities: bool = False,
     ) -> None:
         self.recordings = list(recordings)

@@ -39,7 +39,7 @@ replays of the testbed's tuning half. Greedy text repeats itself more, so that m
 START_ROUNDS = 20.0
 """Expected tokens the belief in them counts for."""
 
-MEMORY = 0.98
+ROUNDS_MEMORY = 0.98
 """Weight that what rounds brought keeps when another step with reviews is verified."""
 
 
@@ -183,8 +183,8 @@ class DyTC(Policy):
             for reviewer in self._reviewers:
                 reviewer.observe(node, token)
         if step.expected:
-            self._expected = self._expected * MEMORY + step.expected
-            self._brought = self._brought * MEMORY + sum([verified[place] >= step.unreviewed for place in path])
+            self._expected = self._expected * ROUNDS_MEMORY + step.expected
+            self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in path])
         tree = result.tree
         ids, logits = result.outputs.rows(path)
         self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)

@@ -13,7 +13,7 @@ WIDTH = 2
 START_TRIALS = 10.0
 """Trials the offline acceptance counts for when a request begins."""
 
-MEMORY = 0.98
+ACCEPTANCE_MEMORY = 0.98
 """Weight older trials keep of the running acceptance when a new one arrives."""
 
 
@@ -72,5 +72,5 @@ class Reviewer:
             return
         for proposed, cell in said:
             self.table.update(cell, proposed == token)
-        self._accepted = self._accepted * MEMORY + (said[0][0] == token)
-        self._trials = self._trials * MEMORY + 1
+        self._accepted = self._accepted * ACCEPTANCE_MEMORY + (said[0][0] == token)
+        self._trials = self._trials * ACCEPTANCE_MEMORY + 1

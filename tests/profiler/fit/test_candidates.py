@@ -10,7 +10,7 @@ import torch
 from threadpoolctl import threadpool_info
 
 from casspec.profiler.design import Design
-from casspec.profiler.fit.candidates import CANDIDATES, Fitted, attended_lines, plan_lines
+from casspec.profiler.fit.candidates import WAYS_TO_FIT, Fitted, attended_lines, plan_lines
 from casspec.profiler.fit.validation import fit_all, latency_model
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import LatencyModel, LatencyPoint
@@ -46,13 +46,13 @@ def test_a_table_leaves_what_lies_beyond_it_to_the_linear_part(uneven: LatencyMo
 
 def test_fits_take_one_thread_and_give_the_others_back(plan: Design, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[int] = set()
-    fit = CANDIDATES["boosted-table"]
+    fit = WAYS_TO_FIT["boosted-table"]
 
     def spy(*arguments: Any) -> Fitted:
         seen.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "openmp")
         return fit(*arguments)
 
-    monkeypatch.setitem(CANDIDATES, "boosted-table", spy)
+    monkeypatch.setitem(WAYS_TO_FIT, "boosted-table", spy)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from casspec.profiler.design import Design, design
-from casspec.profiler.fit.candidates import CANDIDATES
+from casspec.profiler.fit.candidates import WAYS_TO_FIT
 from casspec.profiler.fit.validation import (
     beyond_half,
     choose,
@@ -35,7 +35,7 @@ def test_where_time_has_ways_of_its_own_a_table_is_chosen_and_keeps_the_bars(
 ) -> None:
     assert uneven.kind == "measured-table"
     by_kind = {entry.kind: entry for entry in uneven.candidates}
-    assert by_kind.keys() == CANDIDATES.keys()
+    assert by_kind.keys() == WAYS_TO_FIT.keys()
     assert by_kind["measured-table"].by_point[0] < 0.6 * by_kind["bayesian-linear"].by_point[0]
     assert by_kind["measured-table"].by_plan[0] < by_kind["bayesian-linear"].by_plan[0]
     drawn = held_out(samples_of(plan.points, uneven_ms), uneven, plan)

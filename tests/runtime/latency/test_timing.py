@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from casspec.runtime.latency import timing
-from casspec.runtime.latency.timing import MOST_REMEMBERED, ForwardClock
+from casspec.runtime.latency.timing import MOST_FORWARDS_REMEMBERED, ForwardClock
 from casspec.runtime.model.plan import Plan
 
 PLAN = Plan.full(4)
@@ -47,7 +47,9 @@ def test_forwards_of_named_plans_are_told_once_in_order(clock: ForwardClock) -> 
 
 
 def test_whoever_never_asks_is_remembered_little_for(clock: ForwardClock) -> None:
-    for n_tokens in range(3 * MOST_REMEMBERED):
+    for n_tokens in range(3 * MOST_FORWARDS_REMEMBERED):
         forward(clock, "verify", PLAN, n_tokens, 0)
-    assert [ran.n_tokens for ran in clock.recent()] == list(range(2 * MOST_REMEMBERED, 3 * MOST_REMEMBERED))
-    assert clock.total_ms("verify") == pytest.approx(6.0 * MOST_REMEMBERED)
+    assert [ran.n_tokens for ran in clock.recent()] == list(
+        range(2 * MOST_FORWARDS_REMEMBERED, 3 * MOST_FORWARDS_REMEMBERED)
+    )
+    assert clock.total_ms("verify") == pytest.approx(6.0 * MOST_FORWARDS_REMEMBERED)

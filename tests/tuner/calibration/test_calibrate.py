@@ -16,9 +16,9 @@ from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.repository import ARTIFACT_KIND, Repository
+from casspec.storage.schema import RECYCLING_MATRIX
 from casspec.tuner.calibration.attempt import finished as finished_calibration
 from casspec.tuner.calibration.calibrate import STAGES
-from casspec.tuner.calibration.publish import MATRIX_NAME
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.mlflow_mirror.registry import PROFILE_TAG
@@ -38,7 +38,7 @@ def rows(repository: Repository, target: TargetModel) -> dict[str, Any]:
         "key": calibration_id,
         "candidates": [PlanSpec.of(candidate) for candidate in repository.candidates(calibration_id)],
         "recordings": sorted(
-            name for name in repository.documents(calibration_id, ARTIFACT_KIND) if name != MATRIX_NAME
+            name for name in repository.documents(calibration_id, ARTIFACT_KIND) if name != RECYCLING_MATRIX
         ),
         "samples": [sample.point for sample in repository.latency_samples(calibration_id)],
         "profiles": [profile.content_hash() for profile in repository.profiles()],

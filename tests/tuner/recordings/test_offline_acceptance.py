@@ -42,7 +42,7 @@ def drafted_step_by_step(target: TargetModel, recording: Recording, depths: np.n
         scores = recording.sampling.scores(step_logits(target, rows, tokens[: query + 1])[None])[0]
         if recording.mode == "sample":
             scores = scores + noise.rows(query + 1, 1)[0]
-        drafted.append(scores.topk(acceptance.CANDIDATES).indices.tolist())
+        drafted.append(scores.topk(acceptance.TRACED_CANDIDATES).indices.tolist())
     return drafted
 
 

@@ -57,11 +57,11 @@ def steady_ms(sample: LatencySample) -> float:
 
 
 def at_median_slowdown(samples: Sequence[LatencySample]) -> list[LatencySample]:
-    """The samples as if all had been measured at their median slowdown."""
+    """The samples as if all had been measured at their median slowdown; to the last bit themselves when they are already."""
     if not samples:
         return []
     usual = median(sample.slowdown for sample in samples)
-    return [_slowed(sample, usual / sample.slowdown) for sample in samples]
+    return [_at_slowdown(sample, usual) for sample in samples]
 
 
 def drift(samples: Iterable[LatencySample]) -> float:
@@ -70,6 +70,6 @@ def drift(samples: Iterable[LatencySample]) -> float:
     return max(slowdowns) / min(slowdowns) - 1.0 if slowdowns else 0.0
 
 
-def _slowed(sample: LatencySample, factor: float) -> LatencySample:
-    values = tuple(value * factor for value in sample.measurement.values)
-    return sample.model_copy(update={"measurement": Measurement(values=values), "slowdown": sample.slowdown * factor})
+def _at_slowdown(sample: LatencySample, slowdown: float) -> LatencySample:
+    values = tuple(value * (slowdown / sample.slowdown) for value in sample.measurement.values)
+    return sample.model_copy(update={"measurement": Measurement(values=values), "slowdown": slowdown})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from casspec.profiler.measure import BLOCK_POINTS, Schedule, measure, round_slowdowns
 from casspec.profiler.slowdown import ANCHORS, Anchors, anchors_of, at_median_slowdown, drift, steady_ms
@@ -110,3 +112,14 @@ def test_a_round_that_was_disturbed_as_a_whole_is_measured_again() -> None:
         lambda *_: None,
     )
     assert max(value for sample in samples for value in sample.measurement.values) == pytest.approx(1.0)
+
+
+@given(st.lists(st.floats(0.3, 3.0), min_size=1, max_size=9))
+def test_samples_at_their_median_slowdown_stay_as_they_are_to_the_last_bit(slowdowns: list[float]) -> None:
+    measured = [
+        LatencySample(point=POINTS[place], measurement=Measurement(values=(0.1 + place, 0.7, 3.3)), slowdown=slowdown)
+        for place, slowdown in enumerate(slowdowns)
+    ]
+    even = at_median_slowdown(measured)
+    assert at_median_slowdown(even) == even
+    assert at_median_slowdown(even[: len(even) // 2 + 1]) == even[: len(even) // 2 + 1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
+from casspec.runtime.loading.gguf import GgufFile, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 
@@ -16,49 +18,70 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto", name: str = "") -> TargetModel:
-    """Loads a Hugging Face causal language model and its tokenizer (None when it has none).
+    """Loads a causal language model and its tokenizer (None when it has none).
 
     Args:
-        name_or_path: a local directory, or a name on the model hub.
+        name_or_path: a local directory, a GGUF file, or a name on the model hub.
         device: cpu, cuda or cuda:N.
-        dtype: float32, bfloat16, float16, or auto for the checkpoint's own.
+        dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
 
     Raises:
         UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover; UnsupportedOption: device or dtype.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from casspec.runtime.model.families import family_of
-
     check_device(device)
+    model, tokenizer = load_library_model(name_or_path, dtype)
+    return TargetModel(model.to(device).eval().requires_grad_(False), tokenizer, name=name or str(name_or_path))
+
+
+def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[Any, Any]:
+    """transformers' model, on the CPU, and its tokenizer or None. Arguments and errors as of `load_model`."""
+    from safetensors import SafetensorError
+
     if dtype != "auto" and dtype not in DTYPES:
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
+    file = open_gguf(path) if is_gguf(path) else None
     try:
-        with _quiet_library():
-            family_of(AutoConfig.from_pretrained(path))
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                path,
-                dtype=DTYPES.get(dtype, "auto"),
-                attn_implementation="sdpa",
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+        with quiet_library():
+            model, lacking, tokenizer = _read(path, file, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
-    model, report = loaded
-    lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     if lacking:
         raise UnknownModel(
             f"'{path}' lacks {len(lacking)} weights its config asks for ({lacking[0]} ...); fetch it again"
         )
-    model = model.to(device).eval().requires_grad_(False)
-    return TargetModel(model, _tokenizer(path), name=name or path)
+    if file:
+        settle(model, file)
+    return model, tokenizer
+
+
+def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str], Any]:
+    """Model, names of the weights that its config asks for and nothing gave, and tokenizer."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from casspec.runtime.model.families import family_of
+
+    with source(file) if file else nullcontext((path, {})) as (place, named):
+        config = AutoConfig.from_pretrained(place, **named)
+        family_of(config)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            place,
+            config=config,
+            dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
+            attn_implementation="sdpa",
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **named,
+            **(unpacking() if file else {}),
+        )
+        tokenizer = _tokenizer(place, named)
+    model, report = loaded
+    lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+    return model, lacking, tokenizer
 
 
 @contextmanager
-def _quiet_library() -> Iterator[None]:
+def quiet_library() -> Iterator[None]:
     """Without the library's progress bars and reports: what matters of them reaches the user as one line."""
     from transformers.utils import logging
 
@@ -93,12 +116,14 @@ def check_device(device: str) -> None:
             )
 
 
-def _tokenizer(path: str) -> Any:
+def _tokenizer(place: str, named: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError, ImportError):
+        return AutoTokenizer.from_pretrained(place, **named)
+    except (
+        Exception
+    ):  # of every kind, bare ones of the tokenizers library too: then the model has none that can be used
         return None
 
 
@@ -106,10 +131,15 @@ def _reason(path: str, error: Exception) -> str:
     if isinstance(error, CasspecError):
         return str(error)
     if Path(path).is_dir():
+        if files := sorted(Path(path).glob("*.gguf")):
+            return f"'{path}' holds a GGUF file; name the file itself: {files[0]}"
         return f"'{path}' holds no model that can be loaded ({_first_line(error)}); expected config.json and safetensors weights"
-    if not isinstance(error, OSError):
+    if is_gguf(path) or not isinstance(error, OSError):
         return f"model '{path}' could not be loaded: {_first_line(error)}"
-    return f"no model at '{path}': neither a directory here nor a name the model hub could give; use a local directory or 'reference'"
+    return (
+        f"no model at '{path}': neither a directory here nor a name the model hub could give; "
+        "use a local directory, a GGUF file, 'reference' or 'smollm2'"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,90 @@
+"""Tiny GGUF files of a random model, written by the format's own library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import Tensor
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+from tests.runtime.tiny import library_model
+
+CHAT_TEMPLATE = "{% for message in messages %}<|start|>{{ message['content'] }}<|end|>{% endfor %}"
+SPECIAL = ("<|end|>", "<|start|>", "<|turn|>", "<|endoftext|>")
+TOKENS = (*SPECIAL, *bytes_to_unicode().values(), "ab")
+"""A byte each, and what the only merge makes."""
+
+NAMES = {
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "model.layers": "blk",
+}
+
+
+def model_in_file(**changes: Any) -> Any:
+    """The random model that `write_gguf` writes, as transformers' own. It has as many tokens as the file's tokenizer."""
+    return library_model(vocab_size=len(TOKENS), **changes)
+
+
+def write_gguf(path: Path, architecture: str = "llama", **metadata: str | int) -> Path:
+    """Writes `model_in_file()` in float32, with a byte tokenizer and a chat template.
+
+    `metadata`: further entries, by keys with __ for dots.
+    """
+    gguf = pytest.importorskip("gguf")
+    model = model_in_file()
+    config = model.config
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_rope_dimension_count(config.head_dim)
+    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(len(TOKENS))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*TOKENS])
+    writer.add_token_types([3] * len(SPECIAL) + [1] * (len(TOKENS) - len(SPECIAL)))
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(0)
+    writer.add_chat_template(CHAT_TEMPLATE)
+    for key, value in metadata.items():
+        add = writer.add_string if isinstance(value, str) else writer.add_uint32
+        add(key.replace("__", "."), value)
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    for name, weight in model.named_parameters():
+        writer.add_tensor(_name(name), _interleaved(weight, heads.get(name.split(".")[-2])))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def _name(name: str) -> str:
+    for ours, theirs in NAMES.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
+def _interleaved(weight: Tensor, heads: int | None) -> np.ndarray:
+    """Rows of queries and keys in llama.cpp's order: both halves of a head take turns."""
+    if heads is None:
+        return weight.detach().numpy()
+    return weight.detach().unflatten(0, (heads, 2, -1)).swapaxes(1, 2).reshape(weight.shape).numpy()

@@ -1,7 +1,7 @@
-"""Remembers the fingerprints of model directories, so that a calibrated model answers without being loaded.
+"""Remembers the fingerprints of model directories and files, so that a calibrated model answers without being loaded.
 
-A fingerprint holds for as long as no file of the directory changes in size or time of change. What is remembered is only
-ever a shortcut: without it, or for a model that is no local directory, the model is loaded and fingerprinted.
+A fingerprint holds for as long as no file of the model changes in size or time of change. What is remembered is only
+ever a shortcut: without it, or for a model that does not lie on this machine, the model is loaded and fingerprinted.
 """
 
 from __future__ import annotations
@@ -9,14 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 from casspec import __version__
-from casspec.reference import reference_path
+from casspec.model_names import place_of
 from casspec.storage.folders import user_cache_directory
 from casspec.storage.schema import ModelFingerprint
-from casspec.testbed import is_testbed, testbed_hidden, testbed_path
 
 CACHE_FILE = "fingerprints.json"
 MOST_MODELS_REMEMBERED = 64
@@ -51,23 +49,17 @@ def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype
 
 
 def _key(model: str, dtype: str) -> str | None:
-    """Hash of the directory's files by name, size and time, with what else decides a fingerprint."""
-    directory = _directory(model)
-    if not directory.is_dir():
+    """Hash of the model's files by name, size and time, with what else decides a fingerprint."""
+    place = place_of(model)
+    if place.is_dir():
+        found = [entry for entry in sorted(place.iterdir()) if entry.is_file()]
+    elif place.is_file():
+        found = [place]
+    else:
         return None
-    files = [
-        (entry.name, entry.stat().st_size, entry.stat().st_mtime_ns)
-        for entry in sorted(directory.iterdir())
-        if entry.is_file()
-    ]
-    content = json.dumps([__version__, model, str(directory.resolve()), dtype, files])
+    files = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in found]
+    content = json.dumps([__version__, model, str(place.resolve()), dtype, files])
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _directory(model: str) -> Path:
-    if model == "reference":
-        return reference_path()
-    return testbed_path(testbed_hidden(model)) if is_testbed(model) else Path(model).expanduser()
 
 
 def _read() -> dict[str, Any]:

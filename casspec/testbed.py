@@ -18,19 +18,17 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import shutil
-import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from casspec.reference import REFERENCE_SHA256, WEIGHTS_FILE, check_reference, reference_path
 from casspec.storage.errors import StorageError, UnknownModel
 from casspec.storage.folders import user_cache_directory
+from casspec.whole import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,8 +45,6 @@ HIDDEN_OF_7B, INTERMEDIATE_OF_7B = 4096, 11008
 """Llama 7B (Touvron 2023), whose MLP is a little narrower than the reference's in proportion."""
 
 SHARD_BYTES = 1 << 30
-LEFTOVER_SECONDS = 24 * 3600
-"""Age at which the directory of a process that was killed while writing is removed."""
 
 log = logging.getLogger("casspec")
 
@@ -98,19 +94,8 @@ def widen(hidden: int, directory: Path, force: bool = False) -> None:
     check_reference()
     config = wide_config(hidden)
     _check_replaceable(directory, force)
-    with _told_as_storage_error(directory):
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(directory)
-        _check_room(directory.parent, checkpoint_bytes(config))
-        partial = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
-        try:
-            partial.mkdir()
-            _write(config, partial)
-            if directory.exists():
-                shutil.rmtree(directory)
-            partial.replace(directory)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with whole(directory, "the testbed", checkpoint_bytes(config), replace=force) as partial:
+        _write(config, partial)
 
 
 # --------------------------------------------------------------------------------------------------- config and weights
@@ -228,34 +213,3 @@ def _check_replaceable(directory: Path, force: bool) -> None:
         raise StorageError(f"{directory} holds something else than a testbed; name another directory")
     if not force:
         raise StorageError(f"{directory} holds a testbed already; use it, or make it again with --force")
-
-
-def _check_room(folder: Path, n_bytes: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise StorageError(
-            f"the testbed takes {n_bytes / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB left; free some space, or "
-            "set XDG_CACHE_HOME to a larger disk"
-        )
-
-
-def _remove_leftovers(directory: Path) -> None:
-    """Removes what a process that was killed while it made this testbed has left."""
-    for partial in directory.parent.glob(f".{directory.name}.*.partial"):
-        if time.time() - partial.stat().st_mtime > LEFTOVER_SECONDS:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def _told_as_storage_error(directory: Path) -> Iterator[None]:
-    """Whatever the disk refuses, in one line."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise StorageError(
-            f"the testbed cannot be written to {directory}: {reason}; free some space, mend the permissions or set "
-            "XDG_CACHE_HOME to another disk"
-        ) from error

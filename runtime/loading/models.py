@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,31 @@ def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[A
     return model, tokenizer
 
 
+def load_config(name_or_path: str | Path) -> Any:
+    """transformers' configuration of any model, covered by the forward or not. Raises UnknownModel where there is none."""
+    from transformers import AutoConfig
+
+    path = str(name_or_path)
+    file = open_gguf(path) if is_gguf(path) else None
+    try:
+        with quiet_library(), _source(path, file) as (place, named):
+            return AutoConfig.from_pretrained(place, **named)
+    except (OSError, ValueError, KeyError) as error:
+        raise UnknownModel(_reason(path, error)) from error
+
+
+def _source(path: str, file: GgufFile | None) -> AbstractContextManager[tuple[str, dict[str, str]]]:
+    """What `from_pretrained` is called with: a place, and further arguments."""
+    return source(file) if file else nullcontext((path, {}))
+
+
 def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str], Any]:
     """Model, names of the weights that its config asks for and nothing gave, and tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from casspec.runtime.model.families import family_of
 
-    with source(file) if file else nullcontext((path, {})) as (place, named):
+    with _source(path, file) as (place, named):
         config = AutoConfig.from_pretrained(place, **named)
         family_of(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(

@@ -34,9 +34,9 @@ NAMES = {
 }
 
 
-def model_in_file(**changes: Any) -> Any:
-    """The random model that `write_gguf` writes, as transformers' own. It has as many tokens as the file's tokenizer."""
-    return library_model(vocab_size=len(TOKENS), **changes)
+def model_in_file() -> Any:
+    """The random model that `write_gguf` writes, as transformers' own: tokens as in the file's tokenizer, inputs in groups of 32."""
+    return library_model(vocab_size=len(TOKENS), intermediate_size=64)
 
 
 def write_gguf(path: Path, architecture: str = "llama", **metadata: str | int) -> Path:

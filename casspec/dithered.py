@@ -5,7 +5,8 @@ target as no plan of a trained model does. Moved by step * U(-1/2, 1/2) a weight
 brought to where it was. It is as far from the grid as before it was first rounded.
 
 The step of a group is (largest - smallest) / 15, which is how Q4_1 made it: the first and the last of its 16 levels are the group's
-extremes. It is taken from the weights and not from the file's blocks, so that neither the file nor its order of rows is needed.
+extremes. It is taken from the weights and not from the file's blocks: the extremes are the trained weights themselves, while the file
+has their step in float16, and neither the file nor its order of rows is needed.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ EXIT_NOT_LOSSLESS = 1
 
 @click.command(name="bench")
 @model_argument
-@click.option("--target", metavar="reference|testbed:N|MODEL", help="The model by an option instead of the argument.")
+@click.option("--target", metavar="MODEL", help="The model by an option instead of the argument.")
 @click.option(
     "--profile",
     "selection",
@@ -95,9 +95,9 @@ def command(
 ) -> int:
     """Compare decoding methods on MODEL side by side: speed, or with --check-lossless equality of texts.
 
-    MODEL is a local directory, a name on the model hub, `reference` (the default) or `testbed:N`. The report is stored
-    and mirrored to MLflow, and the last line of stdout is one JSON document. Ctrl-C keeps the prompts that every
-    method has finished.
+    MODEL is a local directory, a GGUF file, a name on the model hub, `reference` (the default), `testbed:N`, `smollm2`
+    or `smollm2-dithered`. The report is stored and mirrored to MLflow, and the last line of stdout is one JSON
+    document. Ctrl-C keeps the prompts that every method has finished.
     """
     name = _model_name(model, target)
     if check_lossless and dtype not in ("auto", "float32"):

@@ -115,10 +115,10 @@ def command(
 ) -> None:
     """Calibrate MODEL on this device: measure latencies, search drafters, store a cascade profile and benchmark it.
 
-    MODEL is a local directory, a name on the model hub, or `reference` (the default). Whatever is measured is stored at
-    once: after an interruption the same command goes on from there, and once finished it answers from the store.
-    Further workers make the search faster, not other: --trials is of all together, --budget of each. On other machines
-    `casspec tune --join latest` joins it, over the same --storage.
+    MODEL is a local directory, a GGUF file, a name on the model hub, `reference` (the default), `testbed:N`, `smollm2`
+    or `smollm2-dithered`. Whatever is measured is stored at once: after an interruption the same command goes on from
+    there, and once finished it answers from the store. Further workers make the search faster, not other: --trials is
+    of all together, --budget of each. On other machines `casspec tune --join latest` joins it, over the same --storage.
     """
     check_device(device)
     bench = not quick if bench is None else bench

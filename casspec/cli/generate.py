@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 
 from casspec.cli.console import say
-from casspec.cli.options import run_options, seed_option, set_up, storage_option
+from casspec.cli.options import MODEL_KINDS, run_options, seed_option, set_up, storage_option
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder, Generation, Statistics
@@ -23,9 +23,7 @@ NONE = "none"
 @click.command()
 @click.argument("prompt", required=False)
 @click.option("--file", type=click.File(encoding="utf-8"), metavar="FILE", help="Read the prompt from a file.")
-@click.option(
-    "--model", default="reference", show_default=True, metavar="MODEL", help="Directory, hub name, reference."
-)
+@click.option("--model", default="reference", show_default=True, metavar="MODEL", help=f"{MODEL_KINDS}.")
 @click.option(
     "--profile",
     default=FITTING,

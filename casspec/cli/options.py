@@ -86,8 +86,12 @@ seed_option = click.option(
 )
 
 
+MODEL_KINDS = "A directory, a GGUF file, a hub name, reference, testbed:N, smollm2 or smollm2-dithered"
+"""What is taken where a model is named."""
+
+
 def model_argument(function: Function) -> Function:
-    """MODEL, the one to work on: a local directory, a name on the model hub, or `reference`, the default."""
+    """MODEL, the one to work on: any of MODEL_KINDS, by default `reference`."""
     return click.argument("model", default="reference")(function)
 
 

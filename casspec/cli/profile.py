@@ -62,8 +62,8 @@ def command(
 ) -> None:
     """Measure the latency of MODEL on this device and fit the latency model.
 
-    MODEL is a local directory, a name on the model hub, or `reference` (the default). Every measured point is stored at
-    once, so an interrupted run goes on where it stopped.
+    MODEL is a local directory, a GGUF file, a name on the model hub, `reference` (the default), `testbed:N`, `smollm2`
+    or `smollm2-dithered`. Every measured point is stored at once, so an interrupted run goes on where it stopped.
     """
     set_up(device, threads)
 

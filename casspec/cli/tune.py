@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import (
+    MODEL_KINDS,
     available_cores,
     check_device,
     device_option,
@@ -61,7 +62,7 @@ SECONDS_PER_METHOD: float = MethodTuningSettings.model_fields["seconds_per_metho
 @click.option(
     "--join", "joined", metavar="STUDY", help="Help the search of this calibration (its ID, or `latest`) to its end."
 )
-@click.option("--model", metavar="MODEL", help="With --join: where the calibrated model lies on this machine.")
+@click.option("--model", metavar="MODEL", help=f"With --join: the calibrated model on this machine. {MODEL_KINDS}.")
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does.")
 @storage_option
 def command(

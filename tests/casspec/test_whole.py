@@ -39,15 +39,17 @@ def test_the_first_to_finish_stays(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_an_error_leaves_nothing_and_is_told(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "model", "it", 1) as partial:
+def break_off(path: Path, error: BaseException) -> None:
+    with whole(path, "it", 1) as partial:
         (partial / "half").touch()
-        raise KeyboardInterrupt
-    with (
-        pytest.raises(StorageError, match=r"it cannot be written to .*model: .*half"),
-        whole(tmp_path / "model", "it", 1) as partial,
-    ):
-        raise OSError(f"{partial}/half")
-    with pytest.raises(StorageError, match="it takes 1000"), whole(tmp_path / "model", "it", 10**18):
+        raise error
+
+
+def test_an_error_leaves_nothing_and_is_told(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        break_off(tmp_path / "model", KeyboardInterrupt())
+    with pytest.raises(StorageError, match=r"it cannot be written to .*model: broken; free some space"):
+        break_off(tmp_path / "model", OSError("broken"))
+    with pytest.raises(StorageError, match=r"it takes 1000000000\.0 GB"), whole(tmp_path / "model", "it", 10**18):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -67,15 +67,14 @@ def _import_starting_plans(path: Path, plans: dict[str, Any], n_layers: int, sto
 
 
 def _layers_of(model: str) -> int:
-    """Number of layers of a model directory, hub name or "reference". Imports transformers' configurations."""
-    from transformers import AutoConfig
-
-    from casspec.reference import reference_path
-    from casspec.storage.errors import UnknownModel
+    """Number of layers of a model, named in any of the usual ways. Imports transformers' configurations."""
+    from casspec.model_names import directory_of
+    from casspec.runtime.loading.models import load_config
+    from casspec.storage.errors import CasspecError, UnknownModel
 
     try:
-        config = AutoConfig.from_pretrained(reference_path() if model == "reference" else model)
-        return int(config.num_hidden_layers)
-    except (OSError, ValueError, AttributeError) as error:  # some configurations hold those of several models
-        reason = next(iter(str(error).splitlines()), "")
-        raise UnknownModel(f"{model} has no readable configuration ({reason}): use --layers N instead") from None
+        return int(load_config(directory_of(model) or model).num_hidden_layers)
+    except CasspecError as error:
+        raise type(error)(f"{error}; or use --layers N instead of --model") from None
+    except AttributeError as error:  # some configurations hold those of several models
+        raise UnknownModel(f"{model} has no readable configuration ({error}): use --layers N instead") from None

@@ -125,6 +125,14 @@ def source(file: GgufFile) -> Iterator[tuple[str, dict[str, str]]]:
         yield str(link.parent), {"gguf_file": link.name}
 
 
+def complete(config: Any, file: GgufFile) -> Any:
+    """The configuration with the size of a head as the file has it, which transformers takes for the family's usual one."""
+    head_dim = file.metadata.get(f"{file.metadata['general.architecture']}.attention.key_length")
+    if head_dim is not None:
+        config.head_dim = head_dim
+    return config
+
+
 def unpacking() -> dict[str, Any]:
     """What a model's `from_pretrained` needs besides, to give plain weights."""
     from transformers.utils.quantization_config import GgufConfig

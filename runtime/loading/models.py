@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
-from casspec.runtime.loading.gguf import GgufFile, is_gguf, open_gguf, settle, source, unpacking
+from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 
@@ -84,7 +84,7 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
         family_of(config)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             place,
-            config=config,
+            config=complete(config, file) if file else config,
             dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
             attn_implementation="sdpa",
             ignore_mismatched_sizes=True,

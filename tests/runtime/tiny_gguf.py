@@ -27,6 +27,8 @@ NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
     "lm_head": "output",
@@ -34,18 +36,18 @@ NAMES = {
 }
 
 
-def model_in_file() -> Any:
+def model_in_file(family: str = "llama") -> Any:
     """The random model that `write_gguf` writes, as transformers' own: tokens as in the file's tokenizer, inputs in groups of 32."""
-    return library_model(vocab_size=len(TOKENS), intermediate_size=64)
+    return library_model(family, vocab_size=len(TOKENS), intermediate_size=64)
 
 
-def write_gguf(path: Path, architecture: str = "llama", **metadata: str | int) -> Path:
-    """Writes `model_in_file()` in float32, with a byte tokenizer and a chat template.
+def write_gguf(path: Path, architecture: str = "llama", family: str = "llama", **metadata: str | int) -> Path:
+    """Writes `model_in_file(family)` in float32, with a byte tokenizer and a chat template.
 
-    `metadata`: further entries, by keys with __ for dots.
+    `architecture`: what the file says it is. `metadata`: further entries, by keys with __ for dots.
     """
     gguf = pytest.importorskip("gguf")
-    model = model_in_file()
+    model = model_in_file(family)
     config = model.config
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(config.num_hidden_layers)
@@ -54,6 +56,7 @@ def write_gguf(path: Path, architecture: str = "llama", **metadata: str | int) -
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(config.head_dim)
     writer.add_rope_dimension_count(config.head_dim)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
@@ -67,7 +70,7 @@ def write_gguf(path: Path, architecture: str = "llama", **metadata: str | int) -
     for key, value in metadata.items():
         add = writer.add_string if isinstance(value, str) else writer.add_uint32
         add(key.replace("__", "."), value)
-    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
+    heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads} if family == "llama" else {}
     for name, weight in model.named_parameters():
         writer.add_tensor(_name(name), _interleaved(weight, heads.get(name.split(".")[-2])))
     writer.write_header_to_file()

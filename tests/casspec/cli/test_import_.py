@@ -40,6 +40,7 @@ def test_layers_are_read_from_the_model_named(run: Run, tmp_path: Path) -> None:
     code, _, err = run("import", str(file), "--model", str(tmp_path / "nothing"))
     assert (code, err.count("\n")) == (2, 1)
     assert "--layers" in err
+    assert "no file at" in run("import", str(file), "--model", str(tmp_path / "nothing.gguf"))[2]
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
     code, _, err = run("import", str(file), "--model", str(tmp_path))
     assert (code, err.count("\n")) == (2, 1)

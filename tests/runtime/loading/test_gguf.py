@@ -42,6 +42,15 @@ def test_a_file_computes_what_its_model_does(file: Path, capfd: pytest.CaptureFi
     assert capfd.readouterr().err == ""
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_files_of_other_families_do_too(tmp_path: Path, family: str) -> None:
+    target = load_model(write_gguf(tmp_path / "tiny.gguf", architecture=family, family=family), dtype="float32")
+    ids = torch.arange(3, 40)[None]
+    assert torch.allclose(target.library_model(ids).logits, model_in_file(family)(ids).logits, atol=1e-4)
+    assert target.family.name == family
+
+
 def test_tokenizer_chat_template_and_stops_come_out_of_the_file(tmp_path: Path) -> None:
     target = load_model(write_gguf(tmp_path / "tiny.gguf", tokenizer__ggml__eot_token_id=2))
     assert target.tokenizer.convert_ids_to_tokens(target.tokenizer("abc")["input_ids"]) == ["ab", "c"]

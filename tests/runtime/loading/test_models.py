@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from casspec.runtime.loading.models import load_model
+from casspec.runtime.loading.models import load_config, load_model
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 from tests.runtime.tiny import library_model
 
@@ -48,3 +48,10 @@ def test_what_is_no_model_and_what_no_device_has_are_refused(directory: Path, tm
     assert "holds no model that can be loaded" in str(refusal(tmp_path))
     for options in ({"dtype": "int3"}, {"device": "toaster"}, {"device": "mps"}):
         assert isinstance(refusal(directory, **options), UnsupportedOption)
+
+
+def test_a_configuration_is_read_of_families_without_a_forward_too(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt_neox", "num_hidden_layers": 3}')
+    assert load_config(tmp_path).num_hidden_layers == 3
+    with pytest.raises(UnknownModel, match="neither a directory here"):
+        load_config(tmp_path / "nowhere")

@@ -24,7 +24,7 @@ from casspec.tuner.bench.lossless.text_check import TextCheck, text_sha256
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE, Request, decoded, generate, request
 from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.environment import environment
-from casspec.tuner.suites.prompts import Prompt
+from casspec.tuner.suites.prompts import Prompt, has_chat_template
 from casspec.tuner.suites.repetition import repetition
 from casspec.tuner.suites.token_prompts import TokenPrompt, following, token_prompts
 
@@ -79,7 +79,7 @@ def run_benchmark(
             f"no prompt leaves room for {max_new_tokens} new tokens in the model's context of {target.max_context}; "
             "take fewer tokens or shorter prompts"
         )
-    has_template = bool(getattr(target.tokenizer, "chat_template", None))
+    has_template = has_chat_template(target.tokenizer)
     race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress)
     interrupted = False
     try:

@@ -1,4 +1,4 @@
-"""Reads suites: the built-in `reference`, JSONL files with Spec-Bench's schema, source files and source trees."""
+"""Reads suites: the built-in `chat` and `reference`, JSONL files with Spec-Bench's schema, source files and source trees."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 
 from casspec.storage.errors import SuiteError
 from casspec.storage.schema import OVERALL
+from casspec.tuner.suites.chat.suite import load_chat_suite
 from casspec.tuner.suites.prompts import Half, Prompt, Suite, assign_halves, prompt_ids
 from casspec.tuner.suites.reference.suite import load_reference_suite
 
 __all__ = ["Half", "Prompt", "Suite", "load_suite", "prompt_ids"]
+
+BUILT_IN = {"chat": load_chat_suite, "reference": load_reference_suite}
 
 MT_BENCH_CATEGORIES = frozenset(
     {"writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities"}
@@ -30,22 +33,27 @@ SOURCE_SEED = 0
 
 def located(name_or_path: str) -> str:
     """The suite's name for settings that outlive this process: a path as it is found from anywhere."""
-    return name_or_path if name_or_path == "reference" else os.path.abspath(Path(name_or_path).expanduser())
+    return name_or_path if name_or_path in BUILT_IN else os.path.abspath(Path(name_or_path).expanduser())
+
+
+def default_suite(has_chat_template: bool) -> str:
+    """The suite of a model for which none is named: requests where it can be talked to, else Python source to complete."""
+    return "chat" if has_chat_template else "reference"
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
-    """The suite `reference`, or one read from a JSONL file, a source file or a directory of source.
+    """A built-in suite by its name, or one read from a JSONL file, a source file or a directory of source.
 
     Raises SuiteError when nothing is there or a line is malformed; the message names the line.
     """
-    if str(name_or_path) == "reference":
-        return load_reference_suite()
+    if str(name_or_path) in BUILT_IN:
+        return BUILT_IN[str(name_or_path)]()
     path = Path(name_or_path).expanduser()
     if path.is_dir():
         return _source_suite(path, _source_files(path))
     if not path.is_file():
         raise SuiteError(
-            f"no suite at '{name_or_path}': expected 'reference', a JSONL file with a 'turns' list in every line, "
+            f"no suite at '{name_or_path}': expected 'chat', 'reference', a JSONL file with a 'turns' list in every line, "
             "a source file or a directory of source"
         )
     if path.suffix in SOURCE_SUFFIXES:

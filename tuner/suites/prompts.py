@@ -74,6 +74,11 @@ def assign_halves(tasks: Iterable[tuple[str, str]], seed: int = HALVES_SEED) -> 
     return halves
 
 
+def has_chat_template(tokenizer: Any) -> bool:
+    """Whether a tokenizer knows how a conversation is written; None, of a model without one, does not."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
 def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> list[int]:
     """Token ids of the conversation up to its next turn; a chat prompt goes through the tokenizer's chat template when there is one.
 
@@ -81,7 +86,7 @@ def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> l
         answers: to the first turns, as many as there were.
     """
     said = prompt.turns[: len(answers) + 1]
-    if prompt.kind == "chat" and getattr(tokenizer, "chat_template", None):
+    if prompt.kind == "chat" and has_chat_template(tokenizer):
         told = [("user", turn) for turn in said]
         for place, answer in enumerate(answers):
             told.insert(2 * place + 1, ("assistant", answer))

@@ -40,7 +40,7 @@ def test_a_suite_is_located_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path / "below")
     assert located("../questions.jsonl") == here == str(tmp_path / "questions.jsonl")
     assert load_suite(here).name == "questions"
-    assert located("reference") == "reference"
+    assert [located(name) for name in ("chat", "reference")] == ["chat", "reference"]
 
 
 def test_mt_bench_categories_are_reported_together_but_a_users_own_are_not(tmp_path: Path):
@@ -70,7 +70,7 @@ def test_malformed_line_is_named_by_its_number(tmp_path: Path, line, expected: s
 
 
 def test_missing_empty_and_binary_files_are_refused(tmp_path: Path):
-    with pytest.raises(SuiteError, match=r"no suite at 'nowhere\.jsonl': expected 'reference', a JSONL file"):
+    with pytest.raises(SuiteError, match=r"no suite at 'nowhere\.jsonl': expected 'chat', 'reference', a JSONL file"):
         load_suite("nowhere.jsonl")
     with pytest.raises(SuiteError, match="holds no prompts"):
         load_suite(write_lines(tmp_path / "empty.jsonl", [""]))

@@ -7,6 +7,7 @@ answers requests, one at a time. Read in this order:
 * `environments.py`: virtual environments, made once and kept; `files.py`: the model's files in the precisions that engines read.
 * `workers/`: one script an engine, standard library and the engine only; `serve.py` there is the loop they share.
 * `worker.py`: the other end of such a process; `prompts.py`: what is asked.
+* `stage.py`: every row made ready, or named as missing.
 * `race.py`: rounds in shuffled order; `figures.py`: speeds, ratios, spread; `report.py`: the table, the document, the JSON.
 * `__main__.py`: the command.
 

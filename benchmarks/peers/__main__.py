@@ -70,8 +70,9 @@ def chosen_engines(ctx: click.Context, param: click.Parameter, value: str | None
 
 
 def reference_row(race: Race, name: str) -> Row | None:
-    """The row that was asked for, or the first that answered."""
-    rows = list(dict.fromkeys(each.row for each in race.measurements))
+    """The row that was asked for, or the first of those that answered."""
+    answered = {each.row for each in race.measurements}
+    rows = [row for engine in ENGINES.values() for row in engine.rows if row in answered]
     return next((row for row in rows if row.name == name), rows[0] if rows else None)
 
 

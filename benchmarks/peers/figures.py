@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from benchmarks.peers.engines import Row
+from benchmarks.peers.engines import ENGINES, Row
 from benchmarks.peers.prompts import Kind
 from benchmarks.peers.race import Measurement
 
@@ -44,9 +44,10 @@ class Figures:
 
 
 def figures(measurements: Sequence[Measurement], reference: Row) -> list[Figures]:
-    """Every row that answered, in order of appearance in the race."""
-    rows = dict.fromkeys(each.row for each in measurements)
-    return [_figures(row, measurements, reference) for row in rows]
+    """Every row that answered, in the order of `ENGINES`."""
+    rows = {each.row for each in measurements}
+    ordered = [row for engine in ENGINES.values() for row in engine.rows if row in rows]
+    return [_figures(row, measurements, reference) for row in ordered]
 
 
 def _figures(row: Row, measurements: Sequence[Measurement], reference: Row) -> Figures:

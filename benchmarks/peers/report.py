@@ -11,14 +11,15 @@ from benchmarks.peers.engines import SHIPPED, Row
 from benchmarks.peers.figures import Figures
 
 JSON_SCHEMA = 1
-IDLE_LIMIT = 0.02
+IDLE_LIMIT = 0.05
 """Share of a core that a waiting worker may take unnoticed."""
 
+OF_MODE = ("best", "with prompt", "ratio")
 HEADER = (
-    ("engine", "precision", "method")
-    + ("greedy, tokens/s", "best", "with prompt", "ratio")
-    + ("T = .7, tokens/s", "best", "with prompt", "ratio")
-    + ("first token, ms", "long prompt, ms", "memory, MiB", "same text")
+    *("engine", "precision", "method"),
+    *("greedy, tokens/s", *OF_MODE),
+    *("T = .7, tokens/s", *OF_MODE),
+    *("first token, ms", "long prompt, ms", "memory, MiB", "same text"),
 )
 LEGEND = (
     "tokens/s: new tokens after the first over the time after the first, median of rounds; best: of the fastest round.",
@@ -41,6 +42,11 @@ class Entrant:
     peak_bytes: int | None = None
     idle_load: float = 0.0
     """Share of one core that it took while others computed."""
+
+    def told(self) -> str:
+        """One line."""
+        installed = f", installed in {self.install_seconds:.0f} s" if self.install_seconds is not None else ""
+        return f"{self.about}; loaded in {self.load_seconds:.0f} s{installed}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ class Report:
         lines = [f"reference row: {self.reference.name}"] if self.reference else []
         if self.interrupted:
             lines.append("interrupted: rounds are incomplete; ratios count questions that both rows answered")
-        lines += [f"{row.name}: {one.about}; loaded in {one.load_seconds:.0f} s" for row, one in self.entrants.items()]
+        lines += [f"{row.name}: {one.told()}" for row, one in self.entrants.items()]
         lines += [
             f"{row.name} took {one.idle_load:.0%} of a core while others computed: their figures suffer"
             for row, one in self.entrants.items()

@@ -59,9 +59,11 @@ class Worker:
 
     def ask(self, document: Mapping[str, Any], seconds: float = REQUEST_SECONDS) -> dict[str, Any]:
         """The answer to one line. Raises WorkerDied; the process is ended then."""
+        assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            raise WorkerDied("has ended")
         self._wake()
         try:
-            assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(document).encode() + b"\n")
             self._process.stdin.flush()
             answer: dict[str, Any] = json.loads(self._line(time.monotonic() + seconds, seconds))

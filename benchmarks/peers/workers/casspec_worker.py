@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import casspec
 import torch
+from serve import Emit, Generate, serve
+
+import casspec
 from casspec.profile_lookup import fitting_profile, profile_for
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileNotFound, StorageError
-from serve import Emit, Generate, serve
 
 
 def load(settings: dict[str, Any]) -> tuple[Generate, str]:

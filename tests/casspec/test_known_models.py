@@ -34,7 +34,7 @@ def test_a_model_that_is_one_file_is_known_until_that_file_changes(model: Path) 
     file.write_bytes(b"GGUF")
     remember(str(file), "auto", samples.model(), "bfloat16", False)
     (model / "config.json").write_text('{"another": "model"}')
-    assert recall(str(file), "auto") == (samples.model(), "bfloat16")
+    assert recall(str(file), "auto") == (samples.model(), "bfloat16", False)
     os.utime(file, ns=(1, 1))
     assert recall(str(file), "auto") is None
 

@@ -85,7 +85,7 @@ def test_dithered_it_is_another_model_that_answers_to_its_own_name(index: list[l
     assert torch.equal(moved.embedding, plain.embedding)
     remember("smollm2-dithered", "auto", model_fingerprint(moved), "bfloat16", True)
     assert recall("smollm2", "auto") is None
-    assert recall("smollm2-dithered", "auto") == (model_fingerprint(moved), "bfloat16")
+    assert recall("smollm2-dithered", "auto") == (model_fingerprint(moved), "bfloat16", True)
 
 
 @pytest.mark.parametrize("kind", ["file", "wheel"])

@@ -24,6 +24,7 @@ from casspec.cli.options import (
 from casspec.tuner.settings import CascadeSettings, ProfileSettings, SearchSettings
 
 if TYPE_CHECKING:
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.search.workers.processes import WorkerPool
@@ -132,12 +133,15 @@ def command(
 
     with open_repository(storage) as repository:
         # 1. A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
-        known = recall(model, dtype)
-        target = None if known else casspec.load_target(model, device=device, dtype=dtype)
+        target: TargetModel | None = None
+        if known := recall(model, dtype):
+            is_chat = known.has_chat_template
+        else:
+            target = casspec.load_target(model, device=device, dtype=dtype)
+            is_chat = has_chat_template(target.tokenizer)
 
         # 2. What decides the outcome.
-        talks = known.has_chat_template if known else has_chat_template(target.tokenizer)
-        suite_name = chosen_suite(suite_name, talks)
+        suite_name = chosen_suite(suite_name, is_chat)
         suite = load_suite(suite_name)
         for note in suite.notes:
             say(note)

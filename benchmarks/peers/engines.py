@@ -49,6 +49,10 @@ class Engine:
     """Requirements of the package that decoding text does not need and that are left out."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment of its workers."""
+    binds_cores: bool = False
+    """It takes its threads from a list of cores, and is slower where OMP_NUM_THREADS is set too."""
+    preloads: str | None = None
+    """A library in its environment that its manual wants in LD_PRELOAD."""
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -102,6 +106,8 @@ ENGINES = {
                 "VLLM_NO_USAGE_STATS": "1",
                 "VLLM_LOGGING_LEVEL": "WARNING",
             },
+            binds_cores=True,
+            preloads="lib/libiomp5.so",
         ),
         Engine(
             "transformers",

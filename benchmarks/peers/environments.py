@@ -7,8 +7,11 @@ reason of a failure, so that it is not tried again at every run.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -111,12 +114,17 @@ def run_logged(log: Path, seconds: float = INSTALL_SECONDS) -> Run:
             output.write(f"$ {' '.join(words)}\n")
             output.flush()
             begin = output.tell()
+            process = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
             try:
-                code = subprocess.run(
-                    words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=seconds
-                ).returncode
+                code = process.wait(seconds)
             except subprocess.TimeoutExpired:
                 raise PeerUnavailable(f"installing took more than {seconds / 60:.0f} minutes; see {log}") from None
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # an interrupted build leaves no compiler running
+                process.wait()
         if code:
             raise PeerUnavailable(f"{last_error(log.read_bytes()[begin:].decode('utf-8', 'replace'))}; see {log}")
 

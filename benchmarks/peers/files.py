@@ -45,7 +45,9 @@ class ModelFiles:
         target = self.made / f"{self.gguf.stem}-{digest}-{precision}.gguf"
         if not target.is_file():
             if quantiser is None:
-                raise PeerUnavailable(f"the {precision} file is made by llama.cpp, which is not installed")
+                raise PeerUnavailable(
+                    f"the {precision} file is made by llama.cpp: name it in --engines, or mend its installation"
+                )
             quantise(self.gguf, target, precision, quantiser)
         return target
 

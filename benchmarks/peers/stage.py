@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,7 +65,9 @@ class Stage:
         """Loads a row and warms it up, before the next one starts: loading computes too."""
         engine = ENGINES[row.engine]
         log = self.folder / "logs" / f"{row.name.replace('/', '-')}.log"
-        worker = self.workers[row] = Worker([str(place.python), str(engine.worker)], log, self._variables(engine))
+        worker = self.workers[row] = Worker(
+            [str(place.python), str(engine.worker)], log, self._variables(engine, place)
+        )
         document = {
             "model": str(file),
             "method": row.method,
@@ -88,10 +91,17 @@ class Stage:
                 entrant.about, entrant.load_seconds, entrant.install_seconds, peak, worker.idle_load
             )
 
-    def _variables(self, engine: Engine) -> dict[str, str]:
+    def _variables(self, engine: Engine, place: Environment) -> dict[str, str]:
         cores = self.settings["cores"][: self.settings["threads"]]
-        threads = {"OMP_NUM_THREADS": str(len(cores)), "VLLM_CPU_OMP_THREADS_BIND": ",".join(map(str, cores))}
-        return {**threads, "TOKENIZERS_PARALLELISM": "false", **engine.variables}
+        variables = {"TOKENIZERS_PARALLELISM": "false", **engine.variables}
+        if engine.binds_cores:
+            variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+        else:
+            variables["OMP_NUM_THREADS"] = str(len(cores))
+        library = place.python.parent.parent / engine.preloads if engine.preloads else None
+        if library and library.is_file():
+            variables["LD_PRELOAD"] = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
+        return variables
 
     def _lose_all(self, engine: Engine, reason: str) -> None:
         for row in engine.rows:

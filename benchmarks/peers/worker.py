@@ -66,7 +66,7 @@ class Worker:
         try:
             self._process.stdin.write(json.dumps(document).encode() + b"\n")
             self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._line(time.monotonic() + seconds, seconds))
+            answer: dict[str, Any] = json.loads(self._line(seconds))
         except (BrokenPipeError, json.JSONDecodeError):
             answer = {"error": self._last_words()}
         except WorkerDied:
@@ -110,9 +110,10 @@ class Worker:
             self.idle_cpu_seconds += max(0.0, self.usage().cpu_seconds - cpu_seconds)
             self._rest = None
 
-    def _line(self, deadline: float, seconds: float) -> bytes:
+    def _line(self, seconds: float) -> bytes:
         """The next line. Raises WorkerDied at the end of the output or of the time."""
         assert self._process.stdout is not None
+        deadline = time.monotonic() + seconds
         while b"\n" not in self._buffer:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:

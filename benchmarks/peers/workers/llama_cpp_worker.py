@@ -9,12 +9,13 @@ from serve import Emit, Generate, serve
 
 
 def load(settings: dict[str, Any]) -> tuple[Generate, str]:
-    """A GGUF file, with as many threads for prompts as for decoding."""
+    """A GGUF file, with as many threads for prompts as for decoding, and flash attention as llama.cpp has it by default."""
     model = llama_cpp.Llama(
         settings["model"],
         n_ctx=settings["context"],
         n_threads=settings["threads"],
         n_threads_batch=settings["threads"],
+        flash_attn=True,
         verbose=False,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import count
 from typing import Any
 
@@ -12,7 +13,12 @@ from vllm.sampling_params import RequestOutputKind
 
 def load(settings: dict[str, Any]) -> tuple[Generate, str]:
     """The model's directory in bfloat16."""
-    speculation = {"method": "ngram", "num_speculative_tokens": settings["drafted_tokens"]}
+    speculation = {
+        "method": "ngram",
+        "num_speculative_tokens": settings["drafted_tokens"],
+        "prompt_lookup_min": 2,
+        "prompt_lookup_max": 5,
+    }
     llm = vllm.LLM(
         settings["model"],
         dtype="bfloat16",
@@ -42,7 +48,9 @@ def load(settings: dict[str, Any]) -> tuple[Generate, str]:
                     new += came
         return new
 
-    return generate, f"vllm {vllm.__version__}"
+    preloaded = os.environ.get("LD_PRELOAD", "")
+    missing = [name for name in ("libiomp", "libtcmalloc") if name not in preloaded]
+    return generate, f"vllm {vllm.__version__}" + (f" without {' and '.join(missing)}" if missing else "")
 
 
 if __name__ == "__main__":

@@ -112,6 +112,16 @@ def test_a_command_that_fails_is_told_by_its_own_error(tmp_path: Path) -> None:
         run_logged(tmp_path / "log", seconds=0.2)([sys.executable, "-c", "import signal; signal.pause()"])
 
 
+def test_a_command_that_is_cut_off_leaves_nothing_running(tmp_path: Path) -> None:
+    child = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with pytest.raises(PeerUnavailable, match="more than"):
+        run_logged(tmp_path / "log", seconds=2)([sys.executable, "-c", parent])
+    pid = int((tmp_path / "log").read_text().splitlines()[-1])
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
 def test_the_last_error_is_preferred_to_the_last_line() -> None:
     assert last_error("error: one\nerror: two\n\nhint\n") == "error: two"
     assert last_error("a\nb\n") == "b"

@@ -46,7 +46,11 @@ def load(settings: dict[str, Any]) -> tuple[Generate, str]:
         prompt = openvino.Tensor(numpy.array([ids], dtype=numpy.int64))
         return list(pipeline.generate(prompt, config, Arrivals(emit)).tokens[0])
 
-    return generate, f"openvino-genai {openvino_genai.__version__}"
+    core = openvino.Core()
+    compute, cache = (
+        core.get_property("CPU", name).to_string() for name in ("INFERENCE_PRECISION_HINT", "KV_CACHE_PRECISION")
+    )
+    return generate, f"openvino-genai {openvino_genai.__version__}, computes in {compute}, cache in {cache}"
 
 
 if __name__ == "__main__":

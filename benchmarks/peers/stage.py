@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,7 @@ class Stage:
         """Memory and idle load of the workers, as of now."""
         for row, entrant in self.entrants.items():
             worker = self.workers[row]
-            peak = worker.usage().peak_bytes
-            self.entrants[row] = Entrant(
-                entrant.about, entrant.load_seconds, entrant.install_seconds, peak, worker.idle_load
-            )
+            self.entrants[row] = replace(entrant, peak_bytes=worker.usage().peak_bytes, idle_load=worker.idle_load)
 
     def _variables(self, engine: Engine, place: Environment) -> dict[str, str]:
         cores = self.settings["cores"][: self.settings["threads"]]

@@ -151,6 +151,8 @@ def main(
         "profile": profile,
         "storage": storage,
     }
+    options = {"threads": settings["threads"], "suite": suite, "tokens": tokens, "rounds": rounds}
+    described = about(files, asked, options)
     with Stage(files, folder, environments or folder / "environments", race, settings) as stage:
 
         def work() -> None:
@@ -162,14 +164,13 @@ def main(
         interrupted = until_interrupted(work)
         stage.observe()
     reference = reference_row(race, relative_to)
-    options = {"threads": settings["threads"], "suite": suite, "tokens": tokens, "rounds": rounds}
     report = Report(
         figures(race.measurements, reference) if reference else [],
         stage.entrants,
         race.lost,
         reference,
         files.precision_of(ENGINES["llama.cpp"].rows[0]),
-        about(files, asked, options),
+        described,
         interrupted,
     )
     show(report, output)

@@ -25,7 +25,7 @@ class Speed:
     ratio: float | None
     """Decoding speed over the reference row's on the same questions of the same round: median of rounds."""
     spread: float | None
-    """Half the range of that ratio over its median."""
+    """Half the range of that ratio over its median; None of a single round, which has none."""
     rounds: int
 
 
@@ -78,7 +78,7 @@ def speed(own: Sequence[Measurement], others: Sequence[Measurement], kind: Kind)
         median(total) if total else None,
         median(one.first_ms for each in by_round.values() for one in each) if by_round else None,
         middle,
-        (max(ratios) - min(ratios)) / 2 / middle if middle else None,
+        (max(ratios) - min(ratios)) / 2 / middle if middle and len(ratios) > 1 else None,
         len(by_round),
     )
 

@@ -84,6 +84,11 @@ class Report:
             for each in self.figures
             if each.short
         ]
+        lines += [
+            f"{each.row.name}: its greedy text leaves the reference row's at once; it computes more coarsely or another model"
+            for each in self.figures
+            if each.agreement is not None and each.agreement < 1
+        ]
         return lines + [f"without {row.name}: {reason}" for row, reason in self.lost.items()]
 
     def document(self) -> str:
@@ -127,7 +132,9 @@ class Report:
     def _cells(self, each: Figures) -> list[str]:
         cells = [each.row.engine, self._precision(each.row), each.row.method]
         for one in (each.greedy, each.sample):
-            beside = "" if one.ratio is None else f"{one.ratio:.2f} ± {one.spread or 0:.0%}"
+            beside = (
+                "" if one.ratio is None else f"{one.ratio:.2f}" + ("" if one.spread is None else f" ± {one.spread:.0%}")
+            )
             cells += [_number(one.decode), _number(one.best_decode), _number(one.total), beside]
         entrant = self.entrants.get(each.row)
         peak = entrant.peak_bytes / 2**20 if entrant and entrant.peak_bytes else None

@@ -39,6 +39,7 @@ def test_a_round_that_one_row_left_early_counts_what_both_answered() -> None:
     own = [measured(SLOW, 0, 100.0, "a")]
     others = [measured(FAST, 0, 50.0, "a"), measured(FAST, 0, 5000.0, "b")]
     assert speed(own, others, "greedy").ratio == pytest.approx(0.5)
+    assert speed(own, others, "greedy").spread is None
     assert speed(own, [measured(FAST, 1, 50.0)], "greedy").ratio is None
 
 

@@ -15,9 +15,9 @@ ABOUT = {
 }  # fmt: skip
 
 
-def report(idle_load: float = 0.0, interrupted: bool = False, short: int = 0) -> Report:
+def report(idle_load: float = 0.0, interrupted: bool = False, short: int = 0, agreement: float = 32.0) -> Report:
     greedy = Speed(80.04, 90.0, 60.0, 12.3, 1.5, 0.02, 3)
-    row = Figures(SHIPPED, greedy, Speed(None, None, None, None, None, None, 0), None, 32.0, short)
+    row = Figures(SHIPPED, greedy, Speed(None, None, None, None, None, None, 0), None, agreement, short)
     entrant = Entrant("llama 1.2", 3.0, 985.0, 256 * 2**20, idle_load)
     return Report([row], {SHIPPED: entrant}, {MISSING: "no wheel"}, SHIPPED, "q4_1", ABOUT, interrupted)
 
@@ -49,8 +49,8 @@ def test_remarks_name_what_is_missing_late_or_in_the_way() -> None:
     assert "without vllm/bf16/ngram: no wheel" in report().remarks()
     assert "llama.cpp/shipped/plain: llama 1.2; loaded in 3 s, installed in 985 s" in report().remarks()
     quiet = "\n".join(report().remarks())
-    told = "\n".join(report(0.5, True, 2).remarks())
-    for words in ("50% of a core", "interrupted", "2 answers hold fewer tokens"):
+    told = "\n".join(report(0.5, True, 2, 0.0).remarks())
+    for words in ("50% of a core", "interrupted", "2 answers hold fewer tokens", "another model"):
         assert words not in quiet
         assert words in told
 

@@ -291,8 +291,8 @@ def quantised(weights: DecoderWeights, precision: Precision) -> DecoderWeights:
     with torch.inference_mode():
         layers = [_packed_layer(layer, kernel) for layer in weights.layers]
         if head is None:
-            return DecoderWeights(layers, weights.head)
-        return DecoderWeights(layers, head.pack(weights.head), head.linear)
+            return replace(weights, layers=layers)
+        return replace(weights, layers=layers, head=head.pack(weights.head), head_linear=head.linear)
 
 
 def head_kernel(weights: DecoderWeights) -> Kernel | None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
 

@@ -18,10 +18,12 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Steps
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights
 from casspec.runtime.native import program, threads
+from casspec.runtime.native.integer_tiles import ENTRY_BYTES, GROUP
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 from casspec.runtime.native.products import SPARE_ROWS
 from casspec.runtime.native.program import Slot
-from casspec.runtime.native.vectors import LANES
+from casspec.runtime.native.vectors import INT4, INT8, LANES
+from casspec.storage.schema import Precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Workspace:
             Slot.GATES: 2 * padded(sizes.intermediate),
             Slot.ADDED: padded(sizes.hidden),
         }
+        inputs = sizes.hidden, self._width[Slot.MIXED], padded(sizes.intermediate)
+        self._level_bytes = -(-max(inputs) // GROUP) * GROUP
         self.entries = np.zeros(len(Slot), np.int64)
         self.version = 0
 
@@ -58,6 +62,10 @@ class Workspace:
             for slot, width in self._width.items():
                 self._tensors[slot] = torch.zeros(rows + SPARE_ROWS, width)
                 self.entries[slot] = self._tensors[slot].data_ptr()
+            widths = {Slot.LEVELS: self._level_bytes, Slot.ENTRIES: self._level_bytes // GROUP * ENTRY_BYTES}
+            for slot, width in widths.items():
+                self._tensors[slot] = torch.zeros(rows + SPARE_ROWS, width, dtype=torch.uint8)
+                self.entries[slot], self.entries[slot + 1] = self._tensors[slot].data_ptr(), width
         if length > self._length or n_threads > self._threads:
             self._length, self._threads = max(length, self._length), max(n_threads, self._threads)
             self.version += 1
@@ -88,10 +96,13 @@ class NativeForward:
         final_norm: Tensor,
         angles: Tensor,
         workspace: Workspace,
+        precision: Precision = Precision.TARGET,
     ) -> None:
         self._sizes, self._weights, self._workspace = sizes, weights, workspace
         self._kept = (embedding, final_norm, angles)  # the table holds their addresses alone
-        self._run, self._address = threads.runner(), program.address(KINDS[weights.dtype])
+        kind = KINDS[weights.dtype]
+        linears = {Precision.TARGET: kind, Precision.INT8_DYNAMIC: INT8, Precision.INT4_WEIGHT: INT4}[precision]
+        self._run, self._address = threads.runner(), program.address(kind, linears)
         self._layers = np.array([_addresses(layer) for layer in weights.layers], np.int64)
         self._steps: dict[Steps, np.ndarray] = {}
         self._seen_version = 0

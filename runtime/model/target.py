@@ -77,7 +77,7 @@ class TargetModel:
                 weights = self._packed.weights
             self._embedding, self._final_norm = embedding, model.model.norm.weight.detach()
         self._weights = {Precision.TARGET: weights}
-        self._forwards = {Precision.TARGET: self._forward_over(weights)}
+        self._forwards = {Precision.TARGET: self._forward_over(weights, Precision.TARGET)}
 
     @property
     def library_model(self) -> Any:
@@ -180,7 +180,7 @@ class TargetModel:
                 f"plans in {precision} cannot run here: {reason}; use precision '{Precision.TARGET}'"
             )
         self._weights[precision] = quantised(self.weights, precision)
-        self._forwards[precision] = self._forward_over(self._weights[precision])
+        self._forwards[precision] = self._forward_over(self._weights[precision], precision)
 
     def release(self, precision: Precision) -> None:
         """Frees the packed weights of a precision; a later forward packs them again."""
@@ -201,11 +201,13 @@ class TargetModel:
             self.prepare(precision)
         return self._forwards[precision]
 
-    def _forward_over(self, weights: DecoderWeights) -> Forward:
+    def _forward_over(self, weights: DecoderWeights, precision: Precision) -> Forward:
         if self._packed is None:
             return EagerForward(self.sizes, weights, self._embedding, self._final_norm, self._angles)
         packed = self._packed
-        return NativeForward(self.sizes, weights, packed.embedding, packed.final_norm, self._angles, self._workspace)
+        return NativeForward(
+            self.sizes, weights, packed.embedding, packed.final_norm, self._angles, self._workspace, precision
+        )
 
     def _rotary_angles(self, rotary: Any) -> Tensor:
         """Cosines and sines for every position [context, head_dim] in float32, from the library's frequencies."""

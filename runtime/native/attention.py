@@ -44,13 +44,13 @@ def attention(kind: int) -> Any:
             seen = max(seen, last_seen(mask + query * mask_row, kind, length))
         n_keys = (seen + KEY_STEP - 1) // KEY_STEP * KEY_STEP
         score_row, mixed_row = length * 4, value_stride // item * 4
-        score(queries, dim * 4, keys, key_stride, LANES * item, dim, scores, score_row, n_rows, 0, n_keys // LANES, totals)
+        score(queries, dim * 4, keys, key_stride, LANES * item, dim, scores, score_row, n_rows, 0, n_keys // LANES, 0, 0)
         for row in range(n_rows):
             place = mask + (first_row + row) // groups * mask_row
             weigh(scores + row * score_row, place, kind, n_keys)
         mix(
             scores, score_row, values, value_stride, LANES * item, n_keys, mixed, mixed_row, n_rows,
-            0, value_stride // item // LANES, totals,
+            0, value_stride // item // LANES, totals, 4,
         )
         sums = carray(floats(totals), n_rows)
         for row in range(n_rows):

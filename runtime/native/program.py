@@ -17,9 +17,10 @@ from numba import carray, cfunc, njit, types
 
 from casspec.runtime.native import threads
 from casspec.runtime.native.attention import BLOCK, attention
+from casspec.runtime.native.integer_tiles import GROUP, GROUP_BYTES
 from casspec.runtime.native.products import STEP, product
-from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store
-from casspec.runtime.native.vectors import BFLOAT16, BYTES, FLOAT32, LANES, float_of_bits, float_of_half, floats, halves, numbers
+from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
+from casspec.runtime.native.vectors import BFLOAT16, BYTES, FLOAT32, INT4, INT8, LANES, float_of_bits, float_of_half, floats, halves, numbers
 
 
 class Slot(IntEnum):
@@ -83,6 +84,10 @@ class Slot(IntEnum):
     SCORE_BYTES = auto()  # of a thread
     PARTS = auto()  # a thread: [12][VALUE_WIDTH] and [12] totals
     PART_BYTES = auto()
+    LEVELS = auto()  # uint8 [rows][LEVEL_BYTES], inputs of linears in 8 and 4 bits
+    LEVEL_BYTES = auto()
+    ENTRIES = auto()  # [rows][ENTRY_BYTES], what is known of them
+    ENTRY_BYTES = auto()
 
 
 class Layer(IntEnum):
@@ -113,17 +118,71 @@ _thread = types.ExternalFunction("omp_get_thread_num", types.int32())
 _n_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
 
 
-def _forward(kind: int) -> Any:
-    """The function of a table that each thread runs, and what it is made of. kind: of weights, cache and mask."""
-    multiply, attention_of, item = product(kind), attention(kind), BYTES[kind]
+def _linears(kind: int) -> Any:
+    """How linears of a kind are run: what prepares their input, a layer's linear, the head, and the bytes of a weight."""
+    multiply, read_multiply = product(kind), product(INT8 if kind == INT4 else kind)
+    is_int8, is_int4 = kind == INT8, kind == INT4
+    item = BYTES.get(kind, 0)
 
     @njit
-    def linear(x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):  # type: ignore[no-untyped-def]
-        """This thread's columns of a product; returns the first of them and how many there are."""
+    def weight_bytes(inputs, is_int8, is_int4):  # type: ignore[no-untyped-def]
+        """Of one vector of outputs, everything that belongs to it."""
+        if is_int8:
+            return (inputs + 3) // 4 * 4 * LANES + 8 * LANES
+        if is_int4:
+            return inputs // GROUP * GROUP_BYTES
+        return inputs * LANES * item
+
+    @njit
+    def ready(a, x, x_row, inputs, rows, thread, n_threads, is_head):  # type: ignore[no-untyped-def]
+        """This thread's rows of an input as levels, where the linear takes those."""
+        if is_int8 or is_int4:
+            width, entries = a[Slot.LEVEL_BYTES], a[Slot.ENTRY_BYTES]
+            for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
+                levels, entry = a[Slot.LEVELS] + row * width, a[Slot.ENTRIES] + row * entries
+                if is_int8 or is_head:
+                    to_levels(x + row * x_row, inputs, levels, entry)
+                else:
+                    to_group_levels(x + row * x_row, inputs, levels, entry)
+
+    @njit
+    def linear(a, x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):  # type: ignore[no-untyped-def]
+        """This thread's columns of a product of what `ready` was given; returns the first of them and how many there are."""
         units = columns // (LANES * STEP)
         first, last = units * thread // n_threads * STEP, units * (thread + 1) // n_threads * STEP
-        multiply(x, x_row, w, LANES * item, LANES * item * inputs, inputs, out, out_row, rows, first, last, 0)
+        stride = weight_bytes(inputs, is_int8, is_int4)
+        if is_int8 or is_int4:
+            n, width, entries = (inputs + 3) // 4 if is_int8 else inputs // GROUP, a[Slot.LEVEL_BYTES], a[Slot.ENTRY_BYTES]
+            multiply(a[Slot.LEVELS], width, w, 0, stride, n, out, out_row, rows, first, last, a[Slot.ENTRIES], entries)
+        else:
+            multiply(x, x_row, w, LANES * item, stride, inputs, out, out_row, rows, first, last, 0, 0)
         return first * LANES, (last - first) * LANES
+
+    @njit
+    def read(a, inputs, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+        """The head over this thread's columns."""
+        columns, out, w = a[Slot.HEAD_COLUMNS], a[Slot.LOGITS], a[Slot.HEAD]
+        units = columns // (LANES * STEP)
+        first, last = units * thread // n_threads * STEP, units * (thread + 1) // n_threads * STEP
+        if is_int8 or is_int4:
+            stride, entries = weight_bytes(inputs, True, False), a[Slot.ENTRY_BYTES]
+            read_multiply(
+                a[Slot.LEVELS], a[Slot.LEVEL_BYTES], w, 0, stride, (inputs + 3) // 4, out, columns * 4, rows, first, last,
+                a[Slot.ENTRIES], entries,
+            )
+        else:
+            stride = weight_bytes(inputs, False, False)
+            read_multiply(a[Slot.NORMED], inputs * 4, w, LANES * item, stride, inputs, out, columns * 4, rows, first, last, 0, 0)
+
+    return ready, linear, read, weight_bytes
+
+
+def _forward(kind: int, linear_kind: int) -> Any:
+    """The function of a table that each thread runs, and what it is made of."""
+    attention_of, item = attention(kind), BYTES[kind]
+    ready, linear, read, weight_bytes = _linears(linear_kind)
+    is_int8, is_int4 = linear_kind == INT8, linear_kind == INT4
+    is_integer = is_int8 or is_int4
 
     @njit
     def add_bias(out, out_row, bias, rows, first, n):  # type: ignore[no-untyped-def]
@@ -160,6 +219,7 @@ def _forward(kind: int) -> Any:
         width = a[Slot.HIDDEN]
         for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
             normalise(a[Slot.X] + row * width * 4, weight, a[Slot.NORMED] + row * width * 4, width, epsilon)
+        ready(a, a[Slot.NORMED], width * 4, width, rows, thread, n_threads, False)
 
     @njit
     def turn(a, layer, index, rows, epsilon, scale, thread, n_threads):  # type: ignore[no-untyped-def]
@@ -224,9 +284,10 @@ def _forward(kind: int) -> Any:
     def add_product(a, x, x_row, inputs, w, bias, rows, thread, n_threads):  # type: ignore[no-untyped-def]
         """x times w onto the residual stream."""
         hidden, added, added_row = a[Slot.HIDDEN], a[Slot.ADDED], a[Slot.ADDED_COLUMNS] * 4
-        first, n = linear(
-            x, x_row, w, inputs, added, added_row, rows, a[Slot.ADDED_COLUMNS], thread, n_threads
-        )
+        if is_integer:
+            ready(a, x, x_row, inputs, rows, thread, n_threads, False)
+            _barrier()
+        first, n = linear(a, x, x_row, w, inputs, added, added_row, rows, a[Slot.ADDED_COLUMNS], thread, n_threads)
         n = min(n, hidden - first)
         add_bias(added, added_row, bias, rows, first, n)
         for row in range(rows):
@@ -236,9 +297,9 @@ def _forward(kind: int) -> Any:
     def gates(a, layer, rows, thread, n_threads):  # type: ignore[no-untyped-def]
         hidden, inner = a[Slot.HIDDEN], a[Slot.INNER]
         half, row_bytes, w = inner * 4, 2 * inner * 4, layer[Layer.GATES]
-        ups = w + inner * hidden * item
-        first, n = linear(a[Slot.NORMED], hidden * 4, w, hidden, a[Slot.GATES], row_bytes, rows, inner, thread, n_threads)
-        linear(a[Slot.NORMED], hidden * 4, ups, hidden, a[Slot.GATES] + half, row_bytes, rows, inner, thread, n_threads)
+        ups = w + inner // LANES * weight_bytes(hidden, is_int8, is_int4)
+        first, n = linear(a, a[Slot.NORMED], hidden * 4, w, hidden, a[Slot.GATES], row_bytes, rows, inner, thread, n_threads)
+        linear(a, a[Slot.NORMED], hidden * 4, ups, hidden, a[Slot.GATES] + half, row_bytes, rows, inner, thread, n_threads)
         bias = layer[Layer.GATES_BIAS]
         add_bias(a[Slot.GATES], row_bytes, bias, rows, first, n)
         add_bias(a[Slot.GATES] + half, row_bytes, 0 if bias == 0 else bias + half, rows, first, n)
@@ -262,7 +323,7 @@ def _forward(kind: int) -> Any:
                 norms(a, layer[Layer.ATTENTION_NORM], rows, epsilon, thread, n_threads)
                 _barrier()
                 first, n = linear(
-                    a[Slot.NORMED], hidden * 4, layer[Layer.JOINT], hidden, a[Slot.JOINT], a[Slot.QKV] * 4,
+                    a, a[Slot.NORMED], hidden * 4, layer[Layer.JOINT], hidden, a[Slot.JOINT], a[Slot.QKV] * 4,
                     rows, a[Slot.QKV], thread, n_threads,
                 )
                 add_bias(a[Slot.JOINT], a[Slot.QKV] * 4, layer[Layer.JOINT_BIAS], rows, first, n)
@@ -285,11 +346,9 @@ def _forward(kind: int) -> Any:
         if a[Slot.ENDS]:
             end(a, rows, epsilon, thread, n_threads)
         if a[Slot.LOGITS] != 0:
+            ready(a, a[Slot.NORMED], hidden * 4, hidden, a[Slot.N_WANTED], thread, n_threads, True)
             _barrier()
-            linear(
-                a[Slot.NORMED], hidden * 4, a[Slot.HEAD], hidden, a[Slot.LOGITS], a[Slot.HEAD_COLUMNS] * 4,
-                a[Slot.N_WANTED], a[Slot.HEAD_COLUMNS], thread, n_threads,
-            )
+            read(a, hidden, a[Slot.N_WANTED], thread, n_threads)
 
     @njit
     def end(a, rows, epsilon, thread, n_threads):  # type: ignore[no-untyped-def]
@@ -316,15 +375,15 @@ _selected: Any = None  # read while `address` compiles: what a function closes o
 
 
 @cache
-def address(kind: int) -> int:
+def address(kind: int, linear_kind: int) -> int:
     """Where the compiled forward lies: a C function of the table's address. The first call on a machine compiles it.
 
     Args:
-        kind: of weights, cache and mask.
+        kind: of cache, mask and embedding. linear_kind: of the linears, `kind` or INT8 or INT4.
     """
     global _selected
     assert threads.library() is not None, "refused before"
-    version, n_slots, _selected = _version() + kind, len(Slot), _forward(kind)
+    version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
 
     @cfunc(types.void(types.voidptr), cache=True)
     def run(table):  # type: ignore[no-untyped-def]

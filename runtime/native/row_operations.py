@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
+from casspec.runtime.native.integer_tiles import GROUP
 from casspec.runtime.native.vectors import (
     BFLOAT16,
     FLOAT16,
@@ -19,6 +20,8 @@ from casspec.runtime.native.vectors import (
     fused,
     half_of_float,
     halves,
+    octets,
+    words,
 )
 
 ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
@@ -30,6 +33,8 @@ LOG_TAIL = np.float32(log(2) - 0.693359375)
 ROUNDING = np.float32(1.5 * 2**23)  # added to a small number, its lowest bits are that number rounded to an integer
 POLYNOMIAL = tuple(np.float32(c) for c in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6))
 P7, P6, P5, P4, P3 = POLYNOMIAL
+LEVEL = np.float32(1 / 127)
+MIDDLE = np.float32(128.5)  # truncation after adding a half rounds
 HIDDEN = np.float32(-1e30)
 """Mask entries below it hide a slot."""
 
@@ -158,3 +163,45 @@ def store(values, n, kind, out, stride):  # type: ignore[no-untyped-def]
             half[i * stride] = half_of_float(source[i])
 
 
+
+
+@njit(fastmath={"nnan", "nsz", "reassoc"})
+def _largest_size(row, first, n):  # type: ignore[no-untyped-def]
+    top = ZERO
+    for i in range(first, first + n):
+        top = max(top, abs(row[i]))
+    return top
+
+
+@njit
+def to_levels(x, n, out, scale):  # type: ignore[no-untyped-def]
+    """float32 row `x` [n] as levels 1 .. 255 around 128 of its own scale, its largest value / 127, written to address `scale`.
+
+    Levels are padded to a multiple of four.
+    """
+    row, levels = carray(floats(x), n), carray(octets(out), n + 3)
+    unit = _largest_size(row, 0, n) * LEVEL
+    carray(floats(scale), 1)[0] = unit
+    inverse = ONE / unit if unit > ZERO else ZERO
+    for i in range(n):
+        levels[i] = np.uint8(np.int32(row[i] * inverse + MIDDLE))
+    for i in range(n, (n + 3) // 4 * 4):
+        levels[i] = 128
+
+
+@njit
+def to_group_levels(x, n, out, entries):  # type: ignore[no-untyped-def]
+    """float32 row `x` [n] as signed levels by group of GROUP inputs, with what a tile needs to know of each; n is a multiple of GROUP."""
+    row, levels = carray(floats(x), n), carray(octets(out), n)
+    reals, whole = carray(floats(entries), n // GROUP * 4), carray(words(entries), n // GROUP * 4)
+    for group in range(n // GROUP):
+        unit = _largest_size(row, group * GROUP, GROUP) * LEVEL
+        inverse = ONE / unit if unit > ZERO else ZERO
+        total = np.int32(0)
+        for i in range(group * GROUP, group * GROUP + GROUP):
+            level = np.int32(row[i] * inverse + MIDDLE) - 128
+            total += level
+            levels[i] = np.uint8(level & 255)
+        reals[4 * group] = unit
+        whole[4 * group + 1] = -8 * total
+        reals[4 * group + 2] = unit * np.float32(total)

@@ -6,6 +6,7 @@ are therefore the same to the last bit, which is why the shape of a tile may fol
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -18,32 +19,35 @@ from casspec.runtime.native.vectors import F32, I64, LANES, fma, pointer, splat,
 
 @cache
 def tile(rows: int, vectors: int, kind: int, sums: bool = False) -> Any:
-    """A function (x, x_row, w, w_input, w_vector, inputs, out, out_row, total) -> None of addresses and strides, all int64.
+    """A function (x, x_row, w, w_input, w_vector, inputs, out, out_row, total, total_row) -> None of addresses and strides, all int64.
 
     x: float32 [rows][inputs], rows `x_row` bytes apart. w: numbers of `kind`, LANES side by side; the next input lies `w_input` bytes
     on, the next vector `w_vector`. out: float32 [rows][vectors * LANES]. total: float32 [rows], the sum of each row of x, where `sums`.
     """
+    return addressed(lambda builder, arguments: _emit(builder, arguments, rows, vectors, kind, sums))
+
+
+def addressed(emit: Callable[[Any, Any], None]) -> Any:
+    """A function of a tile's ten arguments whose code `emit` writes (builder, arguments)."""
 
     @intrinsic
-    def run(
-        _c: Any, _x: Any, _xr: Any, _w: Any, _wi: Any, _wv: Any, _n: Any, _out: Any, _or: Any, _total: Any
-    ) -> Any:
+    def run(_c: Any, _x: Any, _xr: Any, _w: Any, _wi: Any, _wv: Any, _n: Any, _o: Any, _or: Any, _e: Any, _er: Any) -> Any:
         def codegen(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            _emit(builder, arguments, rows, vectors, kind, sums)
+            emit(builder, arguments)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), codegen
+        return types.void(*[types.int64] * 10), codegen
 
     return run
 
 
 def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums: bool) -> None:
-    x, x_row, w, w_input, w_vector, inputs, out, out_row, total = arguments
+    x, x_row, w, w_input, w_vector, inputs, out, out_row, total, total_row = arguments
     multiply_add = fma(builder)
     width = vectors + sums
     zero = ir.Constant(vector(F32), [0.0] * LANES)
-    x_rows = [pointer(builder, _at(builder, x, x_row, row), F32) for row in range(rows)]
-    w_vectors = [_at(builder, w, w_vector, place) for place in range(vectors)]
+    x_rows = [pointer(builder, at(builder, x, x_row, row), F32) for row in range(rows)]
+    w_vectors = [at(builder, w, w_vector, place) for place in range(vectors)]
 
     before = builder.block
     body, after = builder.append_basic_block("inputs"), builder.append_basic_block("sums")
@@ -73,13 +77,14 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
 
     builder.position_at_end(after)
     for row in range(rows):
-        place = pointer(builder, _at(builder, out, out_row, row), vector(F32))
+        place = pointer(builder, at(builder, out, out_row, row), vector(F32))
         for column in range(vectors):
             builder.store(grown[row][column], builder.gep(place, [ir.Constant(I64, column)]), align=4)
         if sums:
             whole = builder.extract_element(grown[row][-1], ir.Constant(I64, 0))
-            builder.store(whole, builder.gep(pointer(builder, total, F32), [ir.Constant(I64, row)]), align=4)
+            builder.store(whole, pointer(builder, at(builder, total, total_row, row), F32), align=4)
 
 
-def _at(builder: Any, address: Any, stride: Any, place: int) -> Any:
+def at(builder: Any, address: Any, stride: Any, place: int) -> Any:
+    """Address + place * stride."""
     return builder.add(address, builder.mul(stride, ir.Constant(I64, place)))

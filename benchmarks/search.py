@@ -26,9 +26,9 @@ from torch import Tensor
 import casspec
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.loading.fingerprint import model_fingerprint
+from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet

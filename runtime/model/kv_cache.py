@@ -13,7 +13,6 @@ import torch
 
 from casspec.storage.errors import ContextOverflow
 
-
 NATIVE_SCRATCH = 32
 """Slots past the capacity where the native forward runs, so that the rows of each dimension begin on a cache line."""
 

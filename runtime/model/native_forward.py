@@ -69,7 +69,10 @@ class Workspace:
         if length > self._length or n_threads > self._threads:
             self._length, self._threads = max(length, self._length), max(n_threads, self._threads)
             self.version += 1
-            widths = {Slot.SCORES: 2 * SPARE_ROWS * self._length, Slot.PARTS: 2 * SPARE_ROWS * self._value_width + LANES}
+            widths = {
+                Slot.SCORES: 2 * SPARE_ROWS * self._length,
+                Slot.PARTS: 2 * SPARE_ROWS * self._value_width + LANES,
+            }
             for slot, width in widths.items():
                 self._tensors[slot] = torch.zeros(self._threads, width)
                 self.entries[slot] = self._tensors[slot].data_ptr()

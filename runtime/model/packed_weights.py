@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.model.dimensions import Dimensions
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights, Weight, fill
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights, fill
 from casspec.runtime.native import packing, processor
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 
@@ -33,25 +33,27 @@ class PackedModel:
     Attributes:
         weights: of layers and head.
         embedding: [vocab, hidden], or the packed head where the model has one matrix for both.
-        released: whether the library model's weights were let go.
+        released: whether the library model's linears were let go.
+
+    Args:
+        model: the library model whose linears are emptied one layer after the other, `weights` with them; None to keep them.
     """
 
-    def __init__(self, weights: DecoderWeights, embedding: Tensor, final_norm: Tensor) -> None:
-        head = packing.packed(weights.head)
-        tied = embedding.data_ptr() == weights.head.data_ptr()
-        self.embedding: Tensor | PackedWeight = head if tied else embedding
+    def __init__(self, weights: DecoderWeights, embedding: Tensor, final_norm: Tensor, model: Any = None) -> None:
         self.final_norm = final_norm.float().clone()
-        layers = [packed_layer(layer, packing.packed) for layer in weights.layers]
+        self.released = model is not None
+        tied = embedding.data_ptr() == weights.head.data_ptr()
+        layers = []
+        for index, layer in enumerate(weights.layers):
+            layers.append(packed_layer(layer, packing.packed))
+            if model is not None:
+                weights.layers[index] = layers[-1]
+                _empty(_linears(model.model.layers[index]))
+        head = packing.packed(weights.head)
+        self.embedding: Tensor | PackedWeight = head if tied else embedding
         self.weights = replace(weights, layers=layers, head=head)
-        self.released = False
-
-    def release(self, model: Any) -> None:
-        """Empties the parameters of the library model that a packed weight can fill again."""
-        for linear in _linears(model):
-            linear.weight.data = linear.weight.data.new_empty(0)
-        if isinstance(self.embedding, PackedWeight):
-            model.model.embed_tokens.weight.data = model.lm_head.weight.data
-        self.released = True
+        if model is not None:
+            _empty([model.lm_head, *([model.model.embed_tokens] if tied else [])])
 
     def restore(self, model: Any) -> None:
         """Fills them, with the same bits as before."""
@@ -63,13 +65,16 @@ class PackedModel:
         self.released = False
 
 
-def _linears(model: Any) -> list[Any]:
-    found = [model.lm_head]
-    for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        found += [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-        found += [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-    return found
+def _linears(layer: Any) -> list[Any]:
+    attention, mlp = layer.self_attn, layer.mlp
+    return [
+        attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj,
+    ]  # fmt: skip
+
+
+def _empty(modules: list[Any]) -> None:
+    for module in modules:
+        module.weight.data = module.weight.data.new_empty(0)
 
 
 def packed_layer(layer: LayerWeights, pack: Callable[[Tensor, int], Any]) -> LayerWeights:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from casspec.storage.schema import Precision, SkipSet
 
-
 Steps = tuple[tuple[int, bool, bool], ...]
 """Sub-layers in order: (layer, attention runs, MLP runs) for every layer of which anything runs."""
 

@@ -32,11 +32,10 @@ class TargetModel:
     """A causal language model with switchable sub-layers.
 
     Built by `casspec.load_target` or around a loaded library model: `TargetModel(model, tokenizer)`. The library model stays usable:
-    its parameters become views of the fused tensors, so nothing is held twice.
+    its parameters become views of the fused tensors, so nothing is held twice until weights are packed.
 
     Args:
-        pack: copies the weights in the order that the native forward reads them: much faster on a processor, and as much memory again.
-            A change of the library model's weights is not seen any more. Where the native forward cannot run, nothing is copied.
+        pack: as `pack` does, at once.
 
     Raises:
         UnsupportedModel: a family or feature the forward does not cover, by name.
@@ -66,18 +65,37 @@ class TargetModel:
         self.parameter_count: int = sum(parameter.numel() for parameter in model.parameters())
         self._model = model
         self._packed: PackedModel | None = None
+        self._embedding, self._final_norm = embedding, model.model.norm.weight.detach()
         with torch.no_grad():
             layers = [fuse(layer, self.family.qk_norm) for layer in model.model.layers]
             self._angles = self._rotary_angles(model.model.rotary_emb)
-            weights = DecoderWeights(layers, model.lm_head.weight.detach(), self.dtype, self.device)
-            self._forwards: dict[Precision, Forward]
-            if pack and native_refusal(weights, self.sizes) is None:
-                self._packed = PackedModel(weights, embedding, model.model.norm.weight.detach())
-                self._workspace = Workspace(self.sizes)
-                weights = self._packed.weights
-            self._embedding, self._final_norm = embedding, model.model.norm.weight.detach()
+        weights = DecoderWeights(layers, model.lm_head.weight.detach(), self.dtype, self.device)
         self._weights = {Precision.TARGET: weights}
         self._forwards = {Precision.TARGET: self._forward_over(weights, Precision.TARGET)}
+        if pack:
+            self.pack()
+
+    @torch.no_grad()
+    def pack(self, release: bool = False) -> None:
+        """Puts the weights in the order that the native forward reads them; nothing happens where that cannot run.
+
+        It is much faster on a processor and takes as much memory again, and does not see later changes of the library model's weights.
+
+        Args:
+            release: lets the library model's linears go, layer by layer, so that nothing is held twice; `library_model` fills them again.
+        """
+        weights = self.weights
+        if self._packed is not None or native_refusal(weights, self.sizes) is not None:
+            return
+        self._workspace = Workspace(self.sizes)
+        embedding, final_norm, model = self._embedding, self._final_norm, self._model
+        if release:
+            self._forwards.clear()
+            self._weights.clear()
+            self._embedding = self._final_norm = torch.empty(0)
+        self._packed = PackedModel(weights, embedding, final_norm, model if release else None)
+        self._weights = {Precision.TARGET: self._packed.weights}
+        self._forwards = {Precision.TARGET: self._forward_over(self._packed.weights, Precision.TARGET)}
 
     @property
     def library_model(self) -> Any:
@@ -94,12 +112,6 @@ class TargetModel:
     def is_native(self) -> bool:
         """Whether its forward is native code."""
         return self._packed is not None
-
-    def release_library_weights(self) -> None:
-        """Lets the library model's own weights go where packed ones serve in their place; `library_model` fills them again."""
-        if self._packed is not None and not self._packed.released:
-            self._packed.release(self._model)
-            self._embedding = self._final_norm = torch.empty(0)
 
     @property
     def eos_token_ids(self) -> tuple[int, ...]:

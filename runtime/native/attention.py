@@ -32,25 +32,49 @@ def attention(kind: int) -> Any:
 
     @njit
     def run(  # type: ignore[no-untyped-def]
-        queries, n_rows, dim, groups, first_row,  # float32 [n_rows][dim], scaled; row r of the key head is of query r // groups
-        keys, key_stride,  # [dim][slots]
-        values, value_stride,  # [slots][value_stride / item]
-        mask, mask_row, length,  # of `kind`
-        scores, mixed, totals,  # float32 [SPARE + BLOCK][length], [...][value width], [...]
-        out, out_row,  # float32, heads of a group side by side
+        queries,
+        n_rows,
+        dim,
+        groups,
+        first_row,  # float32 [n_rows][dim], scaled; row r of the key head is of query r // groups
+        keys,
+        key_stride,  # [dim][slots]
+        values,
+        value_stride,  # [slots][value_stride / item]
+        mask,
+        mask_row,
+        length,  # of `kind`
+        scores,
+        mixed,
+        totals,  # float32 [SPARE + BLOCK][length], [...][value width], [...]
+        out,
+        out_row,  # float32, heads of a group side by side
     ):
         seen = 0
         for query in range(first_row // groups, (first_row + n_rows - 1) // groups + 1):
             seen = max(seen, last_seen(mask + query * mask_row, kind, length))
         n_keys = (seen + KEY_STEP - 1) // KEY_STEP * KEY_STEP
         score_row, mixed_row = length * 4, value_stride // item * 4
-        score(queries, dim * 4, keys, key_stride, LANES * item, dim, scores, score_row, n_rows, 0, n_keys // LANES, 0, 0)
+        score(
+            queries, dim * 4, keys, key_stride, LANES * item, dim, scores, score_row, n_rows, 0, n_keys // LANES, 0, 0
+        )
         for row in range(n_rows):
             place = mask + (first_row + row) // groups * mask_row
             weigh(scores + row * score_row, place, kind, n_keys)
         mix(
-            scores, score_row, values, value_stride, LANES * item, n_keys, mixed, mixed_row, n_rows,
-            0, value_stride // item // LANES, totals, 4,
+            scores,
+            score_row,
+            values,
+            value_stride,
+            LANES * item,
+            n_keys,
+            mixed,
+            mixed_row,
+            n_rows,
+            0,
+            value_stride // item // LANES,
+            totals,
+            4,
         )
         sums = carray(floats(totals), n_rows)
         for row in range(n_rows):

@@ -20,7 +20,19 @@ from casspec.runtime.native.attention import BLOCK, attention
 from casspec.runtime.native.integer_tiles import GROUP, GROUP_BYTES
 from casspec.runtime.native.products import STEP, product
 from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
-from casspec.runtime.native.vectors import BFLOAT16, BYTES, FLOAT32, INT4, INT8, LANES, float_of_bits, float_of_half, floats, halves, numbers
+from casspec.runtime.native.vectors import (
+    BFLOAT16,
+    BYTES,
+    FLOAT32,
+    INT4,
+    INT8,
+    LANES,
+    float_of_bits,
+    float_of_half,
+    floats,
+    halves,
+    numbers,
+)
 
 
 class Slot(IntEnum):
@@ -152,7 +164,11 @@ def _linears(kind: int) -> Any:
         first, last = units * thread // n_threads * STEP, units * (thread + 1) // n_threads * STEP
         stride = weight_bytes(inputs, is_int8, is_int4)
         if is_int8 or is_int4:
-            n, width, entries = (inputs + 3) // 4 if is_int8 else inputs // GROUP, a[Slot.LEVEL_BYTES], a[Slot.ENTRY_BYTES]
+            n, width, entries = (
+                (inputs + 3) // 4 if is_int8 else inputs // GROUP,
+                a[Slot.LEVEL_BYTES],
+                a[Slot.ENTRY_BYTES],
+            )
             multiply(a[Slot.LEVELS], width, w, 0, stride, n, out, out_row, rows, first, last, a[Slot.ENTRIES], entries)
         else:
             multiply(x, x_row, w, LANES * item, stride, inputs, out, out_row, rows, first, last, 0, 0)
@@ -167,12 +183,25 @@ def _linears(kind: int) -> Any:
         if is_int8 or is_int4:
             stride, entries = weight_bytes(inputs, True, False), a[Slot.ENTRY_BYTES]
             read_multiply(
-                a[Slot.LEVELS], a[Slot.LEVEL_BYTES], w, 0, stride, (inputs + 3) // 4, out, columns * 4, rows, first, last,
-                a[Slot.ENTRIES], entries,
+                a[Slot.LEVELS],
+                a[Slot.LEVEL_BYTES],
+                w,
+                0,
+                stride,
+                (inputs + 3) // 4,
+                out,
+                columns * 4,
+                rows,
+                first,
+                last,
+                a[Slot.ENTRIES],
+                entries,
             )
         else:
             stride = weight_bytes(inputs, False, False)
-            read_multiply(a[Slot.NORMED], inputs * 4, w, LANES * item, stride, inputs, out, columns * 4, rows, first, last, 0, 0)
+            read_multiply(
+                a[Slot.NORMED], inputs * 4, w, LANES * item, stride, inputs, out, columns * 4, rows, first, last, 0, 0
+            )
 
     return ready, linear, read, weight_bytes
 
@@ -276,8 +305,23 @@ def _forward(kind: int, linear_kind: int) -> Any:
             mask = a[Slot.MASK] + sequence * a[Slot.MASK_BATCH]
             out = a[Slot.MIXED] + (sequence * queries * heads + key_head * groups) * dim * 4
             attention_of(
-                query_rows, n, dim, groups, first, keys, key_stride * item, values, value_width * item, mask,
-                a[Slot.MASK_ROW], a[Slot.LENGTH], scores, parts, totals, out, heads * dim * 4,
+                query_rows,
+                n,
+                dim,
+                groups,
+                first,
+                keys,
+                key_stride * item,
+                values,
+                value_width * item,
+                mask,
+                a[Slot.MASK_ROW],
+                a[Slot.LENGTH],
+                scores,
+                parts,
+                totals,
+                out,
+                heads * dim * 4,
             )
 
     @njit
@@ -298,8 +342,12 @@ def _forward(kind: int, linear_kind: int) -> Any:
         hidden, inner = a[Slot.HIDDEN], a[Slot.INNER]
         half, row_bytes, w = inner * 4, 2 * inner * 4, layer[Layer.GATES]
         ups = w + inner // LANES * weight_bytes(hidden, is_int8, is_int4)
-        first, n = linear(a, a[Slot.NORMED], hidden * 4, w, hidden, a[Slot.GATES], row_bytes, rows, inner, thread, n_threads)
-        linear(a, a[Slot.NORMED], hidden * 4, ups, hidden, a[Slot.GATES] + half, row_bytes, rows, inner, thread, n_threads)
+        first, n = linear(
+            a, a[Slot.NORMED], hidden * 4, w, hidden, a[Slot.GATES], row_bytes, rows, inner, thread, n_threads
+        )
+        linear(
+            a, a[Slot.NORMED], hidden * 4, ups, hidden, a[Slot.GATES] + half, row_bytes, rows, inner, thread, n_threads
+        )
         bias = layer[Layer.GATES_BIAS]
         add_bias(a[Slot.GATES], row_bytes, bias, rows, first, n)
         add_bias(a[Slot.GATES] + half, row_bytes, 0 if bias == 0 else bias + half, rows, first, n)
@@ -323,8 +371,17 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 norms(a, layer[Layer.ATTENTION_NORM], rows, epsilon, thread, n_threads)
                 _barrier()
                 first, n = linear(
-                    a, a[Slot.NORMED], hidden * 4, layer[Layer.JOINT], hidden, a[Slot.JOINT], a[Slot.QKV] * 4,
-                    rows, a[Slot.QKV], thread, n_threads,
+                    a,
+                    a[Slot.NORMED],
+                    hidden * 4,
+                    layer[Layer.JOINT],
+                    hidden,
+                    a[Slot.JOINT],
+                    a[Slot.QKV] * 4,
+                    rows,
+                    a[Slot.QKV],
+                    thread,
+                    n_threads,
                 )
                 add_bias(a[Slot.JOINT], a[Slot.QKV] * 4, layer[Layer.JOINT_BIAS], rows, first, n)
                 _barrier()
@@ -333,7 +390,17 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 attend(a, index, thread, n_threads)
                 _barrier()
                 mixed = a[Slot.HEADS] * a[Slot.HEAD_DIM]
-                add_product(a, a[Slot.MIXED], mixed * 4, mixed, layer[Layer.OUTPUT], layer[Layer.OUTPUT_BIAS], rows, thread, n_threads)
+                add_product(
+                    a,
+                    a[Slot.MIXED],
+                    mixed * 4,
+                    mixed,
+                    layer[Layer.OUTPUT],
+                    layer[Layer.OUTPUT_BIAS],
+                    rows,
+                    thread,
+                    n_threads,
+                )
                 _barrier()
             if bits[3 * step + 2]:
                 norms(a, layer[Layer.MLP_NORM], rows, epsilon, thread, n_threads)
@@ -341,7 +408,17 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 gates(a, layer, rows, thread, n_threads)
                 _barrier()
                 inner = a[Slot.INNER]
-                add_product(a, a[Slot.GATES], inner * 8, inner, layer[Layer.DOWN], layer[Layer.DOWN_BIAS], rows, thread, n_threads)
+                add_product(
+                    a,
+                    a[Slot.GATES],
+                    inner * 8,
+                    inner,
+                    layer[Layer.DOWN],
+                    layer[Layer.DOWN_BIAS],
+                    rows,
+                    thread,
+                    n_threads,
+                )
                 _barrier()
         if a[Slot.ENDS]:
             end(a, rows, epsilon, thread, n_threads)
@@ -359,7 +436,9 @@ def _forward(kind: int, linear_kind: int) -> Any:
             row = i
             if a[Slot.WANTED] != 0:
                 row = carray(numbers(a[Slot.WANTED]), n)[i]
-            normalise(a[Slot.X] + row * hidden * 4, a[Slot.FINAL_NORM], a[Slot.NORMED] + i * hidden * 4, hidden, epsilon)
+            normalise(
+                a[Slot.X] + row * hidden * 4, a[Slot.FINAL_NORM], a[Slot.NORMED] + i * hidden * 4, hidden, epsilon
+            )
         _barrier()
 
     return forward
@@ -371,7 +450,9 @@ def _version() -> int:
     return int.from_bytes(hashlib.sha256(sources).digest()[:6])
 
 
-_selected: Any = None  # read while `address` compiles: what a function closes over must not change from process to process
+_selected: Any = (
+    None  # read while `address` compiles: what a function closes over must not change from process to process
+)
 
 
 @cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import log, sqrt
-from typing import Any
 
 import numpy as np
 from numba import carray, njit
@@ -161,8 +160,6 @@ def store(values, n, kind, out, stride):  # type: ignore[no-untyped-def]
         half = carray(halves(out), n * stride)
         for i in range(n):
             half[i * stride] = half_of_float(source[i])
-
-
 
 
 @njit(fastmath={"nnan", "nsz", "reassoc"})

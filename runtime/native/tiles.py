@@ -31,7 +31,9 @@ def addressed(emit: Callable[[Any, Any], None]) -> Any:
     """A function of a tile's ten arguments whose code `emit` writes (builder, arguments)."""
 
     @intrinsic
-    def run(_c: Any, _x: Any, _xr: Any, _w: Any, _wi: Any, _wv: Any, _n: Any, _o: Any, _or: Any, _e: Any, _er: Any) -> Any:
+    def run(
+        _c: Any, _x: Any, _xr: Any, _w: Any, _wi: Any, _wv: Any, _n: Any, _o: Any, _or: Any, _e: Any, _er: Any
+    ) -> Any:
         def codegen(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             emit(builder, arguments)
             return context.get_dummy_value()

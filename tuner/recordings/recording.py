@@ -129,7 +129,7 @@ def recorded(
     logits = np.empty((len(text), width), np.float32)
     with torch.inference_mode():
         for start, hidden in teacher_forced(target, text, target.new_cache(len(text))):
-            values, indices = torch.nn.functional.linear(hidden, target.head).float().topk(width, dim=-1)
+            values, indices = target.read(hidden).float().topk(width, dim=-1)
             ids[start : start + len(values)] = indices.cpu().numpy()
             logits[start : start + len(values)] = values.cpu().numpy()
     return Recording(

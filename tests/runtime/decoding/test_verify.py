@@ -9,19 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.decoding.host_search import HostSearch
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verify import (
-    GreedyRows,
-    GreedyTokens,
-    KnownTokens,
-    SampledTokens,
-    TargetOutputs,
-    accept,
-    truncate_at_stop,
-)
+from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs, accept, truncate_at_stop
 
 ROWS, VOCAB = 12, 40
 
@@ -77,20 +70,24 @@ def logits_of(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
     return torch.tensor(numbers, dtype=dtype).reshape(ROWS, VOCAB)
 
 
+def greedy_outputs(logits: torch.Tensor, keep_top: bool = True) -> HostTokens:
+    return HostTokens(logits, HostSearch(logits, Sampling(), None), None, keep_top)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @given(levels, st.sets(st.integers(0, ROWS - 1)))
 def test_the_greedy_token_is_the_first_of_the_best(dtype: torch.dtype, numbers: list[int], flat: set[int]) -> None:
     logits = logits_of(numbers, dtype)
     logits[list(flat)] = 2.0  # nothing but equals
     expected = Sampling().tokens(logits, None).tolist()
-    for verified in (GreedyTokens(logits), GreedyRows(logits)):
+    for verified in (greedy_outputs(logits), greedy_outputs(logits, keep_top=False)):
         assert [verified.token_after(node) for node in range(ROWS)] == expected
 
 
 @given(st.integers(1, TOP_SUCCESSORS + 1), st.data())
 def test_a_vocabulary_may_be_narrower_than_what_is_kept_of_a_row(vocab: int, data: st.DataObject) -> None:
     row = data.draw(st.lists(st.integers(0, 2), min_size=vocab, max_size=vocab))
-    verified = GreedyRows(torch.tensor([row], dtype=torch.float32))
+    verified = greedy_outputs(torch.tensor([row], dtype=torch.float32))
     assert verified.token_after(0) == row.index(max(row))
     (values,) = verified.rows([0])[1]
     assert values == sorted(row, reverse=True)[:TOP_SUCCESSORS]
@@ -103,7 +100,8 @@ def test_the_sampled_token_is_that_of_its_row_among_others(
 ) -> None:
     logits, first = logits_of(numbers, torch.float32), 30
     expected = sampling.tokens(logits, GumbelNoise(seed, VOCAB).rows_at([first + depth for depth in depths]))
-    verified = SampledTokens(logits, sampling, GumbelNoise(seed, VOCAB), first, depths)
+    search = HostSearch(logits, sampling, GumbelNoise(seed, VOCAB))
+    verified = HostTokens(logits, search, [first + depth for depth in depths], keep_top=True)
     for node in sorted(range(ROWS), key=depths.__getitem__):
         assert verified.token_after(node) == int(expected[node])
 
@@ -111,7 +109,10 @@ def test_the_sampled_token_is_that_of_its_row_among_others(
 @given(levels, paths)
 def test_rows_hold_the_largest_logits_of_the_nodes_asked_for(numbers: list[int], path: list[int]) -> None:
     logits = logits_of(numbers, torch.float32)
-    answers: list[TargetOutputs] = [GreedyRows(logits), KnownTokens(logits, [])]
+    answered = greedy_outputs(logits)
+    for node in path:
+        answered.token_after(node)
+    answers: list[TargetOutputs] = [answered, greedy_outputs(logits), KnownTokens(logits, [])]
     for verified in answers:
         ids, values = verified.rows(path)
         for node, row_ids, row_values in zip(path, ids, values, strict=True):

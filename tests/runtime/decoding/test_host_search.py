@@ -1,0 +1,60 @@
+"""The best tokens of a forward on the host are those of scores and noise written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.runtime.decoding.host_search import HostSearch, bits_of, top_rows
+from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+
+VOCAB, ROWS = 150, 6
+SAMPLINGS = [Sampling(0.7), Sampling(1.0, top_k=5), Sampling(0.9, top_p=0.8), Sampling(1.3, top_k=40, top_p=0.5)]
+
+
+def some_logits(seed: int, dtype: torch.dtype) -> torch.Tensor:
+    return (torch.randn(ROWS, VOCAB, generator=torch.Generator().manual_seed(seed)) * 4).to(dtype)
+
+
+def ordered(scores: torch.Tensor, n: int) -> list[list[int]]:
+    return scores.sort(dim=-1, descending=True, stable=True).indices[:, :n].tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("sampling", SAMPLINGS, ids=str)
+@given(st.integers(0, 10**6), st.lists(st.integers(0, 40), min_size=ROWS, max_size=ROWS))
+def test_sampled_tokens_are_those_of_scores_and_noise(
+    sampling: Sampling, dtype: torch.dtype, seed: int, positions: list[int]
+) -> None:
+    logits, noise = some_logits(seed, dtype), GumbelNoise(seed, VOCAB)
+    expected = ordered(sampling.scores(logits) + noise.rows_at(positions), 3)
+    search = HostSearch(logits, sampling, noise)
+    ids, scores = search.best(range(ROWS), positions, 3)
+    assert ids.tolist() == expected
+    assert (scores[:, :-1] >= scores[:, 1:]).all()
+    assert [search.token(row, positions[row], False) for row in range(ROWS)] == [(ids[0], None) for ids in expected]
+    token, successors = search.token(2, positions[2], True)
+    assert token == expected[2][0]
+    assert successors == (ordered(logits, TOP_SUCCESSORS)[2], logits[2].float()[ordered(logits, TOP_SUCCESSORS)[2]].tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@given(st.integers(0, 10**6))
+def test_greedy_tokens_are_the_largest_logits(dtype: torch.dtype, seed: int) -> None:
+    logits = some_logits(seed, dtype)
+    search, expected = HostSearch(logits, Sampling(), None), ordered(logits, TOP_SUCCESSORS)
+    assert search.best([4, 1], None, 3)[0].tolist() == [expected[4][:3], expected[1][:3]]
+    assert search.token(3, -1, False) == (expected[3][0], None)
+    assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
+
+
+def test_bits_are_a_view_where_they_can_be() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        logits = some_logits(0, dtype)
+        bits = bits_of(logits)
+        logits[0, 0] = 0
+        assert bits[0, 0] == 0

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from casspec.runtime.decoding.vocabulary import BLOCK, GAMMA, LAST_SHIFT, MIX, gumbel_entries, gumbel_rows
+from casspec.runtime.decoding.plain_vocabulary import GAMMA, LAST_SHIFT, MIX, WORD, mix
+from casspec.runtime.decoding.vocabulary import BLOCK, gumbel_entries, gumbel_rows
 
-_WORD = (1 << 64) - 1
 _LARGEST = 1 - 2.0**-24
 """Of u on a device, in float32 the last number below 1."""
 
@@ -34,15 +34,8 @@ WINDOW_ROWS = 32
 """Made at once on a device: many enough that calls do not count."""
 
 
-def mix(value: int) -> int:
-    """SplitMix64's finaliser on one unsigned 64-bit word."""
-    for shift, factor in MIX:
-        value = ((value ^ value >> shift) * factor) & _WORD
-    return value ^ value >> LAST_SHIFT
-
-
 def mix_words(words: Tensor) -> Tensor:
-    """The same on int64 words of two's complement, in place. A shift is made logical by masking."""
+    """`mix` on int64 words of two's complement, in place. A shift is made logical by masking."""
     shifted = torch.empty_like(words)
     for shift, factor in MIX:
         torch.bitwise_right_shift(words, shift, out=shifted).bitwise_and_((1 << 64 - shift) - 1)
@@ -87,7 +80,7 @@ class GumbelNoise:
     """
 
     def __init__(self, seed: int, vocab_size: int, device: torch.device | str = "cpu", sequence: int = 0) -> None:
-        key = mix((mix(seed & _WORD) + sequence) & _WORD)
+        key = mix((mix(seed & WORD) + sequence) & WORD)
         self.key = np.uint64(key)
         self.made = np.full(KEPT_POSITIONS, -1, np.int64)
         self.ceilings = np.empty((KEPT_POSITIONS, -(-vocab_size // BLOCK)), np.float32)
@@ -127,7 +120,9 @@ class DeviceStream:
         """Rows from `position` on, [vocab] float32 each."""
         offset = position - self._start
         if offset < 0:
-            return list(self.make(position, count).unbind())  # a look back leaves the window where the next step needs it
+            return list(
+                self.make(position, count).unbind()
+            )  # a look back leaves the window where the next step needs it
         if offset + count > len(self._window):
             del self._window[:offset]
             self._start, offset = position, 0
@@ -137,7 +132,7 @@ class DeviceStream:
 
     def make(self, position: int, count: int) -> Tensor:
         """Rows from `position` on [count, vocab], made now."""
-        keys = [_signed(mix((self._key + i * GAMMA) & _WORD)) for i in range(position, position + count)]
+        keys = [_signed(mix((self._key + i * GAMMA) & WORD)) for i in range(position, position + count)]
         words = mix_words(self._counters + torch.tensor(keys, device=self._counters.device)[:, None])
         # The halves as signed numbers (-2^31 .. 2^31 - 1), moved to u in (0, 1).
         uniform = words.view(torch.int32)[:, : self._vocab_size].to(torch.float32).add_(0.5).mul_(2.0**-32)

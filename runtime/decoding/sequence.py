@@ -76,6 +76,7 @@ class Sequence:
         self._inputs = inputs or InputBuffers(cache.capacity, target.dtype, target.device)
         self._keep_top = keep_top
         self._on_host = target.device.type == "cpu"
+        self._search = HostSearch(sampling, noise, target.vocab_size)
         self._prefill(prompt[:-1])
 
     @property
@@ -101,8 +102,8 @@ class Sequence:
         if not self._on_host:
             logits = logits[:n]
             return KnownTokens(logits, self.sampling.tokens(logits, self._noise_after(tree.depths)).tolist())
-        search = HostSearch(logits, self.sampling, self._noise)
-        return HostTokens(logits, search, self._positions_after(tree.depths), self._keep_top)
+        first = None if self._noise is None else len(self.tokens)
+        return HostTokens(logits, self._search, tree, first, self._keep_top)
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -134,15 +135,17 @@ class Sequence:
         logits = self.draft(plan, tree, nodes)
         n = min(width + 1, logits.shape[-1])
         if self._on_host:
-            search = HostSearch(logits, self.sampling, self._noise)
-            ids, values = search.best(range(len(nodes)), self._positions_after(depths), n)
+            ids, values = self._search.best(logits, range(len(nodes)), self._positions_after(depths), n)
+            chosen, listed = ids.tolist(), values.tolist()
         else:
             scores = logits if self._noise is None else self.perturbed(logits, depths)
-            values, ids = scores.topk(n, dim=-1)
-        chosen, listed = ids.tolist(), values.tolist()
+            top = scores.topk(n, dim=-1)
+            chosen, listed = top.indices.tolist(), top.values.tolist()
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
-        likely = self.sampling.scores(logits).softmax(-1).gather(-1, torch.as_tensor(ids)).tolist()
+        likely = (
+            self.sampling.scores(logits).softmax(-1).gather(-1, torch.tensor(chosen, device=logits.device)).tolist()
+        )
         return [
             Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
         ]

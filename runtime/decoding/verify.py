@@ -3,8 +3,8 @@
 The target's token y after every visited node is already final (`runtime/decoding/noise.py`), so acceptance is an equality test: take
 y, descend if y is a child, else emit it as the bonus token and stop. What was proposed can change the speed, never the text.
 
-Only nodes on one path are asked about, and most of a tree lies beside it. So on the host answers are made when they are asked for, row
-by row. A device answers for all nodes at once and is waited for once.
+Only nodes on one path are asked about, and most of a tree lies beside it. So on the host answers are made when they are asked for, for the
+rest of their path at once. A device answers for all nodes at once and is waited for once.
 """
 
 from __future__ import annotations
@@ -88,26 +88,32 @@ class KnownTokens(TargetOutputs):
 
 
 class HostTokens(TargetOutputs):
-    """On the host, each row searched when it is asked for, once.
+    """On the host, the rows of a path searched when its first node is asked about.
 
     Args:
-        search: of the logits. noise_positions: emitted position of what follows each node; None when greedy.
+        search: of the text. tree: what was verified. first_position: emitted position of what follows the root; None when greedy.
         keep_top: successors will be asked for too.
     """
 
-    __slots__ = ("_keep_top", "_positions", "_rows", "_search")
+    __slots__ = ("_first_position", "_keep_top", "_rows", "_search", "_tokens", "_tree")
 
-    def __init__(self, logits: Tensor, search: HostSearch, noise_positions: list[int] | None, keep_top: bool) -> None:
+    def __init__(
+        self, logits: Tensor, search: HostSearch, tree: CandidateTree, first_position: int | None, keep_top: bool
+    ) -> None:
         super().__init__(logits)
-        self._search, self._positions, self._keep_top = search, noise_positions, keep_top
+        self._search, self._tree, self._first_position, self._keep_top = search, tree, first_position, keep_top
+        self._tokens: dict[int, int] = {}
         self._rows: dict[int, SuccessorRow] = {}
 
     def token_after(self, node: int) -> int:
-        position = -1 if self._positions is None else self._positions[node]
-        token, row = self._search.token(node, position, self._keep_top)
-        if row is not None:
-            self._rows[node] = row
-        return token
+        if node not in self._tokens:
+            first = self._first_position
+            position = -1 if first is None else first + self._tree.depths[node]
+            for walked, token, row in self._search.walk(self.logits, self._tree, node, position, self._keep_top):
+                self._tokens[walked] = token
+                if row is not None:
+                    self._rows[walked] = row
+        return self._tokens[node]
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         known = self._rows

@@ -6,6 +6,7 @@ looked into. What is found is what a look at every token would find: equal score
 
 The noise is a hash (`runtime/decoding/noise.py` says of what), then g = -log(-log(1 - u)) in float64, rounded to float32 at the end. Its
 logarithm is written out below, so that no mathematics library has a say: rows, single entries and other machines give the same bits.
+`plain_vocabulary.py` is all of it without a compiler.
 """
 
 from __future__ import annotations
@@ -13,13 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 from casspec.runtime.compiled import compiled, part
+from casspec.runtime.decoding import plain_vocabulary as plain
+from casspec.runtime.decoding.plain_vocabulary import GAMMA, LAST_SHIFT, LN2_HIGH, LN2_LOW, LOG_TERMS, MIX, ROOT_2
 
 BLOCK = 64
 """Tokens whose bound is kept together."""
-
-GAMMA = 0x9E3779B97F4A7C15
-MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
-LAST_SHIFT = 31
 
 _GAMMA, _LOW = np.uint64(GAMMA), np.uint64(0xFFFFFFFF)
 _FACTOR_1, _FACTOR_2 = np.uint64(MIX[0][1]), np.uint64(MIX[1][1])
@@ -30,11 +29,7 @@ _EXPONENT_SHIFT, _BIAS = np.uint64(52), np.float64(1023)
 _BELOW_ROUNDING = np.float32(1 - 2.0**-22)
 _NO_SCORE = np.float32(-np.inf)
 
-# Of fdlibm's logarithm (Sun Microsystems 1993): log(1 + f) = f - (f^2 / 2 - s (f^2 / 2 + R(s^2))), s = f / (2 + f).
-_LN2_HIGH, _LN2_LOW, _ROOT_2 = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 1.4142135623730951
-_L1, _L2, _L3 = 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01
-_L4, _L5, _L6 = 2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01
-_L7 = 1.479819860511658591e-01
+_L1, _L2, _L3, _L4, _L5, _L6, _L7 = LOG_TERMS
 
 # Noise ----------------------------------------------------------------------------------------------------------------
 
@@ -53,7 +48,7 @@ def _logarithm(x):  # type: ignore[no-untyped-def]
     bits = np.float64(x).view(np.uint64)
     exponent = np.float64(bits >> _EXPONENT_SHIFT) - _BIAS
     m = np.uint64((bits & _MANTISSA) | _ONES_EXPONENT).view(np.float64)
-    above = m > _ROOT_2
+    above = m > ROOT_2
     m = 0.5 * m if above else m
     exponent = exponent + 1.0 if above else exponent
     f = m - 1.0
@@ -61,7 +56,7 @@ def _logarithm(x):  # type: ignore[no-untyped-def]
     z = s * s
     remainder = z * (_L1 + z * (_L2 + z * (_L3 + z * (_L4 + z * (_L5 + z * (_L6 + z * _L7))))))
     half = 0.5 * f * f
-    return exponent * _LN2_HIGH - ((half - (s * (half + remainder) + exponent * _LN2_LOW)) - f)
+    return exponent * LN2_HIGH - ((half - (s * (half + remainder) + exponent * LN2_LOW)) - f)
 
 
 @part
@@ -85,16 +80,16 @@ def _key_at(key, position):  # type: ignore[no-untyped-def]
     return _mixed(np.uint64(position) * _GAMMA + key)
 
 
-@compiled("void(uint64, int64, int64[::1], float32[::1])")
-def gumbel_entries(key: int, position: int, tokens: np.ndarray, g: np.ndarray) -> None:
+@compiled("void(uint64, int64, int64[::1], float32[::1])", plain=plain.gumbel_entries)
+def gumbel_entries(key: np.uint64, position: int, tokens: np.ndarray, g: np.ndarray) -> None:
     """g [n] of `tokens` [n] at a position of the stream `key`."""
     own = _key_at(key, position)
     for i in range(len(tokens)):
         g[i] = _gumbel(_half(own, tokens[i]))
 
 
-@compiled("void(uint64, int64, float32[:, ::1])")
-def gumbel_rows(key: int, position: int, g: np.ndarray) -> None:
+@compiled("void(uint64, int64, float32[:, ::1])", plain=plain.gumbel_rows)
+def gumbel_rows(key: np.uint64, position: int, g: np.ndarray) -> None:
     """g of all tokens at the positions from `position` on [positions, vocab]."""
     vocab = g.shape[1]
     words = np.empty(vocab // 2, np.uint64)
@@ -193,19 +188,26 @@ def _look_into(block, row, alpha, noisy, own, ceiling, found, ids, scores):  # t
 def _search(row, maxima, alpha, noisy, own, ceilings, ids, scores):  # type: ignore[no-untyped-def]
     """The len(ids) tokens with the largest alpha * number + g (without g unless `noisy`), best first, and these scores."""
     n_blocks, n_wanted, found = len(maxima), len(ids), 0
-    bounds, seen = np.empty(n_blocks, np.float32), np.zeros(n_blocks, np.bool_)
-    for block in range(n_blocks):
-        bounds[block] = maxima[block] * alpha + (ceilings[block] if noisy else np.float32(0))
-    # First the blocks that promise most, then what they leave possible.
-    for _ in range(min(n_wanted, n_blocks)):
-        first, largest = 0, _NO_SCORE
+    n_first = min(n_wanted, n_blocks)
+    bounds, seen, first = np.empty(n_blocks, np.float32), np.zeros(n_blocks, np.bool_), np.zeros(n_first, np.int64)
+    if noisy:
         for block in range(n_blocks):
-            if bounds[block] > largest and not seen[block]:
-                first, largest = block, bounds[block]
-        if not seen[first]:
-            seen[first] = True
-            ceiling = ceilings[first] if noisy else np.float32(0)
-            found = _look_into(first, row, alpha, noisy, own, ceiling, found, ids, scores)
+            bounds[block] = maxima[block] * alpha + ceilings[block]
+    else:
+        for block in range(n_blocks):
+            bounds[block] = maxima[block] * alpha
+    # First the blocks that promise most, then what they leave possible.
+    for block in range(1, n_blocks):
+        if block < n_first or bounds[block] > bounds[first[n_first - 1]]:
+            place = min(block, n_first - 1)
+            while place and bounds[block] > bounds[first[place - 1]]:
+                first[place] = first[place - 1]
+                place -= 1
+            first[place] = block
+    for best in first:
+        seen[best] = True
+        ceiling = ceilings[best] if noisy else np.float32(0)
+        found = _look_into(best, row, alpha, noisy, own, ceiling, found, ids, scores)
     for block in range(n_blocks):
         if not seen[block] and not (found == n_wanted and bounds[block] < scores[n_wanted - 1]):
             ceiling = ceilings[block] if noisy else np.float32(0)
@@ -228,13 +230,14 @@ _NOISE = "float32, uint64, int64[::1], float32[:, ::1]"
 @compiled(
     f"void(int16[:, ::1], int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
     f"void(int32[:, ::1], int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
+    plain=plain.best_tokens,
 )
 def best_tokens(
     bits: np.ndarray,
     rows: np.ndarray,
     positions: np.ndarray,
-    alpha: float,
-    key: int,
+    alpha: np.float32,
+    key: np.uint64,
     made: np.ndarray,
     ceilings: np.ndarray,
     ids: np.ndarray,
@@ -260,32 +263,54 @@ def best_tokens(
 
 
 @compiled(
-    f"int64(int16[:, ::1], int64, int64, {_NOISE}, int64[::1], float32[::1])",
-    f"int64(int32[:, ::1], int64, int64, {_NOISE}, int64[::1], float32[::1])",
+    f"int64(int16[:, ::1], int64[::1], int64[::1], int64, int64, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
+    f"int64(int32[:, ::1], int64[::1], int64[::1], int64, int64, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
+    plain=plain.walk,
 )
-def token_and_successors(
+def walk(
     bits: np.ndarray,
-    row: int,
+    tokens: np.ndarray,
+    parents: np.ndarray,
+    node: int,
     position: int,
-    alpha: float,
-    key: int,
+    alpha: np.float32,
+    key: np.uint64,
     made: np.ndarray,
     ceilings: np.ndarray,
+    path: np.ndarray,
     ids: np.ndarray,
     logits: np.ndarray,
 ) -> int:
-    """The best token of one row as above, and the row's largest logits themselves, in one pass.
+    """Down a tree along the best tokens of its rows, as above, from `node` on for as long as a child is the best token.
 
     Args:
-        ids, logits: [wanted], written, best first; at least one where the position is -1.
+        tokens, parents: of the nodes [n], each with its row of `bits`; parents come first.
+        position: emitted position of what follows `node`; -1 is greedy.
+        path: [most, 2], written: (node, best token). ids, logits: [most, wanted], written: the largest logits of these nodes, best first.
+
+    Returns:
+        How many nodes are written.
     """
     maxima = np.empty(-(-bits.shape[1] // BLOCK), np.float32)
-    _set_maxima(bits[row], maxima)
-    if len(ids):
-        _search(bits[row], maxima, np.float32(1), False, key, maxima, ids, logits)
-    if position < 0:
-        return ids[0]
-    own, known = _known_ceilings(key, position, made, ceilings)
     best, score = np.empty(1, np.int64), np.empty(1, np.float32)
-    _search(bits[row], maxima, alpha, True, own, known, best, score)
-    return best[0]
+    length, wanted, one = 0, ids.shape[1], np.float32(1)
+    while True:
+        row = bits[node]
+        _set_maxima(row, maxima)
+        if wanted:
+            _search(row, maxima, one, False, key, maxima, ids[length], logits[length])
+            best[0] = ids[length, 0]
+        if position >= 0:
+            own, known = _known_ceilings(key, position, made, ceilings)
+            _search(row, maxima, alpha, True, own, known, best, score)
+            position += 1
+        elif not wanted:
+            _search(row, maxima, one, False, key, maxima, best, score)
+        path[length, 0], path[length, 1] = node, best[0]
+        length += 1
+        child = node + 1
+        while child < len(tokens) and not (parents[child] == node and tokens[child] == best[0]):
+            child += 1
+        if child == len(tokens) or length == len(path):
+            return length
+        node = child

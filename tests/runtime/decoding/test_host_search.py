@@ -11,6 +11,7 @@ from casspec.runtime.decoding.host_search import HostSearch, bits_of, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.decoding.tree import CandidateTree
 
 VOCAB, ROWS = 150, 6
 SAMPLINGS = [Sampling(0.7), Sampling(1.0, top_k=5), Sampling(0.9, top_p=0.8), Sampling(1.3, top_k=40, top_p=0.5)]
@@ -32,23 +33,27 @@ def test_sampled_tokens_are_those_of_scores_and_noise(
 ) -> None:
     logits, noise = some_logits(seed, dtype), GumbelNoise(seed, VOCAB)
     expected = ordered(sampling.scores(logits) + noise.rows_at(positions), 3)
-    search = HostSearch(logits, sampling, noise)
-    ids, scores = search.best(range(ROWS), positions, 3)
+    search = HostSearch(sampling, noise, VOCAB)
+    ids, scores = search.best(logits, range(ROWS), positions, 3)
     assert ids.tolist() == expected
     assert (scores[:, :-1] >= scores[:, 1:]).all()
-    assert [search.token(row, positions[row], False) for row in range(ROWS)] == [(ids[0], None) for ids in expected]
-    token, successors = search.token(2, positions[2], True)
-    assert token == expected[2][0]
-    assert successors == (ordered(logits, TOP_SUCCESSORS)[2], logits[2].float()[ordered(logits, TOP_SUCCESSORS)[2]].tolist())
+    alone = CandidateTree(0)
+    assert [search.walk(logits[row:], alone, 0, positions[row], False) for row in range(ROWS)] == [
+        [(0, ids[0], None)] for ids in expected
+    ]
+    if not sampling.filters:
+        best = ordered(logits, TOP_SUCCESSORS)[2]
+        found = search.walk(logits[2:], alone, 0, positions[2], True)
+        assert found == [(0, expected[2][0], (best, logits[2].float()[best].tolist()))]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @given(st.integers(0, 10**6))
 def test_greedy_tokens_are_the_largest_logits(dtype: torch.dtype, seed: int) -> None:
     logits = some_logits(seed, dtype)
-    search, expected = HostSearch(logits, Sampling(), None), ordered(logits, TOP_SUCCESSORS)
-    assert search.best([4, 1], None, 3)[0].tolist() == [expected[4][:3], expected[1][:3]]
-    assert search.token(3, -1, False) == (expected[3][0], None)
+    search, expected = HostSearch(Sampling(), None, VOCAB), ordered(logits, TOP_SUCCESSORS)
+    assert search.best(logits, [4, 1], None, 3)[0].tolist() == [expected[4][:3], expected[1][:3]]
+    assert search.walk(logits[3:], CandidateTree(0), 0, -1, False) == [(0, expected[3][0], None)]
     assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.noise import DeviceStream, GumbelNoise, mix, mix_words
+from casspec.runtime.decoding.noise import DeviceStream, GumbelNoise, mix_words
+from casspec.runtime.decoding.plain_vocabulary import GAMMA, mix
 from casspec.runtime.decoding.sampling import Sampling
-from casspec.runtime.decoding.vocabulary import GAMMA
 
 STREAM_OF_1234567 = (
     6457827717110365317,

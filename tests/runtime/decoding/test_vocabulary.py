@@ -9,17 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.noise import KEPT_POSITIONS, mix
+from casspec.runtime.decoding.noise import KEPT_POSITIONS
+from casspec.runtime.decoding.plain_vocabulary import GAMMA, mix
 from casspec.runtime.decoding.vocabulary import (
     BLOCK,
-    GAMMA,
     best_tokens,
     gumbel_entries,
     gumbel_rows,
-    token_and_successors,
+    walk,
 )
 
 WORD = (1 << 64) - 1
+ONE_ROW = np.full(4, -1), np.full(4, -1)
+"""Tokens and parents of rows that nothing hangs below."""
 
 
 def plain_gumbel(key: int, position: int, token: int) -> float:
@@ -56,7 +58,9 @@ def rows_of_logits(draw: st.DrawFn) -> np.ndarray:
     """Spread or flat, with equals among them or none, some tokens left out."""
     vocab = draw(st.sampled_from([1, 3, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 7, 40 * BLOCK]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    logits = rng.normal(size=(4, vocab)) * draw(st.sampled_from([0.0, 0.3, 4.0, 30.0])) + draw(st.sampled_from([-9, 0, 20]))
+    logits = rng.normal(size=(4, vocab)) * draw(st.sampled_from([0.0, 0.3, 4.0, 30.0])) + draw(
+        st.sampled_from([-9, 0, 20])
+    )
     if draw(st.booleans()):
         logits = logits.round()
     if draw(st.booleans()):
@@ -65,7 +69,9 @@ def rows_of_logits(draw: st.DrawFn) -> np.ndarray:
 
 
 @pytest.mark.parametrize("word", [np.int16, np.int32])
-@given(rows_of_logits(), st.integers(0, WORD), st.integers(1, 12), st.sampled_from([0.5, 1.0, 1 / 0.7, 20.0]), st.data())
+@given(
+    rows_of_logits(), st.integers(0, WORD), st.integers(1, 12), st.sampled_from([0.5, 1.0, 1 / 0.7, 20.0]), st.data()
+)
 @settings(max_examples=150)
 def test_a_search_finds_what_a_look_at_every_token_finds(
     word: type, logits: np.ndarray, key: int, wanted: int, alpha: float, data: st.DataObject
@@ -88,12 +94,16 @@ def test_a_search_finds_what_a_look_at_every_token_finds(
             order = np.argsort(-expected, kind="stable")[:wanted]
             assert np.array_equal(found, order)
             assert np.array_equal(found_scores, expected[order])
-            top, values = np.empty(wanted, np.int64), np.empty(wanted, np.float32)
-            token = token_and_successors(bits, row, position, scale, *noise, top, values)
+            path, top, values = (
+                np.empty((1, 2), np.int64),
+                np.empty((1, wanted), np.int64),
+                np.empty((1, wanted), np.float32),
+            )
+            assert walk(bits, *ONE_ROW, row, position, scale, *noise, path, top, values) == 1
             raw = np.argsort(-numbers[row], kind="stable")[:wanted]
-            assert np.array_equal(top, raw)
-            assert np.array_equal(values, numbers[row][raw])
-            assert token == (order[0] if position >= 0 else raw[0])
+            assert np.array_equal(top[0], raw)
+            assert np.array_equal(values[0], numbers[row][raw])
+            assert path.tolist() == [[row, order[0] if position >= 0 else raw[0]]]
 
 
 @pytest.mark.parametrize("word", [np.int16, np.int32])
@@ -101,5 +111,7 @@ def test_what_is_no_number_gives_tokens_of_the_vocabulary_all_the_same(word: typ
     bits, _ = bits_of(np.full((1, 3 * BLOCK), np.nan, np.float32), word)
     made, ceilings = np.full(KEPT_POSITIONS, -1, np.int64), np.empty((KEPT_POSITIONS, 3), np.float32)
     ids, scores = np.empty((2, 4), np.int64), np.empty((2, 4), np.float32)
-    best_tokens(bits, np.zeros(2, np.int64), np.array([-1, 5]), np.float32(1), np.uint64(1), made, ceilings, ids, scores)
+    best_tokens(
+        bits, np.zeros(2, np.int64), np.array([-1, 5]), np.float32(1), np.uint64(1), made, ceilings, ids, scores
+    )
     assert ((ids >= 0) & (ids < 3 * BLOCK)).all()

@@ -72,7 +72,19 @@ class HostSearch:
         if not with_successors:
             ids, values = ids[:, :0].copy(), values[:, :0].copy()
         tokens, parents = np.array(tree.tokens, np.int64), np.array(tree.parents, np.int64)
-        n = walk(bits_of(logits), tokens, parents, node, position, self._alpha, *self._noise, path, ids, values)
+        n = walk(
+            bits_of(logits),
+            logits.shape[1],
+            tokens,
+            parents,
+            node,
+            position,
+            self._alpha,
+            *self._noise,
+            path,
+            ids,
+            values,
+        )
         found = path[:n].tolist()
         if not with_successors:
             return [(walked, token, None) for walked, token in found]
@@ -99,12 +111,25 @@ def _best(
     noise: tuple[np.uint64, np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     ids, scores = np.empty((len(rows), n), np.int64), np.empty((len(rows), n), np.float32)
-    best_tokens(bits_of(logits), np.array(rows, np.int64), np.array(positions, np.int64), alpha, *noise, ids, scores)
+    drawn = np.array(rows, np.int64), np.array(positions, np.int64)
+    best_tokens(bits_of(logits), logits.shape[1], *drawn, alpha, *noise, ids, scores)
     return ids, scores
 
 
 def bits_of(logits: Tensor) -> np.ndarray:
-    """Logits [rows, vocab] as the integers of their bits: int16 for bfloat16, int32 of float32 for any other type."""
+    """Logits [rows, vocab] as the integers of their bits [rows, vocab at least]: int16 for bfloat16, int32 of float32 for any other type.
+
+    A view of the same memory where that can be: what lies between two rows of the first columns of a wider tensor is in it too.
+    """
+    if logits.dtype is not torch.bfloat16:
+        logits = logits.float()
+    if not logits.is_contiguous():
+        width = logits.stride(0)
+        end = (logits.storage_offset() + len(logits) * width) * logits.element_size()
+        if logits.stride(1) == 1 and width > logits.shape[1] and end <= logits.untyped_storage().nbytes():
+            logits = logits.as_strided((len(logits), width), (width, 1))
+        else:
+            logits = logits.contiguous()
     if logits.dtype is torch.bfloat16:
         return logits.view(torch.int16).numpy()
-    return logits.float().numpy().view(np.int32)
+    return logits.numpy().view(np.int32)

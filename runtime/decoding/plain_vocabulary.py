@@ -54,6 +54,7 @@ def gumbel_rows(key: np.uint64, position: int, g: np.ndarray) -> None:
 
 def best_tokens(
     bits: np.ndarray,
+    vocab: int,
     rows: np.ndarray,
     positions: np.ndarray,
     alpha: np.float32,
@@ -65,7 +66,7 @@ def best_tokens(
 ) -> None:
     """See `vocabulary.py`; `made` and `ceilings` are left alone."""
     for i, (row, position) in enumerate(zip(rows.tolist(), positions.tolist(), strict=True)):
-        numbers = _numbers(bits[row]) * alpha
+        numbers = _numbers(bits[row, :vocab]) * alpha
         if position >= 0:
             g = np.empty((1, len(numbers)), np.float32)
             gumbel_rows(key, position, g)
@@ -75,6 +76,7 @@ def best_tokens(
 
 def walk(
     bits: np.ndarray,
+    vocab: int,
     tokens: np.ndarray,
     parents: np.ndarray,
     node: int,
@@ -91,9 +93,9 @@ def walk(
     best, score = np.empty((1, 1), np.int64), np.empty((1, 1), np.float32)
     for length in range(len(path)):
         if ids.shape[1]:
-            _take_best(_numbers(bits[node]), ids[length], logits[length])
+            _take_best(_numbers(bits[node, :vocab]), ids[length], logits[length])
         place = position + length if position >= 0 else -1
-        best_tokens(bits, np.array([node]), np.array([place]), alpha, key, made, ceilings, best, score)
+        best_tokens(bits, vocab, np.array([node]), np.array([place]), alpha, key, made, ceilings, best, score)
         path[length] = node, best[0, 0]
         children = np.flatnonzero((parents == node) & (tokens == best[0, 0]))
         if not len(children):

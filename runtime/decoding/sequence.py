@@ -19,10 +19,10 @@ from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs
 from casspec.runtime.latency.timing import ForwardClock, RanForward
+from casspec.runtime.model.forward_input import QUERY_BUCKETS, ForwardInput
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.forward_input import QUERY_BUCKETS, ForwardInput
 from casspec.runtime.model.target import TargetModel
 
 MAX_TREE_NODES = 128

@@ -225,15 +225,17 @@ def _known_ceilings(key, position, made, ceilings):  # type: ignore[no-untyped-d
 
 
 _NOISE = "float32, uint64, int64[::1], float32[:, ::1]"
+_TREE = "int64[::1], int64[::1], int64, int64"
 
 
 @compiled(
-    f"void(int16[:, ::1], int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
-    f"void(int32[:, ::1], int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
+    f"void(int16[:, ::1], int64, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
+    f"void(int32[:, ::1], int64, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
     plain=plain.best_tokens,
 )
 def best_tokens(
     bits: np.ndarray,
+    vocab: int,
     rows: np.ndarray,
     positions: np.ndarray,
     alpha: np.float32,
@@ -246,14 +248,14 @@ def best_tokens(
     """The best tokens of some rows by alpha * logit + g in float32, best first, the lower token of equals.
 
     Args:
-        bits: logits [rows, vocab] as the integers of their bits: int16 of bfloat16, int32 of float32.
+        bits: logits [rows, vocab at least] as the integers of their bits: int16 of bfloat16, int32 of float32.
         rows: which of them [n]. positions: emitted position of what each draws [n]; -1 leaves g out.
         alpha: positive. key, made, ceilings: of the noise, see `runtime/decoding/noise.py`.
         ids, scores: [n, wanted], written.
     """
-    maxima = np.empty(-(-bits.shape[1] // BLOCK), np.float32)
+    maxima = np.empty(-(-vocab // BLOCK), np.float32)
     for i in range(len(rows)):
-        row, position = bits[rows[i]], positions[i]
+        row, position = bits[rows[i]][:vocab], positions[i]
         _set_maxima(row, maxima)
         if position < 0:
             _search(row, maxima, alpha, False, key, maxima, ids[i], scores[i])
@@ -263,12 +265,13 @@ def best_tokens(
 
 
 @compiled(
-    f"int64(int16[:, ::1], int64[::1], int64[::1], int64, int64, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
-    f"int64(int32[:, ::1], int64[::1], int64[::1], int64, int64, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
+    f"int64(int16[:, ::1], int64, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
+    f"int64(int32[:, ::1], int64, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
     plain=plain.walk,
 )
 def walk(
     bits: np.ndarray,
+    vocab: int,
     tokens: np.ndarray,
     parents: np.ndarray,
     node: int,
@@ -291,11 +294,11 @@ def walk(
     Returns:
         How many nodes are written.
     """
-    maxima = np.empty(-(-bits.shape[1] // BLOCK), np.float32)
+    maxima = np.empty(-(-vocab // BLOCK), np.float32)
     best, score = np.empty(1, np.int64), np.empty(1, np.float32)
     length, wanted, one = 0, ids.shape[1], np.float32(1)
     while True:
-        row = bits[node]
+        row = bits[node][:vocab]
         _set_maxima(row, maxima)
         if wanted:
             _search(row, maxima, one, False, key, maxima, ids[length], logits[length])

@@ -63,3 +63,14 @@ def test_bits_are_a_view_where_they_can_be() -> None:
         bits = bits_of(logits)
         logits[0, 0] = 0
         assert bits[0, 0] == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("columns", [slice(0, VOCAB - 7), slice(9, VOCAB), slice(0, VOCAB, 2)], ids=str)
+@pytest.mark.parametrize("rows", [slice(0, ROWS), slice(1, ROWS), slice(0, ROWS, 2)], ids=str)
+def test_logits_may_be_part_of_a_wider_tensor(rows: slice, columns: slice, dtype: torch.dtype) -> None:
+    logits = some_logits(3, dtype)[rows, columns]
+    expected = ordered(logits, TOP_SUCCESSORS)
+    assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
+    search, last = HostSearch(Sampling(), None, logits.shape[1]), len(logits) - 1
+    assert search.walk(logits[last:], CandidateTree(0), 0, -1, False) == [(0, expected[last][0], None)]

@@ -85,7 +85,7 @@ def test_a_search_finds_what_a_look_at_every_token_finds(
         rows = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=5))
         positions = [data.draw(st.sampled_from([-1, 7, 8, 7 + KEPT_POSITIONS])) for _ in rows]
         ids, scores = np.empty((len(rows), wanted), np.int64), np.empty((len(rows), wanted), np.float32)
-        best_tokens(bits, np.array(rows), np.array(positions), scale, *noise, ids, scores)
+        best_tokens(bits, vocab, np.array(rows), np.array(positions), scale, *noise, ids, scores)
         for row, position, found, found_scores in zip(rows, positions, ids, scores, strict=True):
             whole, expected = np.empty((1, vocab), np.float32), numbers[row] * scale
             if position >= 0:
@@ -99,7 +99,7 @@ def test_a_search_finds_what_a_look_at_every_token_finds(
                 np.empty((1, wanted), np.int64),
                 np.empty((1, wanted), np.float32),
             )
-            assert walk(bits, *ONE_ROW, row, position, scale, *noise, path, top, values) == 1
+            assert walk(bits, vocab, *ONE_ROW, row, position, scale, *noise, path, top, values) == 1
             raw = np.argsort(-numbers[row], kind="stable")[:wanted]
             assert np.array_equal(top[0], raw)
             assert np.array_equal(values[0], numbers[row][raw])
@@ -112,6 +112,15 @@ def test_what_is_no_number_gives_tokens_of_the_vocabulary_all_the_same(word: typ
     made, ceilings = np.full(KEPT_POSITIONS, -1, np.int64), np.empty((KEPT_POSITIONS, 3), np.float32)
     ids, scores = np.empty((2, 4), np.int64), np.empty((2, 4), np.float32)
     best_tokens(
-        bits, np.zeros(2, np.int64), np.array([-1, 5]), np.float32(1), np.uint64(1), made, ceilings, ids, scores
+        bits,
+        3 * BLOCK,
+        np.zeros(2, np.int64),
+        np.array([-1, 5]),
+        np.float32(1),
+        np.uint64(1),
+        made,
+        ceilings,
+        ids,
+        scores,
     )
     assert ((ids >= 0) & (ids < 3 * BLOCK)).all()

@@ -169,7 +169,7 @@ class Decoder:
         noise = None
         if not sampling.greedy:
             seed = secrets.randbits(64) if seed is None else seed  # torch.seed() would reseed the caller's generators
-            noise = GumbelNoise(seed, self.target.vocab_size, self.target.device, end=len(prompt) + limit)
+            noise = GumbelNoise(seed, self.target.vocab_size, self.target.device)
 
         with torch.inference_mode():
             begin = time.perf_counter()

@@ -262,6 +262,16 @@ def test_every_runtime_module_loads_without_the_calibration_libraries() -> None:
     assert not CALIBRATION_LIBRARIES & modules_loaded_by(import_every_module("runtime", "casspec.runtime"))
 
 
+RETRIEVAL = ("retrieval", "prompt_lookup", "token_recycling", "mean_recycling", "suffix", "max_gram")
+
+
+def test_retrieval_drafters_load_without_a_model() -> None:
+    """Other engines draft with them."""
+    wanted = ", ".join(f"casspec.runtime.drafters.{name}" for name in RETRIEVAL)
+    statement = f"import sys, {wanted}\nassert 'casspec.runtime.model.target' not in sys.modules"
+    assert "transformers" not in modules_loaded_by(statement)
+
+
 def test_documents_load_without_sqlalchemy_and_torch() -> None:
     assert not (CALIBRATION_LIBRARIES | {"torch"}) & modules_loaded_by("import casspec.storage.schema")
 

@@ -30,6 +30,11 @@ class Sampling:
     def greedy(self) -> bool:
         return self.temperature == 0
 
+    @property
+    def filters(self) -> bool:
+        """Whether it leaves tokens out."""
+        return self.top_k is not None or self.top_p is not None
+
     def scores(self, logits: Tensor) -> Tensor:
         """Unnormalised log p~ in float32 [rows, vocab], -inf for excluded tokens; the logits themselves when greedy."""
         scores = logits.float()
@@ -48,7 +53,7 @@ class Sampling:
 
     def perturbed(self, logits: Tensor, noise: Tensor) -> Tensor:
         """log p~ + g up to a constant a row, float32 [rows, vocab], for logits and noise [rows, vocab]."""
-        if self.top_k is None and self.top_p is None:
+        if not self.filters:
             return torch.add(noise, logits, alpha=1 / self.temperature)  # one pass, no copies
         return self.scores(logits) + noise
 
@@ -58,12 +63,3 @@ class Sampling:
         if scores.device.type == "cpu":
             return torch.from_numpy(scores.numpy().argmax(-1))  # several times faster than torch's own on few rows
         return scores.argmax(-1)
-
-    def token(self, logits: Tensor, noise: Tensor) -> int:
-        """The same for one row on the host, logits and noise [vocab]."""
-        return int(self.perturbed(logits, noise).numpy().argmax())
-
-
-def greedy_token(logits: Tensor) -> int:
-    """The best token of one row of logits [vocab] on the host, the first of equals."""
-    return int(logits.float().numpy().argmax())

@@ -13,17 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.host_search import HostSearch, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verify import (
-    GreedyRows,
-    GreedyTokens,
-    KnownTokens,
-    SampledTokens,
-    TargetOutputs,
-    top_rows,
-)
+from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs
 from casspec.runtime.latency.timing import ForwardClock, RanForward
 from casspec.runtime.model.forward_input import QUERY_BUCKETS, ForwardInput
 from casspec.runtime.model.inputs import InputBuffers
@@ -82,6 +76,7 @@ class Sequence:
         self._inputs = inputs or InputBuffers(cache.capacity, target.dtype, target.device)
         self._keep_top = keep_top
         self._on_host = target.device.type == "cpu"
+        self._search = HostSearch(sampling, noise, target.vocab_size)
         self._prefill(prompt[:-1])
 
     @property
@@ -107,9 +102,8 @@ class Sequence:
         if not self._on_host:
             logits = logits[:n]
             return KnownTokens(logits, self.sampling.tokens(logits, self._noise_after(tree.depths)).tolist())
-        if self._noise is None:
-            return GreedyRows(logits) if self._keep_top else GreedyTokens(logits)
-        return SampledTokens(logits, self.sampling, self._noise, len(self.tokens), tree.depths)
+        first = None if self._noise is None else len(self.tokens)
+        return HostTokens(logits, self._search, tree, first, self._keep_top)
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -139,12 +133,19 @@ class Sequence:
         """
         depths = [tree.depths[node] for node in nodes]
         logits = self.draft(plan, tree, nodes)
-        scores = logits if self._noise is None else self.perturbed(logits, depths)
-        values, tokens = scores.topk(min(width + 1, scores.shape[-1]), dim=-1)
-        chosen, listed = tokens.tolist(), values.tolist()
+        n = min(width + 1, logits.shape[-1])
+        if self._on_host:
+            ids, values = self._search.best(logits, range(len(nodes)), self._positions_after(depths), n)
+            chosen, listed = ids.tolist(), values.tolist()
+        else:
+            scores = logits if self._noise is None else self.perturbed(logits, depths)
+            top = scores.topk(n, dim=-1)
+            chosen, listed = top.indices.tolist(), top.values.tolist()
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
-        likely = self.sampling.scores(logits).softmax(-1).gather(-1, tokens).tolist()
+        likely = (
+            self.sampling.scores(logits).softmax(-1).gather(-1, torch.tensor(chosen, device=logits.device)).tolist()
+        )
         return [
             Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
         ]
@@ -198,10 +199,15 @@ class Sequence:
 
     def _noise_after(self, depths: list[int]) -> Tensor | None:
         """The noise of the children of nodes at `depths` [len(depths), vocab]; None when greedy."""
+        positions = self._positions_after(depths)
+        return None if self._noise is None or positions is None else self._noise.rows_at(positions)
+
+    def _positions_after(self, depths: list[int]) -> list[int] | None:
+        """The emitted positions of the children of nodes at `depths`; None when greedy."""
         if self._noise is None:
             return None
         root = len(self.tokens)  # the emitted position after the root
-        return self._noise.rows_at([root + depth for depth in depths])
+        return [root + depth for depth in depths]
 
     def _prefill(self, prompt: list[int]) -> None:
         target, cache = self._target, self.cache

@@ -3,8 +3,8 @@
 The target's token y after every visited node is already final (`runtime/decoding/noise.py`), so acceptance is an equality test: take
 y, descend if y is a child, else emit it as the bonus token and stop. What was proposed can change the speed, never the text.
 
-Only nodes on one path are asked about, and most of a tree lies beside it. So on the host answers are made when they are asked for,
-row by row, each by the same operations whatever the tree around it. A device answers for all nodes at once and is waited for once.
+Only nodes on one path are asked about, and most of a tree lies beside it. So on the host answers are made when they are asked for, for the
+rest of their path at once. A device answers for all nodes at once and is waited for once.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling, greedy_token
-from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
+from casspec.runtime.decoding.host_search import HostSearch, top_rows
+from casspec.runtime.decoding.successors import SuccessorRow
 from casspec.runtime.decoding.tree import CandidateTree
 
 
@@ -88,68 +87,36 @@ class KnownTokens(TargetOutputs):
         return self._tokens[node]
 
 
-class GreedyTokens(TargetOutputs):
-    """On the host, the best of each row asked for."""
-
-    __slots__ = ()
-
-    def token_after(self, node: int) -> int:
-        return greedy_token(self.logits[node])
-
-
-class SampledTokens(TargetOutputs):
-    """On the host, sampled with the noise of the row's position.
+class HostTokens(TargetOutputs):
+    """On the host, the rows of a path searched when its first node is asked about.
 
     Args:
-        first: emitted position of what follows the root. depths: of the nodes.
+        search: of the text. tree: what was verified. first_position: emitted position of what follows the root; None when greedy.
+        keep_top: successors will be asked for too.
     """
 
-    __slots__ = ("_depths", "_first", "_noise", "_sampling")
+    __slots__ = ("_first_position", "_keep_top", "_rows", "_search", "_tokens", "_tree")
 
-    def __init__(self, logits: Tensor, sampling: Sampling, noise: GumbelNoise, first: int, depths: list[int]) -> None:
+    def __init__(
+        self, logits: Tensor, search: HostSearch, tree: CandidateTree, first_position: int | None, keep_top: bool
+    ) -> None:
         super().__init__(logits)
-        self._sampling, self._noise, self._first, self._depths = sampling, noise, first, depths
-
-    def token_after(self, node: int) -> int:
-        return self._sampling.token(self.logits[node], self._noise.row(self._first + self._depths[node]))
-
-
-class GreedyRows(TargetOutputs):
-    """On the host where successors will be asked for too, of which the target's token is the best: one search for both."""
-
-    __slots__ = ("_rows",)
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__(logits)
+        self._search, self._tree, self._first_position, self._keep_top = search, tree, first_position, keep_top
+        self._tokens: dict[int, int] = {}
         self._rows: dict[int, SuccessorRow] = {}
 
     def token_after(self, node: int) -> int:
-        ids, values = self._row(node)
-        best, n_best = values[0], 1
-        while n_best < len(values) and values[n_best] == best:
-            n_best += 1
-        if n_best == len(values):  # more may be as good
-            return greedy_token(self.logits[node])
-        return min(ids[:n_best])
+        if node not in self._tokens:
+            first = self._first_position
+            position = -1 if first is None else first + self._tree.depths[node]
+            for walked, token, row in self._search.walk(self.logits, self._tree, node, position, self._keep_top):
+                self._tokens[walked] = token
+                if row is not None:
+                    self._rows[walked] = row
+        return self._tokens[node]
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-        rows = [self._row(node) for node in nodes]
-        return [ids for ids, _ in rows], [values for _, values in rows]
-
-    def _row(self, node: int) -> SuccessorRow:
-        row = self._rows.get(node)
-        if row is None:
-            values, ids = _best(self.logits[node])
-            row = self._rows[node] = ids.tolist(), values.tolist()
-        return row
-
-
-def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
-    """Ids and logits of the TOP_SUCCESSORS largest entries of each row of logits [rows, vocab], largest first."""
-    values, ids = _best(logits)
-    return ids.tolist(), values.tolist()
-
-
-def _best(logits: Tensor) -> tuple[Tensor, Tensor]:
-    values, ids = logits.topk(min(TOP_SUCCESSORS, logits.shape[-1]), dim=-1)
-    return values, ids
+        known = self._rows
+        if not all(node in known for node in nodes):
+            return super().rows(nodes)
+        return [known[node][0] for node in nodes], [known[node][1] for node in nodes]

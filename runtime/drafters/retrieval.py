@@ -123,7 +123,9 @@ class Retrieval:
         if noise is None:
             scored = list(zip(logits, ids, strict=True))
         else:
-            scored = [(value * inverse_temperature + noise[i], i) for value, i in zip(logits, ids, strict=True)]
+            scored = [
+                (value * inverse_temperature + g, i) for value, g, i in zip(logits, noise.of(ids), ids, strict=True)
+            ]
             scored.sort(reverse=True)
         best, candidate = scored[0]
         second = scored[1][0] if len(scored) > 1 else best - GAP_EDGES[-1]

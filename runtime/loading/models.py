@@ -12,6 +12,7 @@ import torch
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
+from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 
@@ -35,6 +36,7 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     target = TargetModel(model, tokenizer, name=name or str(name_or_path))
     target.fingerprint = model_fingerprint(target)
     target.pack(release=True)
+    rows_are_independent(target)
     return target
 
 

@@ -56,6 +56,8 @@ class TargetModel:
         self.full_plan = Plan.full(self.n_layers)
         self.fingerprint: ModelFingerprint | None = None
         """Kept by whoever loaded the model, before its weights were let go."""
+        self.rows_are_independent: bool | None = None
+        """What `row_check.py` measured, once it did."""
 
         _refuse_mixed_weights(model)
         _refuse_activation(config)

@@ -54,8 +54,8 @@ class TokenRecyclingPolicy(Policy):
                 row = self._recycling.row(tree.tokens[node])
                 tokens = [] if row is None else row[0]
                 if row is not None and noise is not None:
-                    gumbel = noise[tree.depths[node]]
-                    scores = [value * inverse_temperature + gumbel[i] for value, i in zip(row[1], tokens, strict=True)]
+                    gumbel = noise[tree.depths[node]].of(tokens)
+                    scores = [value * inverse_temperature + g for value, g in zip(row[1], gumbel, strict=True)]
                     tokens = [token for _, token in sorted(zip(scores, tokens, strict=True), reverse=True)]
                 successors[node] = tokens
             if rank < len(successors[node]):

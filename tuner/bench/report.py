@@ -171,7 +171,10 @@ def divergence_line(report: BenchReport) -> str | None:
         return None
     gaps = [entry["gap"] for entry in found if entry["gap"] is not None]
     widest = f", widest gap of log p~ + g {max(gaps):.2g} nats" if gaps else ""
-    return f"{len(found)} texts leave the autoregressive one{widest}; the JSON lists them"
+    if units := [entry["units"] for entry in found if entry.get("units") is not None]:
+        widest += f" ({max(units):.1f} units in the last place)"
+    first = min(entry["place"] for entry in found)
+    return f"{len(found)} texts leave the autoregressive one, the first after {first} tokens{widest}; the JSON lists them"
 
 
 def label(row: BenchRow | LosslessRow) -> str:

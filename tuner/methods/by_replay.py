@@ -28,7 +28,7 @@ from casspec.tuner.methods.priors import retrieval_cells
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.recordings.traced_plan import TracedPlan
 from casspec.tuner.replay.overhead import Overheads
-from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise
+from casspec.tuner.replay.recorded_sequence import Drafting
 from casspec.tuner.replay.run import StepCosts
 from casspec.tuner.replay.simulate import Replayed, replay
 
@@ -91,8 +91,6 @@ class Tuning:
     """What steps take beside their forwards."""
     batch: int = 1
     """Sequences side by side that `forward_ms` is for."""
-    noise: KeptNoise | None = None
-    """Of the recordings, kept from one replay to the next."""
 
     @classmethod
     def of(
@@ -105,8 +103,7 @@ class Tuning:
     ) -> Self:
         by_mode = {prior.mode: prior for prior in priors}
         forward_ms = LatencyPredictor(latency).forward_ms
-        noise = KeptNoise(target.vocab_size)
-        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, by_mode, overheads, noise=noise)
+        return cls(recordings, target.vocab_size, target.full_plan, forward_ms, by_mode, overheads)
 
     @cached_property
     def half_of(self) -> dict[str, int]:
@@ -224,7 +221,6 @@ def replayed_each(
             costs.verify(method, mode),
             costs.verify(AUTOREGRESSIVE, mode),
             None if traced is None else Drafting(traced, costs.draft(method, mode)),
-            tuning.noise,
         )
         result.add(costs.beginning(method, mode))
         judged.append((recording, result))

@@ -23,40 +23,13 @@ from casspec.runtime.policies.base import ForwardMs
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.traced_plan import RecordingKey, TracedPlan
 
-NOISE_BYTES = 1 << 29
-"""Of noise kept between replays."""
-
 STRIDE = 7919
 """Places apart of what nearby nodes say off the path: a prime, so that every place is drawn."""
 
 
-class KeptNoise:
-    """Noise of continuations, made once for all replays of them: with a large vocabulary it is most of what a replay takes.
-
-    Args:
-        most_bytes: kept, of the recordings asked for first; that of others is made anew each time.
-    """
-
-    def __init__(self, vocab_size: int, most_bytes: int = NOISE_BYTES) -> None:
-        self._vocab_size = vocab_size
-        self._free_bytes = most_bytes
-        self._kept: dict[tuple[int, int, int], GumbelNoise] = {}
-
-    def of(self, recording: Recording) -> GumbelNoise | None:
-        """The noise the recording was sampled with; None for a greedy one."""
-        if recording.sampling.greedy:
-            return None
-        first, count = len(recording.prompt_tokens), len(recording.continuation_tokens)
-        key = recording.seed, first, count
-        noise = self._kept.get(key)
-        if noise is None:
-            noise = GumbelNoise(recording.seed, self._vocab_size)
-            n_bytes = 4 * count * self._vocab_size
-            if n_bytes <= self._free_bytes:
-                self._free_bytes -= n_bytes
-                noise.host_rows(first, count)  # all that a replay asks for, so that its window never moves
-                self._kept[key] = noise
-        return noise
+def noise_of(recording: Recording, vocab_size: int) -> GumbelNoise | None:
+    """The noise a recording was sampled with; None for a greedy one."""
+    return None if recording.sampling.greedy else GumbelNoise(recording.seed, vocab_size)
 
 
 @dataclass(frozen=True)

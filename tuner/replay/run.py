@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TypeVar
 
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
@@ -18,7 +17,7 @@ from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.bounds import Menu, clairvoyant_ms, menu_bound_ms
 from casspec.tuner.replay.overhead import Overheads
 from casspec.tuner.replay.policies import build_replayed, really_run, variant_of
-from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise
+from casspec.tuner.replay.recorded_sequence import Drafting
 from casspec.tuner.replay.simulate import Replayed, VerifyCost, replay
 
 T = TypeVar("T")
@@ -123,10 +122,6 @@ class ReplayRun:
     shelf: TraceShelf
     costs: StepCosts
 
-    @cached_property
-    def noise(self) -> KeptNoise:
-        return KeptNoise(self.profile.model.vocab_size)
-
     def method(self, method: str) -> Played:
         """What every recording came to."""
         policies: dict[tuple[Mode, str | None], Policy] = {}
@@ -140,7 +135,7 @@ class ReplayRun:
             runs = really_run(method, profile)
             verify, plain = self.costs.verify(runs, mode), self.costs.verify(AUTOREGRESSIVE, mode)
             drafting = Drafting(self.shelf, self.costs.draft(runs, mode))
-            replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting, self.noise)
+            replayed = replay(policies[mode, own], [recording], vocab_size, verify, plain, drafting)
             replayed.add(self.costs.beginning(runs, mode))
             found.append((recording, replayed))
         return Played(method, variant_of(method, self.profile), found)

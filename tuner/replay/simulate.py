@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from casspec.runtime.decoding.verify import accept, truncate_at_stop
 from casspec.runtime.policies.base import Policy, VerifyResult
 from casspec.tuner.recordings.recording import Recording
-from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText, RecordedVerification
+from casspec.tuner.replay.recorded_sequence import Drafting, RecordedText, RecordedVerification, noise_of
 
 VerifyCost = Callable[[int, int], float]
 """(query tokens, context tokens) -> milliseconds of a verification, the policy's own overhead included."""
@@ -55,18 +55,16 @@ def replay(
     verify_cost: VerifyCost,
     plain_cost: VerifyCost | None = None,
     drafting: Drafting | None = None,
-    noise: KeptNoise | None = None,
 ) -> Replayed:
     """Replays each recording from a cold start, as a benchmark would run it.
 
     Args:
         plain_cost: of an autoregressive step, where it differs from `verify_cost` for one token.
         drafting: what the policy's plans said, and what they cost.
-        noise: of these recordings, where they are replayed more than once.
     """
-    total, noise = Replayed(), noise or KeptNoise(vocab_size, most_bytes=0)
+    total = Replayed()
     for recording in recordings:
-        text = RecordedText(recording, noise.of(recording), drafting)
+        text = RecordedText(recording, noise_of(recording, vocab_size), drafting)
         replay_one(policy, text, len(recording.continuation_tokens), verify_cost, total, plain_cost)
     return total
 

@@ -306,7 +306,6 @@ def test_a_registered_method_is_compared_with_its_published_parameters(run: Run,
     [
         (("--methods", "magic"), "unknown method 'magic'"),
         (("--max-new-tokens", "4000"), "no prompt leaves room"),
-        (("--check-lossless", "--dtype", "bfloat16"), "float32"),
         (("--profile", "0123"), "no profile '0123'"),
         (("--suite", "missing.jsonl"), "no suite at 'missing.jsonl'"),
         (("--device", "tpu"), "is not a device"),

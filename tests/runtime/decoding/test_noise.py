@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.noise import GAMMA, DeviceStream, GumbelNoise, HostStream, mix, mix_host, mix_words
+from casspec.runtime.decoding.noise import DeviceStream, GumbelNoise, mix_words
+from casspec.runtime.decoding.plain_vocabulary import GAMMA, mix
 from casspec.runtime.decoding.sampling import Sampling
 
 STREAM_OF_1234567 = (
@@ -29,38 +29,48 @@ def test_the_generator_gives_the_published_answers() -> None:
     assert tuple(mix(state) for state in states) == STREAM_OF_1234567
     words = torch.tensor([state - (1 << 64) if state >> 63 else state for state in states])
     assert tuple(word & WORD for word in mix_words(words).tolist()) == STREAM_OF_1234567
-    assert tuple(mix_host(np.array(states, np.uint64)).tolist()) == STREAM_OF_1234567
 
 
 @given(st.lists(st.integers(0, WORD), min_size=1, max_size=9))
 def test_tensors_and_integers_mix_alike(states: list[int]) -> None:
     words = torch.tensor([state - (1 << 64) if state >> 63 else state for state in states])
     assert [word & WORD for word in mix_words(words).tolist()] == [mix(state) for state in states]
-    assert mix_host(np.array(states, np.uint64)).tolist() == [mix(state) for state in states]
+
+
+reads_of_rows = st.lists(st.tuples(st.integers(0, 90), st.integers(1, 40)), min_size=1, max_size=12)
 
 
 @settings(max_examples=60)
-@given(
-    st.lists(st.tuples(st.integers(0, 90), st.integers(1, 40)), min_size=1, max_size=12),
-    st.integers(0, 2**70),
-    st.none() | st.integers(0, 130),
-)
-def test_rows_do_not_depend_on_the_order_of_access(reads: list[tuple[int, int]], seed: int, end: int | None) -> None:
-    noise = GumbelNoise(seed, 13, end=end)
+@given(reads_of_rows, st.integers(0, 2**70))
+def test_rows_do_not_depend_on_the_order_of_access(reads: list[tuple[int, int]], seed: int) -> None:
+    noise = GumbelNoise(seed, 13)
     whole = GumbelNoise(seed, 13).rows(0, 130)
     for position, count in reads:
         assert torch.equal(noise.rows(position, count), whole[position : position + count])
-        assert np.array_equal(noise.host_rows(position, count), whole[position : position + count])
         scattered = [position + count - 1, position, position + count // 2]
         assert torch.equal(noise.rows_at(scattered), whole[scattered])
-        assert torch.equal(noise.row(position + count // 2), whole[position + count // 2])
+
+
+@given(st.integers(0, 2**64), st.integers(0, 2**20), st.lists(st.integers(0, 4000), min_size=1))
+def test_single_numbers_are_those_of_the_row(seed: int, position: int, tokens: list[int]) -> None:
+    noise = GumbelNoise(seed, 4001)
+    row, (alone,) = noise.rows(position, 1)[0], noise.host_rows(position, 1)
+    assert alone.of(tokens) == row[tokens].tolist() == [alone[token] for token in tokens]
+
+
+@given(reads_of_rows)
+def test_the_window_of_a_device_changes_no_number(reads: list[tuple[int, int]]) -> None:
+    stream, whole = DeviceStream(5, 13, "cpu"), DeviceStream(5, 13, "cpu").make(0, 130)
+    for position, count in reads:
+        assert torch.equal(torch.stack(stream.rows(position, count)), whole[position : position + count])
 
 
 @pytest.mark.parametrize("vocab", [4, 4001])
-@given(key=st.integers(0, WORD), position=st.integers(0, 2**20))
+@given(seed=st.integers(0, WORD), position=st.integers(0, 2**20))
 @settings(max_examples=20)
-def test_host_and_device_make_the_same_numbers(vocab: int, key: int, position: int) -> None:
-    here, there = HostStream(key, vocab)(position, 3), DeviceStream(key, vocab, "cpu")(position, 3)
+def test_host_and_device_make_the_same_numbers(vocab: int, seed: int, position: int) -> None:
+    noise = GumbelNoise(seed, vocab)
+    here, there = noise.rows(position, 3), DeviceStream(int(noise.key), vocab, "cpu").make(position, 3)
     assert here.shape == there.shape == (3, vocab)
     exponential, other = here.neg().exp(), there.neg().exp()
     likely = other < 1  # the smaller, the likelier to win

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
+from casspec.runtime.decoding.noise import NoiseRow
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 
@@ -20,6 +23,16 @@ def test_one_matching_token_offers_the_mean_and_a_longer_match_its_place() -> No
     for suffix, best in (((6, 6, 6, 1), 2), ((6, 8, 1), 3), ((6, 4, 1), 2)):
         offered = retrieval.offer(1, retrieval.match(suffix), None, 1.0)
         assert offered[0][0] == best
+
+
+class ListedNoise(NoiseRow):
+    """The number of each token, as given."""
+
+    def __init__(self, numbers: list[float]) -> None:
+        self._numbers = numbers
+
+    def of(self, tokens: Sequence[int]) -> list[float]:
+        return [self._numbers[token] for token in tokens]
 
 
 def retrieval_over(text: list[int], branch: int = 4, max_ngram: int = 4, at_leaves: bool = True) -> Retrieval:
@@ -60,7 +73,7 @@ def test_no_more_than_the_branch_and_the_literal_are_offered_each_once(
 ) -> None:
     retrieval = retrieval_over(text, branch)
     match = retrieval.root_match()
-    noise = [0.1 * token for token in range(20)] if noisy else None
+    noise = ListedNoise([0.1 * token for token in range(20)]) if noisy else None
     offered = [token for token, _ in retrieval.offer(text[-1], match, noise, 1.0)]
     assert len(offered) == len(set(offered)) <= branch + (match[1] > 0)
     if match[1]:
@@ -70,8 +83,7 @@ def test_no_more_than_the_branch_and_the_literal_are_offered_each_once(
 
 def test_noise_decides_which_candidate_comes_first() -> None:
     retrieval = retrieval_over([1, 2, 3, 1, 2])
-    noise = [0.0] * 20
-    noise[13] = 6.0
+    noise = ListedNoise([6.0 * (token == 13) for token in range(20)])
     assert next(token for token, _ in retrieval.offer(2, (2, 2), None, 1.0)) == 11
     assert next(token for token, _ in retrieval.offer(2, (2, 2), noise, 1.0)) == 13
     assert next(token for token, _ in retrieval.offer(2, (2, 2), noise, 2.0)) == 11

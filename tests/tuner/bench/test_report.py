@@ -131,14 +131,18 @@ def test_noise_above_three_percent_asks_for_a_repeat() -> None:
 
 def test_divergences_are_summed_up_with_their_widest_gap() -> None:
     assert divergence_line(report()) is None
-    found = [{"gap": 0.01}, {"gap": 0.25}, {"gap": None}]
+    found = [
+        {"place": 40, "gap": 0.01, "units": 0.1},
+        {"place": 17, "gap": 0.25, "units": 2},
+        {"place": 30, "gap": None, "units": None},
+    ]
     assert divergence_line(report(environment={"divergences": found})).startswith(
-        "3 texts leave the autoregressive one, widest gap of log p~ + g 0.25"
+        "3 texts leave the autoregressive one, the first after 17 tokens, widest gap of log p~ + g 0.25 nats (2.0 units in the last place)"
     )
 
 
 def test_verdicts_in_every_format() -> None:
-    bug = Difference(place=3, reference=1, found=2, gap=0.5)
+    bug = Difference(place=3, reference=1, found=2, gap=0.5, units=1.5)
     rows = [LosslessRow("dytc", "tuned", "sample", 100), LosslessRow("lossy", "published", "greedy", 4, [bug])]
     assert [line.split()[-1] for line in rendered(lossless_table(rows)).splitlines()[2:]] == ["yes", "NO"]
     assert lossless_csv(rows).splitlines()[1:] == [
@@ -147,5 +151,5 @@ def test_verdicts_in_every_format() -> None:
     ]
     assert lossless_markdown(rows).splitlines()[-1] == "| lossy | published | greedy | 4 | 0 | False |"
     document = json.loads(lossless_json(rows, {"seed": 0}))
-    assert document["rows"][1]["differences"] == [{"place": 3, "reference": 1, "found": 2, "gap": 0.5}]
+    assert document["rows"][1]["differences"] == [{"place": 3, "reference": 1, "found": 2, "gap": 0.5, "units": 1.5}]
     assert [row["lossless"] for row in document["rows"]] == [True, False]

@@ -121,6 +121,7 @@ def test_a_lossy_decoder_is_caught_in_float32(target: TargetModel) -> None:
 
 def test_divergences_below_float32_are_counted_and_listed_with_their_gap() -> None:
     target = letters_target(torch.bfloat16)
+    target.rows_are_independent = False
     altered = Altered(Decoder(target, method="autoregressive"), with_wrong_token(5))
     entries = [*method_entries(target, methods=[]), entry("altered", altered)]
     report = run_benchmark(target, prompts(2), entries, ("sample",), N_TOKENS, repeats=2)

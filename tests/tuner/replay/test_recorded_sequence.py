@@ -5,29 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.policies import build_policy
 from casspec.tuner.recordings.offline_acceptance import PlanTrace
 from casspec.tuner.recordings.traced_plan import TracedPlan
-from casspec.tuner.replay.recorded_sequence import Drafting, KeptNoise, RecordedText
-from casspec.tuner.replay.simulate import replay
-from tests.runtime.tiny import cold_matrix
+from casspec.tuner.replay.recorded_sequence import Drafting, RecordedText, noise_of
 from tests.tuner.tiny import VOCAB
-from tests.tuner.tiny_replay import RECORDINGS, SPARSE, TARGET, forward_ms, of_mode, verify_ms
+from tests.tuner.tiny_replay import RECORDINGS, SPARSE, forward_ms, of_mode
 
 
-def test_noise_kept_between_replays_is_what_is_made_anew_and_no_more_than_asked_for_is_kept() -> None:
-    first, second = of_mode("sample")
-    kept = KeptNoise(VOCAB, most_bytes=4 * VOCAB * len(first.continuation_tokens))
-    matrix = cold_matrix(TARGET).to_bytes()
-    for recording in (first, second, first, second):
-        policy = build_policy("dytc", TARGET, None, "sample", {}, matrix)
-        assert replay(policy, [recording], VOCAB, verify_ms, noise=kept) == replay(
-            policy, [recording], VOCAB, verify_ms
-        )
-    assert kept.of(first) is kept.of(first)
-    assert kept.of(second) is not kept.of(second)
-    assert kept.of(of_mode("greedy")[0]) is None
+def test_a_recorded_text_is_drafted_with_the_noise_it_was_sampled_with() -> None:
+    sampled, greedy = of_mode("sample")[0], of_mode("greedy")[0]
+    (row,) = RecordedText(sampled, noise_of(sampled, VOCAB)).noise_rows(1)
+    expected = GumbelNoise(sampled.seed, VOCAB).rows(len(sampled.prompt_tokens), 1)[0]
+    assert row.of(range(VOCAB)) == expected.tolist()
+    assert noise_of(greedy, VOCAB) is None
 
 
 @pytest.mark.parametrize("agrees", [True, False])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from casspec.profiler.progress import Progress, silent
+from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Mode
@@ -68,13 +69,15 @@ def check_lossless(
     a prompt, so that few prompts may give fewer tokens; the row says how many.
 
     Args:
-        target: in float32.
+        target: in float32, or with rows that are independent of each other (`row_check.py`): then every text must be equal.
         entries: from `method_entries`; the first is autoregressive.
 
     Raises UnsupportedOption for a target in another precision or a suite without a prompt that fits, CheckInterrupted on Ctrl-C.
     """
-    if target.dtype != torch.float32:
-        raise UnsupportedOption(f"losslessness is checked in float32, the model is loaded in {target.dtype}")
+    if target.dtype != torch.float32 and not rows_are_independent(target):
+        raise UnsupportedOption(
+            f"in {target.dtype_name} near ties fall either way on this device; losslessness is checked in float32 here"
+        )
     fitting = [prompt for prompt in prompts if len(prompt.token_ids) < target.max_context]
     if not fitting:
         raise UnsupportedOption(f"no prompt is shorter than the model's context of {target.max_context} tokens")

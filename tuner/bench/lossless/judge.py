@@ -9,6 +9,7 @@ and again from the reference's prefix behind it, so that one tie does not hide w
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,6 +37,8 @@ class Difference:
     found: int | None
     gap: float | None
     """Nats by which the worse of the two tokens misses the best score."""
+    units: float | None = None
+    """The gap in units in the last place of the target's own precision, at the best logit."""
 
     @property
     def is_tie(self) -> bool:
@@ -60,18 +63,22 @@ def first_difference(reference: Sequence[int], found: Sequence[int]) -> int | No
     return None if len(reference) == len(found) else min(len(reference), len(found))
 
 
-def score_gap(target: TargetModel, prefix: Sequence[int], tokens: Sequence[int], request: Request) -> float:
-    """Nats by which the worst of `tokens` misses the best score log p~ + g after `prefix`, in the target's precision.
+def score_gap(
+    target: TargetModel, prefix: Sequence[int], tokens: Sequence[int], request: Request
+) -> tuple[float, float]:
+    """By how much the worst of `tokens` misses the best score log p~ + g after `prefix`: nats, and units of the target's precision.
 
     Scores are compared by temperature alone: top-k and top-p, which no benchmark uses, have thresholds of their own.
     """
     with torch.inference_mode():
         *_, (_, hidden) = teacher_forced(target, prefix, target.new_cache(len(prefix)))
         scores = target.read(hidden[-1:])[0].double()
+        unit = 2.0 ** math.floor(math.log2(max(float(scores.abs().max()), 1e-30))) * torch.finfo(target.dtype).eps
         if not request.sampling.greedy:
             noise = GumbelNoise(request.seed, target.vocab_size, target.device)
             scores = scores / request.sampling.temperature + noise.rows(len(prefix), 1)[0].double()
-        return float(scores.max() - scores[list(tokens)].min())
+        gap = float(scores.max() - scores[list(tokens)].min())
+        return gap, gap * (request.sampling.temperature or 1.0) / unit
 
 
 class Judge:
@@ -124,4 +131,4 @@ def measured_difference(
     if expected is None or found is None:
         return Difference(place, expected, found, gap=None)
     prefix = [*request.prompt, *reference[:place]]
-    return Difference(place, expected, found, score_gap(target, prefix, (expected, found), request))
+    return Difference(place, expected, found, *score_gap(target, prefix, (expected, found), request))

@@ -54,7 +54,15 @@ def test_a_task_with_a_cascade_of_its_own_is_checked_with_that(target: TargetMod
     assert not row.lossless
 
 
-def test_the_check_refuses_a_lower_precision() -> None:
+def test_the_check_refuses_a_lower_precision_where_rows_depend_on_each_other() -> None:
     target = letters_target(torch.bfloat16)
+    target.rows_are_independent = False
     with pytest.raises(UnsupportedOption, match="float32"):
         check_lossless(target, token_prompts(target, prompts()), method_entries(target))
+
+
+def test_texts_are_equal_in_bfloat16_where_rows_are_independent() -> None:
+    target = letters_target(torch.bfloat16)
+    target.pack()
+    rows = check_lossless(target, token_prompts(target, prompts(2)), method_entries(target, methods=["dytc", "suffix"]), 60)
+    assert [row.differences for row in rows] == [[]] * len(rows)

@@ -43,8 +43,8 @@ def test_the_emitted_token_is_the_best_of_the_float64_model_under_the_same_noise
     assert exact.dtype == torch.float64
     for place, token in enumerate(text):
         prefix = [*wanted.prompt, *text[:place]]
-        assert score_gap(exact, prefix, (token,), wanted) == 0.0
-        assert score_gap(exact, prefix, (token, (token + 1) % len(ALPHABET)), wanted) > 0.0
+        assert score_gap(exact, prefix, (token,), wanted)[0] == 0.0
+        assert score_gap(exact, prefix, (token, (token + 1) % len(ALPHABET)), wanted)[0] > 0.0
 
 
 def test_a_tie_is_no_bug_and_the_text_behind_it_is_compared_from_the_reference_prefix() -> None:

@@ -1,0 +1,45 @@
+"""What is found out about a model's rows is true of its forwards, and is found out once."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from casspec.runtime.model import row_check
+from casspec.runtime.model.row_check import rows_are_independent
+from casspec.runtime.model.target import TargetModel
+from tests.runtime.tiny import library_model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_rows_of_packed_weights_are_independent(dtype: torch.dtype) -> None:
+    assert rows_are_independent(TargetModel(library_model().to(dtype), pack=True))
+
+
+def test_a_model_whose_rows_change_with_their_neighbours_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TargetModel(library_model(), pack=True)
+    read = TargetModel.read
+
+    def uneven(self: TargetModel, hidden: torch.Tensor) -> torch.Tensor:
+        return read(self, hidden) + 1e-6 * (len(hidden) == 5)
+
+    monkeypatch.setattr(TargetModel, "read", uneven)
+    assert not rows_are_independent(target)
+
+
+def test_slots_that_matter_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TargetModel(library_model(), pack=True)
+    run = row_check._hidden
+
+    def uneven(target: TargetModel, plan: object, tokens: list[int], cuts: list[int], slots: list[int]) -> torch.Tensor:
+        return run(target, plan, tokens, cuts, slots) + 1e-6 * (max(slots) >= len(tokens))
+
+    monkeypatch.setattr(row_check, "_hidden", uneven)
+    assert not rows_are_independent(target)
+
+
+def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TargetModel(library_model(), pack=True)
+    first = rows_are_independent(target)
+    monkeypatch.setattr(row_check, "_measured", lambda target: not first)
+    assert rows_are_independent(target) is first

@@ -137,9 +137,14 @@ class FirstTokens(CandidateEvaluator):
     """The evaluator of a calibration without depth profiles, which no sampler looks at."""
 
     def evaluate(
-        self, spec: PlanSpec, source: str, to_beat: float = 0.0, profile_depths: bool = True
+        self,
+        spec: PlanSpec,
+        source: str,
+        rival: DrafterCandidate | None = None,
+        recordings: int | None = None,
+        profile_depths: bool = True,
     ) -> DrafterCandidate:
-        return super().evaluate(spec, source, to_beat, profile_depths=False)
+        return super().evaluate(spec, source, rival, recordings, profile_depths=False)
 
 
 @dataclass(frozen=True)

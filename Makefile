@@ -19,17 +19,20 @@ TYPED := build/typed
 DOCUMENTED := build/documented
 MYPY = cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help demo test lint format docs bench clean
+.PHONY: help demo demo-chat test lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
-		printf '  make %-8s %s\n' "$$target" "$$text"; done
+		printf '  make %-9s %s\n' "$$target" "$$text"; done
 	@printf '\nVariables, as in make PYTHON=python3.12 test:\n'
 	@sed -n '/^# PYTHON/,/^$$/s/^# \(..*\)/  \1/p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(STAMPS)/calibrate ## install, then calibrate the bundled reference model
 	@$(BIN)/casspec calibrate
+
+demo-chat: $(STAMPS)/gguf ## install, fetch a small chat model (93 MB), then calibrate it
+	@$(BIN)/casspec calibrate smollm2
 
 test: $(STAMPS)/dev ## install what development needs, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
@@ -81,7 +84,12 @@ $(STAMPS)/calibrate: pyproject.toml $(PINS) $(STAMPS)/torch
 	@$(INSTALL) --no-build-isolation --editable '.[calibrate]'
 	@touch $@
 
+$(STAMPS)/gguf: pyproject.toml $(PINS) $(STAMPS)/torch
+	@echo "Installing casspec and what reads GGUF files"
+	@$(INSTALL) --no-build-isolation --editable '.[calibrate,gguf]'
+	@touch $(STAMPS)/calibrate $@
+
 $(STAMPS)/dev: pyproject.toml $(PINS) $(STAMPS)/torch
 	@echo "Installing casspec and what its tests need"
 	@$(INSTALL) --no-build-isolation --editable '.[dev]'
-	@touch $(STAMPS)/calibrate $@
+	@touch $(STAMPS)/calibrate $(STAMPS)/gguf $@

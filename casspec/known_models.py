@@ -1,4 +1,4 @@
-"""Remembers the fingerprints of model directories and files, so that a calibrated model answers without being loaded.
+"""Remembers fingerprints of models, and which have a chat template, so that a calibrated model answers without being loaded.
 
 A fingerprint holds for as long as no file of the model changes in size or time of change. What is remembered is only
 ever a shortcut: without it, or for a model that does not lie on this machine, the model is loaded and fingerprinted.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from casspec import __version__
 from casspec.model_names import place_of
@@ -20,23 +20,36 @@ CACHE_FILE = "fingerprints.json"
 MOST_MODELS_REMEMBERED = 64
 
 
-def recall(model: str, dtype: str) -> tuple[ModelFingerprint, str] | None:
-    """Fingerprint and actual precision of a model that was loaded as `dtype` before; None when that is not known."""
+class KnownModel(NamedTuple):
+    """What is known of a model without loading it."""
+
+    fingerprint: ModelFingerprint
+    dtype: str
+    """Its actual precision."""
+    has_chat_template: bool
+
+
+def recall(model: str, dtype: str) -> KnownModel | None:
+    """What was remembered of a model that was loaded as `dtype` before; None when that is not known."""
     key = _key(model, dtype)
     entry = _read().get(key) if key else None
     try:
-        return (ModelFingerprint.model_validate(entry["model"]), str(entry["dtype"])) if entry else None
+        if entry is None:
+            return None
+        fingerprint = ModelFingerprint.model_validate(entry["model"])
+        return KnownModel(fingerprint, str(entry["dtype"]), bool(entry["has_chat_template"]))
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype: str) -> None:
+def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype: str, has_chat_template: bool) -> None:
     """Keeps a fingerprint for `recall`; a cache directory that cannot be written is no error."""
     key = _key(model, dtype)
     if key is None:
         return
     entries = {name: entry for name, entry in _read().items() if name != key}
-    entries[key] = {"model": fingerprint.model_dump(mode="json"), "dtype": actual_dtype}
+    about = {"dtype": actual_dtype, "has_chat_template": has_chat_template}
+    entries[key] = about | {"model": fingerprint.model_dump(mode="json")}
     newest = dict(list(entries.items())[-MOST_MODELS_REMEMBERED:])
     file = user_cache_directory() / CACHE_FILE
     try:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from casspec.cli.console import output, say, show_stages
 from casspec.cli.main import EXIT_INTERRUPTED
 from casspec.cli.options import (
+    chosen_suite,
     figures_option,
     format_option,
     model_argument,
@@ -74,7 +75,7 @@ def command(
     target: str | None,
     selection: str | None,
     methods: str,
-    suite_name: str,
+    suite_name: str | None,
     mode: str,
     device: str,
     dtype: str,
@@ -112,10 +113,11 @@ def command(
     import casspec
     from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
+    from casspec.tuner.suites.prompts import has_chat_template
     from casspec.tuner.suites.token_prompts import spread_over_tasks
 
     loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless else dtype)
-    suite = load_suite(suite_name)
+    suite = load_suite(chosen_suite(suite_name, has_chat_template(loaded.tokenizer)))
     for note in suite.notes:
         say(note)
     prompts = spread_over_tasks(suite.half("reporting"), n_prompts)

@@ -15,6 +15,7 @@ from casspec.cli.options import (
     apply_threads,
     available_cores,
     check_device,
+    chosen_suite,
     model_argument,
     run_options,
     seed_option,
@@ -24,6 +25,7 @@ from casspec.cli.options import (
 from casspec.tuner.settings import CascadeSettings, ProfileSettings, SearchSettings
 
 if TYPE_CHECKING:
+    from casspec.runtime.model.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.search.workers.processes import WorkerPool
@@ -99,7 +101,7 @@ def command(
     model: str,
     device: str,
     dtype: str,
-    suite_name: str,
+    suite_name: str | None,
     threads: int | None,
     quick: bool,
     dry_run: bool,
@@ -129,12 +131,19 @@ def command(
     from casspec.known_models import recall
     from casspec.storage import open_repository
     from casspec.tuner.suites.load import load_suite, located
+    from casspec.tuner.suites.prompts import has_chat_template
 
     with open_repository(storage) as repository:
         # 1. A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
-        target = None if recall(model, dtype) else casspec.load_target(model, device=device, dtype=dtype)
+        target: TargetModel | None = None
+        if known := recall(model, dtype):
+            is_chat = known.has_chat_template
+        else:
+            target = casspec.load_target(model, device=device, dtype=dtype)
+            is_chat = has_chat_template(target.tokenizer)
 
         # 2. What decides the outcome.
+        suite_name = chosen_suite(suite_name, is_chat)
         suite = load_suite(suite_name)
         for note in suite.notes:
             say(note)
@@ -151,8 +160,8 @@ def command(
         if dry_run:
             from casspec.tuner.calibration.attempt import finished
 
-            known = answer or (target and not force and finished(repository, target, settings))
-            print_plan(settings, suite, bench, stored=bool(known))
+            stored = answer or (target and not force and finished(repository, target, settings))
+            print_plan(settings, suite, bench, stored=bool(stored))
             return
         if answer is not None:
             made = answer[0].created_at[:10]
@@ -178,7 +187,7 @@ def command(
                 reuse_measurements(context)
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
                 profile = done[1] if done else calibrate(context, stages, pool, tell=say)
-                remember(model, dtype, model_fingerprint(target), profile.dtype)
+                remember(model, dtype, model_fingerprint(target), profile.dtype, has_chat_template(target.tokenizer))
                 report = closing_bench(context, profile, stages) if bench else None
         except KeyboardInterrupt:
             again = "the same command without --force" if force else "the same command"
@@ -220,9 +229,8 @@ def _answer(
     known = recall(model, dtype)
     if known is None:
         return None
-    fingerprint, actual_dtype = known
     dumped = settings.model_dump(mode="json")
-    finished = repository.finished_calibration(fingerprint, device_fingerprint(*here), actual_dtype, dumped)
+    finished = repository.finished_calibration(known.fingerprint, device_fingerprint(*here), known.dtype, dumped)
     if finished is None:
         return None
     calibration_id, profile = finished

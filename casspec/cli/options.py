@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from casspec.cli.console import say
 from casspec.storage.errors import UnsupportedOption
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -135,11 +136,21 @@ def suite_option(used_for: str) -> Callable[[Function], Function]:
     return click.option(
         "--suite",
         "suite_name",
-        default="reference",
-        show_default=True,
         metavar="SUITE",
-        help=f"`reference`, a JSONL file such as Spec-Bench's question.jsonl, a source file or a directory of source; {used_for}.",
+        help="`chat`, `reference`, a JSONL file such as Spec-Bench's question.jsonl, a source file or a directory of source; "
+        f"{used_for}.  [default: chat for a model with a chat template, else reference]",
     )
+
+
+def chosen_suite(asked: str | None, has_chat_template: bool) -> str:
+    """The suite that was asked for, else the model's default, told in one line."""
+    if asked is not None:
+        return asked
+    from casspec.tuner.suites.load import default_suite
+
+    name = default_suite(has_chat_template)
+    say(f"suite '{name}': this model has {'a' if has_chat_template else 'no'} chat template; --suite names another")
+    return name
 
 
 def figures_option(drawn: str) -> Callable[[Function], Function]:

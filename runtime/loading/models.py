@@ -139,9 +139,7 @@ def _tokenizer(place: str, named: dict[str, str]) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(place, **named)
-    except (
-        Exception
-    ):  # of every kind, bare ones of the tokenizers library too: then the model has none that can be used
+    except Exception:  # the tokenizers library raises bare ones: whatever it was, there is none that can be used
         return None
 
 

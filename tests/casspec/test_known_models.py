@@ -22,8 +22,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_fingerprint_is_known_until_a_file_changes(model: Path) -> None:
     assert recall(str(model), "auto") is None
-    remember(str(model), "auto", samples.model(), "bfloat16")
-    assert recall(str(model), "auto") == (samples.model(), "bfloat16")
+    remember(str(model), "auto", samples.model(), "bfloat16", True)
+    assert recall(str(model), "auto") == (samples.model(), "bfloat16", True)
     assert recall(str(model), "float32") is None
     os.utime(model / "config.json", ns=(1, 1))
     assert recall(str(model), "auto") is None
@@ -32,16 +32,16 @@ def test_a_fingerprint_is_known_until_a_file_changes(model: Path) -> None:
 def test_a_model_that_is_one_file_is_known_until_that_file_changes(model: Path) -> None:
     file = model / "model.gguf"
     file.write_bytes(b"GGUF")
-    remember(str(file), "auto", samples.model(), "bfloat16")
+    remember(str(file), "auto", samples.model(), "bfloat16", False)
     (model / "config.json").write_text('{"another": "model"}')
-    assert recall(str(file), "auto") == (samples.model(), "bfloat16")
+    assert recall(str(file), "auto") == (samples.model(), "bfloat16", False)
     os.utime(file, ns=(1, 1))
     assert recall(str(file), "auto") is None
 
 
 def test_a_damaged_memory_or_a_name_on_the_hub_is_simply_not_known(model: Path, tmp_path: Path) -> None:
-    remember("some/name", "auto", samples.model(), "bfloat16")
+    remember("some/name", "auto", samples.model(), "bfloat16", True)
     assert recall("some/name", "auto") is None
-    remember(str(model), "auto", samples.model(), "bfloat16")
+    remember(str(model), "auto", samples.model(), "bfloat16", True)
     (tmp_path / "cache" / "casspec" / "fingerprints.json").write_text("[")
     assert recall(str(model), "auto") is None

@@ -146,6 +146,6 @@ def test_only_a_testbed_is_replaced_and_only_by_force(tmp_path: Path) -> None:
 
 
 def test_its_fingerprint_is_remembered_like_any_other_models(wide: TargetModel) -> None:
-    remember(wide.name, "auto", samples.model(), "bfloat16")
-    assert recall(wide.name, "auto") == (samples.model(), "bfloat16")
+    remember(wide.name, "auto", samples.model(), "bfloat16", False)
+    assert recall(wide.name, "auto") == (samples.model(), "bfloat16", False)
     assert recall("testbed:640", "auto") is None

@@ -34,7 +34,7 @@ def reproduction(calibrated: CalibrationHistory) -> Part:
 
 def _calibrate(calibrated: CalibrationHistory) -> str:
     made = CalibrationSettings.of_stored(calibrated.settings)
-    usual = CalibrationSettings(suite="reference", suite_sha256=made.suite_sha256)
+    usual = CalibrationSettings(suite=made.suite, suite_sha256=made.suite_sha256)
     quick = all(
         getattr(getattr(made, stage), name) == value
         for stage, values in QUICK.items()
@@ -49,7 +49,8 @@ def _calibrate(calibrated: CalibrationHistory) -> str:
         calibrated.profile.dtype,
         *_where(calibrated),
         *(["--quick"] if quick else []),
-        *(["--suite", made.suite] if made.suite != usual.suite else []),
+        "--suite",
+        made.suite,
         *(["--seed", str(made.seed)] if made.seed != usual.seed else []),
     ]
     for (stage, name), option in OPTIONS.items():

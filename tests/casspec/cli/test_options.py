@@ -95,3 +95,17 @@ def test_threads_named_are_the_threads_torch_computes_with() -> None:
         assert options.apply_threads(None) == options.available_cores()
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("has_chat_template", "name"), [(True, "chat"), (False, "reference")])
+def test_a_suite_nobody_named_follows_the_chat_template_and_is_told(has_chat_template, name, capsys) -> None:
+    assert options.chosen_suite(None, has_chat_template) == name
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert f"suite '{name}'" in told
+    assert "--suite" in told
+
+
+def test_a_suite_that_was_named_is_taken_without_a_word(capsys) -> None:
+    assert options.chosen_suite("my.jsonl", True) == "my.jsonl"
+    assert capsys.readouterr().err == ""

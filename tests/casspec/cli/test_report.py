@@ -87,10 +87,11 @@ def test_the_named_command_asks_for_the_same_calibration(options: list[str]) -> 
     def settings(words: list[str]) -> tuple[click.Context, dict[str, object]]:
         context = calibrate.make_context("calibrate", list(words))
         given = context.params
-        suite = Suite(name=given["suite_name"], prompts=())
+        name = given["suite_name"] or "chat"
+        suite = Suite(name=name, prompts=())
         cascade = {name: given[name] or None for name in ("max_drafters", "max_extra_bytes", "per_task")}
         changes = {"search": {"trials": given["trials"], "seconds": given["budget"]}, "cascade": cascade}
-        made = _settings(given["suite_name"], suite, given["seed"], given["quick"], changes)
+        made = _settings(name, suite, given["seed"], given["quick"], changes)
         return context, made.model_dump(mode="json")
 
     _, asked = settings(["tiny", *options])

@@ -52,7 +52,7 @@ def test_the_page_tells_what_the_store_knows(page: str) -> None:
         "greedy overall 1.50× – 1.60× -6.2%",
         "greedy qa – – 1.20× –",
         "3 drafters were evaluated",
-        "casspec calibrate tiny --dtype float32 --threads 2 --seed 3 --trials 12 casspec bench --methods dytc",
+        "casspec calibrate tiny --dtype float32 --threads 2 --suite reference --seed 3 --trials 12 casspec bench --methods dytc",
         "max_nodes 16",
     ):
         assert expected in text, expected

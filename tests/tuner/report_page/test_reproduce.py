@@ -22,14 +22,14 @@ def lines(settings: CalibrationSettings, **changes: Any) -> list[str]:
     return list(told.lines)
 
 
-def test_what_is_usual_is_not_named() -> None:
-    assert lines(USUAL) == ["casspec calibrate tiny --dtype float32 --threads 2"]
+def test_what_is_usual_is_not_named_but_for_the_suite_whose_default_depends_on_the_model() -> None:
+    assert lines(USUAL) == ["casspec calibrate tiny --dtype float32 --threads 2 --suite reference"]
 
 
 def test_a_quick_calibration_is_named_as_one_with_what_differs_from_that() -> None:
     quick = USUAL.changed(QUICK)
-    assert lines(quick)[0].endswith("--threads 2 --quick")
-    assert lines(quick.changed({"search": {"trials": 64}}))[0].endswith("--quick --trials 64")
+    assert lines(quick)[0].endswith("--threads 2 --quick --suite reference")
+    assert lines(quick.changed({"search": {"trials": 64}}))[0].endswith("--quick --suite reference --trials 64")
 
 
 def test_words_of_a_user_are_quoted_and_switches_have_no_value() -> None:
@@ -40,7 +40,7 @@ def test_words_of_a_user_are_quoted_and_switches_have_no_value() -> None:
 
 def test_another_device_is_named_by_its_kind() -> None:
     (command,) = lines(USUAL, device=samples.device(kind="cuda"))
-    assert command == "casspec calibrate tiny --dtype float32 --device cuda"
+    assert command == "casspec calibrate tiny --dtype float32 --device cuda --suite reference"
 
 
 def test_benchmarks_are_named_where_a_command_ran_them() -> None:

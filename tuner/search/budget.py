@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import Document
+from casspec.tuner.recordings.side_by_side import MOST_TOGETHER
 from casspec.tuner.recordings.teacher_forcing import LONGEST_CHUNK
 from casspec.tuner.search.space import switches
 from casspec.tuner.search.starting_plans import (
@@ -35,7 +36,10 @@ TRIAL_OVERHEAD = 1.2
 """Time of a scored recording over the target's forward over as many tokens (`benchmarks/trial_cost.py`)."""
 
 PROFILE_OVERHEAD = 2.2
-"""Time of the profile stage over that of its measurements."""
+"""Time of the profile stage over that it was given for measurements, where that was enough."""
+
+TIMED_OVERHEAD = 1.5
+"""The same over the time of the calls that were timed, where that was not enough."""
 
 REPLAY_S = 0.01
 """Replaying and tuning, for each recorded token. It runs on the host, whatever the model."""
@@ -80,30 +84,43 @@ class ForwardSeconds:
 
     step: float
     """Of one token."""
+    recorded: float
+    """Of one token of a text that is made beside others."""
     recording: float
     """Over all tokens of a recording's continuation."""
+    prompt: float
+    """Over all tokens of its prompt."""
 
     @classmethod
     def of(cls, latency: LatencyPredictor, n_layers: int, n_tokens: int, context_tokens: int) -> ForwardSeconds:
-        """Of a profiled target, from its latency model, `n_tokens` a recording, at a context."""
+        """Of a profiled target, from its latency model, `n_tokens` a recording, `context_tokens` halfway through one."""
         full = Plan.full(n_layers)
 
         def seconds(tokens: int) -> float:
             return latency.forward_ms(full, tokens, context_tokens) / 1e3
 
-        whole, rest = divmod(n_tokens, LONGEST_CHUNK)
-        recording = whole * seconds(LONGEST_CHUNK) + (seconds(rest) if rest else 0.0)
-        return cls(seconds(1), recording)
+        def over(n: int) -> float:
+            whole, rest = divmod(n, LONGEST_CHUNK)
+            return whole * seconds(LONGEST_CHUNK) + (seconds(rest) if rest else 0.0)
+
+        beside = seconds(MOST_TOGETHER) / MOST_TOGETHER
+        return cls(seconds(1), beside, over(n_tokens), over(max(context_tokens - n_tokens // 2, 1)))
 
 
 def plan_search(
-    settings: CalibrationSettings, n_layers: int, n_precisions: int, n_recordings: int, forward: ForwardSeconds
+    settings: CalibrationSettings,
+    n_layers: int,
+    n_precisions: int,
+    n_recordings: int,
+    forward: ForwardSeconds,
+    timed_s: float = 0.0,
 ) -> SearchPlan:
     """What the search of a calibration may take.
 
     Args:
         n_precisions: to choose from besides the target's own.
         n_recordings: that plans are scored on.
+        timed_s: seconds of the calls that were timed for the profile.
     """
     asked, n_switches = settings.search, len(switches(n_layers))
     # 1. How many evaluations.
@@ -118,7 +135,7 @@ def plan_search(
     wanted = n_singles * n_recordings * scored + (trials - n_singles) * raced
 
     # 2. How long.
-    rest = rest_seconds(settings, forward)
+    rest = rest_seconds(settings, forward, timed_s)
     if asked.seconds == AUTO:
         within = settings.search.calibration_seconds - rest
         allowed = max(min(_beside(rest, MOST_SHARE), within), _beside(rest, LEAST_SHARE))
@@ -138,15 +155,16 @@ def plan_search(
     )
 
 
-def rest_seconds(settings: CalibrationSettings, forward: ForwardSeconds) -> float:
-    """About what all stages but the search take, as if texts were decoded plainly."""
+def rest_seconds(settings: CalibrationSettings, forward: ForwardSeconds, timed_s: float = 0.0) -> float:
+    """About what all stages but the search take; the benchmark as if it decoded plainly."""
     record, bench = settings.record, settings.bench
     recordings = len(record.modes) * record.prompts
     return (
-        PROFILE_OVERHEAD * settings.profile.seconds
-        + recordings * (record.tokens * forward.step + forward.recording)
+        max(PROFILE_OVERHEAD * settings.profile.seconds, TIMED_OVERHEAD * timed_s)
+        + recordings * record.tokens * forward.recorded
+        + record.prompts * forward.prompt
         + recordings * (record.tokens * REPLAY_S + CONTENDERS * forward.recording)
-        + BENCH_PASSES * len(bench.modes) * bench.prompts * bench.tokens * forward.step
+        + BENCH_PASSES * len(bench.modes) * bench.prompts * (bench.tokens * forward.step + forward.prompt)
     )
 
 

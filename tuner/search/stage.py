@@ -137,7 +137,8 @@ def search(
     scored, context_tokens = searched[: asked.recordings], typical_context(recordings)
     n_tokens = max(len(one.continuation_tokens) for one in scored)
     forward = ForwardSeconds.of(LatencyPredictor(latency), n_layers, n_tokens, context_tokens)
-    plan = shared.allow(plan_search(context.settings, n_layers, len(precisions), len(scored), forward))
+    timed_s = sum(sum(one.measurement.values) for one in repository.latency_samples(calibration_id)) / 1e3
+    plan = shared.allow(plan_search(context.settings, n_layers, len(precisions), len(scored), forward, timed_s))
     basis = shared.begin(
         SearchBasis(
             recordings=tuple((one.prompt_id, one.mode) for one in scored),

@@ -24,13 +24,13 @@ from tests.tuner.tiny import tiny_target
 
 USUAL = CalibrationSettings(suite="reference", suite_sha256="f" * 64)
 
-SMALL = ForwardSeconds(step=0.009, recording=0.055)
+SMALL = ForwardSeconds(step=0.009, recorded=0.002, recording=0.055, prompt=0.055)
 """Twelve layers on two cores."""
-MIDDLE = ForwardSeconds(step=0.02, recording=0.27)
+MIDDLE = ForwardSeconds(step=0.02, recorded=0.005, recording=0.27, prompt=0.27)
 """Thirty layers on two cores."""
-LARGE = ForwardSeconds(step=0.5, recording=5.0)
+LARGE = ForwardSeconds(step=0.5, recorded=0.1, recording=5.0, prompt=5.0)
 """Thirty-two layers on two cores."""
-FAST = ForwardSeconds(step=0.002, recording=0.004)
+FAST = ForwardSeconds(step=0.002, recorded=0.0002, recording=0.004, prompt=0.004)
 
 
 def plan(n_layers: int, forward: ForwardSeconds, settings: CalibrationSettings = USUAL) -> SearchPlan:
@@ -68,6 +68,15 @@ def test_a_calibration_stays_within_its_time_where_the_search_decides_that(chang
     assert rest_seconds(settings, forward) + found.seconds <= most
     assert found.share is not None
     assert LEAST_SHARE <= found.share <= MOST_SHARE
+
+
+def test_what_the_profile_took_counts_where_its_time_was_not_enough() -> None:
+    settings, few, many = USUAL, 1.0, 100.0
+    assert rest_seconds(settings, MIDDLE, few) == rest_seconds(settings, MIDDLE)
+    assert rest_seconds(settings, MIDDLE, many) > rest_seconds(settings, MIDDLE) + 100
+    found = plan_search(settings, 30, 1, settings.search.recordings, MIDDLE, many)
+    assert found.seconds < plan(30, MIDDLE).seconds
+    assert rest_seconds(settings, MIDDLE, many) + found.seconds <= settings.search.calibration_seconds
 
 
 def test_a_model_too_large_for_that_has_a_least_share_and_each_sensitivity_fewer_recordings() -> None:

@@ -1,9 +1,10 @@
 """Measures points in shuffled rounds, so that a slow moment of the machine falls on all points alike.
 
 Points are taken in blocks. In a block every round visits every point once, and the anchors that tell the machine's slowdown, in another
-order: a call to bring its weights and kernels back, then a timed one; a long call brings them back many times over, and is the timed one.
-What disturbs that would disturb a second one beside it, so that time is spent on rounds instead. A visit or a whole round that stands out is repeated. When a block ends its points are handed to the
-caller, one sample each, so that an interrupted run loses a block at most and a resumed one measures what is missing.
+order: a call to bring its weights and kernels back, then a timed one. A long call brings them back many times over, so it is the timed
+one. What disturbs that would disturb a second one beside it, so that time is spent on rounds instead. A visit or a whole round that
+stands out is repeated. When a block ends its points are handed to the caller, one sample each, so that an interrupted run loses a block
+at most and a resumed one measures what is missing.
 """
 
 from __future__ import annotations

@@ -147,8 +147,6 @@ def search(
         )
     )
     tell(plan.told())
-    if (known := len(shared.candidates())) < plan.trials:
-        progress(known, plan.trials)
     by_name = {(recording.prompt_id, recording.mode): recording for recording in recordings}
     spent = sum(candidate.seconds for candidate in shared.candidates()) / workers.size
     study = _study(context, shared, basis, plan, by_name, latency, progress, context.settings.seed, spent)

@@ -98,8 +98,8 @@ def reporting_recordings(
         make = TextRecorder(load(), asked.tokens, asked.temperature, seed)
         for done, recording in enumerate(make([text for _, text in missing.values()]), len(contents) + 1):
             name, _ = missing[recording.prompt_id, recording.mode]
-            contents[name] = recording.to_bytes()
-            repository.save_artifact(name, contents[name], calibration_id)
+            content = contents[name] = recording.to_bytes()
+            repository.save_artifact(name, content, calibration_id)
             progress(done, total, f"{recording.task}, {recording.mode}")
     found = [contents.get(name) for name, _, _ in names]
     return [Recording.from_bytes(content) for content in found if content is not None]

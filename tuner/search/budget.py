@@ -127,7 +127,7 @@ def plan_search(
     others = n_precisions
     if n_switches:
         others += len(UNIFORM_RATIOS) + PREFIXES + n_precisions * QUANTISED_PREFIXES
-    trials = n_switches + others + n_switches if asked.trials == AUTO else asked.trials
+    trials = n_switches + others + n_switches if isinstance(asked.trials, str) else asked.trials
     n_singles = len(thinned_leave_one_out(n_layers, int(SENSITIVITY_SHARE * trials)))
     scored = forward.recording * TRIAL_OVERHEAD
     raced = n_recordings * RACED * scored
@@ -136,7 +136,7 @@ def plan_search(
 
     # 2. How long.
     rest = rest_seconds(settings, forward, timed_s)
-    if asked.seconds == AUTO:
+    if isinstance(asked.seconds, str):
         within = settings.search.calibration_seconds - rest
         allowed = max(min(_beside(rest, MOST_SHARE), within), _beside(rest, LEAST_SHARE))
         seconds = max(min(allowed, wanted), least)

@@ -22,14 +22,14 @@ from typing import Any
 import click
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 import casspec
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.loading.fingerprint import model_fingerprint
+from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import ForwardInput, TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
@@ -128,9 +128,8 @@ class RememberingMeter(AcceptanceMeter):
             if index in keys:
                 self._states[keys[index]] = x
             attends, feeds = runs.get(index, (False, False))
-            x = model.attend(x, index, model.layers[index], frame) if attends else x
-            x = model.feed(x, model.layers[index]) if feeds else x
-        return linear(model.normalised(x), model.head)
+            x = model.advanced(x, frame, ((index, attends, feeds),))
+        return model.read(model.normalised(x))
 
 
 class FirstTokens(CandidateEvaluator):

@@ -21,8 +21,9 @@ import torch
 import casspec
 from casspec.cli.options import apply_threads
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, typical_context

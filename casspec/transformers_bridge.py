@@ -58,6 +58,7 @@ def custom_generate(
     parameters: dict[str, Any] | None = None,
     seed: int | None = None,
     streamer: Any = None,
+    pack: bool = False,
 ) -> Callable[..., Tensor]:
     """A callable for the `custom_generate` argument of transformers' `model.generate`.
 
@@ -71,6 +72,8 @@ def custom_generate(
         parameters: as for `Decoder`.
         seed: of the sampling noise; None draws one at each call.
         streamer: as `generate`'s own, which `generate` does not pass on to a custom callable.
+        pack: keeps a second copy of the weights in the order that the processor reads fastest. Decoding gets several times faster, at as
+            much memory again; weights changed in place are not seen.
 
     The callable raises:
         UnsupportedOption: a batch, a beam search, a logits processor or a stopping criterion it cannot honour, by name.
@@ -94,7 +97,7 @@ def custom_generate(
         memory = _memory(model)
         bound = decoders.get(model)
         if bound is None or bound.memory != memory:
-            bound = decoders[model] = _bind(model, profile, method, parameters)
+            bound = decoders[model] = _bind(model, profile, method, parameters, pack)
         if streamer is not None:
             streamer.put(input_ids.cpu())
         generation = bound.decoder.generate(
@@ -115,9 +118,13 @@ def custom_generate(
 
 
 def _bind(
-    model: Any, profile: LoadedProfile | CascadeProfile | None, method: str, parameters: dict[str, Any] | None
+    model: Any,
+    profile: LoadedProfile | CascadeProfile | None,
+    method: str,
+    parameters: dict[str, Any] | None,
+    pack: bool,
 ) -> _Bound:
-    target = TargetModel(model)
+    target = TargetModel(model, pack=pack)
     target.library_model = weakref.proxy(
         model
     )  # a strong reference would keep the model in the weak dictionary for ever

@@ -18,7 +18,8 @@ from typing import Literal
 
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.runtime.latency.predictor import LatencyPredictor
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
+from casspec.runtime.model.forward_input import CONTEXT_STEP, QUERY_BUCKETS, bucket
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 

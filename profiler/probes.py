@@ -12,9 +12,10 @@ import torch
 
 from casspec.profiler.timing import Call
 from casspec.runtime.latency.features import attended_tokens
+from casspec.runtime.model.forward_input import ForwardInput, bucket
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import ForwardInput, TargetModel, bucket
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, SkipSet
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from casspec.profiler.fit.regression import LinearFit, non_negative
 from casspec.runtime.latency.features import Shape, attended_tokens, has_head
 from casspec.runtime.latency.predictor import LEAST_MS
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
+from casspec.runtime.model.forward_input import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.storage.schema import LatencyKind, LatencyPoint, LatencySample, LatencyTable, Precision
 
 PLAN_SHARES = (0.25, 0.5, 0.75, 1.0)

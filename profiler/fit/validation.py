@@ -14,7 +14,7 @@ import numpy as np
 from casspec.profiler.fit.candidates import WAYS_TO_FIT, Fitted, on_one_thread
 from casspec.profiler.fit.regression import bayesian, relative_errors
 from casspec.runtime.latency.features import Shape, attended_tokens, has_head
-from casspec.runtime.model.target import bucket
+from casspec.runtime.model.forward_input import bucket
 from casspec.storage.schema import (
     CandidateErrors,
     LatencyKind,

@@ -25,10 +25,11 @@ from casspec.runtime.decoding.verify import (
     top_rows,
 )
 from casspec.runtime.latency.timing import ForwardClock, RanForward
+from casspec.runtime.model.forward_input import QUERY_BUCKETS, ForwardInput
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import QUERY_BUCKETS, ForwardInput, TargetModel
+from casspec.runtime.model.target import TargetModel
 
 MAX_TREE_NODES = 128
 """Largest tree a step may verify; the cache keeps that many tail slots free."""
@@ -210,7 +211,7 @@ class Sequence:
             inputs = self._inputs.causal(chunk, start)
             with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
-                logits = torch.nn.functional.linear(hidden, target.head) if self._keep_top else None
+                logits = target.read(hidden) if self._keep_top else None
             if logits is not None:
                 ids, values = top_rows(logits)
                 self.prompt_top[0].extend(ids)

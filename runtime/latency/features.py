@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from casspec.runtime.model.forward_input import CONTEXT_STEP, bucket
 from casspec.runtime.model.quantization import sub_layer_bytes
-from casspec.runtime.model.target import CONTEXT_STEP, TargetModel, bucket
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, Precision
 
 Shape = Mapping[str, float]
@@ -30,7 +31,7 @@ def shape_of(target: TargetModel, bandwidth_gb_per_s: float, tflops: float, laun
     two for one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings. Packed weights have
     their own bytes, `int8-dynamic:mlp_bytes` for instance.
     """
-    element = target.embedding.element_size()
+    element = target.dtype.itemsize
     heads, kv_heads, head_dim, hidden = target.n_heads, target.n_kv_heads, target.head_dim, target.hidden_size
     attention = hidden * (heads + 2 * kv_heads) * head_dim + heads * head_dim * hidden
     mlp = 3 * hidden * target.intermediate_size

@@ -11,8 +11,9 @@ from typing import Literal
 
 from casspec.runtime.latency.features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
 from casspec.runtime.latency.table import RatioTable
+from casspec.runtime.model.forward_input import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, TargetModel, bucket
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import LatencyModel, LatencyPoint, Precision
 

@@ -28,6 +28,8 @@ def model_fingerprint(target: TargetModel) -> ModelFingerprint:
     Sampled weights are hashed as bfloat16, so that a checkpoint has one identity whether it is loaded in float32 or
     bfloat16; the dtype of a calibration is stored beside it.
     """
+    if target.fingerprint is not None:
+        return target.fingerprint
     return ModelFingerprint(
         name=target.name,
         family=target.family.name,

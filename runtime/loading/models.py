@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.model.target import TargetModel
@@ -30,7 +31,11 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     """
     check_device(device)
     model, tokenizer = load_library_model(name_or_path, dtype)
-    return TargetModel(model.to(device).eval().requires_grad_(False), tokenizer, name=name or str(name_or_path))
+    model = model.to(device).eval().requires_grad_(False)
+    target = TargetModel(model, tokenizer, name=name or str(name_or_path))
+    target.fingerprint = model_fingerprint(target)
+    target.pack(release=True)
+    return target
 
 
 def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, bucket
+from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput, bucket
 
 _SEEN, _UNSEEN = b"\1", b"\0"
 _REST = bytes(254)  # of a table that translates marks

@@ -1,15 +1,20 @@
 """The key-value cache: preallocated once, written at slots, compacted along the sequence.
 
 One cache serves the target and all self-drafters. Row `b * slots + s` holds slot `s` of sequence `b`, so that one flat index
-addresses any row of any sequence in a single kernel. The last slot of each sequence is scratch: padding rows of a bucketed
+addresses any row of any sequence in a single kernel. The slot past the capacity is scratch: padding rows of a bucketed
 forward write there and nothing ever attends to it.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from casspec.storage.errors import ContextOverflow
+
+NATIVE_SCRATCH = 32
+"""Slots past the capacity where the native forward runs, so that the rows of each dimension begin on a cache line."""
 
 
 class KVCache:
@@ -19,9 +24,12 @@ class KVCache:
         n_layers, n_kv_heads, head_dim: shape of the model.
         capacity: rows usable per sequence, drafts included.
         batch: sequences held side by side.
+        value_width: for the native forward, which has keys dimension by dimension, [kv_heads, head_dim, rows], and values of so many
+            numbers a row. By default rows of a head follow each other, as torch's attention reads them.
 
     Attributes:
-        keys, values: [layers, batch * (capacity + 1), kv_heads, head_dim].
+        keys, values: [layers, batch * slots, kv_heads, head_dim].
+        n_rows: batch * slots.
     """
 
     def __init__(
@@ -33,15 +41,19 @@ class KVCache:
         batch: int = 1,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        value_width: int | None = None,
     ) -> None:
         self.capacity = capacity
         self.batch = batch
-        self.slots = capacity + 1
-        shape = (n_layers, n_kv_heads, batch * self.slots, head_dim)
-        # In memory the rows of a head follow each other, as attention reads them: with the heads of a row side by side it takes up to
-        # twice as long. Zeros, not empty: masked columns are multiplied by zero probability, and 0 * NaN is NaN.
-        self._by_head = torch.zeros(2, *shape, dtype=dtype, device=device)
-        self.keys, self.values = self._by_head.transpose(2, 3).unbind()
+        self.slots = capacity + (1 if value_width is None else NATIVE_SCRATCH)
+        self.n_rows = batch * self.slots
+        rows, key_row = (n_layers, n_kv_heads, self.n_rows), (n_layers, n_kv_heads, head_dim, self.n_rows)
+        # Zeros, not empty: masked columns are multiplied by zero probability, and 0 * NaN is NaN.
+        make = partial(torch.zeros, dtype=dtype, device=device)
+        # With the rows of a head following each other attention takes up to half the time that it takes with heads side by side.
+        self._keys = make(*rows, head_dim) if value_width is None else make(*key_row).transpose(2, 3)
+        self._values = make(*rows, value_width or head_dim)
+        self.keys, self.values = self._keys.transpose(1, 2), self._values[..., :head_dim].transpose(1, 2)
         self._layer_rows = [(self.keys[layer], self.values[layer]) for layer in range(n_layers)]
         self._views: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
@@ -51,7 +63,12 @@ class KVCache:
 
     @property
     def n_bytes(self) -> int:
-        return 2 * self.keys.numel() * self.keys.element_size()
+        return self._keys.nbytes + self._values.nbytes
+
+    @property
+    def addresses(self) -> tuple[int, int]:
+        """Of keys and values, for the native forward."""
+        return self._keys.data_ptr(), self._values.data_ptr()
 
     def rows(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Writable keys and values of a layer, each [batch * slots, kv_heads, head_dim]."""
@@ -79,5 +96,5 @@ class KVCache:
 
     def move(self, source: torch.Tensor, first: int) -> None:
         """Copies flat rows `source` (int64 [n]) to those from `first` on, in every layer; they may overlap."""
-        rows = self._by_head
-        rows.narrow(3, first, len(source)).copy_(rows.index_select(3, source))
+        for rows in (self._keys, self._values):
+            rows.narrow(2, first, len(source)).copy_(rows.index_select(2, source))

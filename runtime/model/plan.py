@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from casspec.storage.schema import Precision, SkipSet
 
+Steps = tuple[tuple[int, bool, bool], ...]
+"""Sub-layers in order: (layer, attention runs, MLP runs) for every layer of which anything runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -17,8 +20,7 @@ class Plan:
 
     name: str
     n_layers: int
-    steps: tuple[tuple[int, bool, bool], ...]
-    """(layer, attention runs, MLP runs) for every layer of which anything runs."""
+    steps: Steps
     precision: Precision = Precision.TARGET
 
     @classmethod

@@ -5,12 +5,13 @@ its own largest value (LLM.int8(), Dettmers et al. 2022, without the outlier col
 one. int4-weight holds a scale and a zero per group of 32 inputs and keeps the activations. The head decides which token is best, so it
 has 8 bits in both, or stays the target's own. A cached row is the target's dtype whichever plan wrote it.
 
-No kernel here is ours: the processor's are torch's oneDNN and packed 4-bit operators, CUDA's torch's integer product and tinygemm.
+The native forward has tiles of its own (`runtime/native/integer_tiles.py`), whose activations are levels of 8 bits in both. Elsewhere the
+kernels are torch's: oneDNN and packed 4-bit operators on a processor, the integer product and tinygemm on CUDA.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -18,7 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from casspec.runtime.model.packed_weights import packed_layer, plain_layer
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights, Weight
+from casspec.runtime.native import processor
+from casspec.runtime.native.integer_tiles import GROUP_BYTES, QUADS
+from casspec.runtime.native.packing import PackedWeight, padded
+from casspec.runtime.native.vectors import LANES
 from casspec.storage.schema import Precision
 
 LINEARS = ("qkv", "output", "gate_up", "down")
@@ -161,8 +167,8 @@ class Int8OnCuda(Kernel):
 # ------------------------------------------------------------------------------------------------------------- 4 bits
 
 
-def int4_groups(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Values 0 .. 15 (int32 [out, in]) and, per group of inputs, scale and centre [in / GROUP_INPUTS, out, 2] in the weight's dtype.
+def int4_groups(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Values 0 .. 15 (int32 [out, in]) and, per group of inputs, scale and centre [in / GROUP_INPUTS, out, 2] in `dtype`.
 
     A weight is scale * (value - 8) + centre.
     """
@@ -171,7 +177,7 @@ def int4_groups(weight: Tensor) -> tuple[Tensor, Tensor]:
     scales = ((high - low) / 15).clamp_(min=1e-8)
     centres = low + 8 * scales
     values = ((groups - centres[..., None]) / scales[..., None]).round_().add_(8).clamp_(0, 15)
-    pairs = torch.stack((scales, centres), -1).to(weight.dtype)
+    pairs = torch.stack((scales, centres), -1).to(dtype)
     return values.flatten(1).to(torch.int32), pairs.transpose(0, 1).contiguous()
 
 
@@ -201,7 +207,7 @@ class Int4OnCpu(Int4):
         return None
 
     def pack(self, weight: Tensor) -> Packed:
-        values, pairs = int4_groups(weight)
+        values, pairs = int4_groups(weight, weight.dtype)
         return Packed(torch.ops.aten._convert_weight_to_int4pack_for_cpu(values, 1), pairs)
 
     def linear(self, x: Tensor, weight: Packed, bias: Tensor | None) -> Tensor:
@@ -221,7 +227,7 @@ class Int4OnCuda(Int4):
         return None if torch.cuda.get_device_capability() >= (8, 0) else "this GPU has no bfloat16 tensor cores"
 
     def pack(self, weight: Tensor) -> Packed:
-        values, pairs = int4_groups(weight)
+        values, pairs = int4_groups(weight, weight.dtype)
         bytes_ = (values[:, ::2] << 4 | values[:, 1::2]).to(torch.uint8)
         return Packed(torch._convert_weight_to_int4pack(bytes_, self.INNER_TILES), pairs)
 
@@ -230,7 +236,83 @@ class Int4OnCuda(Int4):
         return out if bias is None else out.add_(bias)
 
 
+# ---------------------------------------------------------------------------------------- tiles of the native forward
+
+
+@dataclass(frozen=True, slots=True)
+class TiledWeight:
+    """A weight as integer tiles read it: uint8 [vectors, bytes]."""
+
+    values: Tensor
+
+    @property
+    def address(self) -> int:
+        return self.values.data_ptr()
+
+    @property
+    def columns(self) -> int:
+        return len(self.values) * LANES
+
+    def followed_by(self, other: TiledWeight) -> TiledWeight:
+        """Both in one, of the same inputs."""
+        return TiledWeight(torch.cat((self.values, other.values)))
+
+
+class NativeKernel(Kernel):
+    """What tiles of both precisions share. Sizes are those of the packed weight, padded."""
+
+    def refuses(self, dtype: torch.dtype) -> str | None:
+        return None if processor.has_byte_products() else "this processor has no 8-bit dot product (AVX512-VNNI)"
+
+    def refuses_shape(self, n_out: int, n_in: int) -> str | None:
+        return None
+
+    def pack(self, weight: Tensor, n_inputs: int | None = None) -> TiledWeight:
+        """weight: [out, in], its inputs padded to `n_inputs`."""
+        n_out, n_in = weight.shape
+        return self._tiled(F.pad(weight, (0, (n_inputs or n_in) - n_in, 0, padded(n_out) - n_out)))
+
+    def _tiled(self, weight: Tensor) -> TiledWeight:
+        raise NotImplementedError
+
+
+class Int8Native(NativeKernel):
+    """One scale an output and an activation row, as Int8OnCpu."""
+
+    def n_bytes(self, n_out: int, n_in: int, dtype: torch.dtype) -> int:
+        return n_out * (_padded(n_in, 4) + 8)
+
+    def _tiled(self, weight: Tensor) -> TiledWeight:
+        values, scales = int8_rows(F.pad(weight, (0, -weight.shape[1] % 4)))
+        vectors = len(weight) // LANES
+        quads = values.view(vectors, LANES, -1, 4).transpose(1, 2).reshape(vectors, -1)
+        shifts = Int8OnCpu.ZERO_POINT * values.sum(1, dtype=torch.int32)
+        parts = (quads, scales.view(vectors, LANES), shifts.view(vectors, LANES))
+        return TiledWeight(torch.cat([part.contiguous().view(torch.uint8) for part in parts], 1))
+
+
+class Int4Native(NativeKernel):
+    """Scales and centres by group of inputs in bfloat16; activation rows have a scale by group."""
+
+    def refuses_shape(self, n_out: int, n_in: int) -> str | None:
+        return _indivisible(n_out, n_in, 1, GROUP_INPUTS)
+
+    def n_bytes(self, n_out: int, n_in: int, dtype: torch.dtype) -> int:
+        return n_out // LANES * (n_in // GROUP_INPUTS) * GROUP_BYTES
+
+    def _tiled(self, weight: Tensor) -> TiledWeight:
+        values, pairs = int4_groups(weight, torch.bfloat16)
+        vectors = len(weight) // LANES
+        # Eight inputs a lane: the first four in the low halves of its bytes, the others in the high ones.
+        lanes = values.to(torch.uint8).view(vectors, LANES, -1, QUADS, 2, 4)
+        nibbles = (lanes[..., 0, :] | lanes[..., 1, :] << 4).permute(0, 2, 3, 1, 4).flatten(2)
+        scales = pairs.view(-1, vectors, LANES, 2).permute(1, 0, 3, 2).contiguous().view(torch.uint8).flatten(2)
+        return TiledWeight(torch.cat((nibbles, scales), 2).flatten(1))
+
+
 KERNELS: dict[tuple[str, Precision], Kernel] = {
+    ("native", Precision.INT8_DYNAMIC): Int8Native(),
+    ("native", Precision.INT4_WEIGHT): Int4Native(),
     ("cpu", Precision.INT8_DYNAMIC): Int8OnCpu(),
     ("cpu", Precision.INT4_WEIGHT): Int4OnCpu(),
     ("cuda", Precision.INT8_DYNAMIC): Int8OnCuda(),
@@ -252,7 +334,7 @@ def refusal(weights: DecoderWeights, precision: Precision, is_packed: bool = Fal
         return None
     kernel, layer = _kernel(weights, precision), weights.layers[0]
     reasons = [kernel.refuses(weights.dtype)]
-    reasons += [kernel.refuses_shape(*getattr(layer, name).shape) for name in LINEARS]
+    reasons += [kernel.refuses_shape(*_shape(getattr(layer, name))) for name in LINEARS]
     for reason in reasons:
         if reason:
             return reason
@@ -275,8 +357,8 @@ def sub_layer_bytes(weights: DecoderWeights, precision: Precision) -> dict[str, 
     """Bytes of the weights that an attention sub-layer, an MLP sub-layer and the head read in a quantised precision."""
     kernel, head, layer = _kernel(weights, precision), head_kernel(weights), weights.layers[0]
 
-    def packed(weight: Tensor, kernel: Kernel = kernel) -> int:
-        return kernel.n_bytes(weight.shape[0], weight.shape[1], weights.dtype)
+    def packed(weight: Weight, kernel: Kernel = kernel) -> int:
+        return kernel.n_bytes(*_shape(weight), weights.dtype)
 
     return {
         "attention": packed(layer.qkv) + packed(layer.output),
@@ -291,19 +373,29 @@ def quantised(weights: DecoderWeights, precision: Precision) -> DecoderWeights:
     with torch.inference_mode():
         layers = [_packed_layer(layer, kernel) for layer in weights.layers]
         if head is None:
-            return DecoderWeights(layers, weights.head)
-        return DecoderWeights(layers, head.pack(weights.head), head.linear)
+            return replace(weights, layers=layers)
+        return replace(weights, layers=layers, head=head.pack(_plain(weights.head)), head_linear=head.linear)
 
 
 def head_kernel(weights: DecoderWeights) -> Kernel | None:
     """The kernel of every quantised plan's head; None where the head stays the target's own."""
     kernel = _kernel(weights, Precision.INT8_DYNAMIC)
-    n_out, n_in = weights.head.shape
+    n_out, n_in = _shape(weights.head)
     return None if kernel.refuses(weights.dtype) or kernel.refuses_shape(n_out, n_in) else kernel
 
 
 def _kernel(weights: DecoderWeights, precision: Precision) -> Kernel:
-    return KERNELS[weights.device.type, precision]
+    place = "native" if isinstance(weights.head, PackedWeight) else weights.device.type
+    return KERNELS[place, precision]
+
+
+def _shape(weight: Weight) -> tuple[int, int]:
+    """As kernels see it: padded, where it is packed."""
+    return (weight.columns, weight.values.shape[1]) if isinstance(weight, PackedWeight) else tuple(weight.shape)
+
+
+def _plain(weight: Weight) -> Tensor:
+    return weight.unpacked() if isinstance(weight, PackedWeight) else weight
 
 
 def free_bytes(device: torch.device) -> int | None:
@@ -317,6 +409,8 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def _packed_layer(layer: LayerWeights, kernel: Kernel) -> LayerWeights:
+    if isinstance(kernel, NativeKernel):
+        return packed_layer(plain_layer(layer), kernel.pack)
     packed: dict[str, Weight] = {name: kernel.pack(getattr(layer, name)) for name in LINEARS}
     return replace(layer, linear=kernel.linear, **packed)
 

@@ -41,20 +41,17 @@ class LayerWeights:
 
 @dataclass(slots=True)
 class DecoderWeights:
-    """All layers and the head in one precision; embedding and norms stay the target's."""
+    """All layers and the head in one precision; embedding and norms stay the target's.
+
+    Attributes:
+        dtype, device: of the target, whatever its linears are packed in.
+    """
 
     layers: list[LayerWeights]
     head: Weight
+    dtype: torch.dtype
+    device: torch.device
     head_linear: Linear = F.linear
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the target: norms keep it whatever linears are packed in."""
-        return self.layers[0].attention_norm.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.layers[0].attention_norm.device
 
 
 def fuse(layer: Any, qk_norm: bool) -> LayerWeights:
@@ -80,6 +77,20 @@ def fuse(layer: Any, qk_norm: bool) -> LayerWeights:
         down=mlp.down_proj.weight.detach(),
         down_bias=_bias(mlp.down_proj),
     )
+
+
+def fill(layer: Any, weights: LayerWeights) -> None:
+    """Makes the linears of a library layer views of fused weights again."""
+    attention, mlp = layer.self_attn, layer.mlp
+    for linears, fused in (
+        ([attention.q_proj, attention.k_proj, attention.v_proj], weights.qkv),
+        ([attention.o_proj], weights.output),
+        ([mlp.gate_proj, mlp.up_proj], weights.gate_up),
+        ([mlp.down_proj], weights.down),
+    ):
+        sizes = [linear.out_features for linear in linears]
+        for linear, part in zip(linears, fused.split(sizes), strict=True):
+            linear.weight.data = part
 
 
 def _refuse_special_linears(layer: Any) -> None:

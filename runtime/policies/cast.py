@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
+from casspec.runtime.model.forward_input import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, bucket
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext
 
 

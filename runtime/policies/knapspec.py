@@ -22,8 +22,9 @@ from torch import Tensor
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.knapsack import Way, integer_weights, most_similar_ways
+from casspec.runtime.model.forward_input import bucket
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import Frame, TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
@@ -128,7 +129,7 @@ class KnapSpec(Policy):
         return Plan.skipping(SkipSet(attention=attention, mlp=mlp), self._target.n_layers)
 
     def _tokens(self, sequence: Sequence, hidden: Tensor, noise: Tensor | None) -> Tensor:
-        return sequence.sampling.tokens(F.linear(self._target.normalised(hidden), self._target.head), noise)
+        return sequence.sampling.tokens(self._target.read(self._target.normalised(hidden)), noise)
 
     def _rate(self, plan: Plan, acceptance: float, context: int) -> float:
         """Tokens per millisecond at the best draft length."""
@@ -146,28 +147,28 @@ def full_trajectory(target: TargetModel, sequence: Sequence, n_tokens: int) -> l
     inputs = sequence.replay(n_tokens)
     frame, x = target.frame(inputs, sequence.cache), target.embed(inputs)
     states = [x]
-    for index, layer in enumerate(target.layers):
-        states.append(target.attend(states[-1], index, layer, frame))
-        states.append(target.feed(states[-1], layer))
+    for index in range(target.n_layers):
+        states.append(target.advanced(states[-1], frame, ((index, True, False),)))
+        states.append(target.advanced(states[-1], None, ((index, False, True),)))
     return [x[:n_tokens] for x in states]
 
 
 def replaying(target: TargetModel, sequence: Sequence, n_tokens: int) -> Callable[[int, Tensor], Tensor]:
     """Runs one sub-layer on several hidden states [ways, tokens, hidden] of the last committed tokens, each way on its own rows."""
-    frames: dict[int, Frame] = {}
+    frames: dict[int, Any] = {}
 
     def attend(states: Tensor, index: int) -> Tensor:
         copies = len(states)
         if copies not in frames:
             frames[copies] = target.frame(sequence.replay(n_tokens, copies), sequence.cache)
         frame, rows = frames[copies], states.flatten(0, 1)
-        padded = F.pad(rows, (0, 0, 0, frame.queries - len(rows)))
-        return target.attend(padded, index, target.layers[index], frame)[: len(rows)].view_as(states)
+        padded = F.pad(rows, (0, 0, 0, bucket(len(rows)) - len(rows)))
+        return target.advanced(padded, frame, ((index, True, False),))[: len(rows)].view_as(states)
 
     def run(sub_layer: int, states: Tensor) -> Tensor:
         index, is_mlp = divmod(sub_layer, 2)
         if is_mlp:
-            return target.feed(states.flatten(0, 1), target.layers[index]).view_as(states)
+            return target.advanced(states.flatten(0, 1), None, ((index, False, True),)).view_as(states)
         return torch.cat([attend(part, index) for part in states.split(MAX_TREE_NODES // n_tokens)])
 
     return run

@@ -26,8 +26,8 @@ from casspec.runtime.decoding.acceptance import AcceptanceTable
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.layouts import Layout, Level, grow, levels, self_rank_acceptance
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, VerifyResult
 from casspec.runtime.policies.static_tree import BUILTIN_ACCEPTANCE, first_acceptance
 

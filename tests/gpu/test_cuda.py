@@ -114,7 +114,7 @@ def test_a_quantised_linear_is_near_the_float_one(precision: Precision, rows: in
     reason = target.refusal(precision)
     if reason:
         pytest.skip(reason)
-    kernel, weight = KERNELS["cuda", precision], target.layers[0].gate_up
+    kernel, weight = KERNELS["cuda", precision], target.weights.layers[0].gate_up
     x = torch.randn(rows, 128, device="cuda", dtype=torch.bfloat16)
     found, expected = kernel.linear(x, kernel.pack(weight), None), torch.nn.functional.linear(x, weight)
     assert (found - expected).norm() / expected.norm() < 0.15

@@ -10,7 +10,7 @@ from casspec.profiler.design import LARGEST_BATCH_ROWS, VERIFY_BUCKETS, batches_
 from casspec.profiler.precisions import QUERY_TOKENS
 from casspec.profiler.probes import plan_of
 from casspec.runtime.latency.predictor import builtin_latency
-from casspec.runtime.model.target import bucket
+from casspec.runtime.model.forward_input import bucket
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.profiler.fakes import model_of, tiny_target

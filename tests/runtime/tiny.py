@@ -15,9 +15,10 @@ from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.profiles import LoadedProfile
+from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput, bucket
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.quantization import extra_bytes
-from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, TargetModel, bucket
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import (
     AcceptanceCell,
     AcceptancePrior,
@@ -65,8 +66,8 @@ def library_model(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
     return model.requires_grad_(False)
 
 
-def tiny_target(family: str = "llama", seed: int = 0, **changes: Any) -> TargetModel:
-    return TargetModel(library_model(family, seed, **changes), name=f"tiny-{family}")
+def tiny_target(family: str = "llama", seed: int = 0, pack: bool = True, **changes: Any) -> TargetModel:
+    return TargetModel(library_model(family, seed, **changes), name=f"tiny-{family}", pack=pack)
 
 
 def greedy(target: TargetModel, prompt: list[int], n_tokens: int) -> list[int]:
@@ -102,7 +103,7 @@ def masked_input(
     size = bucket(max(map(len, tokens)))
     width = max(rows.shape[1] for rows in visible)
     length = min(-(-width // CONTEXT_STEP) * CONTEXT_STEP, cache.capacity)
-    mask = torch.full((len(tokens), 1, size, length), -torch.inf)
+    mask = torch.full((len(tokens), 1, size, length), -torch.inf, dtype=target.dtype)
     mask[..., 0] = 0
     flat_rows = []
     for b, rows in enumerate(visible):

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch.nn.functional import linear
 
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
@@ -67,7 +66,7 @@ def slow_recorded(target: TargetModel, text: TextWanted, n_tokens: int, temperat
     continuation = slow_decode(target, n_tokens)(list(text.prompt_tokens), sampling, noise_seed)
     tokens = [*text.prompt_tokens, *continuation]
     cache = target.new_cache(len(tokens))
-    logits = torch.cat([linear(hidden, target.head) for _, hidden in teacher_forced(target, tokens, cache)])
+    logits = torch.cat([target.read(hidden) for _, hidden in teacher_forced(target, tokens, cache)])
     values, ids = logits.float().topk(min(TOP_SUCCESSORS, target.vocab_size), dim=-1)
     return Recording(
         prompt_id=text.prompt_id,

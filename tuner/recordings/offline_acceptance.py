@@ -19,9 +19,10 @@ from torch import Tensor
 
 from casspec.runtime.decoding.acceptance import CellCounter, confidence_bucket
 from casspec.runtime.decoding.noise import GumbelNoise
+from casspec.runtime.model.forward_input import ForwardInput, bucket
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import ForwardInput, TargetModel, bucket
+from casspec.runtime.model.target import TargetModel
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.teacher_forcing import LONGEST_CHUNK, masked_input, teacher_forced
 

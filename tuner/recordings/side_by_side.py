@@ -17,8 +17,9 @@ from torch import Tensor
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.target import CONTEXT_STEP, ForwardInput, TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.recording import Recording, prompt_seed
 from casspec.tuner.recordings.teacher_forcing import teacher_forced
@@ -126,7 +127,7 @@ class TextRecorder:
         target, cache = self._target, self._target.new_cache(len(prompt))
         ids, values, last = list[np.ndarray](), list[np.ndarray](), torch.empty(0)
         for _, hidden in teacher_forced(target, prompt, cache):
-            logits = torch.nn.functional.linear(hidden, target.head)
+            logits = target.read(hidden)
             best_ids, best_logits = self._successors(logits)
             ids.append(best_ids)
             values.append(best_logits)

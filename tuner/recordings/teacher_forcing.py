@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from casspec.runtime.model.forward_input import CONTEXT_STEP, QUERY_BUCKETS, ForwardInput, bucket
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS, ForwardInput, TargetModel, bucket
+from casspec.runtime.model.target import TargetModel
 
 LONGEST_CHUNK = QUERY_BUCKETS[-1]
 

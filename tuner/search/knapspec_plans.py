@@ -7,6 +7,8 @@ sees the target's rows before it and its own row.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,7 +16,7 @@ from torch import Tensor
 from casspec.runtime.drafters.knapsack import integer_weights, most_similar_ways
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import Frame, TargetModel
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import SkipSet
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 
@@ -59,13 +61,13 @@ class _Texts:
 
     def __init__(self, target: TargetModel, meter: AcceptanceMeter, indices: list[int]) -> None:
         self._target = target
-        self._frames: list[Frame] = []
+        self._frames: list[tuple[Any, int]] = []
         embedded = []
         for index in indices:
             cache, forwards = meter.first_token_inputs(index)
             n_left = len(meter.recordings[index].continuation_tokens)
             for inputs in forwards:
-                self._frames.append(target.frame(inputs, cache))
+                self._frames.append((target.frame(inputs, cache), inputs.token_ids.shape[1]))
                 embedded.append(target.embed(inputs)[:n_left])
                 n_left -= len(embedded[-1])
         self._sizes = [len(rows) for rows in embedded]
@@ -81,16 +83,15 @@ class _Texts:
     def run(self, sub_layer: int, states: Tensor) -> Tensor:
         """One sub-layer on [ways, tokens, hidden]."""
         index, is_mlp = divmod(sub_layer, 2)
-        layer = self._target.layers[index]
         if is_mlp:
-            return self._target.feed(states.flatten(0, 1), layer).view_as(states)
+            return self._target.advanced(states.flatten(0, 1), None, ((index, False, True),)).view_as(states)
         return torch.stack([self._attended(way, index) for way in states])
 
     def _attended(self, way: Tensor, index: int) -> Tensor:
-        layer, attended = self._target.layers[index], []
-        for part, frame in zip(way.split(self._sizes), self._frames, strict=True):
-            filled = F.pad(part, (0, 0, 0, frame.queries - len(part)))
-            attended.append(self._target.attend(filled, index, layer, frame)[: len(part)])
+        attended = []
+        for part, (frame, n_queries) in zip(way.split(self._sizes), self._frames, strict=True):
+            filled = F.pad(part, (0, 0, 0, n_queries - len(part)))
+            attended.append(self._target.advanced(filled, frame, ((index, True, False),))[: len(part)])
         return torch.cat(attended)
 
 

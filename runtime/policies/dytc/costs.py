@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.latency.correction import LatencyCorrection
+from casspec.runtime.model.forward_input import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import CONTEXT_STEP, QUERY_BUCKETS
 from casspec.runtime.policies.base import ForwardMs
 
 START_STEPS = 10.0

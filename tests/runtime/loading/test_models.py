@@ -29,7 +29,9 @@ def test_a_directory_loads_in_the_dtype_asked_for_and_goes_by_its_path(directory
     target = load_model(directory)
     assert (target.dtype, target.name, target.tokenizer) == (torch.float32, str(directory), None)
     assert load_model(directory, dtype="bfloat16", name="mine").dtype_name == "bfloat16"
-    assert torch.equal(target.embedding, library_model().get_input_embeddings().weight)
+    assert torch.equal(
+        target.library_model.get_input_embeddings().weight, library_model().get_input_embeddings().weight
+    )
 
 
 def test_weights_that_are_missing_are_counted(directory: Path) -> None:

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from casspec.runtime.model.forward_input import CONTEXT_STEP, bucket
 from casspec.runtime.model.inputs import InputBuffers
-from casspec.runtime.model.target import CONTEXT_STEP, bucket
 
 CAPACITY = 128
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model import quantization
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.quantization import KERNELS, LINEARS, Packed, extra_bytes
+from casspec.runtime.model.quantization import KERNELS, LINEARS, TiledWeight, extra_bytes
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.native import processor
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import FAMILIES, library_model, repetitive_prompt, run, tiny_profile, tiny_target
@@ -41,8 +42,8 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found.float() - expected.float()).norm() / expected.float().norm())
 
 
-def wide_target(family: str = "llama", dtype: torch.dtype = torch.float32) -> TargetModel:
-    return TargetModel(library_model(family, **WIDE).to(dtype))
+def wide_target(family: str = "llama", dtype: torch.dtype = torch.float32, pack: bool = True) -> TargetModel:
+    return TargetModel(library_model(family, **WIDE).to(dtype), pack=pack)
 
 
 @torch.inference_mode()
@@ -113,16 +114,19 @@ def test_the_target_is_untouched_by_quantised_plans(precision: Precision) -> Non
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_memory_is_what_was_said_before(precision: Precision, dtype: torch.dtype) -> None:
-    target = wide_target(dtype=dtype)
-    packed: list[Packed] = []
+@pytest.mark.parametrize("pack", [False, True], ids=["plain", "packed"])
+def test_memory_is_what_was_said_before(precision: Precision, dtype: torch.dtype, pack: bool) -> None:
+    target = wide_target(dtype=dtype, pack=pack)
     expected = extra_bytes(target.weights, precision)
     assert not target.is_prepared(precision)
     target.prepare(precision)
-    weights = target._weights_of(Plan.skipping(SkipSet(mlp=(1,)), target.n_layers, precision=precision))
+    weights = target._weights[precision]
     packed = [getattr(layer, name) for layer, name in product(weights.layers, LINEARS)]
-    packed += [weights.head] if isinstance(weights.head, Packed) else []
-    assert sum(n_bytes(tensor) for weight in packed for tensor in weight) == expected
+    packed += [weights.head] if weights.head is not target.weights.head else []
+    tensors = [
+        tensor for weight in packed for tensor in ([weight.values] if isinstance(weight, TiledWeight) else weight)
+    ]
+    assert sum(map(n_bytes, tensors)) == expected
 
 
 def n_bytes(tensor: torch.Tensor) -> int:
@@ -131,9 +135,11 @@ def n_bytes(tensor: torch.Tensor) -> int:
 
 def test_plans_of_one_precision_share_its_weights() -> None:
     target = wide_target()
-    plans = [Plan.skipping(skip, target.n_layers, precision=INT4) for skip in (SkipSet(), SkipSet(mlp=(1,)))]
-    assert target._weights_of(plans[0]) is target._weights_of(plans[1])
-    assert target._weights_of(plans[0]).layers[0].attention_norm is target.layers[0].attention_norm
+    forwards = []
+    for skip in (SkipSet(), SkipSet(mlp=(1,))):
+        run(target, target.new_cache(64), [1], plan=Plan.skipping(skip, target.n_layers, precision=INT4))
+        forwards.append(target._forwards[INT4])
+    assert forwards[0] is forwards[1]
 
 
 @needs_int8
@@ -148,7 +154,7 @@ def test_no_request_waits_for_weights_to_be_packed(method: str, parameters: dict
 
 
 def test_shapes_that_no_kernel_takes_are_refused_by_their_sizes() -> None:
-    target = tiny_target()
+    target = tiny_target(pack=False)
     assert "48 inputs" in (target.refusal(INT4) or "")
     with pytest.raises(UnsupportedOption, match=r"int4-weight cannot run here: .* 48 inputs"):
         target.prepare(INT4)
@@ -157,11 +163,14 @@ def test_shapes_that_no_kernel_takes_are_refused_by_their_sizes() -> None:
 def test_processors_without_8_bit_products_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("_is_vnni_supported", "_is_amx_tile_supported"):
         monkeypatch.setattr(torch.cpu, name, lambda: False)
-    target = wide_target()
+    target = wide_target(pack=False)
     assert "dot product" in (target.refusal(INT8) or "")
     assert target.refusal(INT4) is None
     target.prepare(INT4)
-    assert target._weights_of(Plan.skipping(SkipSet(), target.n_layers, precision=INT4)).head is target.head
+    assert target._weights[INT4].head is target.weights.head
+    monkeypatch.setattr(processor, "has_byte_products", lambda: False)
+    packed = wide_target()
+    assert all("dot product" in (packed.refusal(precision) or "") for precision in (INT8, INT4))
 
 
 def test_weights_that_do_not_fit_are_refused_until_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

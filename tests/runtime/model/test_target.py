@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from casspec.runtime.model.target import QUERY_BUCKETS, TargetModel
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
 
@@ -49,6 +52,12 @@ def model(request: pytest.FixtureRequest) -> Any:
     return library_model(family, **changes)
 
 
+@pytest.fixture(params=[False, True], ids=["plain", "packed"])
+def pack(request: pytest.FixtureRequest) -> bool:
+    """Whether the native forward runs."""
+    return bool(request.param)
+
+
 def library_logits(model: Any, tokens: list[int]) -> torch.Tensor:
     return model(torch.tensor([tokens])).logits[0]
 
@@ -58,10 +67,11 @@ def random_tokens(n: int, seed: int = 0) -> list[int]:
 
 
 @torch.inference_mode()
-def test_prefill_and_steps_give_the_logits_of_the_library(model: Any) -> None:
+def test_prefill_and_steps_give_the_logits_of_the_library(model: Any, pack: bool) -> None:
     tokens = random_tokens(150)
     expected = library_logits(model, tokens)
-    target = TargetModel(model)
+    target = TargetModel(model, pack=pack)
+    assert target.is_native == pack
     cache = target.new_cache(len(tokens))
     logits, start = [], 0
     for n in (100, 1, 1, 3, 2, 5, 1, 20, 17):  # odd lengths leave padding rows in their buckets
@@ -79,16 +89,16 @@ def test_the_library_model_still_computes_the_same(model: Any) -> None:
     again = TargetModel(model)
     torch.testing.assert_close(library_logits(model, tokens), before)
     assert (
-        target.layers[0].qkv.data_ptr()
-        == again.layers[0].qkv.data_ptr()
+        target.weights.layers[0].qkv.data_ptr()
+        == again.weights.layers[0].qkv.data_ptr()
         == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
     )
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("family", FAMILIES)
-def test_sequences_of_different_lengths_share_a_forward(family: str) -> None:
-    target = TargetModel(library_model(family, seed=3))
+def test_sequences_of_different_lengths_share_a_forward(family: str, pack: bool) -> None:
+    target = TargetModel(library_model(family, seed=3), pack=pack)
     texts = [random_tokens(23, seed=4), random_tokens(9, seed=5)]
     together = target.new_cache(64, batch=2)
     alone = [target.new_cache(64) for _ in texts]
@@ -109,8 +119,8 @@ def test_sequences_of_different_lengths_share_a_forward(family: str) -> None:
 
 
 @torch.inference_mode()
-def test_every_query_bucket_gives_the_same_row() -> None:
-    target = TargetModel(library_model())
+def test_every_query_bucket_gives_the_same_row(pack: bool) -> None:
+    target = TargetModel(library_model(), pack=pack)
     tokens = random_tokens(256, seed=2)
     expected = run(target, target.new_cache(256), tokens)
     for size in QUERY_BUCKETS:
@@ -118,6 +128,69 @@ def test_every_query_bucket_gives_the_same_row() -> None:
             torch.testing.assert_close(
                 run(target, target.new_cache(256), tokens[:size]), expected[:size], atol=1e-4, rtol=1e-4
             )
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_packed_row_has_the_same_bits_whatever_rows_stand_beside_it(family: str, dtype: torch.dtype) -> None:
+    target = TargetModel(library_model(family).to(dtype), pack=True)
+    tokens = random_tokens(200, seed=6)
+    cache, logits, start = target.new_cache(256), [], 0
+    for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 17, 25, 33, 67):
+        logits.append(run(target, cache, tokens[start : start + n], start))
+        start += n
+    assert start == len(tokens)
+    assert torch.equal(torch.cat(logits), run(target, target.new_cache(256), tokens))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_packed_row_has_the_same_bits_wherever_the_slots_it_sees_lie(dtype: torch.dtype) -> None:
+    target, tokens = TargetModel(library_model().to(dtype), pack=True), random_tokens(40, seed=7)
+    expected = run(target, target.new_cache(128), tokens)
+    cache, slots = target.new_cache(128), sorted(random.Random(8).sample(range(128), 40))
+    visible = np.zeros((40, 128), bool)
+    for query in range(40):
+        visible[query, slots[: query + 1]] = True
+    inputs = masked_input(target, cache, [tokens], [list(range(40))], [slots], [visible])
+    assert torch.equal(target.forward(inputs, cache, target.full_plan)[:40], expected)
+
+
+@torch.inference_mode()
+def test_the_parts_of_a_forward_give_what_it_gives(pack: bool) -> None:
+    target, tokens = TargetModel(library_model("qwen3"), pack=pack), random_tokens(20)
+    cache, places = target.new_cache(64), list(range(20))
+    inputs = masked_input(target, cache, [tokens], [places], [places], [causal(20)])
+    expected, frame, x = (
+        target.forward(inputs, cache, target.full_plan),
+        target.frame(inputs, cache),
+        target.embed(inputs),
+    )
+    for layer in range(target.n_layers):
+        x = target.advanced(x, frame, ((layer, True, False),))
+        x = target.advanced(x, None, ((layer, False, True),))
+    hidden = target.normalised(x)
+    torch.testing.assert_close(hidden, target.hidden(inputs, cache, target.full_plan))
+    torch.testing.assert_close(target.read(hidden), expected)
+    wanted = torch.tensor([17, 3])
+    torch.testing.assert_close(target.forward(inputs, cache, target.full_plan, wanted), expected[wanted])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("tied", [False, True])
+def test_released_weights_come_back_to_the_last_bit(tied: bool) -> None:
+    model = library_model("qwen2", tie_word_embeddings=tied).to(torch.bfloat16)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    target = TargetModel(model)
+    expected = library_logits(model, random_tokens(10))
+    target.pack(release=True)
+    held = sum(parameter.nbytes for parameter in model.parameters())
+    assert held < sum(parameter.nbytes for parameter in before.values()) / (2 if tied else 1.2)
+    assert target.parameter_count == sum(parameter.numel() for parameter in before.values())
+    restored = target.library_model
+    assert all(torch.equal(parameter, before[name]) for name, parameter in restored.named_parameters())
+    assert torch.equal(library_logits(restored, random_tokens(10)), expected)
 
 
 def test_an_unknown_activation_is_refused() -> None:

@@ -13,8 +13,8 @@ from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import ForwardClock
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.target import QUERY_BUCKETS
 from casspec.runtime.policies.base import evenly_sparse
 from casspec.runtime.policies.cast import Cast, affordable
 from tests.runtime.tiny import repetitive_prompt, tiny_target

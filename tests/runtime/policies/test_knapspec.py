@@ -15,7 +15,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.knapspec import KnapSpec, full_trajectory, replaying
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
-from tests.runtime.tiny import repetitive_prompt, tiny_target
+from tests.runtime.tiny import library_model, repetitive_prompt, tiny_target
 
 TARGET = tiny_target(seed=7, num_hidden_layers=6)
 
@@ -47,10 +47,11 @@ def test_every_way_computes_what_its_plan_computes(n_tokens: int) -> None:
 
 @torch.inference_mode()
 def test_what_costs_more_at_this_context_is_skipped_first() -> None:
-    target = tiny_target(seed=7, num_hidden_layers=6)
-    for layer in target.layers[1:-1]:  # hardly missed, so that cost alone decides
-        layer.output.mul_(0.01)
-        layer.down.mul_(0.01)
+    model = library_model(seed=7, num_hidden_layers=6)
+    for layer in model.model.layers[1:-1]:  # hardly missed, so that cost alone decides
+        layer.self_attn.o_proj.weight.mul_(0.01)
+        layer.mlp.down_proj.weight.mul_(0.01)
+    target = TargetModel(model, pack=True)
 
     def forward_ms(plan: Plan, n_tokens: int, context: int) -> float:
         return 1.0 + plan.n_attention * (10.0 if context > 30 else 0.1) + plan.n_mlp

@@ -29,10 +29,10 @@ def test_a_quantised_chain_may_also_skip_what_a_plan_of_the_profile_skips(precis
     [
         ("int2", r"int8-dynamic or int4-weight, not 'int2'"),
         ("target", r"int8-dynamic or int4-weight, not 'target'"),
-        ("int4-weight", r"int4-weight cannot run here"),  # 48 neurons are no multiple of a group
+        ("int4-weight", r"int4-weight cannot run here"),  # 24 inputs are no multiple of a group
     ],
 )
 def test_a_precision_that_cannot_run_is_refused_in_one_line(precision: str, named: str) -> None:
     with pytest.raises(UnsupportedOption, match=named) as refusal:
-        Decoder(tiny_target(), method="quantised", parameters={"precision": precision})
+        Decoder(tiny_target(hidden_size=24), method="quantised", parameters={"precision": precision})
     assert "\n" not in str(refusal.value)

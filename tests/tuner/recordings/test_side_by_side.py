@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from casspec.runtime.model.target import CONTEXT_STEP, TargetModel
+from casspec.runtime.model.forward_input import CONTEXT_STEP
+from casspec.runtime.model.target import TargetModel
 from casspec.tuner.recordings.side_by_side import TextRecorder, TextWanted
 from tests.tuner.tiny import VOCAB, slow_recorded, tiny_target
 
@@ -48,13 +49,14 @@ def test_texts_and_what_the_target_says_of_them_do_not_depend_on_company(target,
 
 def test_prompts_are_read_once_and_a_forward_serves_many_texts(target, monkeypatch) -> None:
     forwards = list[tuple[int, int]]()
-    run = target._hidden
+    for name in ("forward", "hidden"):
+        run = getattr(target, name)
 
-    def counted(inputs, *rest):
-        forwards.append(tuple(inputs.token_ids.shape))
-        return run(inputs, *rest)
+        def counted(inputs, *rest, run=run):
+            forwards.append(tuple(inputs.token_ids.shape))
+            return run(inputs, *rest)
 
-    monkeypatch.setattr(target, "_hidden", counted)
+        monkeypatch.setattr(target, name, counted)
     list(TextRecorder(target, N_TOKENS, 0.7, 3)(WANTED))
     assert sum(batch == 1 for batch, _ in forwards) == len(set(PROMPTS.values()))
     assert [one for one in forwards if one[0] > 1] == [(len(WANTED), 1)] * N_TOKENS

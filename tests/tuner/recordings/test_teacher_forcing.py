@@ -29,7 +29,7 @@ def hidden_states(target: TargetModel, tokens: list[int]) -> tuple[list[int], to
 def test_every_position_is_scored_as_if_the_text_had_been_decoded_up_to_it(target: TargetModel) -> None:
     _, hidden = hidden_states(target, TOKENS)
     with torch.inference_mode():
-        logits = torch.nn.functional.linear(hidden, target.head)
+        logits = target.read(hidden)
         for position in (0, 4, len(TOKENS) - 1):
             rows = [(target.full_plan, place) for place in range(position + 1)]
             torch.testing.assert_close(logits[position], step_logits(target, rows, TOKENS[: position + 1]))

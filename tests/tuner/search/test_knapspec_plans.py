@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
-from casspec.runtime.model.target import bucket
+from casspec.runtime.model.forward_input import bucket
 from casspec.storage.schema import SkipSet
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.search.knapspec_plans import knapspec_sets, sub_layer_weights

@@ -67,7 +67,7 @@ def score_gap(target: TargetModel, prefix: Sequence[int], tokens: Sequence[int],
     """
     with torch.inference_mode():
         *_, (_, hidden) = teacher_forced(target, prefix, target.new_cache(len(prefix)))
-        scores = torch.nn.functional.linear(hidden[-1], target.head).double()
+        scores = target.read(hidden[-1:])[0].double()
         if not request.sampling.greedy:
             noise = GumbelNoise(request.seed, target.vocab_size, target.device)
             scores = scores / request.sampling.temperature + noise.rows(len(prefix), 1)[0].double()

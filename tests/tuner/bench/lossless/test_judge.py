@@ -40,7 +40,7 @@ def test_the_emitted_token_is_the_best_of_the_float64_model_under_the_same_noise
     wanted = request(asked[0], mode, seed=3)
     text = decoded(Decoder(target, method="autoregressive"), wanted, wanted.prompt, N_TOKENS)
     exact = Judge(target).exact
-    assert exact.embedding.dtype == torch.float64
+    assert exact.dtype == torch.float64
     for place, token in enumerate(text):
         prefix = [*wanted.prompt, *text[:place]]
         assert score_gap(exact, prefix, (token,), wanted) == 0.0

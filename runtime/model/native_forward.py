@@ -1,0 +1,236 @@
+"""A model's forward through `runtime/native/`: its addresses in one table, one call whatever it runs.
+
+Activations, residual stream and logits are float32 in every dtype of the weights; the cache keeps the model's dtype.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from casspec.runtime.model.dimensions import Dimensions
+from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.plan import Steps
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights
+from casspec.runtime.native import program, threads
+from casspec.runtime.native.integer_tiles import ENTRY_BYTES, GROUP
+from casspec.runtime.native.packing import KINDS, PackedWeight, padded
+from casspec.runtime.native.products import SPARE_ROWS
+from casspec.runtime.native.program import Slot
+from casspec.runtime.native.vectors import INT4, INT8, LANES
+from casspec.storage.schema import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the attention sub-layers of one forward share."""
+
+    inputs: ForwardInput
+    cache: KVCache
+
+
+class Workspace:
+    """Memory that the forwards of a model work in, one after the other; it grows, and never shrinks."""
+
+    def __init__(self, sizes: Dimensions) -> None:
+        self._value_width = padded(sizes.head_dim)
+        self._rows, self._length, self._threads = 0, 0, 0
+        self._tensors: dict[Slot, Tensor] = {}
+        self._width = {
+            Slot.X: sizes.hidden,
+            Slot.NORMED: sizes.hidden,
+            Slot.JOINT: padded((sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim),
+            Slot.TURNED: sizes.heads * sizes.head_dim,
+            Slot.MIXED: sizes.heads * sizes.head_dim,
+            Slot.GATES: 2 * padded(sizes.intermediate),
+            Slot.ADDED: padded(sizes.hidden),
+        }
+        inputs = sizes.hidden, self._width[Slot.MIXED], padded(sizes.intermediate)
+        self._level_bytes = -(-max(inputs) // GROUP) * GROUP
+        self.entries = np.zeros(len(Slot), np.int64)
+        self.version = 0
+
+    def reserve(self, rows: int, length: int, n_threads: int) -> None:
+        """Room for so many query rows over so many slots."""
+        if rows > self._rows:
+            self._rows, self.version = rows, self.version + 1
+            for slot, width in self._width.items():
+                self._tensors[slot] = torch.zeros(rows + SPARE_ROWS, width)
+                self.entries[slot] = self._tensors[slot].data_ptr()
+            widths = {Slot.LEVELS: self._level_bytes, Slot.ENTRIES: self._level_bytes // GROUP * ENTRY_BYTES}
+            for slot, width in widths.items():
+                self._tensors[slot] = torch.zeros(rows + SPARE_ROWS, width, dtype=torch.uint8)
+                self.entries[slot], self.entries[slot + 1] = self._tensors[slot].data_ptr(), width
+        if length > self._length or n_threads > self._threads:
+            self._length, self._threads = max(length, self._length), max(n_threads, self._threads)
+            self.version += 1
+            widths = {
+                Slot.SCORES: 2 * SPARE_ROWS * self._length,
+                Slot.PARTS: 2 * SPARE_ROWS * self._value_width + LANES,
+            }
+            for slot, width in widths.items():
+                self._tensors[slot] = torch.zeros(self._threads, width)
+                self.entries[slot] = self._tensors[slot].data_ptr()
+                self.entries[slot + 1] = 4 * width
+
+    def rows(self, slot: Slot, n: int) -> Tensor:
+        """The first `n` rows there."""
+        return self._tensors[slot][:n]
+
+
+class NativeForward:
+    """Sub-layers of one precision of a model.
+
+    Args:
+        embedding: [vocab, hidden], or the packed head where both are one. final_norm: [hidden] float32.
+        angles: cosines and sines by position [context, head_dim], float32.
+    """
+
+    def __init__(
+        self,
+        sizes: Dimensions,
+        weights: DecoderWeights,
+        embedding: Tensor | PackedWeight,
+        final_norm: Tensor,
+        angles: Tensor,
+        workspace: Workspace,
+        precision: Precision = Precision.TARGET,
+    ) -> None:
+        self._sizes, self._weights, self._workspace = sizes, weights, workspace
+        self._kept = (embedding, final_norm, angles)  # the table holds their addresses alone
+        kind = KINDS[weights.dtype]
+        linears = {Precision.TARGET: kind, Precision.INT8_DYNAMIC: INT8, Precision.INT4_WEIGHT: INT4}[precision]
+        self._run, self._address = threads.runner(), program.address(kind, linears)
+        self._layers = np.array([_addresses(layer) for layer in weights.layers], np.int64)
+        self._steps: dict[Steps, np.ndarray] = {}
+        self._seen_version = 0
+        table = self._table = np.zeros(len(Slot), np.int64)
+        table[Slot.HIDDEN], table[Slot.HEADS], table[Slot.KEY_HEADS] = sizes.hidden, sizes.heads, sizes.kv_heads
+        table[Slot.HEAD_DIM], table[Slot.INNER] = sizes.head_dim, padded(sizes.intermediate)
+        table[Slot.QKV] = padded((sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim)
+        table[Slot.ADDED_COLUMNS], table[Slot.VALUE_WIDTH] = padded(sizes.hidden), padded(sizes.head_dim)
+        table[Slot.EPSILON], table[Slot.SCALE] = _bits(sizes.epsilon), _bits(sizes.head_dim**-0.5)
+        table[Slot.ANGLES], table[Slot.LAYERS] = angles.data_ptr(), self._layers.ctypes.data
+        table[Slot.EMBEDDING], table[Slot.EMBEDDING_PACKED] = _address(embedding), isinstance(embedding, PackedWeight)
+        table[Slot.FINAL_NORM], table[Slot.HEAD] = final_norm.data_ptr(), weights.head.address
+        table[Slot.HEAD_COLUMNS] = weights.head.columns
+        self._table_address = table.ctypes.data
+
+    def new_cache(self, capacity: int, batch: int) -> KVCache:
+        """A cache as this forward reads it; `capacity` is a multiple of CONTEXT_STEP."""
+        sizes, weights = self._sizes, self._weights
+        width = padded(sizes.head_dim)
+        return KVCache(
+            len(weights.layers), sizes.kv_heads, sizes.head_dim, capacity, batch, weights.dtype, weights.device, width
+        )
+
+    def logits(self, inputs: ForwardInput, cache: KVCache, steps: Steps, wanted: Tensor | None = None) -> Tensor:
+        """Of all query rows, or of the rows `wanted` (int64): float32 [rows, vocab]."""
+        self._begin(inputs.token_ids.numel(), steps, Frame(inputs, cache))
+        out = self._end(inputs.token_ids.numel() if wanted is None else len(wanted), wanted)
+        self._run(self._address, self._table_address, torch.get_num_threads())
+        return out
+
+    def hidden(self, inputs: ForwardInput, cache: KVCache, steps: Steps) -> Tensor:
+        """Final-norm hidden states of all query rows: float32 [rows, hidden]."""
+        rows = inputs.token_ids.numel()
+        self._begin(rows, steps, Frame(inputs, cache))
+        self._table[Slot.ENDS], self._table[Slot.WANTED], self._table[Slot.N_WANTED] = 1, 0, rows
+        return self._result(Slot.NORMED, rows)
+
+    def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
+        """What the attention sub-layers of one forward share."""
+        return Frame(inputs, cache)
+
+    def embed(self, inputs: ForwardInput) -> Tensor:
+        """The residual stream before the first layer: float32 [rows, hidden]."""
+        rows = inputs.token_ids.numel()
+        self._begin(rows, (), None)
+        self._table[Slot.EMBEDS], self._table[Slot.TOKENS] = 1, inputs.token_ids.data_ptr()
+        return self._result(Slot.X, rows)
+
+    def advanced(self, x: Tensor, frame: Frame | None, steps: Steps) -> Tensor:
+        """The residual stream [rows, hidden] after some sub-layers; `frame` is needed where attention runs."""
+        self._begin(len(x), steps, frame)
+        self._table[Slot.EMBEDS] = 0
+        self._workspace.rows(Slot.X, len(x)).copy_(x)
+        return self._result(Slot.X, len(x))
+
+    def normalised(self, x: Tensor) -> Tensor:
+        """The final norm [rows, hidden]."""
+        self._begin(len(x), (), None)
+        self._table[Slot.ENDS], self._table[Slot.WANTED], self._table[Slot.N_WANTED] = 1, 0, len(x)
+        self._workspace.rows(Slot.X, len(x)).copy_(x)
+        return self._result(Slot.NORMED, len(x))
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """Logits [rows, vocab] of final-norm hidden states."""
+        self._begin(len(hidden), (), None)
+        self._workspace.rows(Slot.NORMED, len(hidden)).copy_(hidden)
+        out = self._end(len(hidden), None)
+        self._table[Slot.ENDS] = 0
+        self._run(self._address, self._table_address, torch.get_num_threads())
+        return out
+
+    def _begin(self, rows: int, steps: Steps, frame: Frame | None) -> None:
+        table, workspace = self._table, self._workspace
+        workspace.reserve(rows, 0 if frame is None else frame.inputs.length, torch.get_num_threads())
+        if workspace.version != self._seen_version:
+            self._seen_version = workspace.version
+            places = np.flatnonzero(workspace.entries)
+            table[places] = workspace.entries[places]
+        kept = self._steps.get(steps)
+        if kept is None:
+            kept = self._steps[steps] = np.array(steps, np.int64).reshape(-1, 3)
+        table[Slot.STEPS], table[Slot.N_STEPS], table[Slot.EMBEDS] = kept.ctypes.data, len(kept), frame is not None
+        table[Slot.ENDS], table[Slot.LOGITS] = 0, 0
+        if frame is None:
+            table[Slot.BATCH], table[Slot.QUERIES] = 1, rows
+            return
+        inputs, cache, mask = frame.inputs, frame.cache, frame.inputs.mask
+        table[Slot.BATCH], table[Slot.QUERIES] = inputs.token_ids.shape
+        table[Slot.LENGTH] = inputs.length
+        table[Slot.TOKENS], table[Slot.POSITIONS] = inputs.token_ids.data_ptr(), inputs.positions.data_ptr()
+        table[Slot.ROWS], table[Slot.MASK] = inputs.rows.data_ptr(), mask.data_ptr()
+        table[Slot.MASK_ROW] = mask.stride(2) * mask.element_size()
+        table[Slot.MASK_BATCH] = mask.stride(0) * mask.element_size() if mask.shape[0] > 1 else 0
+        table[Slot.KEYS], table[Slot.VALUES] = cache.addresses
+        table[Slot.KEY_STRIDE] = table[Slot.CACHE_ROWS] = cache.n_rows
+        table[Slot.SLOTS] = cache.slots
+
+    def _end(self, n: int, wanted: Tensor | None) -> Tensor:
+        """Memory for the logits of `n` rows: all, or those `wanted`."""
+        table, columns = self._table, self._weights.head.columns
+        out = torch.empty(n + SPARE_ROWS, columns)
+        table[Slot.ENDS], table[Slot.N_WANTED], table[Slot.LOGITS] = 1, n, out.data_ptr()
+        table[Slot.WANTED] = 0 if wanted is None else wanted.data_ptr()
+        return out[:n, : self._sizes.vocab]
+
+    def _result(self, slot: Slot, rows: int) -> Tensor:
+        self._run(self._address, self._table_address, torch.get_num_threads())
+        return self._workspace.rows(slot, rows).clone()
+
+
+def _addresses(layer: LayerWeights) -> list[int]:
+    """In the order of `program.Layer`."""
+    fields = (
+        layer.attention_norm, layer.qkv, layer.qkv_bias, layer.q_norm, layer.k_norm, layer.output, layer.output_bias,
+        layer.mlp_norm, layer.gate_up, layer.gate_up_bias, layer.down, layer.down_bias,
+    )  # fmt: skip
+    return [_address(field) for field in fields]
+
+
+def _address(field: Any) -> int:
+    if field is None:
+        return 0
+    return field.data_ptr() if isinstance(field, Tensor) else field.address
+
+
+def _bits(value: float) -> int:
+    """Of a float32."""
+    return int(np.float32(value).view(np.int32))

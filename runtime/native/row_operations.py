@@ -1,0 +1,204 @@
+"""What happens to one row of a forward between its products: norm, rotation, activation, softmax, storing into the cache."""
+
+from __future__ import annotations
+
+from math import log, sqrt
+
+import numpy as np
+from numba import carray, njit
+
+from casspec.runtime.native.integer_tiles import GROUP
+from casspec.runtime.native.vectors import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    bits_of_float,
+    float_of_bits,
+    float_of_half,
+    floats,
+    fused,
+    half_of_float,
+    halves,
+    octets,
+    words,
+)
+
+ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
+LOWEST, HIGHEST = np.float32(-87), np.float32(88)
+"""Between them exp is a normal float32; below it counts as zero."""
+PER_LOG = np.float32(1 / log(2))
+LOG_HEAD = np.float32(0.693359375)  # ln 2 in two parts: products of the first with small integers are exact
+LOG_TAIL = np.float32(log(2) - 0.693359375)
+ROUNDING = np.float32(1.5 * 2**23)  # added to a small number, its lowest bits are that number rounded to an integer
+POLYNOMIAL = tuple(np.float32(c) for c in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6))
+P7, P6, P5, P4, P3 = POLYNOMIAL
+LEVEL = np.float32(1 / 127)
+MIDDLE = np.float32(128.5)  # truncation after adding a half rounds
+HIDDEN = np.float32(-1e30)
+"""Mask entries below it hide a slot."""
+
+
+@njit
+def exponential(x):  # type: ignore[no-untyped-def]
+    """exp of a float32 between LOWEST and HIGHEST: 2^n times the Taylor series of what is left, at most ln(2)/2 from zero."""
+    shifted = fused(x, PER_LOG, ROUNDING)
+    whole = shifted - ROUNDING
+    rest = fused(-whole, LOG_TAIL, fused(-whole, LOG_HEAD, x))
+    series = fused(fused(fused(fused(P7, rest, P6), rest, P5), rest, P4), rest, P3)
+    series = fused(fused(series, rest, HALF), rest * rest, rest) + ONE
+    return series * float_of_bits(np.int32((bits_of_float(shifted) << 23) + (127 << 23)))
+
+
+@njit(fastmath={"reassoc"})
+def _inverse_length(row, n, epsilon):  # type: ignore[no-untyped-def]
+    total = ZERO
+    for i in range(n):
+        total += row[i] * row[i]
+    return ONE / np.float32(sqrt(total / np.float32(n) + epsilon))
+
+
+@njit
+def normalise(x, weight, out, n, epsilon):  # type: ignore[no-untyped-def]
+    """Root-mean-square norm (Zhang and Sennrich 2019) of float32 row `x` [n] at addresses; `out` may be `x`."""
+    row, scale, goal = carray(floats(x), n), carray(floats(weight), n), carray(floats(out), n)
+    inverse = _inverse_length(row, n, epsilon)
+    for i in range(n):
+        goal[i] = row[i] * inverse * scale[i]
+
+
+@njit
+def rotate(x, angles, n, scale, out):  # type: ignore[no-untyped-def]
+    """Rotary embedding (Su et al. 2021) of a head [n], times `scale`; angles: cosines [n / 2], then sines."""
+    head, table, goal = carray(floats(x), n), carray(floats(angles), n), carray(floats(out), n)
+    half = n // 2
+    for i in range(half):
+        low, high, cosine, sine = head[i], head[half + i], table[i], table[half + i]
+        goal[i] = (low * cosine - high * sine) * scale
+        goal[half + i] = (high * cosine + low * sine) * scale
+
+
+@njit
+def gate(gates, ups, n):  # type: ignore[no-untyped-def]
+    """gates := silu(gates) * ups, n float32 at addresses."""
+    left, right = carray(floats(gates), n), carray(floats(ups), n)
+    for i in range(n):
+        value = left[i]
+        power = min(max(-value, LOWEST), HIGHEST)
+        left[i] = value / (ONE + exponential(power)) * right[i]
+
+
+@njit
+def add(x, y, n):  # type: ignore[no-untyped-def]
+    """x := x + y, n float32 at addresses."""
+    left, right = carray(floats(x), n), carray(floats(y), n)
+    for i in range(n):
+        left[i] += right[i]
+
+
+@njit
+def weigh(scores, mask, kind, n):  # type: ignore[no-untyped-def]
+    """scores [n] := exp(scores + mask - their largest), exactly zero where hidden; the mask's row is of `kind`."""
+    row = carray(floats(scores), n)
+    if kind == FLOAT32:
+        plain = carray(floats(mask), n)
+        for i in range(n):
+            row[i] += plain[i]
+    elif kind == BFLOAT16:
+        short = carray(halves(mask), n)
+        for i in range(n):
+            row[i] += float_of_bits(np.int32(np.int32(short[i]) << 16))
+    else:
+        half = carray(halves(mask), n)
+        for i in range(n):
+            row[i] += float_of_half(half[i])
+    top = _largest(row, n)
+    for i in range(n):
+        away = row[i] - top
+        power = exponential(max(away, LOWEST))
+        row[i] = power if away > LOWEST else ZERO
+
+
+@njit(fastmath={"nnan", "nsz", "reassoc"})
+def _largest(row, n):  # type: ignore[no-untyped-def]
+    top = row[0]
+    for i in range(n):
+        top = max(top, row[i])
+    return top
+
+
+@njit
+def last_seen(mask, kind, n):  # type: ignore[no-untyped-def]
+    """The slots up to the last one that a row of the mask shows."""
+    if kind == FLOAT32:
+        plain = carray(floats(mask), n)
+        while n > 0 and plain[n - 1] < HIDDEN:
+            n -= 1
+        return n
+    bits = carray(halves(mask), n)
+    while n > 0:
+        value = float_of_bits(np.int32(np.int32(bits[n - 1]) << 16)) if kind == BFLOAT16 else float_of_half(bits[n - 1])
+        if value > HIDDEN:
+            break
+        n -= 1
+    return n
+
+
+@njit
+def store(values, n, kind, out, stride):  # type: ignore[no-untyped-def]
+    """Writes float32 `values` [n] rounded to `kind`, entries `stride` numbers apart."""
+    source = carray(floats(values), n)
+    if kind == FLOAT32:
+        plain = carray(floats(out), n * stride)
+        for i in range(n):
+            plain[i * stride] = source[i]
+    elif kind == BFLOAT16:
+        short = carray(halves(out), n * stride)
+        for i in range(n):
+            bits = bits_of_float(source[i])
+            short[i * stride] = np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+    elif kind == FLOAT16:
+        half = carray(halves(out), n * stride)
+        for i in range(n):
+            half[i * stride] = half_of_float(source[i])
+
+
+@njit(fastmath={"nnan", "nsz", "reassoc"})
+def _largest_size(row, first, n):  # type: ignore[no-untyped-def]
+    top = ZERO
+    for i in range(first, first + n):
+        top = max(top, abs(row[i]))
+    return top
+
+
+@njit
+def to_levels(x, n, out, scale):  # type: ignore[no-untyped-def]
+    """float32 row `x` [n] as levels 1 .. 255 around 128 of its own scale, its largest value / 127, written to address `scale`.
+
+    Levels are padded to a multiple of four.
+    """
+    row, levels = carray(floats(x), n), carray(octets(out), n + 3)
+    unit = _largest_size(row, 0, n) * LEVEL
+    carray(floats(scale), 1)[0] = unit
+    inverse = ONE / unit if unit > ZERO else ZERO
+    for i in range(n):
+        levels[i] = np.uint8(np.int32(row[i] * inverse + MIDDLE))
+    for i in range(n, (n + 3) // 4 * 4):
+        levels[i] = 128
+
+
+@njit
+def to_group_levels(x, n, out, entries):  # type: ignore[no-untyped-def]
+    """float32 row `x` [n] as signed levels by group of GROUP inputs, with what a tile needs to know of each; n is a multiple of GROUP."""
+    row, levels = carray(floats(x), n), carray(octets(out), n)
+    reals, whole = carray(floats(entries), n // GROUP * 4), carray(words(entries), n // GROUP * 4)
+    for group in range(n // GROUP):
+        unit = _largest_size(row, group * GROUP, GROUP) * LEVEL
+        inverse = ONE / unit if unit > ZERO else ZERO
+        total = np.int32(0)
+        for i in range(group * GROUP, group * GROUP + GROUP):
+            level = np.int32(row[i] * inverse + MIDDLE) - 128
+            total += level
+            levels[i] = np.uint8(level & 255)
+        reals[4 * group] = unit
+        whole[4 * group + 1] = -8 * total
+        reals[4 * group + 2] = unit * np.float32(total)

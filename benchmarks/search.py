@@ -35,8 +35,8 @@ from casspec.storage.schema import DrafterCandidate, LatencyModel, SkipSet
 from casspec.testbed import is_testbed
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter, PlanTrace
-from casspec.tuner.recordings.recording import Recording, recorded, typical_context
-from casspec.tuner.recordings.stage import lossless_decode
+from casspec.tuner.recordings.recording import Recording, typical_context
+from casspec.tuner.recordings.side_by_side import TextRecorder, TextWanted
 from casspec.tuner.search.knapspec_plans import knapspec_sets
 from casspec.tuner.search.pareto import hypervolume, pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
@@ -136,9 +136,14 @@ class FirstTokens(CandidateEvaluator):
     """The evaluator of a calibration without depth profiles, which no sampler looks at."""
 
     def evaluate(
-        self, spec: PlanSpec, source: str, to_beat: float = 0.0, profile_depths: bool = True
+        self,
+        spec: PlanSpec,
+        source: str,
+        rival: DrafterCandidate | None = None,
+        recordings: int | None = None,
+        profile_depths: bool = True,
     ) -> DrafterCandidate:
-        return super().evaluate(spec, source, to_beat, profile_depths=False)
+        return super().evaluate(spec, source, rival, recordings, profile_depths=False)
 
 
 @dataclass(frozen=True)
@@ -224,12 +229,11 @@ def recordings_of(
 ) -> list[Recording]:
     """Recordings at temperature 0.7 after the last `n_prompt` tokens of prompts, in an order that mixes tasks."""
     prompts = token_prompts(target, spread_over_tasks(suite.half(half), count))
-    decode = lossless_decode(target, n_tokens)
+    wanted = [TextWanted(one.id, one.task, tuple(one.token_ids[-n_prompt:]), "sample") for one in prompts]
+    made = {one.prompt_id: one for one in TextRecorder(target, n_tokens, SAMPLING_TEMPERATURE, seed=0)(wanted)}
     by_place: dict[str, list[Recording]] = {}
     for prompt in prompts:
-        ids = prompt.token_ids[-n_prompt:]
-        recording = recorded(target, decode, prompt.id, prompt.task, ids, "sample", SAMPLING_TEMPERATURE, seed=0)
-        by_place.setdefault(prompt.task, []).append(recording)
+        by_place.setdefault(prompt.task, []).append(made[prompt.id])
     turns = max(map(len, by_place.values()))
     return [of_task[turn] for turn in range(turns) for of_task in by_place.values() if turn < len(of_task)]
 

@@ -26,8 +26,8 @@ from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
-from casspec.tuner.recordings.recording import Recording, recorded, typical_context
-from casspec.tuner.recordings.stage import lossless_decode
+from casspec.tuner.recordings.recording import Recording, typical_context
+from casspec.tuner.recordings.side_by_side import TextRecorder, TextWanted
 from casspec.tuner.recordings.teacher_forcing import masked_input
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.starting_plans import uniform
@@ -77,12 +77,9 @@ def main(name: str, count: int, tokens: int, rounds: int, threads: int | None) -
     """Print the table and the JSON."""
     n_threads = apply_threads(threads)
     target = casspec.load_target(name)
-    decode = lossless_decode(target, tokens)
     prompts = token_prompts(target, spread_over_tasks(load_suite("reference").half("tuning"), count))
-    recordings = [
-        recorded(target, decode, one.id, one.task, one.token_ids, "sample", SAMPLING_TEMPERATURE, seed=0)
-        for one in prompts
-    ]
+    wanted = [TextWanted(one.id, one.task, tuple(one.token_ids), "sample") for one in prompts]
+    recordings = list(TextRecorder(target, tokens, SAMPLING_TEMPERATURE, seed=0)(wanted))
     context = typical_context(recordings)
     meter = AcceptanceMeter(target, recordings)
     evaluator = CandidateEvaluator(target, meter, LatencyPredictor(builtin_latency(target)), context)

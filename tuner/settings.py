@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from casspec.storage.errors import StorageError
 from casspec.storage.schema import Document, Mode
+
+AUTO = "auto"
+"""Of a setting: follows the model that is calibrated (`casspec.tuner.search.budget`)."""
 
 
 class ProfileSettings(Document):
@@ -37,8 +40,10 @@ class SearchSettings(Document):
 
     recordings: int = 8
     """Recordings of the first mode that a trial is scored on."""
-    trials: int = 64
-    seconds: float = 30.0
+    trials: int | Literal["auto"] = "auto"
+    seconds: float | Literal["auto"] = "auto"
+    calibration_seconds: float = 480.0
+    """That "auto" keeps the whole calibration within, where the search is what makes it longer."""
     patience: int = 24
     """Sampled trials in a row that leave the Pareto front as it is."""
 
@@ -75,7 +80,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 class CalibrationSettings(Document):
     """Two calibrations with equal settings are the same one: the second answers from the store.
 
-    Defaults keep a calibration of a small model on two cores at about two minutes, its benchmark included.
+    Defaults keep a calibration of a small model on two cores within a few minutes, its benchmark included.
     """
 
     suite: str
@@ -122,7 +127,7 @@ def unchanged_choice(settings: CalibrationSettings) -> CalibrationSettings:
 QUICK: Changes = {
     "profile": {"seconds": 5.0, "rounds": 2, "max_context": 1024},
     "record": {"prompts": 5, "tokens": 64},
-    "search": {"recordings": 5, "trials": 24, "seconds": 4.0, "patience": 8},
+    "search": {"recordings": 5, "calibration_seconds": 90.0, "patience": 8},
     "cascade": {"probed_steps": 8, "tuning_seconds": 0.5},
     "bench": {"prompts": 1},
 }

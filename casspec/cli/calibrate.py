@@ -10,6 +10,7 @@ import click
 from casspec.cli.calibration_report import print_outcome, print_plan
 from casspec.cli.console import say, show_stages
 from casspec.cli.options import (
+    SecondsOrAuto,
     SectionedCommand,
     apply_threads,
     available_cores,
@@ -61,13 +62,14 @@ SECTIONS = {
     "--trials",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"Most drafters to evaluate.  [default: {SearchSettings().trials}]",
+    help="Most drafters to evaluate.  [default: all that a search starts from, then one for each sub-layer]",
 )
 @click.option(
     "--budget",
-    type=click.FloatRange(min=1.0),
-    metavar="SECONDS",
-    help=f"Most time to search for.  [default: {SearchSettings().seconds:g}]",
+    type=SecondsOrAuto(),
+    metavar="auto|SECONDS",
+    help="Most time to search for; auto is a share of what the calibration costs, told before the search begins."
+    f"  [default: {SearchSettings().seconds}]",
 )
 @click.option(
     "--workers",
@@ -104,7 +106,7 @@ def command(
     quick: bool,
     dry_run: bool,
     trials: int | None,
-    budget: float | None,
+    budget: float | str | None,
     workers: int,
     max_drafters: int | None,
     max_extra_bytes: int | None,
@@ -184,7 +186,7 @@ def command(
             if not done and not force:
                 reuse_measurements(context)
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
-                profile = done[1] if done else calibrate(context, stages, pool)
+                profile = done[1] if done else calibrate(context, stages, pool, tell=say)
                 remember(model, dtype, model_fingerprint(target), profile.dtype, has_chat_template(target.tokenizer))
                 report = closing_bench(context, profile, stages) if bench else None
         except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from casspec.cli.profile_tables import interval
 
 if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, CascadeProfile
-    from casspec.tuner.settings import CalibrationSettings
+    from casspec.tuner.settings import CalibrationSettings, SearchSettings
     from casspec.tuner.suites.prompts import Suite
 
 DECISIONS = {
@@ -33,7 +33,7 @@ def print_plan(settings: CalibrationSettings, suite: Suite, bench: bool, stored:
         f"about {profile.seconds:g} s; `casspec profile --dry-run` lists them",
         f"record    {min(record.prompts, halves['tuning'])} of the {halves['tuning']} prompts of the tuning half of "
         f"'{suite.name}', {record.tokens} tokens each, {' and '.join(record.modes)}",
-        f"search    at most {search.trials} drafters in {search.seconds:g} s, each on {search.recordings} recordings",
+        f"search    {_drafters(search)}, each on {search.recordings} recordings at most",
         f"cascade   at most {cascade.max_drafters} self-drafters{limit}, {cascade.tuning_seconds:g} s of tuning each"
         + (", and one for each task that gains from its own" if cascade.per_task else ""),
         "publish   one profile in the store, its runs and its version in MLflow",
@@ -51,6 +51,18 @@ def print_plan(settings: CalibrationSettings, suite: Suite, bench: bool, stored:
         if stored
         else "nothing was measured: this is a dry run, what is stored already is not measured again"
     )
+
+
+def _drafters(search: SearchSettings) -> str:
+    """How many, in what time."""
+    time = (
+        f"a share of the calibration's time, for {search.calibration_seconds:g} s of all stages together where that is enough"
+        if search.seconds == "auto"
+        else f"{search.seconds:g} s"
+    )
+    if search.trials == "auto":
+        return f"drafters in {time}"
+    return f"at most {search.trials} drafters in {time}"
 
 
 def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bool = False) -> None:

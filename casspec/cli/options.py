@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from math import inf, nan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,23 @@ class DeviceType(click.ParamType[str]):
         if not re.fullmatch(r"cpu|cuda(:\d+)?", value):
             self.fail(f"{value!r} is not a device; expected cpu, cuda or cuda:N", param, ctx)
         return value
+
+
+class SecondsOrAuto(click.ParamType[float | str]):
+    """Seconds, at least one, or the word auto."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        if value == "auto":
+            return "auto"
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = nan
+        if not 1.0 <= seconds < inf:
+            self.fail(f"'{value}' is neither auto nor a number of seconds from 1 on", param, ctx)
+        return seconds
 
 
 class SectionedCommand(click.Command):

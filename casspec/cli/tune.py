@@ -132,7 +132,7 @@ def command(
                     new, outcomes = tune_by_decoding(context, settings, old, stages)
                 else:
                     take_over(repository, source, context.calibration_id)
-                    new = calibrate(context, stages)
+                    new = calibrate(context, stages, tell=say)
                 report = closing_bench(context, new, stages) if bench else None
         except KeyboardInterrupt:
             again = f"casspec tune {old.profile_id} with the same options"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from casspec.profiler.measure import BLOCK_POINTS, MAX_ROUNDS, MIN_ROUNDS, Schedule, measure, missing
+from casspec.profiler.measure import BLOCK_POINTS, LONG_CALL_MS, MAX_ROUNDS, MIN_ROUNDS, Schedule, measure, missing
 from casspec.profiler.timing import HostTimer
 from casspec.storage.schema import LatencyPoint, LatencySample
 from tests.profiler.fakes import FakeClock
@@ -62,6 +62,13 @@ def test_progress_ends_at_the_number_of_points() -> None:
     bench = Bench()
     bench.run(points(BLOCK_POINTS + 1))
     assert bench.progress == [(BLOCK_POINTS, BLOCK_POINTS + 1), (BLOCK_POINTS + 1, BLOCK_POINTS + 1)]
+
+
+def test_a_long_call_is_timed_as_it_comes_and_a_short_one_after_another() -> None:
+    bench, (short, long) = Bench(), points(int(LONG_CALL_MS) + 1)[-3::2]
+    samples = bench.run([short, long])
+    assert [bench.calls.count(point) for point in (short, long)] == [2 * MIN_ROUNDS, MIN_ROUNDS]
+    assert {sample.point: sample.measurement.n for sample in samples} == {short: MIN_ROUNDS, long: MIN_ROUNDS}
 
 
 def test_a_round_visits_every_point_before_any_is_visited_again() -> None:

@@ -44,7 +44,12 @@ class SyntheticEvaluator:
         return 1 - lost - (0.0 if spec.precision is Precision.TARGET else 0.02)
 
     def evaluate(
-        self, spec: PlanSpec, source: str, to_beat: float = 0.0, profile_depths: bool = True
+        self,
+        spec: PlanSpec,
+        source: str,
+        rival: DrafterCandidate | None = None,
+        recordings: int | None = None,
+        profile_depths: bool = True,
     ) -> DrafterCandidate:
         time.sleep(self.seconds)
         self.evaluated.append(spec)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyModel
-from casspec.tuner.recordings.recording import Recording, recorded
-from casspec.tuner.recordings.teacher_forcing import masked_input
+from casspec.tuner.recordings.recording import Recording, prompt_seed
+from casspec.tuner.recordings.side_by_side import TextWanted
+from casspec.tuner.recordings.teacher_forcing import masked_input, teacher_forced
 from tests.runtime.tiny import library_model
 
 VOCAB = 53
@@ -56,15 +59,36 @@ def slow_decode(target: TargetModel, n_tokens: int) -> Callable[[list[int], Samp
     return decode
 
 
+def slow_recorded(target: TargetModel, text: TextWanted, n_tokens: int, temperature: float, seed: int) -> Recording:
+    """A recording by definition: slow decoding, then what the target says after every token of the whole text."""
+    noise_seed = prompt_seed(seed, text.prompt_id)
+    sampling = Sampling(temperature=temperature if text.mode == "sample" else 0.0)
+    continuation = slow_decode(target, n_tokens)(list(text.prompt_tokens), sampling, noise_seed)
+    tokens = [*text.prompt_tokens, *continuation]
+    cache = target.new_cache(len(tokens))
+    logits = torch.cat([target.read(hidden) for _, hidden in teacher_forced(target, tokens, cache)])
+    values, ids = logits.float().topk(min(TOP_SUCCESSORS, target.vocab_size), dim=-1)
+    return Recording(
+        prompt_id=text.prompt_id,
+        task=text.task,
+        mode=text.mode,
+        seed=noise_seed,
+        temperature=sampling.temperature,
+        prompt_tokens=np.asarray(text.prompt_tokens, np.int32),
+        continuation_tokens=np.asarray(continuation, np.int32),
+        top_ids=ids.to(torch.int32).numpy(),
+        top_logits=values.numpy(),
+    )
+
+
 def tiny_recordings(target: TargetModel, n: int = 4, n_tokens: int = 24) -> list[Recording]:
     """`n` recordings, greedy and sampled in turn."""
     generator = torch.Generator().manual_seed(7)
-    decode = slow_decode(target, n_tokens)
     recordings = []
     for i in range(n):
         prompt = torch.randint(VOCAB, (6 + 3 * i,), generator=generator).tolist()
-        mode = "sample" if i % 2 else "greedy"
-        recordings.append(recorded(target, decode, f"p{i}", "task", prompt, mode, temperature=0.7, seed=3))
+        text = TextWanted(f"p{i}", "task", tuple(prompt), "sample" if i % 2 else "greedy")
+        recordings.append(slow_recorded(target, text, n_tokens, temperature=0.7, seed=3))
     return recordings
 
 

@@ -6,7 +6,7 @@ killed anywhere goes on from there and ends with the same rows as an uninterrupt
 
 from __future__ import annotations
 
-from casspec.profiler.progress import Stages
+from casspec.profiler.progress import Stages, Tell, untold
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner.calibration.profile import profile
 from casspec.tuner.calibration.publish import publish
@@ -21,13 +21,18 @@ STAGES = ("profile", "record", "search", "cascade", "publish")
 
 
 def calibrate(
-    context: CalibrationContext, stages: Stages, workers: WorkerPool = NOBODY, tune: TuneMethods = tune_methods
+    context: CalibrationContext,
+    stages: Stages,
+    workers: WorkerPool = NOBODY,
+    tune: TuneMethods = tune_methods,
+    tell: Tell = untold,
 ) -> CascadeProfile:
     """Runs or resumes a calibration (`casspec.tuner.calibration.attempt` begins one) and returns its profile.
 
     Args:
         workers: who helps with the search.
         tune: tunes the methods, by default by replay.
+        tell: told in a line what the search may take.
 
     Raises:
         UnsupportedModel: a model without a tokenizer; SuiteError: prompts that do not fit its context.
@@ -36,8 +41,8 @@ def calibrate(
         latency = profile(context, progress)
     with stages.stage("record") as progress:
         recordings = record(context, progress)
-    with stages.stage("search", context.settings.search.trials) as progress:
-        candidates = search(context, recordings, latency, progress, workers)
+    with stages.stage("search") as progress:
+        candidates = search(context, recordings, latency, progress, workers, tell)
     with stages.stage("cascade") as progress:
         chosen = choose_cascade(context, recordings, latency, candidates, progress, tune)
     with stages.stage("publish") as progress:

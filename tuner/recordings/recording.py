@@ -11,26 +11,18 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import mean
 
 import numpy as np
-import torch
 
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.drafters.mean_recycling import LEAST
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
-from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Mode
-from casspec.tuner.recordings.teacher_forcing import teacher_forced
-
-Decode = Callable[[list[int], Sampling, int], Sequence[int]]
-"""(prompt token ids, sampling, seed) -> new token ids: any lossless decoding of the target, they all emit the same
-text.
-"""
 
 
 def prompt_seed(seed: int, prompt_id: str) -> int:
@@ -105,44 +97,6 @@ class Recording:
             top_ids=numbers[n:].reshape(n, width),
             top_logits=np.frombuffer(body, "<f4", n * width, offset=numbers.nbytes).reshape(n, width),
         )
-
-
-def recorded(
-    target: TargetModel,
-    decode: Decode,
-    prompt_id: str,
-    task: str,
-    prompt_tokens: Sequence[int],
-    mode: Mode,
-    temperature: float,
-    seed: int,
-) -> Recording:
-    """Decodes one prompt, then scores its whole text in one teacher-forced pass. `temperature` matters for mode
-    "sample" only.
-    """
-    noise_seed = prompt_seed(seed, prompt_id)
-    sampling = Sampling(temperature=temperature if mode == "sample" else 0.0)
-    continuation = list(decode(list(prompt_tokens), sampling, noise_seed))
-    text = [*prompt_tokens, *continuation]
-    width = min(TOP_SUCCESSORS, target.vocab_size)
-    ids = np.empty((len(text), width), np.int32)
-    logits = np.empty((len(text), width), np.float32)
-    with torch.inference_mode():
-        for start, hidden in teacher_forced(target, text, target.new_cache(len(text))):
-            values, indices = target.read(hidden).float().topk(width, dim=-1)
-            ids[start : start + len(values)] = indices.cpu().numpy()
-            logits[start : start + len(values)] = values.cpu().numpy()
-    return Recording(
-        prompt_id=prompt_id,
-        task=task,
-        mode=mode,
-        seed=noise_seed,
-        temperature=sampling.temperature,
-        prompt_tokens=np.asarray(prompt_tokens, np.int32),
-        continuation_tokens=np.asarray(continuation, np.int32),
-        top_ids=ids,
-        top_logits=logits,
-    )
 
 
 def recycling_matrix(recordings: Iterable[Recording], vocab_size: int) -> RecyclingMatrix:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, zip_longest
 from typing import TypeVar
 
 from casspec.profiler.progress import Progress
-from casspec.runtime.decode import Decoder
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.storage.repository import ARTIFACT_KIND, Repository
 from casspec.storage.schema import Mode
 from casspec.tuner.context import CalibrationContext
-from casspec.tuner.recordings.recording import Decode, Recording, recorded
+from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.side_by_side import TextRecorder, TextWanted
 from casspec.tuner.settings import RecordSettings
 from casspec.tuner.suites.prompts import Prompt, Suite, prompt_ids
 
@@ -26,31 +24,34 @@ REPORTING_PREFIX = "reporting/"
 """Of recordings that nothing is ever chosen on."""
 
 
+MakeTexts = Callable[[Sequence[TextWanted]], Iterable[Recording]]
+"""The recordings of these texts, in any order."""
+
 T = TypeVar("T", Prompt, Recording)
 
 
-def record(context: CalibrationContext, progress: Progress, decode: Decode | None = None) -> list[Recording]:
+def record(context: CalibrationContext, progress: Progress, make: MakeTexts | None = None) -> list[Recording]:
     """The recordings of a calibration: of the tuning half in every mode, stored ones first looked up.
+
+    Args:
+        make: makes those that are missing, by default with the target.
 
     Raises:
         UnsupportedModel: the model has no tokenizer to read the suite with.
         SuiteError: no prompt of the tuning half leaves room for the continuation.
     """
     target, settings, asked = context.target, context.settings, context.settings.record
-    decode = decode or lossless_decode(target, asked.tokens)
+    make = make or TextRecorder(target, asked.tokens, asked.temperature, settings.seed)
     prompts = chosen_prompts(context.suite, target, asked)
-    jobs = [(prompt, tokens, mode) for mode in asked.modes for prompt, tokens in prompts]
-    stored = stored_recordings(context.repository, context.calibration_id)
-    recordings = []
-    for done, (prompt, tokens, mode) in enumerate(jobs):
-        progress(done, len(jobs), f"{prompt.task}, {mode}")
-        recording = stored.get((prompt.id, mode))
-        if recording is None:
-            fresh = recorded(target, decode, prompt.id, prompt.task, tokens, mode, asked.temperature, settings.seed)
-            recording = _save(context, fresh)
-        recordings.append(recording)
-    progress(len(jobs), len(jobs), "")
-    return recordings
+    wanted = [TextWanted(prompt.id, prompt.task, tuple(ids), mode) for mode in asked.modes for prompt, ids in prompts]
+    kept = stored_recordings(context.repository, context.calibration_id)
+    missing = [text for text in wanted if (text.prompt_id, text.mode) not in kept]
+    n_kept = len(wanted) - len(missing)
+    progress(n_kept, len(wanted), "")
+    for done, recording in enumerate(make(missing), n_kept + 1):
+        kept[recording.prompt_id, recording.mode] = _save(context, recording)
+        progress(done, len(wanted), f"{recording.task}, {recording.mode}")
+    return [kept[text.prompt_id, text.mode] for text in wanted]
 
 
 def stored_recordings(repository: Repository, calibration_id: str) -> dict[tuple[str, Mode], Recording]:
@@ -79,29 +80,36 @@ def reporting_recordings(
         load: gives the model, called when a recording is missing.
         asked: their modes, temperature and number of tokens. seed: of the noise.
     """
-
-    @cache
-    def decoder() -> Decode:
-        return lossless_decode(load(), asked.tokens)
-
+    names = [
+        (f"{REPORTING_PREFIX}{asked.tokens}/{mode}/{prompt.id}", prompt, mode)
+        for mode in asked.modes
+        for prompt in prompts
+    ]
     stored = repository.documents(calibration_id, ARTIFACT_KIND)
-    jobs = [(prompt, mode) for mode in asked.modes for prompt in prompts]
-    recordings = []
-    for done, (prompt, mode) in enumerate(jobs):
-        progress(done, len(jobs), f"{prompt.task}, {mode}")
-        name = f"{REPORTING_PREFIX}{asked.tokens}/{mode}/{prompt.id}"
-        content = repository.artifact(stored[name]["sha256"]) if name in stored else None
-        if content is None:
-            target = load()
-            tokens = prompt_ids(prompt, target.tokenizer) if target.tokenizer is not None else []
-            if not 0 < len(tokens) <= target.max_context - asked.tokens:
-                continue
-            made = recorded(target, decoder(), prompt.id, prompt.task, tokens, mode, asked.temperature, seed)
-            content = made.to_bytes()
+    contents = {name: repository.artifact(stored[name]["sha256"]) for name, _, _ in names if name in stored}
+    missing = {
+        (prompt.id, mode): (name, text)
+        for name, prompt, mode in names
+        if contents.get(name) is None and (text := _text_with_room(load(), prompt, mode, asked.tokens)) is not None
+    }
+    total = len(contents) + len(missing)
+    progress(len(contents), total, "")
+    if missing:
+        make = TextRecorder(load(), asked.tokens, asked.temperature, seed)
+        for done, recording in enumerate(make([text for _, text in missing.values()]), len(contents) + 1):
+            name, _ = missing[recording.prompt_id, recording.mode]
+            content = contents[name] = recording.to_bytes()
             repository.save_artifact(name, content, calibration_id)
-        recordings.append(Recording.from_bytes(content))
-    progress(len(jobs), len(jobs), "")
-    return recordings
+            progress(done, total, f"{recording.task}, {recording.mode}")
+    found = [contents.get(name) for name, _, _ in names]
+    return [Recording.from_bytes(content) for content in found if content is not None]
+
+
+def _text_with_room(target: TargetModel, prompt: Prompt, mode: Mode, n_tokens: int) -> TextWanted | None:
+    """The text of a prompt; None where it leaves no room in the context."""
+    ids = prompt_ids(prompt, target.tokenizer) if target.tokenizer is not None else []
+    has_room = 0 < len(ids) <= target.max_context - n_tokens
+    return TextWanted(prompt.id, prompt.task, tuple(ids), mode) if has_room else None
 
 
 def chosen_prompts(suite: Suite, target: TargetModel, asked: RecordSettings) -> list[tuple[Prompt, list[int]]]:
@@ -130,21 +138,6 @@ def tasks_in_turn(of_tasks: Sequence[T]) -> list[T]:
     for one in of_tasks:
         by_task[one.task].append(one)
     return [one for one in chain.from_iterable(zip_longest(*by_task.values())) if one is not None]
-
-
-def lossless_decode(target: TargetModel, n_tokens: int) -> Decode:
-    """Decodes `n_tokens` tokens past any stop token.
-
-    Every method emits the target's text, so the fastest one is used, and it goes on with what it learned from the texts before.
-    """
-    decoder = Decoder(target, method="dytc").with_memory()
-
-    def decode(prompt: list[int], sampling: Sampling, seed: int) -> Sequence[int]:
-        return decoder.generate(
-            prompt, max_new_tokens=n_tokens, temperature=sampling.temperature, seed=seed, stop_token_ids=[]
-        ).token_ids
-
-    return decode
 
 
 def _save(context: CalibrationContext, recording: Recording) -> Recording:

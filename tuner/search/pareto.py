@@ -16,9 +16,10 @@ def pareto_front(candidates: Iterable[DrafterCandidate]) -> list[DrafterCandidat
     return front
 
 
-def acceptance_to_beat(candidates: Iterable[DrafterCandidate], cost: float) -> float:
-    """What a drafter of this cost must exceed to reach the front; 0 when nothing is as cheap."""
-    return max((candidate.acceptance for candidate in candidates if candidate.cost <= cost), default=0.0)
+def best_within(candidates: Iterable[DrafterCandidate], cost: float) -> DrafterCandidate | None:
+    """The most accepted that costs no more: a drafter of this cost must beat it to reach the front; None when nothing is as cheap."""
+    affordable = (candidate for candidate in candidates if candidate.cost <= cost)
+    return max(affordable, key=lambda candidate: candidate.acceptance, default=None)
 
 
 def hypervolume(candidates: Iterable[DrafterCandidate], worst_cost: float = 1.0) -> float:

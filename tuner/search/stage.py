@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from casspec.profiler.progress import Progress
+from casspec.profiler.progress import Progress, Tell, untold
 from casspec.profiler.stored import offered
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.fingerprint import model_fingerprint
@@ -27,6 +27,7 @@ from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.recordings.offline_acceptance import AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, typical_context
 from casspec.tuner.recordings.stage import stored_recordings
+from casspec.tuner.search.budget import ForwardSeconds, SearchPlan, plan_search
 from casspec.tuner.search.space import affordable
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from casspec.tuner.search.trial import CandidateEvaluator
@@ -34,7 +35,7 @@ from casspec.tuner.search.workers.processes import NOBODY, WorkerPool
 from casspec.tuner.settings import CalibrationSettings, is_by_stage
 
 SEARCH_KIND = "search"
-"""Stage documents: the basis of the search, how many candidates are another's, that it is closed (no plan may be taken),
+"""Stage documents: the basis of the search, what it may take, how many candidates are another's, that it is closed (no plan may be taken),
 that it has ended.
 """
 
@@ -77,6 +78,17 @@ class StoredSearch:
         document = self._repository.get_document(self._id, SEARCH_KIND, "basis")
         return None if document is None else SearchBasis.model_validate(document)
 
+    def allow(self, plan: SearchPlan) -> SearchPlan:
+        """Writes down what the search may take; where that is decided, what was decided then."""
+        return SearchPlan.model_validate(
+            self._repository.put_document(self._id, SEARCH_KIND, "plan", plan.model_dump(mode="json"))
+        )
+
+    def plan(self) -> SearchPlan | None:
+        """What the search may take; None when it has not begun."""
+        document = self._repository.get_document(self._id, SEARCH_KIND, "plan")
+        return None if document is None else SearchPlan.model_validate(document)
+
     def candidates(self) -> Sequence[DrafterCandidate]:
         if self._repository.count_candidates(self._id) != len(self._known):
             self._known = self._repository.candidates(self._id)
@@ -108,27 +120,36 @@ def search(
     latency: LatencyModel,
     progress: Progress,
     workers: WorkerPool = NOBODY,
+    tell: Tell = untold,
 ) -> list[DrafterCandidate]:
-    """All candidates: those stored, and where the search has not ended what it still finds, with the workers' help."""
+    """All candidates: those stored, and where the search has not ended what it still finds, with the workers' help.
+
+    `tell` is told in a line what it may take, before it does.
+    """
     repository, calibration_id, asked = context.repository, context.calibration_id, context.settings.search
     shared = StoredSearch(repository, calibration_id)
     if shared.ended():
         return repository.candidates(calibration_id)
     context.databases.make_room()
     searched = [recording for recording in recordings if recording.mode == context.settings.record.modes[0]]
-    most_bytes = context.settings.cascade.max_extra_bytes
+    most_bytes, n_layers = context.settings.cascade.max_extra_bytes, context.target.n_layers
+    precisions = tuple(one.precision for one in offered(repository, calibration_id) if affordable(one, most_bytes))
+    scored, context_tokens = searched[: asked.recordings], typical_context(recordings)
+    n_tokens = max(len(one.continuation_tokens) for one in scored)
+    forward = ForwardSeconds.of(LatencyPredictor(latency), n_layers, n_tokens, context_tokens)
+    timed_s = sum(sum(one.measurement.values) for one in repository.latency_samples(calibration_id)) / 1e3
+    plan = shared.allow(plan_search(context.settings, n_layers, len(precisions), len(scored), forward, timed_s))
     basis = shared.begin(
         SearchBasis(
-            recordings=tuple((one.prompt_id, one.mode) for one in searched[: asked.recordings]),
-            context_tokens=typical_context(recordings),
-            precisions=tuple(
-                one.precision for one in offered(repository, calibration_id) if affordable(one, most_bytes)
-            ),
+            recordings=tuple((one.prompt_id, one.mode) for one in scored),
+            context_tokens=context_tokens,
+            precisions=precisions,
         )
     )
+    tell(plan.told())
     by_name = {(recording.prompt_id, recording.mode): recording for recording in recordings}
     spent = sum(candidate.seconds for candidate in shared.candidates()) / workers.size
-    study = _study(context, shared, basis, by_name, latency, progress, context.settings.seed, spent)
+    study = _study(context, shared, basis, plan, by_name, latency, progress, context.settings.seed, spent)
     with workers.at_work(calibration_id):
         study.run()
         study.close()
@@ -141,13 +162,14 @@ def _study(
     context: SearchContext,
     shared: StoredSearch,
     basis: SearchBasis,
+    plan: SearchPlan,
     recordings: Mapping[tuple[str, Mode], Recording],
     latency: LatencyModel,
     progress: Progress,
     seed: int,
     spent_seconds: float = 0.0,
 ) -> DrafterSearch:
-    target, settings, asked = context.target, context.settings, context.settings.search
+    target, settings = context.target, context.settings
     return DrafterSearch(
         CandidateEvaluator(
             target,
@@ -157,7 +179,14 @@ def _study(
             [_prepared(target, precision) for precision in basis.precisions],
         ),
         target.n_layers,
-        SearchBudget(asked.trials, asked.seconds, asked.patience, spent_seconds),
+        SearchBudget(
+            plan.trials,
+            plan.seconds,
+            settings.search.patience,
+            spent_seconds,
+            plan.sensitivity_recordings,
+            plan.finishes_starting_plans,
+        ),
         shared.candidates(),
         shared.save,
         context.databases.study_url,
@@ -207,8 +236,8 @@ def joined(
     shared, calibration_id = StoredSearch(repository, calibration.calibration_id), calibration.calibration_id
     if shared.closed():
         return None
-    basis, latency = shared.basis(), repository.latency_model(calibration_id)
-    if basis is None or latency is None:
+    basis, plan, latency = shared.basis(), shared.plan(), repository.latency_model(calibration_id)
+    if basis is None or plan is None or latency is None:
         raise StorageError(
             f"calibration {calibration_id} has not come to its search yet: join it when its stage 'search' begins"
         )
@@ -223,4 +252,4 @@ def joined(
     # A seed of its own: workers with the same one would keep proposing the same plans.
     seed = int.from_bytes(os.urandom(4), "little")
     joining = SearchContext(repository, databases, calibration_id, target, settings)
-    return before, len(_study(joining, shared, basis, recordings, latency, progress, seed).run())
+    return before, len(_study(joining, shared, basis, plan, recordings, latency, progress, seed).run())

@@ -31,11 +31,17 @@ def leave_one_out(n_layers: int) -> list[SkipSet]:
 
 
 def thinned_leave_one_out(n_layers: int, most: int) -> list[SkipSet]:
-    """Evenly chosen ones of these where there are more than `most`."""
+    """Evenly chosen ones of these where there are more than `most`, in an order that can be cut off: any beginning is spread evenly."""
     singles = leave_one_out(n_layers)
     step = max(-(-len(singles) // max(most, 1)), 1)
     # Thinned from both kinds in turn: an even step alone would drop one kind of sub-layer altogether.
-    return [skip for i, skip in enumerate(singles) if (i // 2 + i % 2) % step == 0]
+    chosen = [i for i in range(len(singles)) if (i // 2 + i % 2) % step == 0]
+    return [singles[i] for i in sorted(chosen, key=lambda i: (_bits_reversed(i // 2), i))]
+
+
+def _bits_reversed(number: int) -> int:
+    """Sorted by these, numbers halve the gaps between those before them (van der Corput 1935)."""
+    return int(f"{number:032b}"[::-1], 2)
 
 
 def ranking(singles: Iterable[DrafterCandidate]) -> list[SkipSet]:

@@ -20,13 +20,15 @@ from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from typing import Protocol
 
 from casspec.profiler.progress import Progress, silent
 from casspec.storage.errors import LeaseLost, StorageError
 from casspec.storage.leases import Leases
 from casspec.storage.schema import DrafterCandidate, SkipSet
-from casspec.tuner.search.pareto import acceptance_to_beat, pareto_front
+from casspec.tuner.search.budget import SENSITIVITY_SHARE
+from casspec.tuner.search.pareto import best_within, pareto_front
 from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.samplers.by_name import DEFAULT_SAMPLER
 from casspec.tuner.search.samplers.proposals import Proposer
@@ -42,9 +44,6 @@ from casspec.tuner.search.starting_plans import (
 from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.search.workers.leases import TrialLease, TrialLeases
 from casspec.tuner.search.workers.optuna_storage import open_study, study_failures
-
-SENSITIVITY_SHARE = 0.5
-"""Share of trials and time that leave-one-out evaluations may take; a deeper model's are thinned out evenly."""
 
 LONGEST_WALK = 100
 """Parameters changed, one after the other, in search of a plan not yet evaluated."""
@@ -67,6 +66,10 @@ class SearchBudget:
     """Sampled trials in a row, of all workers and of earlier runs, that leave the front as it is."""
     spent_seconds: float = 0.0
     """Share of this worker in what earlier runs took."""
+    sensitivity_recordings: int | None = None
+    """That leave-one-out plans are scored on; None is all."""
+    finishes_starting_plans: bool = False
+    """Whether time ends only what comes after them."""
 
 
 Save = Callable[..., DrafterCandidate | None]
@@ -205,6 +208,7 @@ class DrafterSearch:
         `to_the_last`: wait for theirs too, because what comes next compares all of these.
         """
         plans = list(specs)
+        share = inf if self._budget.finishes_starting_plans else share
         awaited = set(plans) if to_the_last else set()
 
         def first() -> TrialLease | None:
@@ -271,9 +275,10 @@ class DrafterSearch:
 
     def _evaluate(self, lease: TrialLease) -> None:
         ranked = lease.source == SENSITIVITY  # compared with each other: all over the same recordings
-        to_beat = 0.0 if ranked else acceptance_to_beat(self._front, self._evaluator.cost(lease.spec))
+        rival = None if ranked else best_within(self._front, self._evaluator.cost(lease.spec))
+        recordings = self._budget.sensitivity_recordings if ranked else None
         with self._leases.alive(lease):
-            fresh = self._evaluator.evaluate(lease.spec, lease.source, to_beat, profile_depths=not ranked)
+            fresh = self._evaluator.evaluate(lease.spec, lease.source, rival, recordings, profile_depths=not ranked)
             candidate = self._saved(fresh, lease)
         self._seconds += fresh.seconds
         if candidate is not None:

@@ -56,6 +56,17 @@ def test_values_outside_the_choice_are_refused(arguments: tuple[str, str]) -> No
     assert CliRunner().invoke(show, arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(("word", "value"), [("auto", "auto"), ("1", 1.0), ("12.5", 12.5)])
+def test_seconds_are_a_number_or_follow_the_model(word: str, value: float | str) -> None:
+    assert options.SecondsOrAuto().convert(word, None, None) == value
+
+
+@pytest.mark.parametrize("word", ["0", "0.9", "-3", "nan", "inf", "long", ""])
+def test_seconds_that_mean_nothing_are_refused_with_what_is_meant(word: str) -> None:
+    with pytest.raises(click.BadParameter, match="neither auto nor a number of seconds from 1 on"):
+        options.SecondsOrAuto().convert(word, None, None)
+
+
 def fake_cuda(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
     torch = pytest.importorskip("torch")
     cuda = SimpleNamespace(is_available=lambda: devices > 0, device_count=lambda: devices)

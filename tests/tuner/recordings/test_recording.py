@@ -5,8 +5,9 @@ import pytest
 
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.model.target import TargetModel
-from casspec.tuner.recordings.recording import Recording, prompt_seed, recorded, recycling_matrix, typical_context
-from tests.tuner.tiny import VOCAB, slow_decode, step_logits, tiny_recordings, tiny_target
+from casspec.tuner.recordings.recording import Recording, prompt_seed, recycling_matrix, typical_context
+from casspec.tuner.recordings.side_by_side import TextRecorder, TextWanted
+from tests.tuner.tiny import VOCAB, step_logits, tiny_recordings, tiny_target
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,8 @@ def test_greedy_text_follows_the_best_successor_and_sampled_text_does_not(record
 
 def test_noise_of_a_prompt_depends_on_its_id_and_the_seed_only(target) -> None:
     def sampled(prompt_id: str, seed: int) -> list[int]:
-        recording = recorded(target, slow_decode(target, 12), prompt_id, "task", [1, 2, 3], "sample", 0.7, seed)
+        text = TextWanted(prompt_id, "task", (1, 2, 3), "sample")
+        (recording,) = TextRecorder(target, 12, 0.7, seed)([text])
         assert recording.seed == prompt_seed(seed, prompt_id)
         return recording.continuation_tokens.tolist()
 

@@ -12,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.profiler.progress import silent
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedModel
 from casspec.tuner.context import CalibrationContext
-from casspec.tuner.recordings.recording import Decode
+from casspec.tuner.recordings.recording import Recording
+from casspec.tuner.recordings.side_by_side import TextRecorder, TextWanted
 from casspec.tuner.recordings.stage import (
     chosen_prompts,
-    lossless_decode,
     record,
     reporting_recordings,
     stored_recordings,
@@ -44,54 +43,53 @@ def context(tmp_path: Path) -> Iterator[CalibrationContext]:
 
 
 class Counting:
-    """Decodes what the target says and counts the texts."""
+    """Records what the target says and counts the texts."""
 
     def __init__(self, target: TargetModel) -> None:
-        self._decode: Decode = slow_decode(target, SETTINGS.record.tokens)
+        self._make = recorder(target)
         self.count = 0
 
-    def __call__(self, prompt: list[int], sampling: Sampling, seed: int) -> Sequence[int]:
-        self.count += 1
-        return self._decode(prompt, sampling, seed)
+    def __call__(self, texts: Sequence[TextWanted]) -> Iterator[Recording]:
+        self.count += len(texts)
+        yield from self._make(texts)
+
+
+def recorder(target: TargetModel) -> TextRecorder:
+    return TextRecorder(target, SETTINGS.record.tokens, SETTINGS.record.temperature, SETTINGS.seed)
 
 
 def test_every_mode_of_the_first_prompts_of_the_tuning_half_is_recorded_once(
     target: TargetModel, context: CalibrationContext
 ) -> None:
-    decode, told = Counting(target), list[int]()
-    recordings = record(context, lambda n, *_: told.append(n), decode)
+    make, told = Counting(target), list[int]()
+    recordings = record(context, lambda n, *_: told.append(n), make)
     assert told == list(range(len(recordings) + 1))
-    assert len(recordings) == decode.count == SETTINGS.record.prompts * len(SETTINGS.record.modes)
+    assert len(recordings) == make.count == SETTINGS.record.prompts * len(SETTINGS.record.modes)
     tuning = {prompt.id for prompt in SUITE.half("tuning")}
     assert {recording.prompt_id for recording in recordings} <= tuning
     assert {len(recording.continuation_tokens) for recording in recordings} == {SETTINGS.record.tokens}
 
-    again = record(context, silent, decode)
-    assert decode.count == len(recordings)
+    again = record(context, silent, make)
+    assert make.count == len(recordings)
     assert [one.to_bytes() for one in again] == [one.to_bytes() for one in recordings]
     assert stored_recordings(context.repository, context.calibration_id).keys() == {
         (one.prompt_id, one.mode) for one in recordings
     }
 
 
-def test_the_fastest_decoder_records_the_text_of_the_slowest(target: TargetModel) -> None:
-    fast, slow = lossless_decode(target, 12), slow_decode(target, 12)
-    for seed, temperature in enumerate((0.0, 0.7, 0.7)):
-        sampling = Sampling(temperature=temperature)
-        assert list(fast([1, 2, 3, 4], sampling, seed)) == slow([1, 2, 3, 4], sampling, seed)
-
-
 def test_a_recording_that_another_process_kept_first_is_the_one_that_counts(
     target: TargetModel, context: CalibrationContext
 ) -> None:
     context = replace(context, settings=SETTINGS.changed({"record": {"prompts": 1, "modes": ("greedy",)}}))
-    decode = slow_decode(target, SETTINGS.record.tokens)
+    make = recorder(target)
 
-    def overtaken(prompt: list[int], sampling: Sampling, seed: int) -> list[int]:
-        record(context, silent, decode)
-        return [0] * SETTINGS.record.tokens
+    def overtaken(texts: Sequence[TextWanted]) -> Iterator[Recording]:
+        record(context, silent, make)
+        for recording in make(texts):
+            yield replace(recording, continuation_tokens=0 * recording.continuation_tokens)
 
     (kept,) = record(context, silent, overtaken)
+    decode = slow_decode(target, SETTINGS.record.tokens)
     assert kept.continuation_tokens.tolist() == decode(kept.prompt_tokens.tolist(), kept.sampling, kept.seed)
 
 

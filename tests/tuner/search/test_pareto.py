@@ -7,7 +7,7 @@ import random
 import pytest
 
 from casspec.storage.schema import DrafterCandidate
-from casspec.tuner.search.pareto import acceptance_to_beat, hypervolume, pareto_front
+from casspec.tuner.search.pareto import best_within, hypervolume, pareto_front
 from tests.storage import samples
 
 
@@ -34,5 +34,5 @@ def test_front_holds_exactly_the_candidates_nothing_dominates() -> None:
             for other in candidates
         )
         assert (one in front) is not dominated
-    assert acceptance_to_beat(candidates, 0.1) == 0
-    assert acceptance_to_beat(front, 1.0) == front[-1].acceptance
+    assert best_within(candidates, 0.1) is None
+    assert best_within(front, 1.0) == front[-1]

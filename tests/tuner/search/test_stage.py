@@ -17,13 +17,16 @@ from casspec.profiler.progress import silent
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.schema import DrafterCandidate
+from casspec.tuner.calibration.attempt import finished
+from casspec.tuner.calibration.calibrate import calibrate as run_stages
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.search.plan_spec import PlanSpec
+from casspec.tuner.search.space import switches
 from casspec.tuner.search.stage import SearchBasis, StoredSearch, joined, searches
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS as SMALL
-from tests.tuner.small_calibration import StageLog, calibrate, small_target
+from tests.tuner.small_calibration import StageLog, begun, calibrate, small_target, tuned_by_nobody
 from tests.tuner.synthetic import SETTINGS, SyntheticEvaluator
 from tests.tuner.tiny import tiny_target
 
@@ -149,6 +152,44 @@ def test_a_search_begins_once_with_what_it_began_with(tmp_path: Path) -> None:
         assert other.taken_over() == 1, "what was there before it began"
         assert len(other.candidates()) == 2
         assert (other.closed(), other.ended()) == (False, False)
+
+
+def test_what_a_search_may_take_is_decided_once_for_all_who_resume_or_join_it(tmp_path: Path, with_mirror) -> None:
+    database = str(with_mirror(tmp_path / "casspec.db"))
+    settings, told = SMALL.changed({"search": {"trials": "auto", "seconds": "auto"}}), list[str]()
+
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(stage: str, done: int) -> None:
+        if (stage, done) == ("search", 3):
+            raise Interrupted
+
+    def run(log: StageLog) -> str:
+        with open_repository(database) as repository:
+            context = begun(repository, database, settings)
+            run_stages(context, log, tune=tuned_by_nobody, tell=told.append)
+            return context.calibration_id
+
+    with pytest.raises(Interrupted):
+        run(StageLog(interrupt))
+    with open_repository(database) as repository:
+        first = StoredSearch(repository, repository.stored_calibration("latest").calibration_id)
+        decided = first.plan()
+        assert decided is not None
+        assert first.allow(decided.model_copy(update={"trials": 1})) == decided
+    calibration_id = run(StageLog())
+    assert told == [decided.told()] * 2
+    with open_repository(database) as repository:
+        candidates = repository.candidates(calibration_id)
+        found = finished(repository, small_target(), settings)
+    assert found is not None
+    assert found[0] == calibration_id, "the settings say auto, whatever that came to"
+    assert (
+        sum(one.source == "sensitivity" for one in candidates)
+        == decided.n_singles
+        == len(switches(small_target().n_layers))
+    )
 
 
 def test_only_a_calibration_that_searches_can_be_joined() -> None:

@@ -246,6 +246,33 @@ def test_patience_and_time_end_a_search(search, tmp_path) -> None:
     assert len(found) == 15
 
 
+def test_starting_plans_are_evaluated_to_the_last_where_time_ends_only_what_follows(search) -> None:
+    class Slow(SyntheticEvaluator):
+        def evaluate(self, *arguments: Any, **options: Any) -> DrafterCandidate:
+            return super().evaluate(*arguments, **options).model_copy(update={"seconds": 100.0})
+
+    budget = SearchBudget(1000, seconds=1.0, patience=1000, finishes_starting_plans=True)
+    evaluator = Slow(quantised=True)
+    found = DrafterSearch(evaluator, N_LAYERS, budget, [], search.save, search.url, "s").run()
+    assert {candidate.source for candidate in found} == {"precision", "uniform", "sensitivity", "prefix"}
+    in_full = search.make(SyntheticEvaluator(quantised=True)).run()
+    assert in_full[: len(found)] == found
+    assert in_full[len(found)].source == SAMPLER
+
+
+def test_sensitivities_alone_are_scored_on_as_many_recordings_as_the_budget_says(search) -> None:
+    class Noting(SyntheticEvaluator):
+        def evaluate(self, spec: PlanSpec, source: str, *arguments: Any, **options: Any) -> DrafterCandidate:
+            asked.add((source, *arguments[1:]))
+            return super().evaluate(spec, source, *arguments, **options)
+
+    asked: set[tuple[Any, ...]] = set()
+    budget = SearchBudget(TRIALS, seconds=1e9, patience=1000, sensitivity_recordings=3)
+    DrafterSearch(Noting(), N_LAYERS, budget, [], search.save, search.url, "s", sampler=SAMPLER).run()
+    assert {source for source, n in asked if n == 3} == {"sensitivity"}
+    assert {source for source, n in asked if n is None} >= {"uniform", "prefix", SAMPLER}
+
+
 def test_patience_lasts_over_interruptions_and_is_new_for_who_searches_on(search) -> None:
     def run(**options: Any) -> int:
         evaluator = SyntheticEvaluator()

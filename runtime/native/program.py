@@ -466,9 +466,17 @@ def address(kind: int, linear_kind: int) -> int:
     assert threads.library() is not None, "refused before"
     version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
 
-    @cfunc(types.void(types.voidptr), cache=True)
     def run(table):  # type: ignore[no-untyped-def]
         if version != 0:
             _selected(carray(table, n_slots, np.int64))
 
-    return int(run.address)
+    return int(_compiled(run).address)
+
+
+def _compiled(run: Any) -> Any:
+    """A C function of a table's address; kept on disk, unless no folder there can be written."""
+    signature = types.void(types.voidptr)
+    try:
+        return cfunc(signature, cache=True)(run)
+    except RuntimeError:
+        return cfunc(signature)(run)

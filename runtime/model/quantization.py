@@ -64,7 +64,7 @@ class Kernel:
         """What `pack` allocates for good."""
         raise NotImplementedError
 
-    def pack(self, weight: Tensor) -> Packed:
+    def pack(self, weight: Tensor) -> Weight:
         """weight: [out, in]."""
         raise NotImplementedError
 

@@ -31,7 +31,7 @@ def attention(kind: int) -> Any:
     item = BYTES[kind]
 
     @njit
-    def run(  # type: ignore[no-untyped-def]
+    def run(
         queries,
         n_rows,
         dim,

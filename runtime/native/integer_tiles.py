@@ -34,7 +34,7 @@ ENTRY_BYTES = 16
 
 @cache
 def int8_tile(rows: int, vectors: int) -> Any:
-    """w: by vector the values [inputs][LANES][4] int8, then LANES float32 scales, then LANES int32, 128 times the sum of each output's values."""
+    """w: by vector the values [inputs][LANES][4] int8, LANES float32 scales, and LANES int32: 128 times the sum of an output's values."""
     return addressed(lambda builder, arguments: _emit_int8(builder, arguments, rows, vectors))
 
 

@@ -137,7 +137,7 @@ def _linears(kind: int) -> Any:
     item = BYTES.get(kind, 0)
 
     @njit
-    def weight_bytes(inputs, is_int8, is_int4):  # type: ignore[no-untyped-def]
+    def weight_bytes(inputs, is_int8, is_int4):
         """Of one vector of outputs, everything that belongs to it."""
         if is_int8:
             return (inputs + 3) // 4 * 4 * LANES + 8 * LANES
@@ -146,7 +146,7 @@ def _linears(kind: int) -> Any:
         return inputs * LANES * item
 
     @njit
-    def ready(a, x, x_row, inputs, rows, thread, n_threads, is_head):  # type: ignore[no-untyped-def]
+    def ready(a, x, x_row, inputs, rows, thread, n_threads, is_head):
         """This thread's rows of an input as levels, where the linear takes those."""
         if is_int8 or is_int4:
             width, entries = a[Slot.LEVEL_BYTES], a[Slot.ENTRY_BYTES]
@@ -158,7 +158,7 @@ def _linears(kind: int) -> Any:
                     to_group_levels(x + row * x_row, inputs, levels, entry)
 
     @njit
-    def linear(a, x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):  # type: ignore[no-untyped-def]
+    def linear(a, x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):
         """This thread's columns of a product of what `ready` was given; returns the first of them and how many there are."""
         units = columns // (LANES * STEP)
         first, last = units * thread // n_threads * STEP, units * (thread + 1) // n_threads * STEP
@@ -175,7 +175,7 @@ def _linears(kind: int) -> Any:
         return first * LANES, (last - first) * LANES
 
     @njit
-    def read(a, inputs, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def read(a, inputs, rows, thread, n_threads):
         """The head over this thread's columns."""
         columns, out, w = a[Slot.HEAD_COLUMNS], a[Slot.LOGITS], a[Slot.HEAD]
         units = columns // (LANES * STEP)
@@ -214,13 +214,13 @@ def _forward(kind: int, linear_kind: int) -> Any:
     is_integer = is_int8 or is_int4
 
     @njit
-    def add_bias(out, out_row, bias, rows, first, n):  # type: ignore[no-untyped-def]
+    def add_bias(out, out_row, bias, rows, first, n):
         if bias != 0:
             for row in range(rows):
                 add(out + row * out_row + first * 4, bias + first * 4, n)
 
     @njit
-    def embed(a, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def embed(a, rows, thread, n_threads):
         hidden, packed, source = a[Slot.HIDDEN], a[Slot.EMBEDDING_PACKED], a[Slot.EMBEDDING]
         tokens = carray(numbers(a[Slot.TOKENS]), rows)
         for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
@@ -244,14 +244,14 @@ def _forward(kind: int, linear_kind: int) -> Any:
                     goal[i] = float_of_half(half[i * step])
 
     @njit
-    def norms(a, weight, rows, epsilon, thread, n_threads):  # type: ignore[no-untyped-def]
+    def norms(a, weight, rows, epsilon, thread, n_threads):
         width = a[Slot.HIDDEN]
         for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
             normalise(a[Slot.X] + row * width * 4, weight, a[Slot.NORMED] + row * width * 4, width, epsilon)
         ready(a, a[Slot.NORMED], width * 4, width, rows, thread, n_threads, False)
 
     @njit
-    def turn(a, layer, index, rows, epsilon, scale, thread, n_threads):  # type: ignore[no-untyped-def]
+    def turn(a, layer, index, rows, epsilon, scale, thread, n_threads):
         """Queries are normed, rotated and laid out by key head; keys too, and go into the cache with the values."""
         heads, key_heads, dim = a[Slot.HEADS], a[Slot.KEY_HEADS], a[Slot.HEAD_DIM]
         groups, queries = heads // key_heads, a[Slot.QUERIES]
@@ -283,7 +283,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 store(source, dim, kind, value_base + of * a[Slot.VALUE_WIDTH] * item, 1)
 
     @njit
-    def attend(a, index, thread, n_threads):  # type: ignore[no-untyped-def]
+    def attend(a, index, thread, n_threads):
         heads, key_heads, dim = a[Slot.HEADS], a[Slot.KEY_HEADS], a[Slot.HEAD_DIM]
         groups, queries, slots = heads // key_heads, a[Slot.QUERIES], a[Slot.SLOTS]
         n_rows, key_stride, value_width = queries * groups, a[Slot.KEY_STRIDE], a[Slot.VALUE_WIDTH]
@@ -325,7 +325,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             )
 
     @njit
-    def add_product(a, x, x_row, inputs, w, bias, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def add_product(a, x, x_row, inputs, w, bias, rows, thread, n_threads):
         """x times w onto the residual stream."""
         hidden, added, added_row = a[Slot.HIDDEN], a[Slot.ADDED], a[Slot.ADDED_COLUMNS] * 4
         if is_integer:
@@ -338,7 +338,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             add(a[Slot.X] + (row * hidden + first) * 4, added + row * added_row + first * 4, n)
 
     @njit
-    def gates(a, layer, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def gates(a, layer, rows, thread, n_threads):
         hidden, inner = a[Slot.HIDDEN], a[Slot.INNER]
         half, row_bytes, w = inner * 4, 2 * inner * 4, layer[Layer.GATES]
         ups = w + inner // LANES * weight_bytes(hidden, is_int8, is_int4)
@@ -356,7 +356,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             gate(place, place + half, n)
 
     @njit
-    def forward(a):  # type: ignore[no-untyped-def]
+    def forward(a):
         thread, n_threads = np.int64(_thread()), np.int64(_n_threads())
         rows, hidden = a[Slot.BATCH] * a[Slot.QUERIES], a[Slot.HIDDEN]
         bits = carray(numbers(a[Slot.STEPS]), 3 * a[Slot.N_STEPS])
@@ -428,7 +428,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             read(a, hidden, a[Slot.N_WANTED], thread, n_threads)
 
     @njit
-    def end(a, rows, epsilon, thread, n_threads):  # type: ignore[no-untyped-def]
+    def end(a, rows, epsilon, thread, n_threads):
         """The final norm of the rows wanted."""
         hidden, n = a[Slot.HIDDEN], a[Slot.N_WANTED]
         _barrier()
@@ -466,7 +466,7 @@ def address(kind: int, linear_kind: int) -> int:
     assert threads.library() is not None, "refused before"
     version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
 
-    def run(table):  # type: ignore[no-untyped-def]
+    def run(table):
         if version != 0:
             _selected(carray(table, n_slots, np.int64))
 

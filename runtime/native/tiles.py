@@ -59,8 +59,8 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
     step.add_incoming(ir.Constant(I64, 0), before)
     offset.add_incoming(ir.Constant(I64, 0), before)
     partial = [[builder.phi(vector(F32)) for _ in range(width)] for _ in range(rows)]
-    for row in partial:
-        for number in row:
+    for numbers in partial:
+        for number in numbers:
             number.add_incoming(zero, before)
 
     weights = [widened(builder, builder.add(place, offset), kind) for place in w_vectors]

@@ -64,7 +64,9 @@ def test_a_row_in_4_bits_has_the_same_bits_however_many_there_are(int4: tuple[Te
     levels, entries, weight, _ = int4
     whole = multiplied(INT4, levels, weight, (0, len(weight)), entries)
     for rows in range(1, MOST_ROWS):
-        assert torch.equal(multiplied(INT4, levels[:rows], weight, (0, len(weight)), entries[:rows]), whole[:rows]), rows
+        assert torch.equal(multiplied(INT4, levels[:rows], weight, (0, len(weight)), entries[:rows]), whole[:rows]), (
+            rows
+        )
 
 
 def test_a_share_of_the_columns_is_that_part_of_a_product(int8: tuple[Tensor, ...]) -> None:

@@ -42,7 +42,7 @@ def test_where_nothing_can_be_kept_it_is_compiled_for_the_process(monkeypatch: p
     monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
     monkeypatch.setattr(caching.CodeLibraryCacheImpl, "_locator_classes", [])
 
-    def doubled(table):  # type: ignore[no-untyped-def]
+    def doubled(table):
         numbers = carray(table, 1, np.int64)
         numbers[0] *= 2
 

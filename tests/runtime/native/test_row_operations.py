@@ -19,7 +19,7 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @njit
-def exponentials(x, out):  # type: ignore[no-untyped-def]
+def exponentials(x, out):
     for i in range(len(x)):
         out[i] = row_operations.exponential(x[i])
 
@@ -117,7 +117,9 @@ def test_the_last_slot_shown_is_found(kind: int) -> None:
 def test_storing_rounds_as_torch_does(kind: int, stride: int) -> None:
     bits = torch.randint(-(2**31), 2**31, (5000,), generator=torch.Generator().manual_seed(0))
     values = bits.to(torch.int32).view(torch.float32)
-    values = torch.cat((values[values.isfinite()], normal(5000), torch.tensor([0.0, -0.0, 65519.0, 65520.0, 6e-8, 1e-9])))
+    values = torch.cat(
+        (values[values.isfinite()], normal(5000), torch.tensor([0.0, -0.0, 65519.0, 65520.0, 6e-8, 1e-9]))
+    )
     halfway = torch.arange(0x3F80_8000, 0x3F90_8000, 0x1_0000, dtype=torch.int32).view(torch.float32)
     values = torch.cat((values, halfway, -halfway))
     out = torch.full((len(values), stride), 3, dtype=DTYPES[kind])

@@ -22,7 +22,7 @@ def called(rows: int, vectors: int, sums: bool = False) -> Any:
     inner = tile(rows, vectors, BFLOAT16, sums)
 
     @njit(types.void(*[types.int64] * 10))
-    def run(x, x_row, w, w_input, w_vector, inputs, out, out_row, total, total_row):  # type: ignore[no-untyped-def]
+    def run(x, x_row, w, w_input, w_vector, inputs, out, out_row, total, total_row):
         inner(x, x_row, w, w_input, w_vector, inputs, out, out_row, total, total_row)
 
     return run

@@ -24,7 +24,7 @@ from casspec.runtime.native.vectors import (
 
 
 @njit
-def converted(halves_, out, back, bits):  # type: ignore[no-untyped-def]
+def converted(halves_, out, back, bits):
     for i in range(len(halves_)):
         out[i] = float_of_half(halves_[i])
         back[i] = half_of_float(out[i])
@@ -32,12 +32,12 @@ def converted(halves_, out, back, bits):  # type: ignore[no-untyped-def]
 
 
 @njit
-def multiplied_and_added(a, b, c):  # type: ignore[no-untyped-def]
+def multiplied_and_added(a, b, c):
     return fused(a, b, c)
 
 
 @njit
-def seconds(address):  # type: ignore[no-untyped-def]
+def seconds(address):
     """The second entry of what lies there, as each kind of number."""
     return (
         carray(floats(address), 2)[1],

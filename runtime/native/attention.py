@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
+from casspec.runtime.native.layout import BYTES, LANES
 from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import last_seen, weigh
-from casspec.runtime.native.vectors import BYTES, LANES, floats
+from casspec.runtime.native.vectors import floats
 
 BLOCK = 8
 """Query rows that share a pass over the keys, at most."""

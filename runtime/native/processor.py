@@ -10,8 +10,10 @@ from importlib.util import find_spec
 def features() -> frozenset[str]:
     """LLVM's names of what numba compiles for: all that the processor can do, or less where NUMBA_CPU_FEATURES says so.
 
-    Code for a feature that numba leaves out would end the process.
+    Code for a feature that numba leaves out would end the process. Empty without numba.
     """
+    if find_spec("numba") is None:
+        return frozenset()
     from numba.core import codegen, config
 
     wanted = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES

@@ -11,14 +11,8 @@ from numba import njit
 
 from casspec.runtime.native import processor
 from casspec.runtime.native.integer_tiles import int4_tile, int8_tile
+from casspec.runtime.native.layout import INT4, INT8, LANES
 from casspec.runtime.native.tiles import tile
-from casspec.runtime.native.vectors import INT4, INT8, LANES
-
-STEP = 2
-"""Vectors of outputs that threads share out: packed weights come in multiples of them."""
-
-SPARE_ROWS = 12
-"""Rows past the last that a tile may read and write."""
 
 WIDE = processor.has_wide_registers()
 

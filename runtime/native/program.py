@@ -1,13 +1,12 @@
 """A whole forward as one native function, run by every thread of a team over the same table of numbers.
 
-The table (int64) holds addresses, sizes and strides, by the names of `Slot`; `runtime/model/native_forward.py` fills it. Each thread
+The table (`table.py`) holds addresses, sizes and strides; `runtime/model/native_forward.py` fills it. Each thread
 does its share of an operation and waits for the others before the next one reads the result.
 """
 
 from __future__ import annotations
 
 import hashlib
-from enum import IntEnum, auto
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,111 +16,11 @@ from numba import carray, cfunc, njit, types
 
 from casspec.runtime.native import threads
 from casspec.runtime.native.attention import BLOCK, attention
-from casspec.runtime.native.integer_tiles import GROUP, GROUP_BYTES
-from casspec.runtime.native.products import STEP, product
+from casspec.runtime.native.layout import BFLOAT16, BYTES, FLOAT32, GROUP, GROUP_BYTES, INT4, INT8, LANES, STEP
+from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
-from casspec.runtime.native.vectors import (
-    BFLOAT16,
-    BYTES,
-    FLOAT32,
-    INT4,
-    INT8,
-    LANES,
-    float_of_bits,
-    float_of_half,
-    floats,
-    halves,
-    numbers,
-)
-
-
-class Slot(IntEnum):
-    """Entries of the table. Addresses are of float32 rows unless said otherwise."""
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
-        return count
-
-    # The model.
-    HIDDEN = auto()
-    HEADS = auto()
-    KEY_HEADS = auto()
-    HEAD_DIM = auto()
-    INNER = auto()  # columns of the gates, padded
-    QKV = auto()  # columns of queries, keys and values, padded
-    EPSILON = auto()  # the bits of a float32
-    SCALE = auto()  # of attention scores, the bits of a float32
-    ANGLES = auto()  # [position][head_dim]: cosines, then sines
-    EMBEDDING = auto()
-    EMBEDDING_PACKED = auto()  # whether it is the packed head
-    LAYERS = auto()  # int64 [layer][Layer]
-    FINAL_NORM = auto()
-    HEAD = auto()
-    HEAD_COLUMNS = auto()  # padded
-    # The cache.
-    KEYS = auto()
-    VALUES = auto()
-    KEY_STRIDE = auto()  # numbers from one dimension to the next
-    VALUE_WIDTH = auto()  # numbers from one slot to the next
-    CACHE_ROWS = auto()  # of all sequences
-    SLOTS = auto()  # of one sequence
-    # The input.
-    BATCH = auto()
-    QUERIES = auto()
-    LENGTH = auto()
-    TOKENS = auto()  # int64 [batch * queries]
-    POSITIONS = auto()  # int64 [batch * queries]
-    ROWS = auto()  # int64 [batch * queries]
-    MASK = auto()  # [batch or 1][QUERIES][LENGTH]
-    MASK_ROW = auto()  # bytes
-    MASK_BATCH = auto()  # bytes
-    # What runs.
-    STEPS = auto()  # int64 [N_STEPS][3]: layer, whether attention runs, whether the MLP does
-    N_STEPS = auto()
-    EMBEDS = auto()  # whether X is made from tokens; it is given otherwise
-    ENDS = auto()  # whether the final norm is taken of the rows wanted
-    WANTED = auto()  # int64 [N_WANTED] rows, 0 for all
-    N_WANTED = auto()
-    LOGITS = auto()  # [N_WANTED][HEAD_COLUMNS], 0 for none
-    # Memory to work in, each with SPARE_ROWS rows more than there are queries.
-    X = auto()  # [rows][HIDDEN], the residual stream
-    NORMED = auto()  # [rows][HIDDEN]
-    JOINT = auto()  # [rows][QKV]
-    TURNED = auto()  # [batch][key head][queries * group][HEAD_DIM]
-    MIXED = auto()  # [rows][HEADS * HEAD_DIM]
-    GATES = auto()  # [rows][2 * INNER]
-    ADDED = auto()  # [rows][hidden, padded]
-    ADDED_COLUMNS = auto()
-    SCORES = auto()  # a thread: [12][LENGTH]
-    SCORE_BYTES = auto()  # of a thread
-    PARTS = auto()  # a thread: [12][VALUE_WIDTH] and [12] totals
-    PART_BYTES = auto()
-    LEVELS = auto()  # uint8 [rows][LEVEL_BYTES], inputs of linears in 8 and 4 bits
-    LEVEL_BYTES = auto()
-    ENTRIES = auto()  # [rows][ENTRY_BYTES], what is known of them
-    ENTRY_BYTES = auto()
-
-
-class Layer(IntEnum):
-    """Entries of a layer's row: addresses; 0 where there is none."""
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
-        return count
-
-    ATTENTION_NORM = auto()
-    JOINT = auto()
-    JOINT_BIAS = auto()
-    QUERY_NORM = auto()
-    KEY_NORM = auto()
-    OUTPUT = auto()
-    OUTPUT_BIAS = auto()
-    MLP_NORM = auto()
-    GATES = auto()
-    GATES_BIAS = auto()
-    DOWN = auto()
-    DOWN_BIAS = auto()
-
+from casspec.runtime.native.table import Layer, Slot
+from casspec.runtime.native.vectors import float_of_bits, float_of_half, floats, halves, numbers
 
 N_LAYER = len(Layer)
 

@@ -7,11 +7,8 @@ from math import log, sqrt
 import numpy as np
 from numba import carray, njit
 
-from casspec.runtime.native.integer_tiles import GROUP
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP
 from casspec.runtime.native.vectors import (
-    BFLOAT16,
-    FLOAT16,
-    FLOAT32,
     bits_of_float,
     float_of_bits,
     float_of_half,

@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from casspec.runtime.native.vectors import F32, I64, LANES, fma, pointer, splat, vector, widened
+from casspec.runtime.native.layout import LANES
+from casspec.runtime.native.vectors import F32, I64, fma, pointer, splat, vector, widened
 
 
 @cache

@@ -17,7 +17,7 @@ from casspec.runtime.model.native_forward import Workspace
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor
-from casspec.runtime.native.program import Slot
+from casspec.runtime.native.table import Slot
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import VOCAB, causal, library_model, masked_input, run, tiny_target
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ from casspec.runtime.native.packing import PackedWeight, packed, padded
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import library_model, run, tiny_target
 
+ROOT = Path(__file__).parents[3]
 LINEARS = ("qkv", "output", "gate_up", "down")
 
 
@@ -82,3 +86,18 @@ def test_where_native_code_cannot_run_torchs_operators_do(release: bool, monkeyp
     expected = run(plain, plain.new_cache(64), [1, 2, 3])
     assert torch.equal(run(target, target.new_cache(64), [1, 2, 3]), expected)
     assert all(parameter.numel() for parameter in target.library_model.parameters()), "nothing was let go"
+
+
+WITHOUT_NUMBA = """
+import sys
+sys.modules |= {"numba": None, "llvmlite": None}
+from tests.runtime.tiny import run, tiny_target
+target = tiny_target()
+assert not target.is_native
+print(run(target, target.new_cache(64), [1, 2, 3]).shape[0])
+"""
+
+
+def test_without_numba_torchs_operators_run() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.split() == ["3"], done.stderr

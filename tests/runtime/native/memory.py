@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from casspec.runtime.native.integer_tiles import GROUP, QUADS
-from casspec.runtime.native.products import SPARE_ROWS, product
-from casspec.runtime.native.vectors import BFLOAT16, FLOAT16, FLOAT32, LANES
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP, LANES, QUADS, SPARE_ROWS
+from casspec.runtime.native.products import product
 
 DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.native.attention import BLOCK, KEY_STEP, attention
+from casspec.runtime.native.layout import BFLOAT16, FLOAT32, LANES
 from casspec.runtime.native.packing import padded
-from casspec.runtime.native.vectors import BFLOAT16, FLOAT32, LANES
 from tests.runtime.native.memory import DTYPES, normal, row_bytes, spared
 
 LENGTH = 4 * KEY_STEP

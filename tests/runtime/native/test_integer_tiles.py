@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.native import processor
-from casspec.runtime.native.integer_tiles import ENTRY_BYTES, GROUP, GROUP_BYTES
-from casspec.runtime.native.vectors import INT4, INT8, LANES
+from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, GROUP_BYTES, INT4, INT8, LANES
 from tests.runtime.native.memory import multiplied, normal, packed_int4, packed_int8
 
 pytestmark = pytest.mark.skipif(not processor.has_byte_products(), reason="this processor has no AVX512-VNNI")

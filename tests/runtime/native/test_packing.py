@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casspec.runtime.native.layout import LANES
 from casspec.runtime.native.packing import COLUMNS, KINDS, packed, padded
-from casspec.runtime.native.vectors import LANES
 from tests.runtime.native.memory import normal
 
 dtypes = st.sampled_from(sorted(KINDS, key=str))

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, LANES, STEP
 from casspec.runtime.native.packing import packed
-from casspec.runtime.native.products import PLAIN, STEP, TWO_SUMS, WITH_SUMS, Shapes, product
-from casspec.runtime.native.vectors import BFLOAT16, FLOAT16, FLOAT32, LANES
+from casspec.runtime.native.products import PLAIN, TWO_SUMS, WITH_SUMS, Shapes, product
 from tests.runtime.native.memory import DTYPES, multiplied, normal, row_bytes, spared
 
 UNIT = 2.0**-24

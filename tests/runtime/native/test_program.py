@@ -12,8 +12,7 @@ from numba import carray
 from numba.core import caching
 
 from casspec.runtime.native import program
-from casspec.runtime.native.program import Layer, Slot
-from casspec.runtime.native.vectors import BFLOAT16, FLOAT32
+from casspec.runtime.native.layout import BFLOAT16, FLOAT32
 
 COMPILED_AGAIN = f"""
 from numba.core import event
@@ -49,11 +48,6 @@ def test_where_nothing_can_be_kept_it_is_compiled_for_the_process(monkeypatch: p
     table = np.array([21])
     program._compiled(doubled).ctypes(table.ctypes.data)
     assert table[0] == 42
-
-
-@pytest.mark.parametrize("names", [Slot, Layer])
-def test_entries_of_a_table_follow_each_other_from_zero(names: type[Slot] | type[Layer]) -> None:
-    assert [int(name) for name in names] == list(range(len(names)))
 
 
 def test_a_change_of_any_source_makes_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

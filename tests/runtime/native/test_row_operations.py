@@ -10,8 +10,7 @@ from numba import njit
 from torch import Tensor
 
 from casspec.runtime.native import row_operations
-from casspec.runtime.native.integer_tiles import GROUP
-from casspec.runtime.native.vectors import BFLOAT16, FLOAT16, FLOAT32
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP
 from tests.runtime.native.memory import DTYPES, normal
 
 KINDS = [FLOAT32, BFLOAT16, FLOAT16]

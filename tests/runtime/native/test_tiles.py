@@ -8,8 +8,8 @@ import pytest
 import torch
 from numba import njit, types
 
+from casspec.runtime.native.layout import BFLOAT16, LANES
 from casspec.runtime.native.tiles import tile
-from casspec.runtime.native.vectors import BFLOAT16, LANES
 from tests.runtime.native.memory import normal, row_bytes
 
 INPUTS, GAP = 23, 5

@@ -8,8 +8,8 @@ import numpy as np
 from numba import carray, njit
 
 from casspec.runtime.native import processor
+from casspec.runtime.native.layout import LANES
 from casspec.runtime.native.vectors import (
-    LANES,
     bits_of_float,
     float_of_bits,
     float_of_half,

@@ -17,12 +17,10 @@ from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Steps
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights
-from casspec.runtime.native import program, threads
-from casspec.runtime.native.integer_tiles import ENTRY_BYTES, GROUP
+from casspec.runtime.native import threads
+from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, INT4, INT8, LANES, SPARE_ROWS
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
-from casspec.runtime.native.products import SPARE_ROWS
-from casspec.runtime.native.program import Slot
-from casspec.runtime.native.vectors import INT4, INT8, LANES
+from casspec.runtime.native.table import Slot
 from casspec.storage.schema import Precision
 
 
@@ -101,6 +99,8 @@ class NativeForward:
         workspace: Workspace,
         precision: Precision = Precision.TARGET,
     ) -> None:
+        from casspec.runtime.native import program  # needs numba, which plain forwards do without
+
         self._sizes, self._weights, self._workspace = sizes, weights, workspace
         self._kept = (embedding, final_norm, angles)  # the table holds their addresses alone
         kind = KINDS[weights.dtype]
@@ -217,7 +217,7 @@ class NativeForward:
 
 
 def _addresses(layer: LayerWeights) -> list[int]:
-    """In the order of `program.Layer`."""
+    """In the order of `table.Layer`."""
     fields = (
         layer.attention_norm, layer.qkv, layer.qkv_bias, layer.q_norm, layer.k_norm, layer.output, layer.output_bias,
         layer.mlp_norm, layer.gate_up, layer.gate_up_bias, layer.down, layer.down_bias,

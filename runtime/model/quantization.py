@@ -22,9 +22,8 @@ from torch import Tensor
 from casspec.runtime.model.packed_weights import packed_layer, plain_layer
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights, Weight
 from casspec.runtime.native import processor
-from casspec.runtime.native.integer_tiles import GROUP_BYTES, QUADS
+from casspec.runtime.native.layout import GROUP_BYTES, LANES, QUADS
 from casspec.runtime.native.packing import PackedWeight, padded
-from casspec.runtime.native.vectors import LANES
 from casspec.storage.schema import Precision
 
 LINEARS = ("qkv", "output", "gate_up", "down")
@@ -64,7 +63,7 @@ class Kernel:
         """What `pack` allocates for good."""
         raise NotImplementedError
 
-    def pack(self, weight: Tensor) -> Packed:
+    def pack(self, weight: Tensor) -> Weight:
         """weight: [out, in]."""
         raise NotImplementedError
 

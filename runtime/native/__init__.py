@@ -1,9 +1,13 @@
 """The forward on a processor as one native call: kernels compiled on first use by numba, kept on disk, run by torch's own threads.
 
-`threads.py` runs a function in torch's OpenMP team. `processor.py` is what kernels need to know of the processor. `tiles.py` multiplies
-a few rows by a few vectors of packed weights; `integer_tiles.py` does so in 8 and 4 bits. `products.py` covers a whole linear with
-tiles, `row_operations.py` is what happens to one row (norm, rotation, softmax), `attention.py` reads the cache. `program.py` strings
-them into a forward, `packing.py` lays weights out. Nothing here knows a model: addresses and sizes come from `runtime/model/native_forward.py`.
+`threads.py` runs a function in torch's OpenMP team. `processor.py` is what kernels need to know of the processor, `vectors.py` its
+vectors. `layout.py` is how numbers lie, and `packing.py` lays weights out so. `tiles.py` multiplies a few rows by a few vectors of
+packed weights; `integer_tiles.py` does so in 8 and 4 bits. `products.py` covers a whole linear with tiles, `row_operations.py` is what
+happens to one row (norm, rotation, softmax), `attention.py` reads the cache. `program.py` strings them into a forward over the numbers
+of `table.py`. Nothing here knows a model: addresses and sizes come from `runtime/model/native_forward.py`.
+
+Read `program.py`, then `products.py`. To add a way to store weights, edit `layout.py`, `vectors.py`, where tiles widen them, and
+`packing.py`.
 
 Every sum runs over its inputs in one order whichever tile computes it. So a row's result has the same bits whatever rows stand beside
 it, and whatever hidden slots lie between those it attends to.

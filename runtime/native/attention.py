@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numba import carray, njit
 
+from casspec.runtime.native.layout import BYTES, LANES
 from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import last_seen, weigh
-from casspec.runtime.native.vectors import BYTES, LANES, floats
+from casspec.runtime.native.vectors import floats
 
 BLOCK = 8
 """Query rows that share a pass over the keys, at most."""
@@ -31,7 +32,7 @@ def attention(kind: int) -> Any:
     item = BYTES[kind]
 
     @njit
-    def run(  # type: ignore[no-untyped-def]
+    def run(
         queries,
         n_rows,
         dim,

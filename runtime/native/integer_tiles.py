@@ -16,25 +16,14 @@ from typing import Any
 from llvmlite import ir
 from numba.core import cgutils
 
+from casspec.runtime.native.layout import BFLOAT16, ENTRY_BYTES, GROUP, GROUP_BYTES, LANES, QUADS
 from casspec.runtime.native.tiles import addressed, at
-from casspec.runtime.native.vectors import BFLOAT16, F32, I8, I32, I64, LANES, fma, pointer, splat, vector, widened
-
-GROUP = 32
-"""Inputs that share a scale and a centre in 4 bits."""
-
-QUADS = GROUP // 8
-"""Vectors of a group: each lane holds eight values of four bits."""
-
-GROUP_BYTES = QUADS * 4 * LANES + 2 * 2 * LANES
-"""Of a group of LANES outputs: the values, then their scales and centres in bfloat16."""
-
-ENTRY_BYTES = 16
-"""Of what is known of one group of a row of activations."""
+from casspec.runtime.native.vectors import F32, I8, I32, I64, fma, pointer, splat, vector, widened
 
 
 @cache
 def int8_tile(rows: int, vectors: int) -> Any:
-    """w: by vector the values [inputs][LANES][4] int8, then LANES float32 scales, then LANES int32, 128 times the sum of each output's values."""
+    """w: by vector the values [inputs][LANES][4] int8, LANES float32 scales, and LANES int32: 128 times the sum of an output's values."""
     return addressed(lambda builder, arguments: _emit_int8(builder, arguments, rows, vectors))
 
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from casspec.runtime.native.products import STEP
-from casspec.runtime.native.vectors import BFLOAT16, FLOAT16, FLOAT32, LANES
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, LANES, STEP
 
 KINDS = {torch.float32: FLOAT32, torch.bfloat16: BFLOAT16, torch.float16: FLOAT16}
 """What tiles read, by dtype."""

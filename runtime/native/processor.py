@@ -8,10 +8,16 @@ from importlib.util import find_spec
 
 @cache
 def features() -> frozenset[str]:
-    """LLVM's names of what the processor can do."""
-    import llvmlite.binding as llvm
+    """LLVM's names of what numba compiles for: all that the processor can do, or less where NUMBA_CPU_FEATURES says so.
 
-    return frozenset(name for name, has in llvm.get_host_cpu_features().items() if has)
+    Code for a feature that numba leaves out would end the process. Empty without numba.
+    """
+    if find_spec("numba") is None:
+        return frozenset()
+    from numba.core import codegen, config
+
+    wanted = codegen.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    return frozenset(name[1:] for name in wanted.split(",") if name.startswith("+"))
 
 
 @cache

@@ -11,14 +11,8 @@ from numba import njit
 
 from casspec.runtime.native import processor
 from casspec.runtime.native.integer_tiles import int4_tile, int8_tile
+from casspec.runtime.native.layout import INT4, INT8, LANES
 from casspec.runtime.native.tiles import tile
-from casspec.runtime.native.vectors import INT4, INT8, LANES
-
-STEP = 2
-"""Vectors of outputs that threads share out: packed weights come in multiples of them."""
-
-SPARE_ROWS = 12
-"""Rows past the last that a tile may read and write."""
 
 WIDE = processor.has_wide_registers()
 
@@ -42,7 +36,7 @@ TWO_SUMS = Shapes(4, 4, 2, 2, 4, 4)
 
 @cache
 def product(kind: int, sums: bool = False) -> Any:
-    """A function (x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row) -> None of addresses and bytes.
+    """A function (x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row) of addresses and bytes.
 
     The vectors `first` to `last`, STEP at least, of x times w. x: float32 [rows][inputs]. w: LANES numbers of `kind` side by side, the
     next input `w_input` bytes on, the next vector `w_vector`. out: float32, its columns from vector 0 on. extra: float32 [rows], the sum
@@ -66,7 +60,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
     n_block, n_large = shapes.block, shapes.large_block
 
     @njit
-    def single(x, x_row, w, w_input, w_vector, inputs, out, out_row, first, last, extra):  # type: ignore[no-untyped-def]
+    def single(x, x_row, w, w_input, w_vector, inputs, out, out_row, first, last, extra):
         at = first
         while at < last:
             weights, goal = w + at * w_vector, out + at * item
@@ -81,7 +75,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
                 at += 2
 
     @njit
-    def few(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):  # type: ignore[no-untyped-def]
+    def few(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):
         """Two to six rows in one tile."""
         at = first
         while at < last:
@@ -109,7 +103,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
                 at += 2
 
     @njit
-    def dozens(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):  # type: ignore[no-untyped-def]
+    def dozens(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):
         """More rows, in blocks that end where the rows do if they can."""
         for at in range(first, last, 2):
             weights = w + at * w_vector
@@ -125,7 +119,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
                     row += n_large
 
     @njit
-    def run(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):  # type: ignore[no-untyped-def]
+    def run(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):
         if rows == 1:
             single(x, x_row, w, w_input, w_vector, inputs, out, out_row, first, last, extra)
         elif rows <= 6:

@@ -1,13 +1,12 @@
 """A whole forward as one native function, run by every thread of a team over the same table of numbers.
 
-The table (int64) holds addresses, sizes and strides, by the names of `Slot`; `runtime/model/native_forward.py` fills it. Each thread
+The table (`table.py`) holds addresses, sizes and strides; `runtime/model/native_forward.py` fills it. Each thread
 does its share of an operation and waits for the others before the next one reads the result.
 """
 
 from __future__ import annotations
 
 import hashlib
-from enum import IntEnum, auto
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,111 +16,11 @@ from numba import carray, cfunc, njit, types
 
 from casspec.runtime.native import threads
 from casspec.runtime.native.attention import BLOCK, attention
-from casspec.runtime.native.integer_tiles import GROUP, GROUP_BYTES
-from casspec.runtime.native.products import STEP, product
+from casspec.runtime.native.layout import BFLOAT16, BYTES, FLOAT32, GROUP, GROUP_BYTES, INT4, INT8, LANES, STEP
+from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
-from casspec.runtime.native.vectors import (
-    BFLOAT16,
-    BYTES,
-    FLOAT32,
-    INT4,
-    INT8,
-    LANES,
-    float_of_bits,
-    float_of_half,
-    floats,
-    halves,
-    numbers,
-)
-
-
-class Slot(IntEnum):
-    """Entries of the table. Addresses are of float32 rows unless said otherwise."""
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
-        return count
-
-    # The model.
-    HIDDEN = auto()
-    HEADS = auto()
-    KEY_HEADS = auto()
-    HEAD_DIM = auto()
-    INNER = auto()  # columns of the gates, padded
-    QKV = auto()  # columns of queries, keys and values, padded
-    EPSILON = auto()  # the bits of a float32
-    SCALE = auto()  # of attention scores, the bits of a float32
-    ANGLES = auto()  # [position][head_dim]: cosines, then sines
-    EMBEDDING = auto()
-    EMBEDDING_PACKED = auto()  # whether it is the packed head
-    LAYERS = auto()  # int64 [layer][Layer]
-    FINAL_NORM = auto()
-    HEAD = auto()
-    HEAD_COLUMNS = auto()  # padded
-    # The cache.
-    KEYS = auto()
-    VALUES = auto()
-    KEY_STRIDE = auto()  # numbers from one dimension to the next
-    VALUE_WIDTH = auto()  # numbers from one slot to the next
-    CACHE_ROWS = auto()  # of all sequences
-    SLOTS = auto()  # of one sequence
-    # The input.
-    BATCH = auto()
-    QUERIES = auto()
-    LENGTH = auto()
-    TOKENS = auto()  # int64 [batch * queries]
-    POSITIONS = auto()  # int64 [batch * queries]
-    ROWS = auto()  # int64 [batch * queries]
-    MASK = auto()  # [batch or 1][QUERIES][LENGTH]
-    MASK_ROW = auto()  # bytes
-    MASK_BATCH = auto()  # bytes
-    # What runs.
-    STEPS = auto()  # int64 [N_STEPS][3]: layer, whether attention runs, whether the MLP does
-    N_STEPS = auto()
-    EMBEDS = auto()  # whether X is made from tokens; it is given otherwise
-    ENDS = auto()  # whether the final norm is taken of the rows wanted
-    WANTED = auto()  # int64 [N_WANTED] rows, 0 for all
-    N_WANTED = auto()
-    LOGITS = auto()  # [N_WANTED][HEAD_COLUMNS], 0 for none
-    # Memory to work in, each with SPARE_ROWS rows more than there are queries.
-    X = auto()  # [rows][HIDDEN], the residual stream
-    NORMED = auto()  # [rows][HIDDEN]
-    JOINT = auto()  # [rows][QKV]
-    TURNED = auto()  # [batch][key head][queries * group][HEAD_DIM]
-    MIXED = auto()  # [rows][HEADS * HEAD_DIM]
-    GATES = auto()  # [rows][2 * INNER]
-    ADDED = auto()  # [rows][hidden, padded]
-    ADDED_COLUMNS = auto()
-    SCORES = auto()  # a thread: [12][LENGTH]
-    SCORE_BYTES = auto()  # of a thread
-    PARTS = auto()  # a thread: [12][VALUE_WIDTH] and [12] totals
-    PART_BYTES = auto()
-    LEVELS = auto()  # uint8 [rows][LEVEL_BYTES], inputs of linears in 8 and 4 bits
-    LEVEL_BYTES = auto()
-    ENTRIES = auto()  # [rows][ENTRY_BYTES], what is known of them
-    ENTRY_BYTES = auto()
-
-
-class Layer(IntEnum):
-    """Entries of a layer's row: addresses; 0 where there is none."""
-
-    @staticmethod
-    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
-        return count
-
-    ATTENTION_NORM = auto()
-    JOINT = auto()
-    JOINT_BIAS = auto()
-    QUERY_NORM = auto()
-    KEY_NORM = auto()
-    OUTPUT = auto()
-    OUTPUT_BIAS = auto()
-    MLP_NORM = auto()
-    GATES = auto()
-    GATES_BIAS = auto()
-    DOWN = auto()
-    DOWN_BIAS = auto()
-
+from casspec.runtime.native.table import Layer, Slot
+from casspec.runtime.native.vectors import float_of_bits, float_of_half, floats, halves, numbers
 
 N_LAYER = len(Layer)
 
@@ -137,7 +36,7 @@ def _linears(kind: int) -> Any:
     item = BYTES.get(kind, 0)
 
     @njit
-    def weight_bytes(inputs, is_int8, is_int4):  # type: ignore[no-untyped-def]
+    def weight_bytes(inputs, is_int8, is_int4):
         """Of one vector of outputs, everything that belongs to it."""
         if is_int8:
             return (inputs + 3) // 4 * 4 * LANES + 8 * LANES
@@ -146,7 +45,7 @@ def _linears(kind: int) -> Any:
         return inputs * LANES * item
 
     @njit
-    def ready(a, x, x_row, inputs, rows, thread, n_threads, is_head):  # type: ignore[no-untyped-def]
+    def ready(a, x, x_row, inputs, rows, thread, n_threads, is_head):
         """This thread's rows of an input as levels, where the linear takes those."""
         if is_int8 or is_int4:
             width, entries = a[Slot.LEVEL_BYTES], a[Slot.ENTRY_BYTES]
@@ -158,7 +57,7 @@ def _linears(kind: int) -> Any:
                     to_group_levels(x + row * x_row, inputs, levels, entry)
 
     @njit
-    def linear(a, x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):  # type: ignore[no-untyped-def]
+    def linear(a, x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):
         """This thread's columns of a product of what `ready` was given; returns the first of them and how many there are."""
         units = columns // (LANES * STEP)
         first, last = units * thread // n_threads * STEP, units * (thread + 1) // n_threads * STEP
@@ -175,7 +74,7 @@ def _linears(kind: int) -> Any:
         return first * LANES, (last - first) * LANES
 
     @njit
-    def read(a, inputs, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def read(a, inputs, rows, thread, n_threads):
         """The head over this thread's columns."""
         columns, out, w = a[Slot.HEAD_COLUMNS], a[Slot.LOGITS], a[Slot.HEAD]
         units = columns // (LANES * STEP)
@@ -214,13 +113,13 @@ def _forward(kind: int, linear_kind: int) -> Any:
     is_integer = is_int8 or is_int4
 
     @njit
-    def add_bias(out, out_row, bias, rows, first, n):  # type: ignore[no-untyped-def]
+    def add_bias(out, out_row, bias, rows, first, n):
         if bias != 0:
             for row in range(rows):
                 add(out + row * out_row + first * 4, bias + first * 4, n)
 
     @njit
-    def embed(a, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def embed(a, rows, thread, n_threads):
         hidden, packed, source = a[Slot.HIDDEN], a[Slot.EMBEDDING_PACKED], a[Slot.EMBEDDING]
         tokens = carray(numbers(a[Slot.TOKENS]), rows)
         for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
@@ -244,14 +143,14 @@ def _forward(kind: int, linear_kind: int) -> Any:
                     goal[i] = float_of_half(half[i * step])
 
     @njit
-    def norms(a, weight, rows, epsilon, thread, n_threads):  # type: ignore[no-untyped-def]
+    def norms(a, weight, rows, epsilon, thread, n_threads):
         width = a[Slot.HIDDEN]
         for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
             normalise(a[Slot.X] + row * width * 4, weight, a[Slot.NORMED] + row * width * 4, width, epsilon)
         ready(a, a[Slot.NORMED], width * 4, width, rows, thread, n_threads, False)
 
     @njit
-    def turn(a, layer, index, rows, epsilon, scale, thread, n_threads):  # type: ignore[no-untyped-def]
+    def turn(a, layer, index, rows, epsilon, scale, thread, n_threads):
         """Queries are normed, rotated and laid out by key head; keys too, and go into the cache with the values."""
         heads, key_heads, dim = a[Slot.HEADS], a[Slot.KEY_HEADS], a[Slot.HEAD_DIM]
         groups, queries = heads // key_heads, a[Slot.QUERIES]
@@ -283,7 +182,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 store(source, dim, kind, value_base + of * a[Slot.VALUE_WIDTH] * item, 1)
 
     @njit
-    def attend(a, index, thread, n_threads):  # type: ignore[no-untyped-def]
+    def attend(a, index, thread, n_threads):
         heads, key_heads, dim = a[Slot.HEADS], a[Slot.KEY_HEADS], a[Slot.HEAD_DIM]
         groups, queries, slots = heads // key_heads, a[Slot.QUERIES], a[Slot.SLOTS]
         n_rows, key_stride, value_width = queries * groups, a[Slot.KEY_STRIDE], a[Slot.VALUE_WIDTH]
@@ -325,7 +224,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             )
 
     @njit
-    def add_product(a, x, x_row, inputs, w, bias, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def add_product(a, x, x_row, inputs, w, bias, rows, thread, n_threads):
         """x times w onto the residual stream."""
         hidden, added, added_row = a[Slot.HIDDEN], a[Slot.ADDED], a[Slot.ADDED_COLUMNS] * 4
         if is_integer:
@@ -338,7 +237,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             add(a[Slot.X] + (row * hidden + first) * 4, added + row * added_row + first * 4, n)
 
     @njit
-    def gates(a, layer, rows, thread, n_threads):  # type: ignore[no-untyped-def]
+    def gates(a, layer, rows, thread, n_threads):
         hidden, inner = a[Slot.HIDDEN], a[Slot.INNER]
         half, row_bytes, w = inner * 4, 2 * inner * 4, layer[Layer.GATES]
         ups = w + inner // LANES * weight_bytes(hidden, is_int8, is_int4)
@@ -356,7 +255,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             gate(place, place + half, n)
 
     @njit
-    def forward(a):  # type: ignore[no-untyped-def]
+    def forward(a):
         thread, n_threads = np.int64(_thread()), np.int64(_n_threads())
         rows, hidden = a[Slot.BATCH] * a[Slot.QUERIES], a[Slot.HIDDEN]
         bits = carray(numbers(a[Slot.STEPS]), 3 * a[Slot.N_STEPS])
@@ -428,7 +327,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             read(a, hidden, a[Slot.N_WANTED], thread, n_threads)
 
     @njit
-    def end(a, rows, epsilon, thread, n_threads):  # type: ignore[no-untyped-def]
+    def end(a, rows, epsilon, thread, n_threads):
         """The final norm of the rows wanted."""
         hidden, n = a[Slot.HIDDEN], a[Slot.N_WANTED]
         _barrier()
@@ -466,9 +365,17 @@ def address(kind: int, linear_kind: int) -> int:
     assert threads.library() is not None, "refused before"
     version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
 
-    @cfunc(types.void(types.voidptr), cache=True)
-    def run(table):  # type: ignore[no-untyped-def]
+    def run(table):
         if version != 0:
             _selected(carray(table, n_slots, np.int64))
 
-    return int(run.address)
+    return int(_compiled(run).address)
+
+
+def _compiled(run: Any) -> Any:
+    """A C function of a table's address; kept on disk, unless no folder there can be written."""
+    signature = types.void(types.voidptr)
+    try:
+        return cfunc(signature, cache=True)(run)
+    except RuntimeError:
+        return cfunc(signature)(run)

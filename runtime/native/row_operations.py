@@ -7,11 +7,8 @@ from math import log, sqrt
 import numpy as np
 from numba import carray, njit
 
-from casspec.runtime.native.integer_tiles import GROUP
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP
 from casspec.runtime.native.vectors import (
-    BFLOAT16,
-    FLOAT16,
-    FLOAT32,
     bits_of_float,
     float_of_bits,
     float_of_half,
@@ -39,7 +36,7 @@ HIDDEN = np.float32(-1e30)
 
 
 @njit
-def exponential(x):  # type: ignore[no-untyped-def]
+def exponential(x):
     """exp of a float32 between LOWEST and HIGHEST: 2^n times the Taylor series of what is left, at most ln(2)/2 from zero."""
     shifted = fused(x, PER_LOG, ROUNDING)
     whole = shifted - ROUNDING
@@ -50,7 +47,7 @@ def exponential(x):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath={"reassoc"})
-def _inverse_length(row, n, epsilon):  # type: ignore[no-untyped-def]
+def _inverse_length(row, n, epsilon):
     total = ZERO
     for i in range(n):
         total += row[i] * row[i]
@@ -58,7 +55,7 @@ def _inverse_length(row, n, epsilon):  # type: ignore[no-untyped-def]
 
 
 @njit
-def normalise(x, weight, out, n, epsilon):  # type: ignore[no-untyped-def]
+def normalise(x, weight, out, n, epsilon):
     """Root-mean-square norm (Zhang and Sennrich 2019) of float32 row `x` [n] at addresses; `out` may be `x`."""
     row, scale, goal = carray(floats(x), n), carray(floats(weight), n), carray(floats(out), n)
     inverse = _inverse_length(row, n, epsilon)
@@ -67,7 +64,7 @@ def normalise(x, weight, out, n, epsilon):  # type: ignore[no-untyped-def]
 
 
 @njit
-def rotate(x, angles, n, scale, out):  # type: ignore[no-untyped-def]
+def rotate(x, angles, n, scale, out):
     """Rotary embedding (Su et al. 2021) of a head [n], times `scale`; angles: cosines [n / 2], then sines."""
     head, table, goal = carray(floats(x), n), carray(floats(angles), n), carray(floats(out), n)
     half = n // 2
@@ -78,7 +75,7 @@ def rotate(x, angles, n, scale, out):  # type: ignore[no-untyped-def]
 
 
 @njit
-def gate(gates, ups, n):  # type: ignore[no-untyped-def]
+def gate(gates, ups, n):
     """gates := silu(gates) * ups, n float32 at addresses."""
     left, right = carray(floats(gates), n), carray(floats(ups), n)
     for i in range(n):
@@ -88,7 +85,7 @@ def gate(gates, ups, n):  # type: ignore[no-untyped-def]
 
 
 @njit
-def add(x, y, n):  # type: ignore[no-untyped-def]
+def add(x, y, n):
     """x := x + y, n float32 at addresses."""
     left, right = carray(floats(x), n), carray(floats(y), n)
     for i in range(n):
@@ -96,7 +93,7 @@ def add(x, y, n):  # type: ignore[no-untyped-def]
 
 
 @njit
-def weigh(scores, mask, kind, n):  # type: ignore[no-untyped-def]
+def weigh(scores, mask, kind, n):
     """scores [n] := exp(scores + mask - their largest), exactly zero where hidden; the mask's row is of `kind`."""
     row = carray(floats(scores), n)
     if kind == FLOAT32:
@@ -119,7 +116,7 @@ def weigh(scores, mask, kind, n):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath={"nnan", "nsz", "reassoc"})
-def _largest(row, n):  # type: ignore[no-untyped-def]
+def _largest(row, n):
     top = row[0]
     for i in range(n):
         top = max(top, row[i])
@@ -127,7 +124,7 @@ def _largest(row, n):  # type: ignore[no-untyped-def]
 
 
 @njit
-def last_seen(mask, kind, n):  # type: ignore[no-untyped-def]
+def last_seen(mask, kind, n):
     """The slots up to the last one that a row of the mask shows."""
     if kind == FLOAT32:
         plain = carray(floats(mask), n)
@@ -144,7 +141,7 @@ def last_seen(mask, kind, n):  # type: ignore[no-untyped-def]
 
 
 @njit
-def store(values, n, kind, out, stride):  # type: ignore[no-untyped-def]
+def store(values, n, kind, out, stride):
     """Writes float32 `values` [n] rounded to `kind`, entries `stride` numbers apart."""
     source = carray(floats(values), n)
     if kind == FLOAT32:
@@ -163,7 +160,7 @@ def store(values, n, kind, out, stride):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath={"nnan", "nsz", "reassoc"})
-def _largest_size(row, first, n):  # type: ignore[no-untyped-def]
+def _largest_size(row, first, n):
     top = ZERO
     for i in range(first, first + n):
         top = max(top, abs(row[i]))
@@ -171,7 +168,7 @@ def _largest_size(row, first, n):  # type: ignore[no-untyped-def]
 
 
 @njit
-def to_levels(x, n, out, scale):  # type: ignore[no-untyped-def]
+def to_levels(x, n, out, scale):
     """float32 row `x` [n] as levels 1 .. 255 around 128 of its own scale, its largest value / 127, written to address `scale`.
 
     Levels are padded to a multiple of four.
@@ -187,7 +184,7 @@ def to_levels(x, n, out, scale):  # type: ignore[no-untyped-def]
 
 
 @njit
-def to_group_levels(x, n, out, entries):  # type: ignore[no-untyped-def]
+def to_group_levels(x, n, out, entries):
     """float32 row `x` [n] as signed levels by group of GROUP inputs, with what a tile needs to know of each; n is a multiple of GROUP."""
     row, levels = carray(floats(x), n), carray(octets(out), n)
     reals, whole = carray(floats(entries), n // GROUP * 4), carray(words(entries), n // GROUP * 4)

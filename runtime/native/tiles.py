@@ -14,7 +14,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from casspec.runtime.native.vectors import F32, I64, LANES, fma, pointer, splat, vector, widened
+from casspec.runtime.native.layout import LANES
+from casspec.runtime.native.vectors import F32, I64, fma, pointer, splat, vector, widened
 
 
 @cache
@@ -59,8 +60,8 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
     step.add_incoming(ir.Constant(I64, 0), before)
     offset.add_incoming(ir.Constant(I64, 0), before)
     partial = [[builder.phi(vector(F32)) for _ in range(width)] for _ in range(rows)]
-    for row in partial:
-        for number in row:
+    for numbers in partial:
+        for number in numbers:
             number.add_incoming(zero, before)
 
     weights = [widened(builder, builder.add(place, offset), kind) for place in w_vectors]

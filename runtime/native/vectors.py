@@ -9,15 +9,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from casspec.runtime.native import processor
-
-FLOAT32, BFLOAT16, FLOAT16, INT8, INT4 = range(5)
-"""How a weight or a cached row is stored."""
-
-BYTES = {FLOAT32: 4, BFLOAT16: 2, FLOAT16: 2}
-"""Of one number."""
-
-LANES = processor.lanes()
+from casspec.runtime.native.layout import FLOAT16, FLOAT32, LANES
 
 F32, F16 = ir.FloatType(), ir.HalfType()
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))

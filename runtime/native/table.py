@@ -1,0 +1,93 @@
+"""The table of numbers (int64) that a forward runs over: which entry is what."""
+
+from __future__ import annotations
+
+from enum import IntEnum, auto
+
+
+class Entries(IntEnum):
+    """Places that follow each other from zero on."""
+
+    @staticmethod
+    def _generate_next_value_(name: str, start: int, count: int, last_values: list[int]) -> int:
+        return count
+
+
+class Slot(Entries):
+    """Entries of the table. Addresses are of float32 rows unless said otherwise."""
+
+    # The model.
+    HIDDEN = auto()
+    HEADS = auto()
+    KEY_HEADS = auto()
+    HEAD_DIM = auto()
+    INNER = auto()  # columns of the gates, padded
+    QKV = auto()  # columns of queries, keys and values, padded
+    EPSILON = auto()  # the bits of a float32
+    SCALE = auto()  # of attention scores, the bits of a float32
+    ANGLES = auto()  # [position][head_dim]: cosines, then sines
+    EMBEDDING = auto()
+    EMBEDDING_PACKED = auto()  # whether it is the packed head
+    LAYERS = auto()  # int64 [layer][Layer]
+    FINAL_NORM = auto()
+    HEAD = auto()
+    HEAD_COLUMNS = auto()  # padded
+    # The cache.
+    KEYS = auto()
+    VALUES = auto()
+    KEY_STRIDE = auto()  # numbers from one dimension to the next
+    VALUE_WIDTH = auto()  # numbers from one slot to the next
+    CACHE_ROWS = auto()  # of all sequences
+    SLOTS = auto()  # of one sequence
+    # The input.
+    BATCH = auto()
+    QUERIES = auto()
+    LENGTH = auto()
+    TOKENS = auto()  # int64 [batch * queries]
+    POSITIONS = auto()  # int64 [batch * queries]
+    ROWS = auto()  # int64 [batch * queries]
+    MASK = auto()  # [batch or 1][QUERIES][LENGTH]
+    MASK_ROW = auto()  # bytes
+    MASK_BATCH = auto()  # bytes
+    # What runs.
+    STEPS = auto()  # int64 [N_STEPS][3]: layer, whether attention runs, whether the MLP does
+    N_STEPS = auto()
+    EMBEDS = auto()  # whether X is made from tokens; it is given otherwise
+    ENDS = auto()  # whether the final norm is taken of the rows wanted
+    WANTED = auto()  # int64 [N_WANTED] rows, 0 for all
+    N_WANTED = auto()
+    LOGITS = auto()  # [N_WANTED][HEAD_COLUMNS], 0 for none
+    # Memory to work in, each with SPARE_ROWS rows more than there are queries.
+    X = auto()  # [rows][HIDDEN], the residual stream
+    NORMED = auto()  # [rows][HIDDEN]
+    JOINT = auto()  # [rows][QKV]
+    TURNED = auto()  # [batch][key head][queries * group][HEAD_DIM]
+    MIXED = auto()  # [rows][HEADS * HEAD_DIM]
+    GATES = auto()  # [rows][2 * INNER]
+    ADDED = auto()  # [rows][hidden, padded]
+    ADDED_COLUMNS = auto()
+    SCORES = auto()  # a thread: [12][LENGTH]
+    SCORE_BYTES = auto()  # of a thread
+    PARTS = auto()  # a thread: [12][VALUE_WIDTH] and [12] totals
+    PART_BYTES = auto()
+    LEVELS = auto()  # uint8 [rows][LEVEL_BYTES], inputs of linears in 8 and 4 bits
+    LEVEL_BYTES = auto()
+    ENTRIES = auto()  # [rows][ENTRY_BYTES], what is known of them
+    ENTRY_BYTES = auto()
+
+
+class Layer(Entries):
+    """Entries of a layer's row: addresses; 0 where there is none."""
+
+    ATTENTION_NORM = auto()
+    JOINT = auto()
+    JOINT_BIAS = auto()
+    QUERY_NORM = auto()
+    KEY_NORM = auto()
+    OUTPUT = auto()
+    OUTPUT_BIAS = auto()
+    MLP_NORM = auto()
+    GATES = auto()
+    GATES_BIAS = auto()
+    DOWN = auto()
+    DOWN_BIAS = auto()

@@ -11,9 +11,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from casspec.runtime.native.layout import BYTES, LANES
+from casspec.runtime.native.naming import compiled_for
 from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import last_seen, weigh
 from casspec.runtime.native.vectors import floats
@@ -31,7 +32,7 @@ def attention(kind: int) -> Any:
     score, mix = product(kind), product(kind, sums=True)
     item = BYTES[kind]
 
-    @njit
+    @compiled_for(kind)
     def run(
         queries,
         n_rows,

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from numba import njit
-
 from casspec.runtime.native import processor
 from casspec.runtime.native.integer_tiles import int4_tile, int8_tile
 from casspec.runtime.native.layout import INT4, INT8, LANES
+from casspec.runtime.native.naming import compiled_for
 from casspec.runtime.native.tiles import tile
 
 WIDE = processor.has_wide_registers()
@@ -43,13 +42,13 @@ def product(kind: int, sums: bool = False) -> Any:
     of each row of x, where `sums`. Up to SPARE_ROWS rows past the last may be read and written. Of INT8 and INT4: see `integer_tiles.py`.
     """
     if kind == INT8:
-        return _covered(int8_tile, PLAIN)
+        return _covered(int8_tile, PLAIN, kind)
     if kind == INT4:
-        return _covered(int4_tile, TWO_SUMS)
-    return _covered(lambda rows, vectors: tile(rows, vectors, kind, sums), WITH_SUMS if sums else PLAIN)
+        return _covered(int4_tile, TWO_SUMS, kind)
+    return _covered(lambda rows, vectors: tile(rows, vectors, kind, sums), WITH_SUMS if sums else PLAIN, kind, sums)
 
 
-def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
+def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes, *kinds: object) -> Any:
     item = LANES * 4
     one_wide, one_half, one = tile_of(1, shapes.one), tile_of(1, shapes.one // 2), tile_of(1, 2)
     two_wide, two = tile_of(2, shapes.two), tile_of(2, 2)
@@ -59,7 +58,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
     n_one, n_two, n_four, n_six = shapes.one, shapes.two, shapes.four, shapes.six
     n_block, n_large = shapes.block, shapes.large_block
 
-    @njit
+    @compiled_for(*kinds)
     def single(x, x_row, w, w_input, w_vector, inputs, out, out_row, first, last, extra):
         at = first
         while at < last:
@@ -74,7 +73,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
                 one(x, x_row, weights, w_input, w_vector, inputs, goal, out_row, extra, 0)
                 at += 2
 
-    @njit
+    @compiled_for(*kinds)
     def few(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):
         """Two to six rows in one tile."""
         at = first
@@ -102,7 +101,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
                 six(x, x_row, weights, w_input, w_vector, inputs, goal, out_row, extra, extra_row)
                 at += 2
 
-    @njit
+    @compiled_for(*kinds)
     def dozens(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):
         """More rows, in blocks that end where the rows do if they can."""
         for at in range(first, last, 2):
@@ -118,7 +117,7 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes) -> Any:
                     large_block(source, x_row, weights, w_input, w_vector, inputs, goal, out_row, more, extra_row)
                     row += n_large
 
-    @njit
+    @compiled_for(*kinds)
     def run(x, x_row, w, w_input, w_vector, inputs, out, out_row, rows, first, last, extra, extra_row):
         if rows == 1:
             single(x, x_row, w, w_input, w_vector, inputs, out, out_row, first, last, extra)

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, njit, types
+from numba import carray, cfunc, types
 
 from casspec.runtime.native import threads
 from casspec.runtime.native.attention import BLOCK, attention
 from casspec.runtime.native.layout import BFLOAT16, BYTES, FLOAT32, GROUP, GROUP_BYTES, INT4, INT8, LANES, STEP
+from casspec.runtime.native.naming import compiled_for
 from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
 from casspec.runtime.native.table import Layer, Slot
@@ -35,7 +36,7 @@ def _linears(kind: int) -> Any:
     is_int8, is_int4 = kind == INT8, kind == INT4
     item = BYTES.get(kind, 0)
 
-    @njit
+    @compiled_for(kind)
     def weight_bytes(inputs, is_int8, is_int4):
         """Of one vector of outputs, everything that belongs to it."""
         if is_int8:
@@ -44,7 +45,7 @@ def _linears(kind: int) -> Any:
             return inputs // GROUP * GROUP_BYTES
         return inputs * LANES * item
 
-    @njit
+    @compiled_for(kind)
     def ready(a, x, x_row, inputs, rows, thread, n_threads, is_head):
         """This thread's rows of an input as levels, where the linear takes those."""
         if is_int8 or is_int4:
@@ -56,7 +57,7 @@ def _linears(kind: int) -> Any:
                 else:
                     to_group_levels(x + row * x_row, inputs, levels, entry)
 
-    @njit
+    @compiled_for(kind)
     def linear(a, x, x_row, w, inputs, out, out_row, rows, columns, thread, n_threads):
         """This thread's columns of a product of what `ready` was given; returns the first of them and how many there are."""
         units = columns // (LANES * STEP)
@@ -73,7 +74,7 @@ def _linears(kind: int) -> Any:
             multiply(x, x_row, w, LANES * item, stride, inputs, out, out_row, rows, first, last, 0, 0)
         return first * LANES, (last - first) * LANES
 
-    @njit
+    @compiled_for(kind)
     def read(a, inputs, rows, thread, n_threads):
         """The head over this thread's columns."""
         columns, out, w = a[Slot.HEAD_COLUMNS], a[Slot.LOGITS], a[Slot.HEAD]
@@ -112,13 +113,13 @@ def _forward(kind: int, linear_kind: int) -> Any:
     is_int8, is_int4 = linear_kind == INT8, linear_kind == INT4
     is_integer = is_int8 or is_int4
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def add_bias(out, out_row, bias, rows, first, n):
         if bias != 0:
             for row in range(rows):
                 add(out + row * out_row + first * 4, bias + first * 4, n)
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def embed(a, rows, thread, n_threads):
         hidden, packed, source = a[Slot.HIDDEN], a[Slot.EMBEDDING_PACKED], a[Slot.EMBEDDING]
         tokens = carray(numbers(a[Slot.TOKENS]), rows)
@@ -142,14 +143,14 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 for i in range(hidden):
                     goal[i] = float_of_half(half[i * step])
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def norms(a, weight, rows, epsilon, thread, n_threads):
         width = a[Slot.HIDDEN]
         for row in range(rows * thread // n_threads, rows * (thread + 1) // n_threads):
             normalise(a[Slot.X] + row * width * 4, weight, a[Slot.NORMED] + row * width * 4, width, epsilon)
         ready(a, a[Slot.NORMED], width * 4, width, rows, thread, n_threads, False)
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def turn(a, layer, index, rows, epsilon, scale, thread, n_threads):
         """Queries are normed, rotated and laid out by key head; keys too, and go into the cache with the values."""
         heads, key_heads, dim = a[Slot.HEADS], a[Slot.KEY_HEADS], a[Slot.HEAD_DIM]
@@ -181,7 +182,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 of = (head - heads - key_heads) * a[Slot.CACHE_ROWS] + places[row]
                 store(source, dim, kind, value_base + of * a[Slot.VALUE_WIDTH] * item, 1)
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def attend(a, index, thread, n_threads):
         heads, key_heads, dim = a[Slot.HEADS], a[Slot.KEY_HEADS], a[Slot.HEAD_DIM]
         groups, queries, slots = heads // key_heads, a[Slot.QUERIES], a[Slot.SLOTS]
@@ -223,7 +224,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
                 heads * dim * 4,
             )
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def add_product(a, x, x_row, inputs, w, bias, rows, thread, n_threads):
         """x times w onto the residual stream."""
         hidden, added, added_row = a[Slot.HIDDEN], a[Slot.ADDED], a[Slot.ADDED_COLUMNS] * 4
@@ -236,7 +237,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
         for row in range(rows):
             add(a[Slot.X] + (row * hidden + first) * 4, added + row * added_row + first * 4, n)
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def gates(a, layer, rows, thread, n_threads):
         hidden, inner = a[Slot.HIDDEN], a[Slot.INNER]
         half, row_bytes, w = inner * 4, 2 * inner * 4, layer[Layer.GATES]
@@ -254,7 +255,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             place = a[Slot.GATES] + row * row_bytes + first * 4
             gate(place, place + half, n)
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def forward(a):
         thread, n_threads = np.int64(_thread()), np.int64(_n_threads())
         rows, hidden = a[Slot.BATCH] * a[Slot.QUERIES], a[Slot.HIDDEN]
@@ -326,7 +327,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             _barrier()
             read(a, hidden, a[Slot.N_WANTED], thread, n_threads)
 
-    @njit
+    @compiled_for(kind, linear_kind)
     def end(a, rows, epsilon, thread, n_threads):
         """The final norm of the rows wanted."""
         hidden, n = a[Slot.HIDDEN], a[Slot.N_WANTED]
@@ -349,18 +350,22 @@ def _version() -> int:
     return int.from_bytes(hashlib.sha256(sources).digest()[:6])
 
 
-_selected: Any = (
-    None  # read while `address` compiles: what a function closes over must not change from process to process
-)
+# Read while `_function` compiles: what a function closes over must not change from process to process.
+_selected: Any = None
 
 
-@cache
 def address(kind: int, linear_kind: int) -> int:
     """Where the compiled forward lies: a C function of the table's address. The first call on a machine compiles it.
 
     Args:
         kind: of cache, mask and embedding. linear_kind: of the linears, `kind` or INT8 or INT4.
     """
+    return int(_function(kind, linear_kind).address)
+
+
+@cache
+def _function(kind: int, linear_kind: int) -> Any:
+    """The compiled forward, kept for as long as the process: its code goes with it. It is on disk too, if a folder there can be written."""
     global _selected
     assert threads.library() is not None, "refused before"
     version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
@@ -369,11 +374,7 @@ def address(kind: int, linear_kind: int) -> int:
         if version != 0:
             _selected(carray(table, n_slots, np.int64))
 
-    return int(_compiled(run).address)
-
-
-def _compiled(run: Any) -> Any:
-    """A C function of a table's address; kept on disk, unless no folder there can be written."""
+    run.__qualname__ = f"forward_{kind}_{linear_kind}"
     signature = types.void(types.voidptr)
     try:
         return cfunc(signature, cache=True)(run)

@@ -25,6 +25,10 @@ def refusal() -> str | None:
     """Why the native forward cannot run here, in one line; None when it can."""
     if find_spec("numba") is None:
         return "numba is not installed"
+    from numba.core import config
+
+    if config.DISABLE_JIT:
+        return "NUMBA_DISABLE_JIT is set"
     if not features() & {"fma", "neon"}:
         return "this processor has no fused multiply-add"
     from casspec.runtime.native import threads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from numba.core import config
 
 from casspec.runtime.native import processor, threads
 
@@ -39,6 +40,8 @@ def test_what_is_missing_is_named(has: pytest.MonkeyPatch) -> None:
     with has.context() as patch:
         patch.setattr(processor, "find_spec", lambda name: None)
         assert "numba" in (refusal() or "")
+    has.setattr(config, "DISABLE_JIT", 1)
+    assert "NUMBA_DISABLE_JIT" in (refusal() or "")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ EXIT_NOT_LOSSLESS = 1
 @click.option("--warm", is_flag=True, help="Drafters keep what they learn from the prompts before.")
 @click.option("--peers/--no-peers", default=True, show_default=True, help="Also time transformers' own generate().")
 @click.option("--ablation", is_flag=True, help="Add dytc without each of its answers, and with retrieval alone.")
-@click.option("--check-lossless", is_flag=True, help="Compare texts instead of times, in float32 unless --dtype says otherwise.")
+@click.option(
+    "--check-lossless", is_flag=True, help="Compare texts instead of times, in float32 unless --dtype says otherwise."
+)
 @click.option(
     "--tokens",
     type=click.IntRange(min=1),

@@ -174,7 +174,9 @@ def divergence_line(report: BenchReport) -> str | None:
     if units := [entry["units"] for entry in found if entry.get("units") is not None]:
         widest += f" ({max(units):.1f} units in the last place)"
     first = min(entry["place"] for entry in found)
-    return f"{len(found)} texts leave the autoregressive one, the first after {first} tokens{widest}; the JSON lists them"
+    return (
+        f"{len(found)} texts leave the autoregressive one, the first after {first} tokens{widest}; the JSON lists them"
+    )
 
 
 def label(row: BenchRow | LosslessRow) -> str:

@@ -144,15 +144,7 @@ class TextRecorder:
 
     def _noise(self, texts: Sequence[TextWanted]) -> list[GumbelNoise]:
         vocab_size, device = self._target.vocab_size, self._target.device
-        return [
-            GumbelNoise(
-                prompt_seed(self._seed, text.prompt_id),
-                vocab_size,
-                device,
-                end=len(text.prompt_tokens) + self._n_tokens,
-            )
-            for text in texts
-        ]
+        return [GumbelNoise(prompt_seed(self._seed, text.prompt_id), vocab_size, device) for text in texts]
 
     def _recording(
         self, text: TextWanted, prompt: _Prefilled, tokens: np.ndarray, ids: np.ndarray, logits: np.ndarray
@@ -185,7 +177,7 @@ class _Choice:
         for sampling, rows in self._rows.items():
             noise = None
             if not sampling.greedy:
-                noise = torch.stack([self._noise[row].row(positions[row]) for row in rows])
+                noise = torch.cat([self._noise[row].rows(positions[row], 1) for row in rows])
             tokens[rows] = sampling.tokens(logits[rows], noise).cpu()
         return tokens
 

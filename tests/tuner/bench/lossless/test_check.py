@@ -64,5 +64,7 @@ def test_the_check_refuses_a_lower_precision_where_rows_depend_on_each_other() -
 def test_texts_are_equal_in_bfloat16_where_rows_are_independent() -> None:
     target = letters_target(torch.bfloat16)
     target.pack()
-    rows = check_lossless(target, token_prompts(target, prompts(2)), method_entries(target, methods=["dytc", "suffix"]), 60)
+    rows = check_lossless(
+        target, token_prompts(target, prompts(2)), method_entries(target, methods=["dytc", "suffix"]), 60
+    )
     assert [row.differences for row in rows] == [[]] * len(rows)

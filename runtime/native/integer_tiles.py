@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from casspec.runtime.native.layout import BFLOAT16, ENTRY_BYTES, GROUP, GROUP_BYTES, LANES, QUADS
-from casspec.runtime.native.tiles import addressed, at
+from casspec.runtime.native.tiles import addressed, at, fetch_ahead
 from casspec.runtime.native.vectors import F32, I8, I32, I64, fma, pointer, splat, vector, widened
 
 
@@ -73,6 +73,8 @@ def _emit_int8(builder: Any, arguments: Any, rows: int, vectors: int) -> None:
     levels = [pointer(builder, at(builder, x, x_row, row), I32) for row in range(rows)]
     blocks = [at(builder, w, w_vector, place) for place in range(vectors)]
     step, sums, _, close = _loop(builder, inputs, [zero] * (rows * vectors))
+    width = ir.Constant(I64, 4 * LANES)
+    fetch_ahead(builder, blocks, builder.mul(step, width), builder.mul(inputs, width), w_vector)
     values = [builder.load(builder.gep(pointer(builder, block, ints), [step]), align=4) for block in blocks]
     grown = []
     for row in range(rows):
@@ -115,7 +117,9 @@ def _emit_int4(builder: Any, arguments: Any, rows: int, vectors: int) -> None:
 
     starts = [entry(row, 1, I32) for row in range(rows)]
     whole = [starts[row] for row in range(rows) for _ in range(vectors)]
+    length = builder.mul(groups, ir.Constant(I64, GROUP_BYTES))
     for quad in range(QUADS):
+        fetch_ahead(builder, blocks, builder.add(offset, ir.Constant(I64, 64 * quad)), length, w_vector)
         pairs = []
         for place in places:
             both = builder.load(builder.gep(pointer(builder, place, ints), [ir.Constant(I64, quad)]), align=4)

@@ -365,7 +365,7 @@ def address(kind: int, linear_kind: int) -> int:
 
 @cache
 def _function(kind: int, linear_kind: int) -> Any:
-    """The compiled forward, kept for as long as the process: its code goes with it. It is on disk too, if a folder there can be written."""
+    """The compiled forward, kept for as long as the process: its code goes with it."""
     global _selected
     assert threads.library() is not None, "refused before"
     version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
@@ -375,6 +375,11 @@ def _function(kind: int, linear_kind: int) -> Any:
             _selected(carray(table, n_slots, np.int64))
 
     run.__qualname__ = f"forward_{kind}_{linear_kind}"
+    return _compiled(run)
+
+
+def _compiled(run: Any) -> Any:
+    """A C function of a table's address; kept on disk, unless no folder there can be written."""
     signature = types.void(types.voidptr)
     try:
         return cfunc(signature, cache=True)(run)

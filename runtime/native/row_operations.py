@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from math import log, sqrt
+from math import sqrt
 
 import numpy as np
 from numba import carray, njit
 
-from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP
+from casspec.runtime.native import exponentials
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP, LANES
 from casspec.runtime.native.vectors import (
     bits_of_float,
     float_of_bits,
     float_of_half,
     floats,
-    fused,
     half_of_float,
     halves,
     octets,
     words,
 )
 
-ONE, HALF, ZERO = np.float32(1), np.float32(0.5), np.float32(0)
-LOWEST, HIGHEST = np.float32(-87), np.float32(88)
-"""Between them exp is a normal float32; below it counts as zero."""
-PER_LOG = np.float32(1 / log(2))
-LOG_HEAD = np.float32(0.693359375)  # ln 2 in two parts: products of the first with small integers are exact
-LOG_TAIL = np.float32(log(2) - 0.693359375)
-ROUNDING = np.float32(1.5 * 2**23)  # added to a small number, its lowest bits are that number rounded to an integer
-POLYNOMIAL = tuple(np.float32(c) for c in (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6))
-P7, P6, P5, P4, P3 = POLYNOMIAL
+ONE, ZERO = np.float32(1), np.float32(0)
 LEVEL = np.float32(1 / 127)
 MIDDLE = np.float32(128.5)  # truncation after adding a half rounds
 HIDDEN = np.float32(-1e30)
 """Mask entries below it hide a slot."""
-
-
-@njit
-def exponential(x):
-    """exp of a float32 between LOWEST and HIGHEST: 2^n times the Taylor series of what is left, at most ln(2)/2 from zero."""
-    shifted = fused(x, PER_LOG, ROUNDING)
-    whole = shifted - ROUNDING
-    rest = fused(-whole, LOG_TAIL, fused(-whole, LOG_HEAD, x))
-    series = fused(fused(fused(fused(P7, rest, P6), rest, P5), rest, P4), rest, P3)
-    series = fused(fused(series, rest, HALF), rest * rest, rest) + ONE
-    return series * float_of_bits(np.int32((bits_of_float(shifted) << 23) + (127 << 23)))
 
 
 @njit(fastmath={"reassoc"})
@@ -76,12 +57,9 @@ def rotate(x, angles, n, scale, out):
 
 @njit
 def gate(gates, ups, n):
-    """gates := silu(gates) * ups, n float32 at addresses."""
-    left, right = carray(floats(gates), n), carray(floats(ups), n)
-    for i in range(n):
-        value = left[i]
-        power = min(max(-value, LOWEST), HIGHEST)
-        left[i] = value / (ONE + exponential(power)) * right[i]
+    """gates := silu(gates) * ups, n float32 at addresses, a multiple of LANES."""
+    for i in range(0, n, LANES):
+        exponentials.gate(gates + 4 * i, ups + 4 * i)
 
 
 @njit
@@ -94,7 +72,7 @@ def add(x, y, n):
 
 @njit
 def weigh(scores, mask, kind, n):
-    """scores [n] := exp(scores + mask - their largest), exactly zero where hidden; the mask's row is of `kind`."""
+    """scores [n] := exp(scores + mask - their largest), exactly zero where hidden; the mask's row is of `kind`, n a multiple of LANES."""
     row = carray(floats(scores), n)
     if kind == FLOAT32:
         plain = carray(floats(mask), n)
@@ -109,10 +87,8 @@ def weigh(scores, mask, kind, n):
         for i in range(n):
             row[i] += float_of_half(half[i])
     top = _largest(row, n)
-    for i in range(n):
-        away = row[i] - top
-        power = exponential(max(away, LOWEST))
-        row[i] = power if away > LOWEST else ZERO
+    for i in range(0, n, LANES):
+        exponentials.weight(scores + 4 * i, top)
 
 
 @njit(fastmath={"nnan", "nsz", "reassoc"})

@@ -12,10 +12,14 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from casspec.runtime.native.layout import LANES
-from casspec.runtime.native.vectors import F32, I64, fma, pointer, splat, vector, widened
+from casspec.runtime.native.vectors import F32, I8, I32, I64, fma, pointer, splat, vector, widened
+
+AHEAD = 1024
+"""Bytes: 512 to 2,048 were equally fast on a Xeon of 2023, a tenth to a third faster than none."""
 
 
 @cache
@@ -64,6 +68,8 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
         for number in numbers:
             number.add_incoming(zero, before)
 
+    if not sums:
+        fetch_ahead(builder, w_vectors, offset, builder.mul(inputs, w_input), w_vector)
     weights = [widened(builder, builder.add(place, offset), kind) for place in w_vectors]
     grown = []
     for row in range(rows):
@@ -86,6 +92,21 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
         if sums:
             whole = builder.extract_element(grown[row][-1], ir.Constant(I64, 0))
             builder.store(whole, pointer(builder, at(builder, total, total_row, row), F32), align=4)
+
+
+def fetch_ahead(builder: Any, streams: list[Any], offset: Any, length: Any, stride: Any) -> None:
+    """Asks for what the streams will be read for AHEAD bytes on: past their `length` that is the beginning of the next tile's streams.
+
+    The processor sees by itself where a stream goes, but anew for each of them, and these are short.
+    """
+    ahead = builder.add(offset, ir.Constant(I64, AHEAD))
+    beyond = builder.add(ahead, builder.mul(stride, ir.Constant(I64, len(streams) - 1)))
+    place = builder.select(builder.icmp_signed("<", ahead, length), ahead, beyond)
+    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    to_read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+    for stream in streams:
+        builder.call(fetch, [pointer(builder, builder.add(stream, place), I8), to_read, keep, data])
 
 
 def at(builder: Any, address: Any, stride: Any, place: int) -> Any:

@@ -83,14 +83,3 @@ half_of_float = _bits_as(
 float_of_half = _bits_as(
     types.float32, types.uint16, lambda builder, value: builder.fpext(builder.bitcast(value, F16), F32)
 )
-
-
-@intrinsic
-def fused(_context: Any, _a: Any, _b: Any, _c: Any) -> Any:
-    """a * b + c in float32, rounded once."""
-
-    def codegen(_c: Any, builder: Any, _s: Any, arguments: Any) -> Any:
-        call = cgutils.get_or_insert_function(builder.module, ir.FunctionType(F32, [F32] * 3), "llvm.fma.f32")
-        return builder.call(call, arguments)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen

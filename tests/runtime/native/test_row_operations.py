@@ -6,30 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numba import njit
 from torch import Tensor
 
 from casspec.runtime.native import row_operations
-from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP, LANES
 from tests.runtime.native.memory import DTYPES, normal
 
 KINDS = [FLOAT32, BFLOAT16, FLOAT16]
 each_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-@njit
-def exponentials(x, out):
-    for i in range(len(x)):
-        out[i] = row_operations.exponential(x[i])
-
-
-def test_exponentials_are_right_to_a_unit_in_the_last_place() -> None:
-    x = np.concatenate([np.linspace(-87, 88, 2_000_001), [-87, 0, 1e-30, -1e-30, 88]]).astype(np.float32)
-    found = np.empty_like(x)
-    exponentials(x, found)
-    expected = torch.exp(torch.from_numpy(x).double()).numpy()
-    assert np.abs(found / expected - 1).max() < 2**-23
-    assert found[-4] == 1
 
 
 @pytest.mark.parametrize("n", [1, 7, 64, 577])
@@ -54,7 +38,7 @@ def test_a_rotation_turns_pairs_of_a_head_and_scales_them(n: int) -> None:
 
 
 def test_a_gate_is_silu_times_the_other_half() -> None:
-    gates, ups = torch.cat((normal(500) * 10, torch.tensor([0.0, -90, 90, -1e4, 1e4]))), normal(505, seed=1)
+    gates, ups = torch.cat((normal(507) * 10, torch.tensor([0.0, -90, 90, -1e4, 1e4]))), normal(512, seed=1)
     expected = F.silu(gates) * ups
     row_operations.gate(gates.data_ptr(), ups.data_ptr(), len(gates))
     torch.testing.assert_close(gates, expected, atol=1e-30, rtol=2e-6)
@@ -75,7 +59,7 @@ def holes(n: int, dtype: torch.dtype, hidden: float = -torch.inf) -> Tensor:
 
 
 @each_kind
-@pytest.mark.parametrize("n", [2, 32, 96])
+@pytest.mark.parametrize("n", [LANES, 32, 96])
 def test_weights_are_those_of_a_softmax_and_exactly_nothing_where_hidden(kind: int, n: int) -> None:
     scores, mask = normal(n) * 20, holes(n, DTYPES[kind])
     mask[1] = 0
@@ -97,9 +81,9 @@ def test_a_mask_may_lower_a_score_without_hiding_it(kind: int) -> None:
 
 
 def test_a_slot_far_below_the_best_weighs_nothing() -> None:
-    scores, mask = torch.tensor([0.0, -86.9, -87.5, -1e6]), torch.zeros(4)
-    row_operations.weigh(scores.data_ptr(), mask.data_ptr(), FLOAT32, 4)
-    assert [score > 0 for score in scores.tolist()] == [True, True, False, False]
+    scores, mask = torch.tensor([0.0, -86.9, -87.5, -1e6] * (LANES // 4)), torch.zeros(LANES)
+    row_operations.weigh(scores.data_ptr(), mask.data_ptr(), FLOAT32, LANES)
+    assert [score > 0 for score in scores.tolist()] == [True, True, False, False] * (LANES // 4)
 
 
 @each_kind

@@ -14,7 +14,6 @@ from casspec.runtime.native.vectors import (
     float_of_bits,
     float_of_half,
     floats,
-    fused,
     half_of_float,
     halves,
     numbers,
@@ -29,11 +28,6 @@ def converted(halves_, out, back, bits):
         out[i] = float_of_half(halves_[i])
         back[i] = half_of_float(out[i])
         bits[i] = bits_of_float(float_of_bits(bits_of_float(out[i])))
-
-
-@njit
-def multiplied_and_added(a, b, c):
-    return fused(a, b, c)
 
 
 @njit
@@ -57,12 +51,6 @@ def test_every_half_becomes_its_float_and_comes_back() -> None:
     assert np.array_equal(floats_[finite].view(np.int32), expected[finite].view(np.int32))
     assert np.array_equal(back[finite], all_halves[finite])
     assert np.array_equal(bits, floats_.view(np.int32))
-
-
-def test_a_fused_product_is_rounded_once() -> None:
-    a = np.float32(1 + 2**-12)
-    assert multiplied_and_added(a, a, np.float32(-1)) == np.float32(2**-11 + 2**-24)
-    assert a * a - np.float32(1) == np.float32(2**-11), "two roundings lose the end"
 
 
 def test_an_address_is_read_as_what_it_is_said_to_hold() -> None:

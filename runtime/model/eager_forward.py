@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.model.dimensions import Dimensions
+from casspec.runtime.model.families import Dimensions
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Steps

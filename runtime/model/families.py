@@ -1,4 +1,4 @@
-"""Which model families the lean forward covers, and a refusal by name for what it does not.
+"""What a config says of a model: which family it is, refused by name where the forward does not cover it, and its sizes.
 
 A family is one row of `FAMILIES`. It is listed only when a test shows equal logits with the library's own model on random tiny
 configurations.
@@ -28,6 +28,38 @@ FAMILIES = {
 
 STATIC_ROPE = {"default", "linear", "llama3", "yarn"}
 """Rotary scalings whose frequencies do not change with the length of the sequence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """What every layer of a decoder shares.
+
+    Attributes:
+        intermediate: width of the MLP.
+        epsilon: of the norms.
+    """
+
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    epsilon: float
+
+    @classmethod
+    def of(cls, config: Any) -> Dimensions:
+        """Of a Hugging Face config."""
+        heads = config.num_attention_heads
+        return cls(
+            config.hidden_size,
+            heads,
+            getattr(config, "num_key_value_heads", None) or heads,
+            getattr(config, "head_dim", None) or config.hidden_size // heads,
+            config.intermediate_size,
+            config.vocab_size,
+            config.rms_norm_eps,
+        )
 
 
 def family_of(config: Any) -> Family:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from casspec.runtime.model.dimensions import Dimensions
+from casspec.runtime.model.families import Dimensions
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Steps

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.model.dimensions import Dimensions
+from casspec.runtime.model.families import Dimensions
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights, fill
 from casspec.runtime.native import packing, processor
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded

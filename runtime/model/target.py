@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from casspec.runtime.model.dimensions import Dimensions
 from casspec.runtime.model.eager_forward import EagerForward
-from casspec.runtime.model.families import family_of
+from casspec.runtime.model.families import Dimensions, family_of
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.native_forward import NativeForward, Workspace

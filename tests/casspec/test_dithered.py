@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from casspec.dithered import LAYER_LINEAR, dithered, write_dithered
-from casspec.runtime.model.quantization import GROUP_INPUTS, int4_groups
+from casspec.runtime.model.kernels import GROUP_INPUTS, int4_groups
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 
@@ -18,7 +18,7 @@ NAME = "model.layers.0.mlp.up_proj.weight"
 def on_a_grid(n_out: int = 192, n_in: int = 576) -> Tensor:
     """Normal weights as Q4_1 keeps them, in bfloat16."""
     weight = torch.randn(n_out, n_in, generator=torch.Generator().manual_seed(0)) / 10
-    values, pairs = int4_groups(weight)
+    values, pairs = int4_groups(weight, weight.dtype)
     return read_back(values, pairs).to(torch.bfloat16)
 
 
@@ -29,7 +29,7 @@ def read_back(values: Tensor, pairs: Tensor) -> Tensor:
 
 def error_in_4_bits(weight: Tensor) -> float:
     """Of a 4-bit plan's weights, relative to the target's."""
-    return float((read_back(*int4_groups(weight)) - weight.float()).norm() / weight.float().norm())
+    return float((read_back(*int4_groups(weight, weight.dtype)) - weight.float()).norm() / weight.float().norm())
 
 
 def test_a_4_bit_plan_of_it_errs_as_one_of_a_trained_model_does() -> None:

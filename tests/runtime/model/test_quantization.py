@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model import quantization
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.quantization import KERNELS, LINEARS, TiledWeight, extra_bytes
+from casspec.runtime.model.quantization import LINEARS, extra_bytes
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.model.tiled_kernels import TiledWeight
 from casspec.runtime.native import processor
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
@@ -44,48 +43,6 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 def wide_target(family: str = "llama", dtype: torch.dtype = torch.float32, pack: bool = True) -> TargetModel:
     return TargetModel(library_model(family, **WIDE).to(dtype), pack=pack)
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
-def test_a_quantised_linear_is_near_the_float_one(precision: Precision, dtype: torch.dtype, bias: bool) -> None:
-    kernel, generator = KERNELS["cpu", precision], torch.Generator().manual_seed(0)
-    weight = torch.randn(96, 256, generator=generator).to(dtype)
-    rows = (torch.randn(7, 256, generator=generator) * torch.logspace(-2, 2, 7)[:, None]).to(dtype)
-    shift = torch.randn(96, generator=generator).to(dtype) if bias else None
-    found = kernel.linear(rows, kernel.pack(weight), shift)
-    expected = torch.nn.functional.linear(rows.float(), weight.float(), None if shift is None else shift.float())
-    assert found.dtype == dtype
-    for row in range(len(rows)):  # each by itself: a scale shared by all rows would lose the small ones
-        assert relative_error(found[row], expected[row]) < LARGEST_ERROR[precision]
-
-
-@torch.inference_mode()
-@needs_int8
-@settings(max_examples=30)
-@given(st.integers(1, 12), st.integers(0, 2**31), st.floats(1e-3, 1e3))
-def test_other_rows_never_change_an_8_bit_row(count: int, seed: int, factor: float) -> None:
-    kernel, generator = KERNELS["cpu", INT8], torch.Generator().manual_seed(seed)
-    weight = kernel.pack(torch.randn(64, 64, generator=generator))
-    row, others = torch.randn(1, 64, generator=generator), torch.randn(count, 64, generator=generator) * factor
-    together = kernel.linear(torch.cat((others, row)), weight, None)
-    assert torch.equal(together[-1:], kernel.linear(row, weight, None))
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_rows_and_weights_of_zeros_give_zeros(precision: Precision) -> None:
-    kernel = KERNELS["cpu", precision]
-    weight = torch.randn(64, 64)
-    weight[3] = 0
-    rows = torch.randn(3, 64)
-    rows[1] = 0
-    found = kernel.linear(rows, kernel.pack(weight), None)
-    assert torch.isfinite(found).all()
-    assert (found[1] == 0).all()
-    assert found[:, 3].abs().max() < 1e-5
 
 
 @torch.inference_mode()

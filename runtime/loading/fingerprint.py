@@ -22,11 +22,14 @@ SAMPLED_TOKENS = 512
 PROBE_TEXT = "def f(x):\n\treturn {'naïve': x ** 2, \"日本\": None}  # 3.14"
 
 
-def model_fingerprint(target: TargetModel) -> ModelFingerprint:
+def model_fingerprint(target: TargetModel, weights: str | None = None) -> ModelFingerprint:
     """Identity of the loaded weights, config and tokenizer, in a fraction of a second for any size.
 
     Sampled weights are hashed as bfloat16, so that a checkpoint has one identity whether it is loaded in float32 or
     bfloat16; the dtype of a calibration is stored beside it.
+
+    Args:
+        weights: `weights_sha256` of its library model, where that was taken before its weights were let go.
     """
     if target.fingerprint is not None:
         return target.fingerprint
@@ -34,7 +37,7 @@ def model_fingerprint(target: TargetModel) -> ModelFingerprint:
         name=target.name,
         family=target.family.name,
         config_sha256=_config_sha256(target.config),
-        weights_sha256=_weights_sha256(target.library_model),
+        weights_sha256=weights or weights_sha256(target.library_model),
         tokenizer_sha256=None if target.tokenizer is None else _tokenizer_sha256(target.tokenizer),
         parameters=target.parameter_count,
         n_layers=target.n_layers,
@@ -49,7 +52,8 @@ def _config_sha256(config: Any) -> str:
 
 
 @torch.inference_mode()
-def _weights_sha256(model: Any) -> str:
+def weights_sha256(model: Any) -> str:
+    """Of a few values of every parameter of a library model."""
     names, samples = [], []
     for name, parameter in model.named_parameters():
         names.append([name, list(parameter.shape)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.loading.fingerprint import model_fingerprint
+from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.model.row_check import rows_are_independent
@@ -33,9 +33,9 @@ def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto
     check_device(device)
     model, tokenizer = load_library_model(name_or_path, dtype)
     model = model.to(device).eval().requires_grad_(False)
-    target = TargetModel(model, tokenizer, name=name or str(name_or_path))
-    target.fingerprint = model_fingerprint(target)
-    target.pack(release=True)
+    weights = weights_sha256(model)
+    target = TargetModel(model, tokenizer, name=name or str(name_or_path), pack=True, owned=True)
+    target.fingerprint = model_fingerprint(target, weights)
     rows_are_independent(target)
     return target
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.model.families import Dimensions
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights, fill
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights, MappedFiles, fill
 from casspec.runtime.native import packing, processor
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 
@@ -36,24 +36,31 @@ class PackedModel:
         released: whether the library model's linears were let go.
 
     Args:
-        model: the library model whose linears are emptied one layer after the other, `weights` with them; None to keep them.
+        weights: of which `layers` are taken one after the other.
+        model: the library model whose linears are emptied as they are packed; None to keep them.
     """
 
-    def __init__(self, weights: DecoderWeights, embedding: Tensor, final_norm: Tensor, model: Any = None) -> None:
+    def __init__(
+        self,
+        weights: DecoderWeights,
+        layers: Iterable[LayerWeights],
+        embedding: Tensor,
+        final_norm: Tensor,
+        model: Any = None,
+    ) -> None:
         self.final_norm = final_norm.float().clone()
         self.released = model is not None
         tied = embedding.data_ptr() == weights.head.data_ptr()
-        layers = []
-        for index, layer in enumerate(weights.layers):
-            layers.append(packed_layer(layer, packing.packed))
+        made, files = [], MappedFiles()
+        for index, layer in enumerate(layers):
+            made.append(packed_layer(layer, packing.packed))
             if model is not None:
-                weights.layers[index] = layers[-1]
-                _empty(_linears(model.model.layers[index]))
+                _empty(_linears(model.model.layers[index]), files)
         head = packing.packed(weights.head)
         self.embedding: Tensor | PackedWeight = head if tied else embedding
-        self.weights = replace(weights, layers=layers, head=head)
+        self.weights = replace(weights, layers=made, head=head)
         if model is not None:
-            _empty([model.lm_head, *([model.model.embed_tokens] if tied else [])])
+            _empty([model.lm_head, *([model.model.embed_tokens] if tied else [])], files)
 
     def restore(self, model: Any) -> None:
         """Fills them, with the same bits as before."""
@@ -65,6 +72,12 @@ class PackedModel:
         self.released = False
 
 
+def drained(layers: list[LayerWeights]) -> Iterator[LayerWeights]:
+    """One after the other, each forgotten when the next is asked for."""
+    while layers:
+        yield layers.pop(0)
+
+
 def _linears(layer: Any) -> list[Any]:
     attention, mlp = layer.self_attn, layer.mlp
     return [
@@ -72,8 +85,9 @@ def _linears(layer: Any) -> list[Any]:
     ]  # fmt: skip
 
 
-def _empty(modules: list[Any]) -> None:
+def _empty(modules: list[Any], files: MappedFiles) -> None:
     for module in modules:
+        files.let_go(module.weight)
         module.weight.data = module.weight.data.new_empty(0)
 
 

@@ -7,6 +7,7 @@ one call of compiled code on a processor, `EagerForward` is torch's operators an
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,10 +18,10 @@ from casspec.runtime.model.families import Dimensions, family_of
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.native_forward import NativeForward, Workspace
-from casspec.runtime.model.packed_weights import PackedModel, native_refusal
+from casspec.runtime.model.packed_weights import PackedModel, drained, native_refusal
 from casspec.runtime.model.plan import Plan, Steps
 from casspec.runtime.model.quantization import quantised, refusal
-from casspec.runtime.model.weights import DecoderWeights, fuse
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights, MappedFiles, fuse
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import ModelFingerprint, Precision
 
@@ -35,12 +36,16 @@ class TargetModel:
 
     Args:
         pack: as `pack` does, at once.
+        owned: nobody else reads these weights, and they are as their file has them: what was copied is let go at once. Packed, they are
+            not held twice; `library_model` fills the library's own again.
 
     Raises:
         UnsupportedModel: a family or feature the forward does not cover, by name.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, name: str = "", pack: bool = False) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, name: str = "", pack: bool = False, owned: bool = False
+    ) -> None:
         config = model.config
         self.family = family_of(config)
         self.config = config
@@ -67,14 +72,18 @@ class TargetModel:
         self._model = model
         self._packed: PackedModel | None = None
         self._embedding, self._final_norm = embedding, model.model.norm.weight.detach()
+        self._weights: dict[Precision, DecoderWeights] = {}
+        self._forwards: dict[Precision, Forward] = {}
+        files = MappedFiles() if owned else None
+        layers = (fuse(layer, self.family.qk_norm, files) for layer in model.model.layers)
+        weights = DecoderWeights([], model.lm_head.weight.detach(), self.dtype, self.device)
         with torch.no_grad():
-            layers = [fuse(layer, self.family.qk_norm) for layer in model.model.layers]
             self._angles = self._rotary_angles(model.model.rotary_emb)
-        weights = DecoderWeights(layers, model.lm_head.weight.detach(), self.dtype, self.device)
-        self._weights = {Precision.TARGET: weights}
-        self._forwards = {Precision.TARGET: self._forward_over(weights, Precision.TARGET)}
-        if pack:
-            self.pack()
+            if pack and native_refusal(weights, self.sizes) is None:
+                self._pack(weights, layers, release=owned)
+            else:
+                weights.layers = list(layers)
+                self._serve(weights)
 
     @torch.no_grad()
     def pack(self, release: bool = False) -> None:
@@ -88,15 +97,20 @@ class TargetModel:
         weights = self.weights
         if self._packed is not None or native_refusal(weights, self.sizes) is not None:
             return
+        self._forwards.clear()
+        self._weights.clear()
+        self._pack(weights, drained(weights.layers), release)
+
+    def _pack(self, weights: DecoderWeights, layers: Iterable[LayerWeights], release: bool) -> None:
         self._workspace = Workspace(self.sizes)
-        embedding, final_norm, model = self._embedding, self._final_norm, self._model
-        if release:
-            self._forwards.clear()
-            self._weights.clear()
-            self._embedding = self._final_norm = torch.empty(0)
-        self._packed = PackedModel(weights, embedding, final_norm, model if release else None)
-        self._weights = {Precision.TARGET: self._packed.weights}
-        self._forwards = {Precision.TARGET: self._forward_over(self._packed.weights, Precision.TARGET)}
+        model = self._model if release else None
+        self._packed = PackedModel(weights, layers, self._embedding, self._final_norm, model)
+        self._embedding = self._final_norm = torch.empty(0)
+        self._serve(self._packed.weights)
+
+    def _serve(self, weights: DecoderWeights) -> None:
+        self._weights[Precision.TARGET] = weights
+        self._forwards[Precision.TARGET] = self._forward_over(weights, Precision.TARGET)
 
     @property
     def library_model(self) -> Any:

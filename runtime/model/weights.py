@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from casspec.storage.errors import UnsupportedModel
+
+MAPS, CHECKPOINT = Path("/proc/self/maps"), ".safetensors"
 
 Weight = Any
 """A tensor [out, in], or what the linear function beside it takes in its place."""
@@ -54,15 +59,38 @@ class DecoderWeights:
     head_linear: Linear = F.linear
 
 
-def fuse(layer: Any, qk_norm: bool) -> LayerWeights:
-    """The weights of a library layer, whose parameters become views of the fused tensors.
+class MappedFiles:
+    """Checkpoints that the process has mapped into memory, whose pages can be let go once what is on them was copied (Linux).
+
+    A page that is read again comes from the file again. So this is for weights that nobody changed since they were read.
+    """
+
+    def __init__(self) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        if MAPS.exists():
+            for line in MAPS.read_text().splitlines():
+                if line.endswith(CHECKPOINT):
+                    begin, end = line.split(maxsplit=1)[0].split("-")
+                    self._ranges.append((int(begin, 16), int(end, 16)))
+        self._advise = ctypes.CDLL(None).madvise if self._ranges else None
+
+    def let_go(self, tensor: Tensor) -> None:
+        """The whole pages under `tensor`, if it lies in such a file."""
+        begin = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
+        end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+        if self._advise and begin < end and any(low <= begin and end <= high for low, high in self._ranges):
+            self._advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
+
+
+def fuse(layer: Any, qk_norm: bool, files: MappedFiles | None = None) -> LayerWeights:
+    """The weights of a library layer, whose parameters become views of the fused tensors; pages of `files` they were on are let go.
 
     Raises UnsupportedModel for an adapter or a quantised linear: the forward reads plain weights and would pass them over in silence.
     """
     _refuse_special_linears(layer)
     attention, mlp = layer.self_attn, layer.mlp
-    qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj])
-    gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj])
+    qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj], files)
+    gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj], files)
     return LayerWeights(
         attention_norm=layer.input_layernorm.weight.detach(),
         qkv=qkv,
@@ -108,15 +136,15 @@ def _bias(linear: nn.Linear) -> Tensor | None:
     return None if linear.bias is None else linear.bias.detach()
 
 
-def _share(linears: list[nn.Linear]) -> tuple[Tensor, Tensor | None]:
+def _share(linears: list[nn.Linear], files: MappedFiles | None) -> tuple[Tensor, Tensor | None]:
     """One tensor holding the weights of several linears; the linears keep views of it."""
-    weight = _stack([linear.weight for linear in linears])
+    weight = _stack([linear.weight for linear in linears], files)
     if linears[0].bias is None:
         return weight, None
-    return weight, _stack([linear.bias for linear in linears])
+    return weight, _stack([linear.bias for linear in linears], files)
 
 
-def _stack(parameters: list[Tensor]) -> Tensor:
+def _stack(parameters: list[Tensor], files: MappedFiles | None) -> Tensor:
     first = parameters[0].detach()
     sizes = [parameter.shape[0] for parameter in parameters]
     shape = (sum(sizes), *first.shape[1:])
@@ -127,5 +155,7 @@ def _stack(parameters: list[Tensor]) -> Tensor:
         return first.as_strided(shape, first.stride())  # fused by an earlier TargetModel over the same library model
     fused = torch.cat([parameter.detach() for parameter in parameters])
     for parameter, part in zip(parameters, fused.split(sizes), strict=True):
+        if files:
+            files.let_go(parameter)
         parameter.data = part
     return fused

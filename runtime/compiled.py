@@ -11,10 +11,8 @@ what never changes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, TypeVar, cast
 
-numba: ModuleType | None
 try:
     import numba
 except ImportError:  # no wheel for this Python or machine

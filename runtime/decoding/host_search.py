@@ -111,8 +111,9 @@ def _best(
     noise: tuple[np.uint64, np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     ids, scores = np.empty((len(rows), n), np.int64), np.empty((len(rows), n), np.float32)
-    drawn = np.array(rows, np.int64), np.array(positions, np.int64)
-    best_tokens(bits_of(logits), logits.shape[1], *drawn, alpha, *noise, ids, scores)
+    row_ids, drawn_at = np.array(rows, np.int64), np.array(positions, np.int64)
+    key, made, ceilings = noise
+    best_tokens(bits_of(logits), logits.shape[1], row_ids, drawn_at, alpha, key, made, ceilings, ids, scores)
     return ids, scores
 
 

@@ -22,7 +22,10 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
         def load() -> TargetModel:
             return casspec.load_target(model or calibration.model.name, device=device, dtype=calibration.dtype)
 
-        trials = int(calibration.settings.get("search", {}).get("trials", 0)) or None
+        asked = calibration.settings.get("search", {}).get("trials")
+        trials = (
+            asked if isinstance(asked, int) and asked else None
+        )  # where the search itself says how many, nobody is asked
         with show_stages(("search",)) as stages, stages.stage("search", trials) as progress:
             found = joined(
                 repository,

@@ -58,7 +58,9 @@ def test_norms_and_biases_are_float32_of_their_own(target: TargetModel) -> None:
 def test_one_matrix_for_embedding_and_head_is_packed_once(tied: bool) -> None:
     target = TargetModel(library_model(tie_word_embeddings=tied))
     embedding = target.library_model.model.embed_tokens.weight.detach()
-    found = PackedModel(target.weights, embedding, target.library_model.model.norm.weight.detach())
+    found = PackedModel(
+        target.weights, target.weights.layers, embedding, target.library_model.model.norm.weight.detach()
+    )
     assert isinstance(found.embedding, PackedWeight) == tied
     assert (found.embedding is found.weights.head) == tied
     assert not found.released

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.model.weights import fuse
+from casspec.runtime.model.weights import MappedFiles, fuse
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import library_model
 
@@ -40,3 +40,16 @@ def test_fusing_again_takes_no_memory() -> None:
     assert (first.qkv.data_ptr(), first.gate_up.data_ptr()) == (again.qkv.data_ptr(), again.gate_up.data_ptr())
     assert torch.equal(first.gate_up, again.gate_up)
     assert again.qkv_bias is None
+
+
+def test_pages_of_a_mapped_checkpoint_are_let_go_and_read_again(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    wanted = torch.arange(200_000.0)
+    save_file({"weight": wanted}, tmp_path / "model.safetensors")
+    mapped, elsewhere = load_file(tmp_path / "model.safetensors")["weight"], wanted.clone()
+    files = MappedFiles()
+    for tensor in (mapped, elsewhere, torch.empty(0)):
+        files.let_go(tensor)
+    assert torch.equal(mapped, wanted)
+    assert torch.equal(elsewhere, wanted), "memory that is no checkpoint's is never touched"

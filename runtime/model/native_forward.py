@@ -18,7 +18,7 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Steps
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights
 from casspec.runtime.native import threads
-from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, INT4, INT8, LANES, SPARE_ROWS
+from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, INT4, INT8, SPARE_ROWS, TOTALS
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 from casspec.runtime.native.table import Slot
 from casspec.storage.schema import Precision
@@ -69,7 +69,7 @@ class Workspace:
             self.version += 1
             widths = {
                 Slot.SCORES: 2 * SPARE_ROWS * self._length,
-                Slot.PARTS: 2 * SPARE_ROWS * self._value_width + LANES,
+                Slot.PARTS: 2 * SPARE_ROWS * self._value_width + TOTALS,
             }
             for slot, width in widths.items():
                 self._tensors[slot] = torch.zeros(self._threads, width)

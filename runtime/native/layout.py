@@ -16,6 +16,9 @@ LANES = processor.lanes()
 STEP = 2
 """Vectors of outputs that threads share out: packed weights come in multiples of them."""
 
+TOTALS = 16
+"""Sums of softmax that a thread keeps behind its parts: more than a block has rows, spare ones included."""
+
 SPARE_ROWS = 12
 """Rows past the last that a tile may read and write."""
 

@@ -16,7 +16,7 @@ from numba import carray, cfunc, types
 
 from casspec.runtime.native import threads
 from casspec.runtime.native.attention import BLOCK, attention
-from casspec.runtime.native.layout import BFLOAT16, BYTES, FLOAT32, GROUP, GROUP_BYTES, INT4, INT8, LANES, STEP
+from casspec.runtime.native.layout import BFLOAT16, BYTES, FLOAT32, GROUP, GROUP_BYTES, INT4, INT8, LANES, STEP, TOTALS
 from casspec.runtime.native.naming import compiled_for
 from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
@@ -193,7 +193,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
         size = min(max(n_heads * n_rows // (2 * n_threads), 1), BLOCK)
         blocks = (n_rows + size - 1) // size
         scores, parts = a[Slot.SCORES] + thread * a[Slot.SCORE_BYTES], a[Slot.PARTS] + thread * a[Slot.PART_BYTES]
-        totals = parts + a[Slot.PART_BYTES] - 64
+        totals = parts + a[Slot.PART_BYTES] - 4 * TOTALS
         units = n_heads * blocks
         for unit in range(thread, units, n_threads):
             head, first = unit // blocks, unit % blocks * size

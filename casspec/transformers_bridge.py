@@ -28,7 +28,7 @@ from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
-from casspec.storage.schema import CascadeProfile
+from casspec.storage.schema import AUTO, CascadeProfile
 
 REFUSED_SETTINGS = {
     "num_beams": 1,
@@ -54,7 +54,7 @@ class _Bound:
 
 def custom_generate(
     profile: LoadedProfile | CascadeProfile | None = None,
-    method: str = "dytc",
+    method: str = AUTO,
     parameters: dict[str, Any] | None = None,
     seed: int | None = None,
     streamer: Any = None,

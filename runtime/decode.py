@@ -26,13 +26,15 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import VerifyResult
 from casspec.storage.errors import BrokenMethod, ContextOverflow, UnsupportedOption
-from casspec.storage.schema import CascadeProfile, Mode
+from casspec.storage.schema import AUTO, CASCADE, CascadeProfile, Mode
 
 
 @dataclass
 class Statistics:
     """What one generation did and where its time went. Times in milliseconds."""
 
+    method: str = ""
+    """The method that decoded."""
     verify_steps: int = 0
     emitted_tokens: int = 0
     drafted_tokens: int = 0
@@ -95,12 +97,13 @@ class Decoder:
         target: from `casspec.load_target`.
         profile: from `casspec.load_profile` (or a bare document); without one every method runs on built-in priors. Loaded for a task
             with a cascade of its own, `dytc` runs that one.
-        method: an id of `casspec.methods()`.
+        method: an id of `casspec.methods()`, or "auto": in each decoding mode the one that the profile predicts to be fastest, `dytc`
+            without a profile.
         parameters: overrides of the method's parameters; by default the profile's tuned ones, else the published.
 
     Raises:
         ProfileMismatch: the profile is of another model or dtype, or of a device with other kernels.
-        UnsupportedOption: an unknown method or parameter.
+        UnsupportedOption: an unknown method or parameter, or parameters for no method in particular.
 
     `generate` raises BrokenMethod too, where a method of your own drafts what no step can verify.
     """
@@ -109,9 +112,11 @@ class Decoder:
         self,
         target: TargetModel,
         profile: LoadedProfile | CascadeProfile | None = None,
-        method: str = "dytc",
+        method: str = AUTO,
         parameters: dict[str, Any] | None = None,
     ) -> None:
+        if method == AUTO and parameters:
+            raise UnsupportedOption(f"parameters {', '.join(parameters)} belong to a method; name it beside them")
         loaded = LoadedProfile(profile) if isinstance(profile, CascadeProfile) else profile or LoadedProfile(None)
         if loaded.document is not None:
             check_profile(loaded.document, target)
@@ -171,9 +176,11 @@ class Decoder:
             seed = secrets.randbits(64) if seed is None else seed  # torch.seed() would reseed the caller's generators
             noise = GumbelNoise(seed, self.target.vocab_size, self.target.device)
 
+        mode: Mode = "greedy" if sampling.greedy else "sample"
+        statistics.method = self.method_in(mode)
         with torch.inference_mode():
             begin = time.perf_counter()
-            policy = self._policy("greedy" if sampling.greedy else "sample")
+            policy = self._policy(mode)
             cache = self._cache_for(len(prompt) + limit)
             sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, policy.needs_top, self._inputs)
             policy.begin(sequence)
@@ -186,7 +193,7 @@ class Decoder:
                 begin = time.perf_counter()
                 # 1. Draft a tree under the root; nothing deeper than could still be emitted.
                 tree = policy.draft(sequence, remaining - 1)
-                if self.method not in METHODS:
+                if statistics.method not in METHODS:
                     self._check_draft(tree, sequence, remaining - 1)
                 # 2. One forward of the target over all of it.
                 outputs = sequence.verify(tree)
@@ -205,6 +212,12 @@ class Decoder:
         statistics.draft_ms, statistics.verify_ms = clock.total_ms("draft"), clock.total_ms("verify")
         return Generation(sequence.tokens[len(prompt) :], statistics)
 
+    def method_in(self, mode: Mode) -> str:
+        """The id of the method that decodes in a mode."""
+        if self.method != AUTO:
+            return self.method
+        return self.profile.fastest(mode) if self.profile else CASCADE
+
     def _limit(self, prompt: list[int], max_new_tokens: int) -> int:
         if max_new_tokens < 0:
             raise UnsupportedOption(f"max_new_tokens must not be negative, got {max_new_tokens}")
@@ -218,7 +231,7 @@ class Decoder:
     def _policy(self, mode: Mode) -> Any:
         if mode not in self._policies:
             self._policies[mode] = build_policy(
-                self.method, self.target, self.profile, mode, self._parameters, self._matrix
+                self.method_in(mode), self.target, self.profile, mode, self._parameters, self._matrix
             )
             self._policies[mode].keeps_learned = self._keeps_learned
         return self._policies[mode]

@@ -12,6 +12,13 @@ Decision = Literal["cascade", "retrieval-only", "off"]
 """What to decode with: self-drafters over retrieval, retrieval alone, or nothing, since nothing is faster."""
 
 
+Speedups = dict[str, dict[str, float]]
+"""By decoding mode and method."""
+
+LEAST_LEAD = 1.02
+"""Times faster a method must be predicted than the cascade to be taken in its place: less is within what predictions are known to."""
+
+
 class BatchPrediction(Document):
     """The cascade with several sequences decoded side by side, each drafting a tree of its own."""
 
@@ -36,3 +43,5 @@ class TaskCascade(Document):
     decision: Decision
     predicted_speedup: dict[str, float]
     """By decoding mode, on the task's recordings of the tuning half."""
+    predicted_of_others: Speedups = Field(default_factory=dict)
+    """Of plainer methods as tuned, on the same recordings."""

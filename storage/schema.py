@@ -27,9 +27,13 @@ from casspec.storage.latency import Measurement as Measurement
 from casspec.storage.plans import Precision as Precision
 from casspec.storage.plans import Quantization as Quantization
 from casspec.storage.plans import SkipSet as SkipSet
+from casspec.storage.predictions import LEAST_LEAD
 from casspec.storage.predictions import BatchPrediction as BatchPrediction
 from casspec.storage.predictions import Decision as Decision
+from casspec.storage.predictions import Speedups as Speedups
 from casspec.storage.predictions import TaskCascade as TaskCascade
+
+Mode = Annotated[Literal["greedy", "sample"], Field(description="decoding mode")]
 
 # --------------------------------------------------------------------------------------------------- what was measured
 
@@ -178,6 +182,9 @@ RECYCLING_MATRIX = "recycling-matrix"
 CASCADE = "dytc"
 """The method that runs the cascade of a profile."""
 
+AUTO = "auto"
+"""In place of a method: the one a profile predicts to be fastest, the cascade without a profile."""
+
 
 class CascadeProfile(VersionedDocument):
     """The outcome of a calibration: what to run on this model and this device. Its JSON is the exchange format."""
@@ -203,6 +210,8 @@ class CascadeProfile(VersionedDocument):
     predicted_by_task: dict[str, dict[str, float]] = Field(default_factory=dict)
     """The same by decoding mode and task."""
     predicted_by_batch: tuple[BatchPrediction, ...] = ()
+    predicted_of_others: Speedups = Field(default_factory=dict)
+    """Of plainer methods as tuned, on the same half."""
     decision: Decision = "cascade"
     by_task: dict[str, TaskCascade] = Field(default_factory=dict)
     """Tasks with a cascade of their own; every other has the one above."""
@@ -222,6 +231,13 @@ class CascadeProfile(VersionedDocument):
         """Memory of all its plans beside the target's own weights: those of one precision share theirs."""
         plans = [drafter.quantization for drafter in self.drafters]
         return sum({plan.precision: plan.extra_bytes for plan in plans}.values())
+
+    def fastest(self, mode: str) -> str:
+        """The method predicted to decode fastest in a mode: `dytc`, unless a plainer one leads it by more than predictions err."""
+        others = self.predicted_of_others.get(mode, {})
+        best = max(others, key=others.__getitem__, default=CASCADE)
+        leads = best != CASCADE and others[best] >= self.predicted_speedup.get(mode, 1.0) * LEAST_LEAD
+        return best if leads else CASCADE
 
     def settings(self, method: str, variant: str = "tuned") -> dict[str, int | float | str | bool]:
         """Parameters stored for a method, {} when none are."""
@@ -303,6 +319,3 @@ class BenchReport(VersionedDocument):
     """Relative difference of autoregressive against itself in the same run."""
     environment: dict[str, Any]
     """Model, device, library versions, threads, dtype, seed, commit, command line."""
-
-
-Mode = Annotated[Literal["greedy", "sample"], Field(description="decoding mode")]

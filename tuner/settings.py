@@ -57,6 +57,8 @@ class CascadeSettings(Document):
     """Most memory of packed weights beside the target's own; None is no limit."""
     per_task: bool = False
     """Whether to ask if tasks deserve a cascade of their own."""
+    probed_recordings: int = 2
+    """Of each decoding mode, for what steps take beside their forwards."""
     probed_steps: int = 24
     """Warm steps of each probe of what steps take beside their forwards."""
     tuning_seconds: float = 3.0
@@ -125,10 +127,10 @@ def unchanged_choice(settings: CalibrationSettings) -> CalibrationSettings:
 
 
 QUICK: Changes = {
-    "profile": {"seconds": 5.0, "rounds": 2, "max_context": 1024},
+    "profile": {"seconds": 5.0, "rounds": 2, "max_context": 512},
     "record": {"prompts": 5, "tokens": 64},
-    "search": {"recordings": 5, "calibration_seconds": 90.0, "patience": 8},
-    "cascade": {"probed_steps": 8, "tuning_seconds": 0.5},
+    "search": {"recordings": 5, "calibration_seconds": 60.0, "patience": 8},
+    "cascade": {"probed_recordings": 1, "probed_steps": 8, "tuning_seconds": 0.5},
     "bench": {"prompts": 1},
 }
 """For a calibration that is there soon: a working profile, no claim about how good it is."""

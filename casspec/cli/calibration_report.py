@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from casspec.cli.console import output, say
 from casspec.cli.profile_tables import interval
+from casspec.storage.schema import CASCADE
 
 if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, CascadeProfile
@@ -82,7 +83,7 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bo
     members = [drafter.name for drafter in profile.drafters if drafter.parameters.get("cascade", True)]
     say(f"cascade   {DECISIONS[profile.decision]} ({', '.join(members) or 'none'})")
     say(f"predicted {predicted or 'nothing'}; latency model within {profile.latency.cv_median_error:.1%}")
-    for line in _batches(profile), _tasks(profile), _gap(profile, report):
+    for line in _fastest(profile), _batches(profile), _tasks(profile), _gap(profile, report):
         if line:
             say(line)
     if asked and report is None:
@@ -92,6 +93,19 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bo
     say(f"next      casspec profiles show {profile_id}   the profile")
     say("          casspec ui                          trials and figures in the browser")
     say(f'          casspec generate --model {profile.model.name} "def main():"')
+
+
+def _fastest(profile: CascadeProfile) -> str:
+    """Which method decodes by default in each mode, where it is not the cascade everywhere."""
+    chosen = {mode: profile.fastest(mode) for mode in sorted(profile.predicted_of_others)}
+    if set(chosen.values()) <= {CASCADE}:
+        return ""
+    listed = [
+        f"{mode} {method}"
+        + (f" ({profile.predicted_of_others[mode][method]:.2f}x predicted)" if method != CASCADE else "")
+        for mode, method in chosen.items()
+    ]
+    return f"fastest   {', '.join(listed)}: what decodes unless --method says otherwise"
 
 
 def _batches(profile: CascadeProfile) -> str:

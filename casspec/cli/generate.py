@@ -31,7 +31,11 @@ NONE = "none"
     help="production, latest, an ID, a JSON file, or none; by default the latest that fits model, dtype and device.",
 )
 @click.option(
-    "--method", default="dytc", show_default=True, metavar="METHOD", help="How to decode, see casspec.methods()."
+    "--method",
+    default="auto",
+    show_default=True,
+    metavar="METHOD",
+    help="How to decode, see casspec.methods(); auto is what the profile predicts to be fastest, dytc without a profile.",
 )
 @click.option(
     "--task", metavar="TASK", help="What the prompt is: a task for which the profile has a cascade of its own."
@@ -84,7 +88,7 @@ def command(
     request: dict[str, Any] = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     generation = _stream(decoder, prompt_ids, max_new_tokens=max_new_tokens, **request)
     if stats:
-        _print_statistics(generation.statistics, method)
+        _print_statistics(generation.statistics)
 
 
 def _prompt(prompt: str | None, file: IO[str] | None) -> str:
@@ -146,11 +150,11 @@ def _stream(decoder: Decoder, prompt_ids: list[int], **request: Any) -> Generati
         click.echo(stream.finish())
 
 
-def _print_statistics(statistics: Statistics, method: str) -> None:
+def _print_statistics(statistics: Statistics) -> None:
     seconds = statistics.decode_ms / 1e3
     rate = statistics.emitted_tokens / seconds if seconds else 0.0
     say(
-        f"{method}: {statistics.emitted_tokens} tokens in {seconds:.2f} s ({rate:.1f} tokens/s), "
+        f"{statistics.method}: {statistics.emitted_tokens} tokens in {seconds:.2f} s ({rate:.1f} tokens/s), "
         f"{statistics.verify_steps} verify steps, mean acceptance length {statistics.mean_acceptance_length:.2f}"
     )
     say(

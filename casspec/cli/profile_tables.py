@@ -50,6 +50,7 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
         "dtype": profile.dtype,
         "suite": f"{profile.suite}, seed {profile.seed}",
         "decision": profile.decision,
+        "fastest": ", ".join(f"{mode} {profile.fastest(mode)}" for mode in sorted(profile.predicted_speedup)),
         "predicted speedup": ", ".join(
             f"{mode} {speedup:.2f}x{interval(profile.predicted_interval.get(mode))}"
             for mode, speedup in profile.predicted_speedup.items()

@@ -151,6 +151,8 @@ def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
         "dtype": profile.dtype,
         "suite": profile.suite,
         "decision": profile.decision,
+        "fastest": {mode: profile.fastest(mode) for mode in profile.predicted_speedup},
+        "predicted_of_others": dict(profile.predicted_of_others),
         "drafters": [drafter.name for drafter in profile.drafters],
         "skipped_sublayers": [len(drafter.skip) for drafter in profile.drafters],
         "dytc": profile.settings("dytc"),

@@ -42,5 +42,6 @@ def cascade_of(profile: CascadeProfile, task: str | None) -> CascadeProfile:
             "methods": (*others, MethodSettings(method=CASCADE, variant="tuned", parameters=own.parameters)),
             "decision": own.decision,
             "predicted_speedup": own.predicted_speedup,
+            "predicted_of_others": own.predicted_of_others,
         }
     )

@@ -18,12 +18,13 @@ from importlib.metadata import EntryPoint, entry_points
 
 from casspec.runtime.policies.base import Policy
 from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import AUTO
 
 ENTRY_POINT_GROUP = "casspec.methods"
 """The group of entry points."""
 
-RESERVED = {"all"}
-"""What `--methods` means otherwise."""
+RESERVED = {"all", AUTO}
+"""What `--methods` and `--method` mean otherwise."""
 
 _log = logging.getLogger("casspec")
 

@@ -11,7 +11,7 @@ import torch
 from casspec.runtime.decode import Decoder, Statistics
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
-from tests.runtime.tiny import VOCAB, greedy, repetitive_prompt, tiny_target
+from tests.runtime.tiny import VOCAB, greedy, repetitive_prompt, tiny_profile, tiny_target
 
 CONTEXT = 256
 
@@ -49,6 +49,23 @@ def test_a_request_without_a_seed_draws_one_and_leaves_the_callers_generator() -
     texts = {tuple(decoder.generate([3, 4, 5], 24, temperature=2.0).token_ids) for _ in range(3)}
     assert len(texts) == 3
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_by_default_a_profile_decodes_with_what_it_predicts_to_be_fastest_in_each_mode() -> None:
+    target, prompt = target_of(), repetitive_prompt(40)
+    others = {"sample": {"prompt-lookup": 1.5}}
+    profile = tiny_profile(target, predicted_speedup={"greedy": 1.4, "sample": 1.4}, predicted_of_others=others)
+    decoder = Decoder(target, profile)
+    for temperature, method in ((0.0, "dytc"), (0.7, "prompt-lookup")):
+        generation = decoder.generate(prompt, 24, temperature=temperature, seed=3)
+        named = Decoder(target, profile, method).generate(prompt, 24, temperature=temperature, seed=3)
+        plain = Decoder(target, profile, "autoregressive").generate(prompt, 24, temperature=temperature, seed=3)
+        assert generation.statistics.method == named.statistics.method == method
+        assert generation.statistics.drafted_by == named.statistics.drafted_by
+        assert generation.token_ids == named.token_ids == plain.token_ids
+    assert Decoder(target).method_in("sample") == "dytc"
+    with pytest.raises(UnsupportedOption, match="max_nodes belong to a method"):
+        Decoder(target, profile, parameters={"max_nodes": 8})
 
 
 @pytest.mark.parametrize(

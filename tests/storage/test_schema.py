@@ -27,11 +27,31 @@ def test_hash_is_the_one_released() -> None:
 
 
 def test_a_profile_of_before_predictions_by_task_and_batch_still_loads() -> None:
-    added = {"predicted_interval", "predicted_by_task", "predicted_by_batch", "by_task", "task_gains"}
+    added = {
+        "predicted_of_others",
+        "predicted_interval",
+        "predicted_by_task",
+        "predicted_by_batch",
+        "by_task",
+        "task_gains",
+    }
     old = {name: value for name, value in json.loads(samples.profile().canonical_json()).items() if name not in added}
     read = CascadeProfile.model_validate(old)
     assert read == samples.profile()
     assert (read.by_task, read.predicted_by_batch) == ({}, ())
+
+
+def test_another_method_decodes_by_default_where_it_is_predicted_to_lead() -> None:
+    predicted = {"greedy": 2.0, "sample": 1.2}
+    others = {"greedy": {"prompt-lookup": 2.03}, "sample": {"prompt-lookup": 1.3, "token-recycling": 1.25}}
+    profile = samples.profile(predicted_speedup=predicted, predicted_of_others=others)
+    assert profile.fastest("greedy") == "dytc", "such a lead is within what predictions are known to"
+    assert profile.fastest("sample") == "prompt-lookup"
+    assert samples.profile().fastest("greedy") == "dytc"
+    nothing_pays = samples.profile(
+        decision="off", predicted_speedup={"greedy": 1.0}, predicted_of_others={"greedy": {"prompt-lookup": 0.9}}
+    )
+    assert nothing_pays.fastest("greedy") == "dytc"
 
 
 def test_plans_of_one_precision_share_their_weights() -> None:

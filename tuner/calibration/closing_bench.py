@@ -20,8 +20,8 @@ from casspec.tuner.replay.run import ReplayRun, StepCosts, speedups
 from casspec.tuner.suites.prompts import Prompt
 from casspec.tuner.suites.token_prompts import spread_over_tasks, with_room
 
-CLOSING_METHODS = ("prompt-lookup", CASCADE)
-"""As tuned: the cascade and the plainest thing it has to beat. `casspec bench` compares all."""
+PLAINEST = "prompt-lookup"
+"""What the cascade has to beat."""
 
 
 def bench(context: CalibrationContext, profile: CascadeProfile, stages: Stages) -> BenchReport | None:
@@ -65,7 +65,7 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
         prompts,
         [
             entry
-            for entry in method_entries(target, loaded, CLOSING_METHODS)
+            for entry in method_entries(target, loaded, closing_methods(profile))
             if entry.variant == TUNED or entry.method == AUTOREGRESSIVE
         ],
         asked.modes,
@@ -75,6 +75,11 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
         settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},
     )
     return report.model_copy(update={"replayed": replayed})
+
+
+def closing_methods(profile: CascadeProfile) -> list[str]:
+    """As tuned: the plainest thing, the cascade, and what the profile takes to be fastest. `casspec bench` compares all."""
+    return list(dict.fromkeys([PLAINEST, *map(profile.fastest, profile.predicted_speedup), CASCADE]))
 
 
 def _replayed(

@@ -74,6 +74,7 @@ def _assembled(
         predicted_interval=selection.predicted_interval,
         predicted_by_task=chosen.predicted_by_task,
         predicted_by_batch=selection.predicted_by_batch,
+        predicted_of_others=selection.predicted_of_others,
         decision=cascade.decision,
         by_task={task: verdict.own for task, verdict in chosen.tasks.items() if verdict.own is not None},
         task_gains={task: verdict.gain for task, verdict in chosen.tasks.items() if verdict.gain is not None},

@@ -40,6 +40,8 @@ class Selection(Document):
     predicted_interval: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """By decoding mode, see `interval`."""
     predicted_by_batch: tuple[BatchPrediction, ...] = ()
+    predicted_of_others: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Of plainer methods, by decoding mode and method."""
 
 
 def forecast(

@@ -6,7 +6,7 @@ seen both: a task that gains all the same gains for a reason. Only then a cascad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -20,6 +20,9 @@ from casspec.tuner.recordings.recording import Recording
 
 LEAST_TASK_GAIN = 1.03
 """Times faster on held-out recordings a cascade of its own must be for a task to get one."""
+
+
+SpeedupsOfOthers = Callable[[Sequence[Recording]], dict[str, dict[str, float]]]
 
 
 class TaskVerdict(Document):
@@ -39,6 +42,7 @@ def judge_task(
     limits: Limits,
     beside: Sequence[str] = (),
     tell: Tell = untold,
+    others: SpeedupsOfOthers = lambda recordings: {},
 ) -> TaskVerdict:
     """Whether `task` deserves a cascade of its own, and that one if it does.
 
@@ -46,6 +50,7 @@ def judge_task(
         for_all: what was selected for all tasks together.
         retrieval: parameters of dytc for retrieval alone.
         beside: plans whose weights are held whatever this task gets.
+        others: what plainer methods come to on recordings, by decoding mode and method.
     """
     recordings = [recording for recording in replays.recordings if recording.task == task]
     folds = split_by_prompt(recordings)
@@ -70,6 +75,7 @@ def judge_task(
         parameters=found.parameters,
         decision=found.decision,
         predicted_speedup={str(mode): value for mode, value in found.predicted_speedup.items()},
+        predicted_of_others=others(recordings),
     )
     return TaskVerdict(gain=gain, own=cascade)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from casspec.profiler.progress import Progress, Tell, untold
@@ -28,7 +29,7 @@ from casspec.tuner.cascade.per_task import TaskVerdict, as_served, judge_task
 from casspec.tuner.cascade.replay import CascadeReplay, Parameters
 from casspec.tuner.cascade.selection import Limits, choose
 from casspec.tuner.context import CalibrationContext
-from casspec.tuner.methods.by_replay import TunedMethods, Tuning, tune_methods
+from casspec.tuner.methods.by_replay import TunedMethods, Tuning, speedups_of_others, tune_methods
 from casspec.tuner.recordings.offline_acceptance import BLOCK, AcceptanceMeter
 from casspec.tuner.recordings.recording import Recording, typical_context
 from casspec.tuner.recordings.traced_plan import TracedPlan, Traces
@@ -46,9 +47,6 @@ SERVED_KIND = "served-tasks"
 
 TuneMethods = Callable[[TargetModel, Sequence[Recording], LatencyModel, Overheads, Progress], TunedMethods]
 """Tunes the methods by replay: (target, recordings, latency, overheads, progress)."""
-
-CASCADE_PROBED_RECORDINGS = 2
-"""Of each decoding mode, for what steps take beside their forwards."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def choose_cascade(
     tuned = stage.tuned(overheads, tune)
     tuning = Tuning.of(target, recordings, latency, tuned.priors, overheads)
     retrieval = tuned.settings(CASCADE) | {"review_overhead_ms": overheads.review_ms}
-    selection, tasks = stage.selection(traced, tuning, retrieval, measured)
+    selection, tasks = stage.selection(traced, tuning, tuned, retrieval, measured)
     for_tasks = [name for verdict in tasks.values() if verdict.own for name in verdict.own.drafters]
     cascade = assemble_cascade(measured, selection.drafters, selection.decision, lookup, costs, for_tasks)
     return Chosen(cascade, selection, tuned, tasks)
@@ -118,14 +116,15 @@ class _Stage:
         return measured
 
     def overheads(self) -> Overheads:
+        settings = self.context.settings.cascade
         return stored_overheads(
             self.context.repository,
             self.context.calibration_id,
             lambda: self.context.target,
             self.recordings,
             LatencyPredictor(self.latency).forward_ms,
-            CASCADE_PROBED_RECORDINGS,
-            self.context.settings.cascade.probed_steps,
+            settings.probed_recordings,
+            settings.probed_steps,
         )
 
     def tuned(self, overheads: Overheads, tune: TuneMethods) -> TunedMethods:
@@ -136,7 +135,12 @@ class _Stage:
         return TunedMethods.from_json(document)
 
     def selection(
-        self, traced: _Traced, tuning: Tuning, retrieval: Parameters, measured: Sequence[Contender]
+        self,
+        traced: _Traced,
+        tuning: Tuning,
+        tuned: TunedMethods,
+        retrieval: Parameters,
+        measured: Sequence[Contender],
     ) -> tuple[Selection, dict[str, TaskVerdict]]:
         """The one cascade for all tasks and, where that was asked, the verdict on each task."""
         asked_for = self.context.settings.cascade
@@ -156,20 +160,21 @@ class _Stage:
         said = {one.name: TracedPlan(traced.of(one.candidate, tell)) for one in measured}
         by_name = {one.name: one for one in measured}
         replays = CascadeReplay(tuning, by_name, said, self.context.target.n_layers).started(retrieval)
+        others = partial(speedups_of_others, tuned, tuning)
         limits = Limits(asked_for.max_drafters, asked_for.max_extra_bytes, asked_for.tuning_seconds)
         if document is None:
             choice = choose(replays, retrieval, limits, tell=tell)
             tell("predicting speedups")
             found = forecast(replays, choice, retrieval)
             batches = by_batch(replays, found, choice, retrieval, self.latency)
-            found = found.model_copy(update={"predicted_by_batch": batches})
+            found = found.model_copy(update={"predicted_by_batch": batches, "predicted_of_others": others(None)})
             document = self._put(SELECTION_KIND, "all", found.model_dump(mode="json"))
         selection = Selection.model_validate(document)
         verdicts, held = {}, list(selection.drafters)
         for task in asked:
             known = stored[task]
             if known is None:
-                verdict = judge_task(replays, task, selection, retrieval, limits, held, tell)
+                verdict = judge_task(replays, task, selection, retrieval, limits, held, tell, others)
                 known = self._put(TASK_KIND, task, verdict.model_dump(mode="json"))
             verdicts[task] = judged = TaskVerdict.model_validate(known)
             held += judged.own.drafters if judged.own is not None else ()

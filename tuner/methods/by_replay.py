@@ -21,7 +21,7 @@ from casspec.runtime.policies.base import ForwardMs, Policy
 from casspec.runtime.policies.dytc import DyTC
 from casspec.runtime.policies.prompt_lookup import PromptLookupPolicy
 from casspec.runtime.policies.token_recycling import TokenRecyclingPolicy
-from casspec.storage.schema import AcceptancePrior, LatencyModel, MethodSettings, Mode
+from casspec.storage.schema import CASCADE, AcceptancePrior, LatencyModel, MethodSettings, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.methods.grids import GRIDS, settings_of
 from casspec.tuner.methods.priors import retrieval_cells
@@ -183,6 +183,21 @@ def replayable_settings(method: str) -> list[dict[str, Any]]:
         if judged not in settings:
             settings.append(judged)
     return settings
+
+
+def speedups_of_others(
+    tuned: TunedMethods, tuning: Tuning, recordings: Sequence[Recording] | None = None
+) -> dict[str, dict[str, float]]:
+    """By decoding mode, what the tuned methods other than dytc come to on some recordings, by default all."""
+    found: dict[str, dict[str, float]] = {}
+    for entry in tuned.methods:
+        if entry.method in REPLAYED and entry.method != CASCADE:
+            judged = replayed_each(
+                entry.method, _build(entry.method, dict(entry.parameters), tuning), tuning, recordings
+            )
+            for mode, result in by_mode(judged).items():
+                found.setdefault(str(mode), {})[entry.method] = result.speedup
+    return found
 
 
 Build = Callable[[RecyclingMatrix, Mode], Policy]

@@ -141,7 +141,9 @@ def replay_part(calibrated: CalibrationHistory) -> Part:
         metrics={
             f"predicted/{mode}/{metric_word(task)}": speedup for mode, task, speedup in predicted if speedup is not None
         },
-        params={"decision": profile.decision} | {f"dytc.{k}": str(v) for k, v in profile.settings("dytc").items()},
+        params={"decision": profile.decision}
+        | {f"fastest.{mode}": profile.fastest(mode) for mode in profile.predicted_speedup}
+        | {f"dytc.{k}": str(v) for k, v in profile.settings("dytc").items()},
         texts=texts,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from casspec.storage.schema import OVERALL, CascadeProfile, DrafterSpec
+from casspec.storage.schema import CASCADE, OVERALL, CascadeProfile, DrafterSpec
 from casspec.tuner.bench.predicted_vs_measured import Compared, compare
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.report_page.charts import gap_figure
@@ -56,6 +56,13 @@ def compared(calibrated: CalibrationHistory) -> list[Compared]:
 def decision_section(calibrated: CalibrationHistory) -> Section:
     profile = calibrated.profile
     parts: list[Part] = [Text(DECISIONS[profile.decision])]
+    parts += [
+        Text(
+            f"In mode {mode}, {profile.fastest(mode)} decodes unless another method is named: it is predicted to be fastest."
+        )
+        for mode in sorted(profile.predicted_speedup)
+        if profile.fastest(mode) != CASCADE
+    ]
     parts += [
         Text(f"{precision} is not offered to drafters: {verdict['reason']}.")
         for precision, verdict in calibrated.verdicts.items()

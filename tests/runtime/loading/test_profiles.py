@@ -52,6 +52,17 @@ def test_the_task_changes_what_drafts_and_not_the_text(target) -> None:
     assert "light" not in drafted[1]
 
 
+def test_a_task_with_its_own_cascade_has_rivals_of_its_own(target) -> None:
+    profile = tiny_profile(
+        target,
+        predicted_speedup={"greedy": 1.5},
+        predicted_of_others={"greedy": {"prompt-lookup": 1.6}},
+        by_task={"docstring": OWN},
+    ).document
+    assert profile.fastest("greedy") == "prompt-lookup"
+    assert cascade_of(profile, "docstring").fastest("greedy") == "dytc"
+
+
 def test_where_nothing_pays_the_cascade_decodes_plainly_unless_it_is_insisted_on(target) -> None:
     loaded = tiny_profile(target, decision="off")
     generation = Decoder(target, loaded).generate(repetitive_prompt(40, seed=2), 24)

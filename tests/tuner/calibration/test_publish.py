@@ -24,6 +24,7 @@ def test_a_profile_predicts_by_mode_task_and_batch(finished) -> None:
     told = [prediction.latencies == "extrapolated" for prediction in profile.predicted_by_batch]
     assert told == [False, False, True, True, True, True], "batches of up to 2 were measured"
     assert profile.predicted_by_batch[0].decision == profile.decision
+    assert set(profile.predicted_of_others) == set(profile.predicted_speedup)
     assert profile.predicted_by_batch[0].speedup == profile.predicted_speedup
     assert all(
         low <= profile.predicted_speedup[mode] <= high for mode, (low, high) in profile.predicted_interval.items()

@@ -22,6 +22,7 @@ from casspec.tuner.methods.by_replay import (
     geometric_speedup,
     replayable_settings,
     replayed_each,
+    speedups_of_others,
     tune_methods,
 )
 from casspec.tuner.methods.grids import GRIDS, published_setting
@@ -58,6 +59,12 @@ def test_what_was_tuned_is_at_least_as_fast_as_what_was_published() -> None:
             return geometric_speedup(by_mode(replayed_each(method, _build(method, parameters, tuning), tuning)))
 
         assert speedup(tuned.settings(method)) >= speedup(published)
+    others = speedups_of_others(tuned, tuning)
+    assert {mode: set(found) for mode, found in others.items()} == {
+        mode: set(REPLAYED) - {"dytc"} for mode in ("greedy", "sample")
+    }
+    lookup = replayed_each("prompt-lookup", _build("prompt-lookup", tuned.settings("prompt-lookup"), tuning), tuning)
+    assert others["sample"]["prompt-lookup"] == by_mode(lookup)["sample"].speedup
     assert tuned.settings("vertical") == {}
     assert TunedMethods.from_json(tuned.to_json()) == tuned
 

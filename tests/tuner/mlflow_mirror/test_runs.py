@@ -37,7 +37,12 @@ def test_a_calibration_is_one_parent_with_children_for_its_parts(mlflow_mirror) 
     }
     assert files(mlflow_mirror, runs["replay"]) == {"cascade.csv", "predicted.csv", "methods.csv"}
     assert runs["replay"].data.metrics["predicted/sample/overall"] == 1.4
-    assert runs["replay"].data.params == {"decision": "cascade", "dytc.max_nodes": "16"}
+    assert runs["replay"].data.params == {
+        "decision": "cascade",
+        "dytc.max_nodes": "16",
+        "fastest.greedy": "dytc",
+        "fastest.sample": "dytc",
+    }
 
 
 def test_tasks_may_be_called_anything(mlflow_mirror) -> None:

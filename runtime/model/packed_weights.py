@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.model.families import Dimensions
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights, MappedFiles, fill
+from casspec.runtime.model.weights import DecoderWeights, LayerWeights, MappedFiles, fill, give_back_freed_memory
 from casspec.runtime.native import packing, processor
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 
@@ -52,15 +52,19 @@ class PackedModel:
         self.released = model is not None
         tied = embedding.data_ptr() == weights.head.data_ptr()
         made, files = [], MappedFiles()
+        if model is not None:
+            for parameter in model.parameters():  # read to take a fingerprint
+                files.let_go(parameter)
+        head = packing.packed(weights.head)
+        self.embedding: Tensor | PackedWeight = head if tied else embedding
+        if model is not None:
+            _empty([model.lm_head, *([model.model.embed_tokens] if tied else [])], files)
         for index, layer in enumerate(layers):
             made.append(packed_layer(layer, packing.packed))
             if model is not None:
                 _empty(_linears(model.model.layers[index]), files)
-        head = packing.packed(weights.head)
-        self.embedding: Tensor | PackedWeight = head if tied else embedding
+                give_back_freed_memory()
         self.weights = replace(weights, layers=made, head=head)
-        if model is not None:
-            _empty([model.lm_head, *([model.model.embed_tokens] if tied else [])], files)
 
     def restore(self, model: Any) -> None:
         """Fills them, with the same bits as before."""

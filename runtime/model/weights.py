@@ -82,6 +82,13 @@ class MappedFiles:
             self._advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), mmap.MADV_DONTNEED)
 
 
+def give_back_freed_memory() -> None:
+    """Freed memory that the allocator keeps for the next to ask goes to the system, where the C library can do that (glibc)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
 def fuse(layer: Any, qk_norm: bool, files: MappedFiles | None = None) -> LayerWeights:
     """The weights of a library layer, whose parameters become views of the fused tensors; pages of `files` they were on are let go.
 

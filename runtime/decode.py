@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
+from casspec.runtime.decoding.adjustments import TextAdjustments
+from casspec.runtime.decoding.detokenize import TextStream
+from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.decoding.request import Request
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.stopping import StoppedText
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verify import accept, truncate_at_stop
+from casspec.runtime.decoding.walk import Walk
 from casspec.runtime.latency.timing import ForwardClock
+from casspec.runtime.loading.generation_defaults import with_defaults
 from casspec.runtime.loading.profile_check import check_profile
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.inputs import InputBuffers
@@ -29,65 +33,14 @@ from casspec.storage.errors import BrokenMethod, ContextOverflow, UnsupportedOpt
 from casspec.storage.schema import AUTO, CASCADE, CascadeProfile, Mode
 
 
-@dataclass
-class Statistics:
-    """What one generation did and where its time went. Times in milliseconds."""
+@dataclass(frozen=True)
+class Listener:
+    """Who hears of a text as it is decoded."""
 
-    method: str = ""
-    """The method that decoded."""
-    verify_steps: int = 0
-    emitted_tokens: int = 0
-    drafted_tokens: int = 0
-    """Candidates verified, roots excluded."""
-    accepted_tokens: int = 0
-    accepted_lengths: Counter[int] = field(default_factory=Counter)
-    """Histogram of tokens emitted a verify step, bonus included."""
-    drafted_by: Counter[str] = field(default_factory=Counter)
-    accepted_by: Counter[str] = field(default_factory=Counter)
-    prefill_ms: float = 0.0
-    """Everything before the first step: prefill forwards, indexing of the prompt."""
-    decode_ms: float = 0.0
-    """All steps: forwards and overhead."""
-    draft_ms: float = 0.0
-    """Forwards of self-drafters."""
-    verify_ms: float = 0.0
-    """Forwards of the target."""
-
-    @property
-    def overhead_ms(self) -> float:
-        """Step time outside forwards."""
-        return self.decode_ms - self.draft_ms - self.verify_ms
-
-    @property
-    def mean_acceptance_length(self) -> float:
-        """Tokens emitted a verify step, bonus included."""
-        return self.emitted_tokens / self.verify_steps if self.verify_steps else 0.0
-
-    @property
-    def acceptance_rate(self) -> float:
-        """Accepted / drafted candidates."""
-        return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
-
-    @property
-    def acceptance_by_drafter(self) -> dict[str, float]:
-        return {name: self.accepted_by[name] / drafted for name, drafted in self.drafted_by.items()}
-
-    def count(self, steps: list[tuple[list[str], list[int], list[int]]]) -> None:
-        """Counts steps: the drafter of every node of their trees, the accepted path, the tokens emitted."""
-        self.verify_steps += len(steps)
-        self.accepted_lengths.update([len(emitted) for _, _, emitted in steps])
-        self.emitted_tokens += sum([len(emitted) for _, _, emitted in steps])
-        self.drafted_by.update([name for drafters, _, _ in steps for name in drafters[1:]])
-        self.accepted_by.update([drafters[node] for drafters, path, _ in steps for node in path[1:]])
-        self.drafted_tokens, self.accepted_tokens = self.drafted_by.total(), self.accepted_by.total()
-
-
-@dataclass
-class Generation:
-    """New token ids (the prompt is not repeated) and what producing them took."""
-
-    token_ids: list[int]
-    statistics: Statistics
+    on_tokens: Callable[[list[int]], None] | None = None
+    """Called after each step with the tokens it emitted."""
+    on_text: Callable[[str], None] | None = None
+    """Called with text as soon as it is certain: whole characters, and nothing that may become a stop string."""
 
 
 class Decoder:
@@ -143,15 +96,19 @@ class Decoder:
     def generate(
         self,
         input_ids: list[int] | torch.Tensor,
-        max_new_tokens: int = 128,
-        temperature: float = 0.0,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int | None = None,
         stop_token_ids: list[int] | None = None,
         on_tokens: Callable[[list[int]], None] | None = None,
+        *,
+        on_text: Callable[[str], None] | None = None,
+        defaults: Literal["model"] | None = None,
+        **options: Any,
     ) -> Generation:
-        """Decodes up to `max_new_tokens` tokens, fewer after a stop token or at the end of the model's context.
+        """Decodes up to `max_new_tokens` tokens (128), fewer after a stop token or at the end of the model's context.
 
         Args:
             input_ids: the prompt, list of int or tensor [n] or [1, n]; at least one token.
@@ -159,58 +116,146 @@ class Decoder:
             seed: of the sampling noise; None draws one.
             stop_token_ids: default the model's own end-of-sequence ids; [] for none.
             on_tokens: called after each step with the tokens it emitted.
+            on_text: called with the text as it becomes certain.
+            defaults: "model" takes what is not given from the model's generation config.
+            options: any other field of `casspec.runtime.decoding.request.Request`, `Sampling` or `Adjustments` by its name: min_p,
+                typical_p, repetition_penalty, presence_penalty, frequency_penalty, logit_bias, bad_words, min_new_tokens,
+                suppress_tokens, ignore_eos, stop, logprobs, processors, criteria, keep_scores.
 
         Raises:
             ContextOverflow: the prompt leaves no room in the model's context.
             UnsupportedOption: a decoding parameter out of range.
         """
+        options |= {"max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p}
+        options |= {"seed": seed, "stop_token_ids": stop_token_ids}
+        (generation,) = self.samples(input_ids, 1, defaults=defaults, listener=Listener(on_tokens, on_text), **options)
+        return generation
+
+    def samples(
+        self,
+        input_ids: list[int] | torch.Tensor,
+        n: int,
+        *,
+        defaults: Literal["model"] | None = None,
+        listener: Listener | None = None,
+        first: int = 0,
+        **options: Any,
+    ) -> list[Generation]:
+        """`n` texts of one prompt, whose rows are computed once. Options and errors as of `generate`.
+
+        Args:
+            listener: hears of all of them, one text after the other.
+            first: number of the first one. Text i is sampled with noise sequence i of the seed, whatever `n` is.
+        """
         prompt = _token_list(input_ids, self.target.vocab_size)
-        sampling = Sampling(temperature, top_k, top_p)
-        limit = self._limit(prompt, max_new_tokens)
-        stop = frozenset(self.target.eos_token_ids if stop_token_ids is None else stop_token_ids)
-        statistics, clock = Statistics(), ForwardClock(self.target.device)
-        if limit == 0:
-            return Generation([], statistics)
-        noise = None
-        if not sampling.greedy:
-            seed = secrets.randbits(64) if seed is None else seed  # torch.seed() would reseed the caller's generators
-            noise = GumbelNoise(seed, self.target.vocab_size, self.target.device)
-
-        mode: Mode = "greedy" if sampling.greedy else "sample"
-        statistics.method = self.method_in(mode)
+        if n < 1:
+            raise UnsupportedOption(f"n must be at least 1, got {n}")
+        if defaults is not None:
+            options = with_defaults(self.target, options)
+        request = Request.of(**options)
+        _check_tokens(request, self.target.vocab_size)
+        if request.stop and self.target.tokenizer is None:
+            raise UnsupportedOption(f"model '{self.target.name}' brings no tokenizer, so it cannot stop at strings")
+        seed = request.seed
+        if seed is None and not request.sampling.greedy:
+            seed = secrets.randbits(64)  # torch.seed() would reseed the caller's generators
+        texts: list[Generation] = []
+        prefilled: Sequence | None = None
         with torch.inference_mode():
-            begin = time.perf_counter()
-            policy = self._policy(mode)
-            cache = self._cache_for(len(prompt) + limit)
-            sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, policy.needs_top, self._inputs)
-            policy.begin(sequence)
-            self._synchronize()
-            statistics.prefill_ms = (time.perf_counter() - begin) * 1e3
+            for place in range(first, first + n):
+                noise = None
+                if seed is not None and not request.sampling.greedy:
+                    noise = GumbelNoise(seed, self.target.vocab_size, self.target.device, place)
+                generation, prefilled = self._decoded(prompt, request, noise, listener or Listener(), prefilled)
+                texts.append(generation)
+        return texts
 
-            steps: list[tuple[list[str], list[int], list[int]]] = []
-            remaining, over = limit, False
-            while not over:
-                begin = time.perf_counter()
-                # 1. Draft a tree under the root; nothing deeper than could still be emitted.
-                tree = policy.draft(sequence, remaining - 1)
-                if statistics.method not in METHODS:
-                    self._check_draft(tree, sequence, remaining - 1)
-                # 2. One forward of the target over all of it.
-                outputs = sequence.verify(tree)
-                # 3. Walk along the target's tokens; end at a stop token or the limit.
-                path, emitted, over = truncate_at_stop(*accept(tree, outputs.token_after), remaining, stop)
-                # 4. Keep the accepted rows and text.
-                sequence.commit(path, emitted)
-                # 5. Learn.
-                policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
-                remaining -= len(emitted)
-                steps.append((tree.drafters, path, emitted))
-                statistics.decode_ms += (time.perf_counter() - begin) * 1e3
-                if on_tokens is not None:
-                    on_tokens(emitted)
-            statistics.count(steps)  # here once: between two forwards it would take several times as long
+    def _decoded(
+        self,
+        prompt: list[int],
+        request: Request,
+        noise: GumbelNoise | None,
+        listener: Listener,
+        prefilled: Sequence | None,
+    ) -> tuple[Generation, Sequence | None]:
+        """One text, and its sequence, in whose cache the prompt stands."""
+        target, limit = self.target, self._limit(prompt, request.max_new_tokens)
+        statistics, clock = Statistics(), ForwardClock(target.device)
+        if limit == 0:
+            return Generation([], statistics, text=None if target.tokenizer is None else ""), None
+        mode: Mode = "greedy" if request.sampling.greedy else "sample"
+        statistics.method = self.method_in(mode)
+        ends = request.ends(target.eos_token_ids)
+        begin = time.perf_counter()
+        policy = self._policy(mode)
+        cache = self._cache_for(len(prompt) + limit)
+        adjustments = None
+        if request.adjustments:
+            adjustments = TextAdjustments(request.adjustments, prompt, list(ends), target.vocab_size, target.device)
+        sequence = Sequence(
+            target,
+            cache,
+            prompt,
+            request.sampling,
+            noise,
+            clock,
+            policy.needs_top,
+            self._inputs,
+            adjustments,
+            prefilled,
+        )
+        policy.begin(sequence)
+        self._synchronize()
+        statistics.prefill_ms = (time.perf_counter() - begin) * 1e3
+
+        heard = 0
+        text = StoppedText(target.tokenizer, prompt, request.stop) if request.stop or listener.on_text else None
+        walk = Walk(request, sequence, limit, ends, text)
+        steps: list[tuple[list[str], list[int], list[int]]] = []
+        while walk.finish_reason is None:
+            begin = time.perf_counter()
+            # 1. Draft a tree under the root; nothing deeper than could still be emitted.
+            tree = policy.draft(sequence, walk.remaining - 1)
+            if statistics.method not in METHODS:
+                self._check_draft(tree, sequence, walk.remaining - 1)
+            # 2. One forward of the target over all of it.
+            outputs = sequence.verify(tree)
+            # 3. Walk along the target's tokens, to the end of the text at most.
+            path, emitted = walk.along(tree, outputs)
+            # 4. Keep the accepted rows and text.
+            sequence.commit(path, emitted)
+            # 5. Learn.
+            policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
+            steps.append((tree.drafters, path, emitted))
+            statistics.decode_ms += (time.perf_counter() - begin) * 1e3
+            if listener.on_tokens is not None:
+                listener.on_tokens(emitted)
+            if listener.on_text is not None and text is not None:
+                heard = _tell(listener.on_text, text, heard)
+        statistics.count(steps)  # here once: between two forwards it would take several times as long
         statistics.draft_ms, statistics.verify_ms = clock.total_ms("draft"), clock.total_ms("verify")
-        return Generation(sequence.tokens[len(prompt) :], statistics)
+        if text is not None:
+            text.finish()
+            if listener.on_text is not None:
+                _tell(listener.on_text, text, heard)
+        token_ids = sequence.tokens[len(prompt) :]
+        generation = Generation(
+            token_ids,
+            statistics,
+            self._said(prompt, token_ids) if text is None else text.text,
+            walk.finish_reason,
+            walk.stop_reason,
+            walk.logprobs,
+            walk.raw_scores,
+            walk.scores,
+        )
+        return generation, sequence
+
+    def _said(self, prompt: list[int], token_ids: list[int]) -> str | None:
+        if self.target.tokenizer is None:
+            return None
+        stream = TextStream(self.target.tokenizer, prompt)
+        return stream.push(token_ids) + stream.finish()
 
     def method_in(self, mode: Mode) -> str:
         """The id of the method that decodes in a mode."""
@@ -219,8 +264,6 @@ class Decoder:
         return self.profile.fastest(mode) if self.profile else CASCADE
 
     def _limit(self, prompt: list[int], max_new_tokens: int) -> int:
-        if max_new_tokens < 0:
-            raise UnsupportedOption(f"max_new_tokens must not be negative, got {max_new_tokens}")
         room = self.target.max_context - len(prompt)
         if room <= 0:
             raise ContextOverflow(
@@ -263,6 +306,21 @@ class Decoder:
     def _synchronize(self) -> None:
         if self.target.device.type == "cuda":
             torch.cuda.synchronize(self.target.device)
+
+
+def _tell(on_text: Callable[[str], None], text: StoppedText, heard: int) -> int:
+    """Tells of what was not heard yet; returns the characters heard altogether."""
+    if len(text.text) > heard:
+        on_text(text.text[heard:])
+    return len(text.text)
+
+
+def _check_tokens(request: Request, vocab_size: int) -> None:
+    """Refuses token ids that are none. Raises UnsupportedOption."""
+    named = [*request.adjustments.tokens, *(request.stop_token_ids or ())]
+    wrong = next((token for token in named if not 0 <= token < vocab_size), None)
+    if wrong is not None:
+        raise UnsupportedOption(f"token id {wrong} is outside the vocabulary of {vocab_size}")
 
 
 def _token_list(input_ids: list[int] | torch.Tensor, vocab_size: int) -> list[int]:

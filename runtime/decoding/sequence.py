@@ -8,11 +8,14 @@ every ancestor it did not write. Verification rewrites all layers of the tree's 
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.adjustments import TextAdjustments
 from casspec.runtime.decoding.host_search import HostSearch, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.sampling import Sampling
@@ -51,8 +54,13 @@ class Sequence:
 
     Attributes:
         tokens: prompt and emitted tokens.
+        device: of logits. on_host: whether that is the processor.
+        adjustments: what the request makes of logits; None leaves them alone.
         prompt_top: top successors after every committed prompt token (ids, logits), when `keep_top`.
         cache, clock: its rows, and where its forwards are timed.
+
+    Args:
+        prefilled: another text of this prompt in the same cache: the prompt's rows are there.
     """
 
     def __init__(
@@ -65,9 +73,12 @@ class Sequence:
         clock: ForwardClock,
         keep_top: bool = False,
         inputs: InputBuffers | None = None,
+        adjustments: TextAdjustments | None = None,
+        prefilled: Sequence | None = None,
     ) -> None:
         self.tokens = list(prompt)
         self.sampling = sampling
+        self.adjustments = adjustments
         self.prompt_top: tuple[list[list[int]], list[list[float]]] = ([], [])
         self._target = target
         self.cache = cache
@@ -75,9 +86,13 @@ class Sequence:
         self.clock = clock
         self._inputs = inputs or InputBuffers(cache.capacity, target.dtype, target.device)
         self._keep_top = keep_top
-        self._on_host = target.device.type == "cpu"
+        self.device = target.device
+        self.on_host = self.device.type == "cpu"
         self._search = HostSearch(sampling, noise, target.vocab_size)
-        self._prefill(prompt[:-1])
+        if prefilled is None:
+            self._prefill(prompt[:-1])
+        else:
+            self.prompt_top = prefilled.prompt_top
 
     @property
     def committed(self) -> int:
@@ -99,11 +114,24 @@ class Sequence:
         plan = self._target.full_plan
         with self.clock.measure("verify", plan, n, self.committed):
             logits = self._target.forward(inputs, self.cache, plan)
-        if not self._on_host:
+        if not self.on_host:
             logits = logits[:n]
-            return KnownTokens(logits, self.sampling.tokens(logits, self._noise_after(tree.depths)).tolist())
+            return KnownTokens(logits, partial(self.sampled, logits, tree.depths))
         first = None if self._noise is None else len(self.tokens)
         return HostTokens(logits, self._search, tree, first, self._keep_top)
+
+    def adjusted(self, logits: Tensor, suffixes: Several[Several[int]]) -> Tensor:
+        """Logits [rows, vocab] as the request adjusts them after the text and each row's suffix, float32 in memory of their own."""
+        if self.adjustments is None:
+            return logits.to(torch.float32, copy=True)
+        return self.adjustments.adjusted(logits, suffixes)
+
+    def sampled(self, logits: Tensor, depths: Several[int]) -> list[int]:
+        """The tokens that logits [rows, vocab] draw at the positions after nodes at `depths`; the best ones when greedy."""
+        if self.on_host:
+            ids, _ = self._search.best(logits, range(len(logits)), self._positions_after(depths), 1)
+            return ids[:, 0].tolist()
+        return self.sampling.tokens(logits, self._noise_after(depths)).tolist()
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -134,7 +162,9 @@ class Sequence:
         depths = [tree.depths[node] for node in nodes]
         logits = self.draft(plan, tree, nodes)
         n = min(width + 1, logits.shape[-1])
-        if self._on_host:
+        if self.adjustments is not None:
+            logits = self.adjustments.adjusted(logits, [tree.path_tokens(node)[1:] for node in nodes])
+        if self.on_host:
             ids, values = self._search.best(logits, range(len(nodes)), self._positions_after(depths), n)
             chosen, listed = ids.tolist(), values.tolist()
         else:
@@ -196,13 +226,15 @@ class Sequence:
             rows = [base + node for node in path[settled:]]
             self.cache.move(torch.tensor(rows, device=self._target.device), base + settled)
         self.tokens.extend(emitted)
+        if self.adjustments is not None:
+            self.adjustments.advance(emitted)
 
-    def _noise_after(self, depths: list[int]) -> Tensor | None:
+    def _noise_after(self, depths: Several[int]) -> Tensor | None:
         """The noise of the children of nodes at `depths` [len(depths), vocab]; None when greedy."""
         positions = self._positions_after(depths)
         return None if self._noise is None or positions is None else self._noise.rows_at(positions)
 
-    def _positions_after(self, depths: list[int]) -> list[int] | None:
+    def _positions_after(self, depths: Several[int]) -> list[int] | None:
         """The emitted positions of the children of nodes at `depths`; None when greedy."""
         if self._noise is None:
             return None

@@ -1,7 +1,4 @@
-"""Lossless verification of a tree: what the target says of it, and the walk along the target's own tokens.
-
-The target's token y after every visited node is already final (`runtime/decoding/noise.py`), so acceptance is an equality test: take
-y, descend if y is a child, else emit it as the bonus token and stop. What was proposed can change the speed, never the text.
+"""Lossless verification of a tree: what the target says of it. What was proposed can change the speed, never the text.
 
 Only nodes on one path are asked about, and most of a tree lies beside it. So on the host answers are made when they are asked for, for the
 rest of their path at once. A device answers for all nodes at once and is waited for once.
@@ -9,7 +6,7 @@ rest of their path at once. A device answers for all nodes at once and is waited
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,7 +17,7 @@ from casspec.runtime.decoding.tree import CandidateTree
 
 
 def accept(tree: CandidateTree, token_after: Callable[[int], int]) -> tuple[list[int], list[int]]:
-    """The accepted path and the tokens it emits.
+    """The accepted path and the tokens it emits, where nothing but the tree ends it (`runtime/decoding/walk.py` is of a request).
 
     Args:
         tree: the verified tree.
@@ -38,16 +35,6 @@ def accept(tree: CandidateTree, token_after: Callable[[int], int]) -> tuple[list
             return path, emitted
         path.append(child)
         node = child
-
-
-def truncate_at_stop(
-    path: list[int], emitted: list[int], limit: int, stop_token_ids: Collection[int]
-) -> tuple[list[int], list[int], bool]:
-    """Ends the emission at `limit` tokens or right after the first stop token; says whether decoding is over."""
-    for place, token in enumerate(emitted[:limit]):
-        if token in stop_token_ids:
-            return path[: place + 1], emitted[: place + 1], True
-    return path[:limit], emitted[:limit], len(emitted) >= limit
 
 
 class TargetOutputs:
@@ -75,15 +62,22 @@ class TargetOutputs:
 
 
 class KnownTokens(TargetOutputs):
-    """All tokens found out at once."""
+    """All tokens found out at once, when the first is asked for.
 
-    __slots__ = ("_tokens",)
+    Args:
+        find: gives them.
+    """
 
-    def __init__(self, logits: Tensor, tokens: list[int]) -> None:
+    __slots__ = ("_find", "_tokens")
+
+    def __init__(self, logits: Tensor, find: Callable[[], list[int]]) -> None:
         super().__init__(logits)
-        self._tokens = tokens
+        self._find = find
+        self._tokens: list[int] | None = None
 
     def token_after(self, node: int) -> int:
+        if self._tokens is None:
+            self._tokens = self._find()
         return self._tokens[node]
 
 

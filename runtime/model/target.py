@@ -129,9 +129,14 @@ class TargetModel:
         return self._packed is not None
 
     @property
+    def generation_config(self) -> Any:
+        """transformers' own of the model; None for one without."""
+        return getattr(self._model, "generation_config", None)
+
+    @property
     def eos_token_ids(self) -> tuple[int, ...]:
         """End-of-sequence ids of the generation config, () when it names none."""
-        eos = getattr(getattr(self._model, "generation_config", None), "eos_token_id", None)
+        eos = getattr(self.generation_config, "eos_token_id", None)
         return () if eos is None else tuple(eos) if isinstance(eos, list | tuple) else (eos,)
 
     @property

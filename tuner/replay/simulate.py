@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from casspec.runtime.decoding.verify import accept, truncate_at_stop
+from casspec.runtime.decoding.verify import accept
 from casspec.runtime.policies.base import Policy, VerifyResult
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.replay.recorded_sequence import Drafting, RecordedText, RecordedVerification, noise_of
@@ -85,7 +85,7 @@ def replay_one(
         context, text.draft_ms = text.committed, 0.0
         tree = policy.draft(text, remaining - 1)  # type: ignore[arg-type]
         outputs = RecordedVerification(text, text.targets(tree))
-        path, emitted, _ = truncate_at_stop(*accept(tree, outputs.token_after), remaining, ())
+        path, emitted = (found[:remaining] for found in accept(tree, outputs.token_after))
         text.commit(emitted)
         policy.observe(text, VerifyResult(tree, path, emitted, outputs))  # type: ignore[arg-type]
         remaining -= len(emitted)

@@ -14,7 +14,7 @@ from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs, accept, truncate_at_stop
+from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs, accept
 
 ROWS, VOCAB = 12, 40
 
@@ -46,24 +46,6 @@ def test_the_emitted_tokens_are_the_targets_own_along_the_accepted_path(case) ->
         assert tree.tokens[node] == targets[parent]
     last = path[-1]
     assert all(tree.tokens[node] != targets[last] for node in range(1, len(tree)) if tree.parents[node] == last)
-
-
-@given(verified_trees(), st.integers(1, 12), st.sets(st.integers(0, 2), max_size=2))
-def test_the_cut_is_where_one_token_at_a_time_would_end(case, limit: int, stop: set[int]) -> None:
-    tree, targets = case
-    path, emitted = accept(tree, targets.__getitem__)
-    expected, over = [], False
-    for token in emitted:
-        if len(expected) == limit:
-            break
-        expected.append(token)
-        over = token in stop or len(expected) == limit
-        if over:
-            break
-    cut_path, cut_tokens, is_over = truncate_at_stop(path, emitted, limit, stop)
-    assert cut_tokens == expected
-    assert cut_path == path[: len(expected)]
-    assert is_over == over
 
 
 def logits_of(numbers: list[int], dtype: torch.dtype) -> torch.Tensor:
@@ -143,7 +125,7 @@ def test_rows_hold_the_largest_logits_of_the_nodes_asked_for(numbers: list[int],
     answered = greedy_outputs(logits)
     for node in path:
         answered.token_after(node)
-    answers: list[TargetOutputs] = [answered, greedy_outputs(logits), KnownTokens(logits, [])]
+    answers: list[TargetOutputs] = [answered, greedy_outputs(logits), KnownTokens(logits, list)]
     for verified in answers:
         ids, values = verified.rows(path)
         for node, row_ids, row_values in zip(path, ids, values, strict=True):

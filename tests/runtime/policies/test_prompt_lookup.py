@@ -33,7 +33,7 @@ def test_what_was_emitted_is_found_and_nothing_is_drafted_where_nothing_matches(
     assert len(policy.draft(sequence, 60)) == 1
     tree, emitted = CandidateTree(20), [21, 22, 7, 8]
     sequence.tokens += emitted
-    policy.observe(sequence, VerifyResult(tree, [0], emitted, KnownTokens(torch.zeros(1, VOCAB), [21])))
+    policy.observe(sequence, VerifyResult(tree, [0], emitted, KnownTokens(torch.zeros(1, VOCAB), lambda: [21])))
     assert chain_of(policy.draft(sequence, 60)) == [20, 21]
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 import casspec
-from casspec.detokenize import TextStream
+from casspec.runtime.decoding.detokenize import TextStream
 from casspec.runtime.model.target import TargetModel
 
 

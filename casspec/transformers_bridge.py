@@ -1,30 +1,26 @@
 """The cascade inside transformers: `model.generate(**inputs, custom_generate=casspec.custom_generate(profile))`.
 
-`generate` prepares everything (configuration, logits processors, stopping criteria) and hands it to our callable. What
-changes the text in a way that lossless decoding covers is honoured: temperature, top-k, top-p, the length, the
-end-of-sequence ids. Anything else is refused by its name, never ignored.
+`generate` prepares everything (configuration, logits processors, stopping criteria) and hands it to our callable. Whatever looks at one
+text is honoured exactly (`casspec/library_request.py`), anything else is refused by its name, never ignored. The rows of a batch are
+decoded one after the other.
 """
 
 from __future__ import annotations
 
+import secrets
 import weakref
 from collections.abc import Callable, Iterable
+from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.generation import (
-    EosTokenCriteria,
-    LogitNormalization,
-    MaxLengthCriteria,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers.generation import GenerateDecoderOnlyOutput
 
-from casspec.runtime.decode import Decoder
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.library_request import request_options
+from casspec.runtime.decode import Decoder, Listener
+from casspec.runtime.decoding.generation import Generation
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
@@ -32,8 +28,8 @@ from casspec.storage.schema import AUTO, CascadeProfile
 
 REFUSED_SETTINGS = {
     "num_beams": 1,
-    "num_return_sequences": 1,
-    "return_dict_in_generate": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
     "penalty_alpha": None,
     "dola_layers": None,
     "prompt_lookup_num_tokens": None,
@@ -59,7 +55,9 @@ def custom_generate(
     seed: int | None = None,
     streamer: Any = None,
     pack: bool = False,
-) -> Callable[..., Tensor]:
+    stop_strings: str | Several[str] = (),
+    tokenizer: Any = None,
+) -> Callable[..., Tensor | GenerateDecoderOnlyOutput]:
     """A callable for the `custom_generate` argument of transformers' `model.generate`.
 
     Greedy ids equal those of `model.generate` alone; sampled ids equal those of `Decoder.generate` with this `seed`. Keep the
@@ -72,11 +70,12 @@ def custom_generate(
         parameters: as for `Decoder`.
         seed: of the sampling noise; None draws one at each call.
         streamer: as `generate`'s own, which `generate` does not pass on to a custom callable.
+        stop_strings, tokenizer: as `generate`'s own, which it does not pass on either; the strings need the tokenizer.
         pack: keeps a second copy of the weights in the order that the processor reads fastest. Decoding gets several times faster, at as
             much memory again; weights changed in place are not seen.
 
     The callable raises:
-        UnsupportedOption: a batch, a beam search, a logits processor or a stopping criterion it cannot honour, by name.
+        UnsupportedOption: a beam search, or a logits processor or stopping criterion that looks beyond one text, by name.
         UnsupportedModel, ProfileMismatch: as `TargetModel` and `Decoder` do.
     """
     decoders: weakref.WeakKeyDictionary[Any, _Bound] = weakref.WeakKeyDictionary()
@@ -88,43 +87,48 @@ def custom_generate(
         stopping_criteria: Iterable[Any] = (),
         generation_config: Any = None,
         **model_inputs: Any,
-    ) -> Tensor:
+    ) -> Tensor | GenerateDecoderOnlyOutput:
         _check_settings(generation_config)
-        _check_inputs(input_ids, model_inputs)
-        sampling = _sampling(logits_processor, bool(generation_config.do_sample))
-        max_length, stop_token_ids = _limits(stopping_criteria)
+        prompts = _prompts(input_ids, model_inputs)
+        if streamer is not None and len(prompts) > 1:
+            raise UnsupportedOption(
+                f"a streamer can follow one text, got {len(prompts)}; leave it out or pass one prompt"
+            )
+        do_sample = bool(generation_config.do_sample)
+        options, max_length = request_options(logits_processor, stopping_criteria, do_sample, input_ids.shape[1])
+        options |= {"max_new_tokens": max(max_length - input_ids.shape[1], 0), "seed": seed, "stop": stop_strings}
+        wanted = _Wanted.of(generation_config, len(prompts))
+        options["keep_scores"] = wanted.scores or wanted.logits
 
         memory = _memory(model)
         bound = decoders.get(model)
         if bound is None or bound.memory != memory:
-            bound = decoders[model] = _bind(model, profile, method, parameters, pack)
+            bound = decoders[model] = _bind(model, tokenizer, profile, method, parameters, pack)
+        listener = None
         if streamer is not None:
             streamer.put(input_ids.cpu())
-        generation = bound.decoder.generate(
-            input_ids,
-            max(max_length - input_ids.shape[1], 0),
-            sampling.temperature,
-            sampling.top_k,
-            sampling.top_p,
-            seed,
-            stop_token_ids,
-            None if streamer is None else lambda tokens: streamer.put(torch.tensor(tokens)),
-        )
+            listener = Listener(on_tokens=lambda tokens: streamer.put(torch.tensor(tokens)))
+        if seed is None and do_sample:
+            options["seed"] = secrets.randbits(64)  # one for all rows
+        texts: list[Generation] = []
+        for prompt, count in prompts:
+            texts += bound.decoder.samples(prompt, count, listener=listener, first=len(texts), **options)
         if streamer is not None:
             streamer.end()
-        return torch.cat((input_ids, input_ids.new_tensor([generation.token_ids])), dim=-1)
+        return wanted.output(_padded(input_ids, texts, generation_config), texts)
 
     return generate
 
 
 def _bind(
     model: Any,
+    tokenizer: Any,
     profile: LoadedProfile | CascadeProfile | None,
     method: str,
     parameters: dict[str, Any] | None,
     pack: bool,
 ) -> _Bound:
-    target = TargetModel(model, pack=pack)
+    target = TargetModel(model, tokenizer, pack=pack)
     target.library_model = weakref.proxy(
         model
     )  # a strong reference would keep the model in the weak dictionary for ever
@@ -145,58 +149,68 @@ def _check_settings(config: Any) -> None:
             )
 
 
-def _check_inputs(input_ids: Tensor, model_inputs: dict[str, Any]) -> None:
-    """Refuses inputs other than one whole prompt from position 0 on."""
-    if input_ids.shape[0] != 1:
-        raise UnsupportedOption(f"casspec decodes one prompt at a time, got a batch of {input_ids.shape[0]}")
+def _prompts(input_ids: Tensor, model_inputs: dict[str, Any]) -> list[tuple[list[int], int]]:
+    """The prompts of a batch without their padding on the left, equal ones that follow each other as one, with their number.
+
+    Raises UnsupportedOption for inputs other than whole prompts from position 0 on.
+    """
     if model_inputs.get("inputs_embeds") is not None:
         raise UnsupportedOption("casspec cannot decode from inputs_embeds; pass input_ids")
-    mask = model_inputs.get("attention_mask")
-    if mask is not None and not bool(mask.all()):
-        raise UnsupportedOption("casspec cannot honour an attention_mask with zeros; pass the prompt without padding")
-    positions = model_inputs.get("position_ids")
-    if positions is not None and positions.flatten().tolist() != list(range(input_ids.shape[1])):
-        raise UnsupportedOption("casspec cannot honour position_ids; positions count from 0")
     cache = model_inputs.get("past_key_values")
     if cache is not None and cache.get_seq_length() > 0:
         raise UnsupportedOption("casspec cannot go on from past_key_values; pass the whole prompt as input_ids")
-
-
-def _sampling(processors: Iterable[Any], do_sample: bool) -> Sampling:
-    """Decoding parameters that logits processors stand for, which must come in the order we apply them in."""
-    temperature, top_k, top_p, stage = 1.0, None, None, 0
-    for processor in processors:
-        kind, place = type(processor), stage
-        if kind is TemperatureLogitsWarper and stage < 1:
-            temperature, stage = float(processor.temperature), 1
-        elif kind is TopKLogitsWarper and stage < 2:
-            top_k, stage = processor.top_k, 2
-        elif kind is TopPLogitsWarper and stage < 3:
-            top_p, stage = processor.top_p, 3
-        elif kind is LogitNormalization:
-            continue  # adds a constant to all scores
-        excludes_softly = getattr(processor, "filter_value", -torch.inf) != -torch.inf
-        if stage == place or excludes_softly or getattr(processor, "min_tokens_to_keep", 1) > 1:
-            raise UnsupportedOption(
-                f"casspec cannot honour the logits processor {kind.__name__}; it decodes with temperature, top_k and top_p, "
-                "in this order"
-            )
-    return Sampling(temperature, top_k, top_p) if do_sample else Sampling()
-
-
-def _limits(criteria: Iterable[Any]) -> tuple[int, list[int]]:
-    """The length of prompt and output together, and the ids that end the output."""
-    max_length, stop_token_ids = None, []
-    for criterion in criteria:
-        if type(criterion) is MaxLengthCriteria:
-            max_length = criterion.max_length if max_length is None else min(max_length, criterion.max_length)
-        elif type(criterion) is EosTokenCriteria:
-            stop_token_ids += torch.as_tensor(criterion.eos_token_id).flatten().tolist()
+    mask = model_inputs.get("attention_mask")
+    mask = torch.ones_like(input_ids) if mask is None else mask.long()
+    if mask.shape != input_ids.shape or bool((mask.diff(dim=-1) < 0).any()) or not bool(mask[:, -1].all()):
+        raise UnsupportedOption(
+            "casspec honours an attention_mask whose zeros stand on the left; pad there or not at all"
+        )
+    positions = model_inputs.get("position_ids")
+    if positions is not None:
+        expected = (mask.cumsum(-1) - 1) * mask
+        if not torch.equal(positions.expand_as(mask) * mask, expected):
+            raise UnsupportedOption("casspec cannot honour position_ids; positions count from 0")
+    prompts: list[tuple[list[int], int]] = []
+    for row, own in zip(input_ids.tolist(), mask.sum(-1).tolist(), strict=True):
+        prompt = row[len(row) - own :]
+        if prompts and prompts[-1][0] == prompt:
+            prompts[-1] = prompt, prompts[-1][1] + 1
         else:
-            raise UnsupportedOption(
-                f"casspec cannot honour the stopping criterion {type(criterion).__name__}; it stops at end-of-sequence ids "
-                "and at a length"
-            )
-    if max_length is None:
-        raise UnsupportedOption("generate set no length for casspec to stop at; pass max_new_tokens")
-    return max_length, stop_token_ids
+            prompts.append((prompt, 1))
+    return prompts
+
+
+def _padded(input_ids: Tensor, texts: Several[Generation], config: Any) -> Tensor:
+    """Prompts and texts [rows, longest]; what ended before the longest is filled up as `generate` does."""
+    longest = max(len(text.token_ids) for text in texts)
+    padding = getattr(config, "_pad_token_tensor", None)
+    padding = config.pad_token_id if padding is None else int(padding)
+    rows = [[*text.token_ids, *[padding or 0] * (longest - len(text.token_ids))] for text in texts]
+    return torch.cat((input_ids, input_ids.new_tensor(rows).reshape(len(texts), longest)), dim=-1)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What `generate` is to return beside the ids."""
+
+    as_dict: bool
+    scores: bool
+    logits: bool
+
+    @classmethod
+    def of(cls, config: Any, n_prompts: int) -> _Wanted:
+        """Raises UnsupportedOption for scores of several texts: after its end a text has none."""
+        as_dict = bool(config.return_dict_in_generate)
+        scores, logits = as_dict and bool(config.output_scores), as_dict and bool(config.output_logits)
+        if (scores or logits) and n_prompts > 1:
+            raise UnsupportedOption("casspec returns scores of one text at a time; pass one prompt")
+        return cls(as_dict, scores, logits)
+
+    def output(self, ids: Tensor, texts: Several[Generation]) -> Tensor | GenerateDecoderOnlyOutput:
+        if not self.as_dict:
+            return ids
+        return GenerateDecoderOnlyOutput(
+            sequences=ids,  # type: ignore[arg-type]
+            scores=tuple(texts[0].scores) if self.scores else None,  # type: ignore[arg-type]
+            logits=tuple(texts[0].raw_scores) if self.logits else None,  # type: ignore[arg-type]
+        )

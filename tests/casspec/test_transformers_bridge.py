@@ -23,6 +23,7 @@ from transformers.generation import (
 import casspec
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, UnsupportedOption
+from tests.runtime.plain_requests import SyllableTokenizer, decode_plainly
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, tiny_profile, tiny_target
 
 PROMPT = torch.tensor([repetitive_prompt(30)])
@@ -111,38 +112,98 @@ def test_processors_given_by_hand_are_read(model: Any, cascade: Any) -> None:
 
 
 class Whim(LogitsProcessor):
+    """Forbids what stood three tokens before."""
+
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.clone()
+        scores[:, input_ids[0, -3]] = -torch.inf
         return scores
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"repetition_penalty": 1.2},
+        {"no_repeat_ngram_size": 2},
+        {"bad_words_ids": [[3], [5, 6], [7, 1, 2]]},
+        {"suppress_tokens": [3, 9]},
+        {"min_new_tokens": 9, "eos_token_id": [2, 4, 11, 17]},
+        {"min_length": N + 7, "eos_token_id": [2, 4, 11, 17]},
+        {"forced_eos_token_id": 2},
+        {"begin_suppress_tokens": [1, 8, 20, 21]},
+        {"sequence_bias": [[[3], 4.0], [[5, 6], -3.0]]},
+        {"exponential_decay_length_penalty": (3, 1.4), "eos_token_id": 2},
+        {"renormalize_logits": True, "repetition_penalty": 1.3},
+        {"logits_processor": LogitsProcessorList([Whim()]), "repetition_penalty": 1.1},
+        {"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9), TemperatureLogitsWarper(0.5)])},
+        {"stopping_criteria": StoppingCriteriaList([MaxTimeCriteria(60.0)])},
+        {"repetition_penalty": 1.1, "no_repeat_ngram_size": 3, "suppress_tokens": [1]},
+    ],
+    ids=lambda settings: " ".join(settings),
+)
+@pytest.mark.parametrize("method", ["dytc", "prompt-lookup"])
+def test_whatever_looks_at_one_text_is_honoured(model: Any, method: str, settings: dict[str, Any]) -> None:
+    asked = {"max_new_tokens": 24, "do_sample": False, "pad_token_id": 0, **settings}
+    custom = casspec.custom_generate(tiny_profile(TargetModel(model)), method)
+    assert torch.equal(model.generate(PROMPT, custom_generate=custom, **asked), model.generate(PROMPT, **asked))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"min_p": 0.1, "top_k": 0},
+        {"typical_p": 0.7, "top_k": 0},
+        {"epsilon_cutoff": 0.03, "temperature": 0.8},
+        {"logits_processor": LogitsProcessorList([Whim()]), "top_k": 9, "repetition_penalty": 1.2},
+        {"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9), TemperatureLogitsWarper(0.5)])},
+        {"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9, filter_value=-9.0)]), "top_k": 0},
+    ],
+    ids=lambda settings: " ".join(settings),
+)
+def test_sampled_texts_of_every_method_are_that_of_plain_decoding(model: Any, settings: dict[str, Any]) -> None:
+    profile = tiny_profile(TargetModel(model))
+    asked = {"max_new_tokens": 24, "do_sample": True, **settings}
+    texts = [
+        model.generate(PROMPT, custom_generate=casspec.custom_generate(profile, method, seed=4), **asked)
+        for method in ("autoregressive", "dytc", "layer-sparse", "token-recycling")
+    ]
+    assert all(torch.equal(text, texts[0]) for text in texts[1:])
+    assert texts[0].shape == (1, N + 24)
+
+
+def test_a_model_with_a_config_like_qwens_decodes_as_it_stands(model: Any) -> None:
+    """Sampling, a repetition penalty and two ends, all from the model's own generation config."""
+    own = {"do_sample": True, "temperature": 0.7, "top_p": 0.8, "top_k": 20, "repetition_penalty": 1.1}
+    chat = library_model(seed=7)
+    chat.generation_config = GenerationConfig(**own, eos_token_id=[2, 4], pad_token_id=0)
+    profile = tiny_profile(TargetModel(chat))
+    ids = [
+        chat.generate(PROMPT, max_new_tokens=30, custom_generate=casspec.custom_generate(profile, method, seed=8))
+        for method in ("dytc", "autoregressive", "prompt-lookup")
+    ]
+    assert all(torch.equal(text, ids[0]) for text in ids[1:])
+    options = {name: value for name, value in own.items() if name != "do_sample"}
+    plain = decode_plainly(
+        TargetModel(chat), PROMPT[0].tolist(), {"seed": 8, "max_new_tokens": 30, "stop_token_ids": [2, 4], **options}
+    )
+    assert ids[0][0, N:].tolist() == plain.token_ids
+    greedy = chat.generate(PROMPT, max_new_tokens=30, do_sample=False)
+    custom = casspec.custom_generate(profile)
+    assert torch.equal(chat.generate(PROMPT, max_new_tokens=30, do_sample=False, custom_generate=custom), greedy)
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"repetition_penalty": 1.2}, "RepetitionPenalty"),
-        ({"no_repeat_ngram_size": 2}, "NoRepeatNGram"),
-        ({"bad_words_ids": [[3]]}, "NoBadWords"),
-        ({"suppress_tokens": [3]}, "SuppressTokens"),
-        ({"min_new_tokens": 4, "eos_token_id": 2}, "Min.*Length"),
-        ({"forced_eos_token_id": 2}, "ForcedEOS"),
-        ({"do_sample": True, "min_p": 0.1}, "MinP"),
-        ({"do_sample": True, "typical_p": 0.9}, "Typical"),
-        ({"do_sample": True, "epsilon_cutoff": 0.01}, "Epsilon"),
-        ({"logits_processor": LogitsProcessorList([Whim()])}, "Whim"),
-        (
-            {"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9), TemperatureLogitsWarper(0.5)])},
-            "TemperatureLogitsWarper",
-        ),
-        ({"logits_processor": LogitsProcessorList([TopPLogitsWarper(0.9, filter_value=-9.0)])}, "TopPLogitsWarper"),
-        ({"max_time": 5.0}, "MaxTimeCriteria"),
-        ({"stopping_criteria": StoppingCriteriaList([MaxTimeCriteria(5.0)])}, "MaxTimeCriteria"),
+        ({"guidance_scale": 1.5}, "UnbatchedClassifierFreeGuidanceLogitsProcessor: it runs the model"),
+        ({"prefix_allowed_tokens_fn": lambda batch, ids: [1, 2]}, "PrefixConstrainedLogitsProcessor: it goes by"),
         ({"num_beams": 2}, "num_beams=2"),
-        ({"do_sample": True, "num_return_sequences": 2}, "num_return_sequences=2"),
-        ({"return_dict_in_generate": True}, "return_dict_in_generate"),
         ({"prompt_lookup_num_tokens": 3}, "prompt_lookup_num_tokens=3"),
+        ({"return_dict_in_generate": True, "output_hidden_states": True}, "output_hidden_states"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_honoured_is_refused_by_name(
+def test_what_looks_beyond_one_text_is_refused_by_name(
     model: Any, cascade: Any, settings: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(UnsupportedOption, match=named) as refusal:
@@ -150,17 +211,63 @@ def test_what_cannot_be_honoured_is_refused_by_name(
     assert "\n" not in str(refusal.value)
 
 
+def test_a_batch_padded_on_the_left_is_decoded_row_by_row(model: Any, cascade: Any) -> None:
+    prompts = [repetitive_prompt(n, seed=n) for n in (30, 11, 19)]
+    ids = torch.tensor([[0] * (30 - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (30 - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    alone = [model.generate(torch.tensor([p]), max_new_tokens=20, do_sample=False)[0, len(p) :] for p in prompts]
+    end = int(alone[1][5])
+    asked = {"attention_mask": mask, "max_new_tokens": 20, "do_sample": False, "eos_token_id": end, "pad_token_id": 0}
+    found = model.generate(ids, custom_generate=cascade, **asked)
+    assert found.shape == (3, 50)
+    assert torch.equal(found[:, :30], ids)
+    for row, expected in zip(found[:, 30:].tolist(), alone, strict=True):
+        text = expected.tolist()
+        text = text[: text.index(end) + 1] if end in text else text
+        assert row == text + [0] * (20 - len(text))
+
+
+def test_several_sequences_of_a_prompt_have_noise_of_their_own(model: Any) -> None:
+    custom = casspec.custom_generate(seed=5)
+    asked = {"max_new_tokens": 16, "do_sample": True, "top_k": 0, "custom_generate": custom}
+    three = model.generate(PROMPT, num_return_sequences=3, **asked)
+    assert len({tuple(row) for row in three.tolist()}) == 3
+    assert torch.equal(three[:1], model.generate(PROMPT, **asked))
+    decoder = casspec.Decoder(TargetModel(model))
+    texts = decoder.samples(PROMPT, 3, max_new_tokens=16, temperature=1.0, seed=5)
+    assert three[:, N:].tolist() == [text.token_ids for text in texts]
+
+
+def test_scores_come_back_as_generate_has_them(model: Any, cascade: Any) -> None:
+    asked = {"max_new_tokens": 12, "do_sample": False, "repetition_penalty": 1.3, "return_dict_in_generate": True}
+    asked |= {"output_scores": True, "output_logits": True}
+    found, alone = model.generate(PROMPT, custom_generate=cascade, **asked), model.generate(PROMPT, **asked)
+    assert torch.equal(found.sequences, alone.sequences)
+    for mine, expected in ((found.scores, alone.scores), (found.logits, alone.logits)):
+        assert len(mine) == len(expected) == 12
+        for row, own in zip(mine, expected, strict=True):
+            torch.testing.assert_close(row, own, atol=1e-4, rtol=1e-4)
+
+
+def test_stop_strings_end_a_text_as_generate_ends_it(model: Any) -> None:
+    plain = model.generate(PROMPT, max_new_tokens=30, do_sample=False)[0, N:].tolist()
+    said = SyllableTokenizer().decode(plain)
+    custom = casspec.custom_generate(stop_strings=[said[7:10]], tokenizer=SyllableTokenizer())
+    found = model.generate(PROMPT, max_new_tokens=30, do_sample=False, custom_generate=custom)[0, N:].tolist()
+    assert found == plain[: len(found)]
+    assert said.index(said[7:10]) + 3 <= 2 * len(found) <= said.index(said[7:10]) + 4
+
+
 @pytest.mark.parametrize(
     ("inputs", "named"),
     [
-        ({"input_ids": PROMPT.repeat(2, 1)}, "batch of 2"),
-        ({"input_ids": PROMPT, "attention_mask": (torch.arange(N) > 2).long()[None]}, "attention_mask"),
+        ({"input_ids": PROMPT, "attention_mask": (torch.arange(N) < N - 2).long()[None]}, "zeros stand on the left"),
         ({"input_ids": PROMPT, "position_ids": torch.arange(N)[None] + 3}, "position_ids"),
         ({"inputs_embeds": torch.zeros(1, 4, 32)}, "inputs_embeds"),
     ],
-    ids=["batch", "padding", "positions", "embeddings"],
+    ids=["padding", "positions", "embeddings"],
 )
-def test_inputs_other_than_one_whole_prompt_are_refused(
+def test_inputs_other_than_whole_prompts_are_refused(
     model: Any, cascade: Any, inputs: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(UnsupportedOption, match=named):

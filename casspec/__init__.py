@@ -3,9 +3,9 @@
 The public API, stable from 0.1 on. Everything is imported on first use, so that `import casspec` costs nothing.
 
 `api.py` has the public functions. `profile_lookup.py` finds profiles, `known_models.py` remembers fingerprints of models,
-`transformers_bridge.py` runs a cascade inside `generate`, `detokenize.py` streams text. `model_names.py` has the names of models that
-casspec brings: `testbed.py` makes the bundled one wider, `smollm2.py` fetches another, `dithered.py` takes that off its 4-bit grid;
-`whole.py` is how any of them appears on disk.
+`transformers_bridge.py` runs a cascade inside `generate`, `library_request.py` reads what that prepared. `model_names.py` has the names
+of models that casspec brings: `testbed.py` makes the bundled one wider, `smollm2.py` fetches another, `dithered.py` takes that off its
+4-bit grid; `whole.py` is how any of them appears on disk.
 `cli/` has the commands (`__main__.py` is `python -m casspec`), `reference/` the bundled model.
 
 To add a public function, edit `api.py` and `__all__` below; to add the name of a model, `model_names.py`.

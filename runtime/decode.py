@@ -11,13 +11,9 @@ from typing import Any, Literal
 
 import torch
 
-from casspec.runtime.decoding.adjustments import TextAdjustments
-from casspec.runtime.decoding.detokenize import TextStream
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.request import Request
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.decoding.stopping import StoppedText
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.walk import Walk
 from casspec.runtime.latency.timing import ForwardClock
@@ -29,6 +25,10 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS, build_policy
 from casspec.runtime.policies.base import VerifyResult
+from casspec.runtime.text.adjustments import TextAdjustments
+from casspec.runtime.text.detokenize import TextStream
+from casspec.runtime.text.request import Request
+from casspec.runtime.text.stopping import StoppedText
 from casspec.storage.errors import BrokenMethod, ContextOverflow, UnsupportedOption
 from casspec.storage.schema import AUTO, CASCADE, CascadeProfile, Mode
 
@@ -118,7 +118,7 @@ class Decoder:
             on_tokens: called after each step with the tokens it emitted.
             on_text: called with the text as it becomes certain.
             defaults: "model" takes what is not given from the model's generation config.
-            options: any other field of `casspec.runtime.decoding.request.Request`, `Sampling` or `Adjustments` by its name: min_p,
+            options: any other field of `casspec.runtime.text.request.Request`, `Sampling` or `Adjustments` by its name: min_p,
                 typical_p, repetition_penalty, presence_penalty, frequency_penalty, logit_bias, bad_words, min_new_tokens,
                 suppress_tokens, ignore_eos, stop, logprobs, processors, criteria, keep_scores.
 

@@ -25,7 +25,7 @@ FLOOR_OF_FOLDER = {
 FLOOR_OF_PACKAGE = {"storage": 1, "migrations": 1, "runtime": 2, "profiler": 3, "tuner": 4}
 FACE = 5
 ROOMS = {
-    "runtime": ("", "native", "model", "latency", "decoding", "drafters", "policies", "loading", "decode"),
+    "runtime": ("", "native", "model", "latency", "text", "decoding", "drafters", "policies", "loading", "decode"),
     "tuner": (
         "",
         "suites",

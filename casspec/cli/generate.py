@@ -139,7 +139,7 @@ def _for_task(loaded: LoadedProfile | None, task: str | None) -> LoadedProfile |
 
 
 def _stream(decoder: Decoder, prompt_ids: list[int], **request: Any) -> Generation:
-    from casspec.runtime.decoding.detokenize import TextStream
+    from casspec.runtime.text.detokenize import TextStream
 
     stream = TextStream(decoder.target.tokenizer, prompt_ids)
     try:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from casspec.runtime.decoding.logprobs import TokenLogprobs
 from casspec.runtime.decoding.walk import FinishReason
+from casspec.runtime.text.logprobs import TokenLogprobs
 
 
 @dataclass

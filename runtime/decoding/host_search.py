@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.vocabulary import best_tokens, walk
+from casspec.runtime.text.sampling import Sampling
 
 MOST_WALKED = 32
 """Nodes walked in one call; hardly a step emits as many."""

@@ -15,10 +15,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from casspec.runtime.decoding.adjustments import TextAdjustments
 from casspec.runtime.decoding.host_search import HostSearch, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs
 from casspec.runtime.latency.timing import ForwardClock, RanForward
@@ -27,6 +25,8 @@ from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.adjustments import TextAdjustments
+from casspec.runtime.text.sampling import Sampling
 
 MAX_TREE_NODES = 128
 """Largest tree a step may verify; the cache keeps that many tail slots free."""

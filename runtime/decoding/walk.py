@@ -16,12 +16,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from casspec.runtime.decoding.logprobs import TokenLogprobs, token_logprobs
-from casspec.runtime.decoding.request import Request
 from casspec.runtime.decoding.sequence import Sequence
-from casspec.runtime.decoding.stopping import StoppedText
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import TargetOutputs
+from casspec.runtime.text.logprobs import TokenLogprobs, token_logprobs
+from casspec.runtime.text.request import Request
+from casspec.runtime.text.stopping import StoppedText
 
 FinishReason = Literal["stop", "length"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.review import add_chain
@@ -11,6 +10,7 @@ from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import Policy
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import VOCAB, tiny_target
 

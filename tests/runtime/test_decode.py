@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from casspec.runtime.decode import Decoder, Statistics
+from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from tests.runtime.tiny import VOCAB, greedy, repetitive_prompt, tiny_profile, tiny_target
@@ -83,17 +83,6 @@ def test_requests_that_make_no_sense_are_refused_in_one_line(request_: dict[str,
     with pytest.raises(UnsupportedOption, match=named) as refusal:
         Decoder(target_of()).generate(**request_)
     assert "\n" not in str(refusal.value)
-
-
-def test_statistics_count_nodes_but_not_roots() -> None:
-    statistics = Statistics()
-    assert (statistics.mean_acceptance_length, statistics.acceptance_rate) == (0.0, 0.0)
-    statistics.count([(["", "a", "a", "b"], [0, 1, 3], [4, 5, 6]), (["", "b"], [0], [7])])
-    assert (statistics.verify_steps, statistics.emitted_tokens) == (2, 4)
-    assert (statistics.drafted_tokens, statistics.accepted_tokens) == (4, 2)
-    assert statistics.accepted_lengths == {3: 1, 1: 1}
-    assert statistics.acceptance_by_drafter == {"a": 0.5, "b": 0.5}
-    assert (statistics.mean_acceptance_length, statistics.acceptance_rate) == (2.0, 0.5)
 
 
 def test_what_a_step_takes_besides_forwards_is_overhead() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from casspec.runtime.decode import Decoder, Listener
+from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
@@ -181,3 +182,22 @@ def test_a_listener_hears_every_sample() -> None:
         [1, 2, 3], 2, listener=Listener(on_text=heard.append), temperature=1.0, seed=3, max_new_tokens=6
     )
     assert "".join(heard) == "".join(str(text.text) for text in texts)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_of_a_tree_shaped_all_at_once_come_to_the_same(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a device, which is asked once a step."""
+    made = Sequence.__init__
+
+    def as_on_a_device(self: Sequence, *arguments: Any, **named: Any) -> None:
+        made(self, *arguments, **named)
+        self.on_host = False
+
+    monkeypatch.setattr(Sequence, "__init__", as_on_a_device)
+    chance = random.Random(seed)
+    options, prompt = {**random_request(chance), "max_new_tokens": 20}, repetitive_prompt(30, seed=seed)
+    target = target_of("llama")
+    found = Decoder(target, profile_of("llama"), "dytc").generate(prompt, **{"stop_token_ids": [], **options})
+    expected = decode_plainly(target, prompt, options)
+    assert (found.token_ids, found.finish_reason) == (expected.token_ids, expected.finish_reason)
+    assert [one.logprob for one in found.logprobs] == pytest.approx(expected.logprobs, abs=1e-4)

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.latency.predictor import builtin_latency
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import LatencyModel
 from casspec.tuner.recordings.recording import Recording, prompt_seed
 from casspec.tuner.recordings.side_by_side import TextWanted

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from casspec.runtime.decode import Generation
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import Mode
 from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.recordings.recording import prompt_seed

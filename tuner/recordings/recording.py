@@ -18,10 +18,10 @@ from statistics import mean
 
 import numpy as np
 
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.drafters.mean_recycling import LEAST
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import Mode
 
 

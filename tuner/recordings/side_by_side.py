@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import Mode
 from casspec.tuner.recordings.recording import Recording, prompt_seed
 from casspec.tuner.recordings.teacher_forcing import teacher_forced

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decoding.host_search import HostSearch, bits_of, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
+from casspec.runtime.text.sampling import Sampling
 
 VOCAB, ROWS = 150, 6
 SAMPLINGS = [Sampling(0.7), Sampling(1.0, top_k=5), Sampling(0.9, top_p=0.8), Sampling(1.3, top_k=40, top_p=0.5)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decoding.noise import DeviceStream, GumbelNoise, mix_words
 from casspec.runtime.decoding.plain_vocabulary import GAMMA, mix
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.text.sampling import Sampling
 
 STREAM_OF_1234567 = (
     6457827717110365317,

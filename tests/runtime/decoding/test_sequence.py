@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import VOCAB, repetitive_prompt, run, tiny_target
 

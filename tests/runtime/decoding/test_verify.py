@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from casspec.runtime.decoding.host_search import MOST_WALKED, HostSearch
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs, accept
+from casspec.runtime.text.sampling import Sampling
 
 ROWS, VOCAB = 12, 40
 

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.latency.timing import ForwardClock
@@ -17,6 +16,7 @@ from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.policies.base import evenly_sparse
 from casspec.runtime.policies.cast import Cast, affordable
+from casspec.runtime.text.sampling import Sampling
 from tests.runtime.tiny import repetitive_prompt, tiny_target
 
 confidences = st.lists(st.floats(0, 1), max_size=40).map(lambda values: sorted(values, reverse=True))

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.drafters.knapsack import most_similar_ways
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.knapspec import KnapSpec, full_trajectory, replaying
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import SkipSet
 from tests.runtime.tiny import library_model, repetitive_prompt, tiny_target

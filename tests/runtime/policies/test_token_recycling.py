@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.verify import accept
 from casspec.runtime.drafters.layouts import static_layout
@@ -13,6 +12,7 @@ from casspec.runtime.drafters.token_recycling import TokenRecycling
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.policies.base import VerifyResult
 from casspec.runtime.policies.token_recycling import RANK_ACCEPTANCE, TokenRecyclingPolicy
+from casspec.runtime.text.sampling import Sampling
 from tests.runtime.drafts import TARGET
 from tests.runtime.tiny import VOCAB, cold_matrix, repetitive_prompt
 

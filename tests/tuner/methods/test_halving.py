@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.bench.entries import TextGenerator
 from casspec.tuner.bench.requests import Request

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from casspec.runtime.decoding.acceptance import CellCounter, CountingTable, retrieval_prior_means
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.verify import accept
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.policies.base import VerifyResult
 from casspec.runtime.policies.dytc import DyTC
+from casspec.runtime.text.sampling import Sampling
 from tests.runtime.tiny import cold_matrix, repetitive_prompt, tiny_target
 
 

@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from casspec.runtime.decoding.adjustments import Adjustments
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.text.adjustments import Adjustments
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 
 Processor = Callable[[Tensor, Tensor], Tensor]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.generation import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from casspec.runtime.decoding.sampling import Sampling
+from casspec.runtime.text.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 
 ROUNDING = 1e-5

@@ -7,8 +7,8 @@ import random
 import pytest
 
 import casspec
-from casspec.runtime.decoding.detokenize import TextStream
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.detokenize import TextStream
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from casspec.runtime.decoding.detokenize import TextStream
+from casspec.runtime.text.detokenize import TextStream
 
 
 class StoppedText:

@@ -143,6 +143,10 @@ def remarks(report: BenchReport) -> list[str]:
             f"{len(left_out)} prompts leave no room for {about['max_new_tokens']} new tokens in the model's context and "
             "are left out; the JSON names them"
         )
+    if cut := about.get("prompts_cut"):
+        lines.append(
+            f"{len(cut)} prompts are cut at the front to leave room for {about['max_new_tokens']} new tokens; the JSON names them"
+        )
     if turns := about.get("turns_left_out"):
         lines.append(
             f"{len(turns)} later turns of conversations leave no room either, for they quote what was said before"

@@ -9,6 +9,7 @@ from casspec.storage.errors import SuiteError
 from casspec.tuner.suites.chat.suite import load_chat_suite
 from casspec.tuner.suites.files.gathered import file_suite, folder_suite
 from casspec.tuner.suites.files.reading import is_prompt_file
+from casspec.tuner.suites.files.rows import counted
 from casspec.tuner.suites.prompts import Half, Prompt, Suite, prompt_ids
 from casspec.tuner.suites.reference.suite import load_reference_suite
 from casspec.tuner.suites.source import SOURCE_SUFFIXES, source_suite
@@ -72,7 +73,7 @@ def _folder(path: Path, strict: bool) -> Suite:
 
 def _noted(suite: Suite, n_files: int, n_passed_over: int = 0) -> Suite:
     """The suite of source, with what was read."""
-    told = f"suite '{suite.name}': {len(suite.prompts)} prompts cut from {n_files} source files"
+    told = f"suite '{suite.name}': {counted(len(suite.prompts), 'prompt')} cut from {counted(n_files, 'source file')}"
     if n_passed_over:
-        told += f"; {n_passed_over} files beside them that may hold prompts are not read"
+        told += f"; {counted(n_passed_over, 'file')} of prompts beside {'is' if n_passed_over == 1 else 'are'} not read"
     return suite.model_copy(update={"notes": (told,)})

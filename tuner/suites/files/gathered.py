@@ -8,7 +8,7 @@ from pathlib import Path
 from casspec.storage.errors import SuiteError
 from casspec.tuner.suites.files.content import MEBIBYTE, is_compressed
 from casspec.tuner.suites.files.reading import PROMPTS, SUITE_CHARACTERS, Reading
-from casspec.tuner.suites.files.rows import Found, is_name
+from casspec.tuner.suites.files.rows import Found, counted, is_name
 from casspec.tuner.suites.files.shapes import FIELDS
 from casspec.tuner.suites.prompts import Prompt, Suite, assign_halves
 
@@ -87,17 +87,17 @@ def _free(prompt_id: str, row: int, taken: Container[str | None]) -> str:
 
 def _told(reading: Reading, name: str) -> str:
     """ "suite 'x': 120 prompts from OpenAI messages (JSONL), 1 row left out: row 4 (no question)"."""
-    n_files = "" if reading.path in reading.files else f"{_count(len(reading.files), 'file')}: "
-    told = f"suite '{name}': {_count(len(reading.found), 'prompt')} from {n_files}{' and '.join(reading.kinds)}"
+    n_files = "" if reading.path in reading.files else f"{counted(len(reading.files), 'file')}: "
+    told = f"suite '{name}': {counted(len(reading.found), 'prompt')} from {n_files}{' and '.join(reading.kinds)}"
     if reading.is_full:
         told += f", the first ones (a suite has at most {PROMPTS:,}, of {SUITE_CHARACTERS // MEBIBYTE} MiB together)"
     if reading.left_out:
-        told += f", {_count(len(reading.left_out), 'row')} left out: {_left_out(reading)}"
+        told += f", {counted(len(reading.left_out), 'row')} left out: {_left_out(reading)}"
     return told
 
 
 def _without_prompts(reading: Reading) -> str:
-    left_out = f": {_count(len(reading.left_out), 'row')} left out, {_left_out(reading)}" if reading.left_out else ""
+    left_out = f": {counted(len(reading.left_out), 'row')} left out, {_left_out(reading)}" if reading.left_out else ""
     return (
         f"{reading.path} holds no prompts{left_out}; expected a UTF-8 file of JSON lines with {', '.join(FIELDS[:-1])} or "
         f"{FIELDS[-1]} in each, of text, CSV or Parquet; another field is named as FILE:FIELD"
@@ -112,7 +112,3 @@ def _left_out(reading: Reading) -> str:
         why = row.why if len(row.why) <= TOLD_CHARACTERS else row.why[: TOLD_CHARACTERS - 3] + "..."
         named.append(f"{file}row {row.row} ({why})")
     return ", ".join([*named, *(["..."] if len(reading.left_out) > NAMED_ROWS else [])])
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

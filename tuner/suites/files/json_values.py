@@ -24,6 +24,7 @@ DECODER = json.JSONDecoder()
 SPACE = " \t\r\n"
 SPACES = re.compile(f"[{SPACE}]*")
 LONGEST_LITERAL = len("-Infinity")
+LONGEST_EXPONENT = len("e+1")
 
 
 class Numbered(NamedTuple):
@@ -157,8 +158,9 @@ class _Window:
                 if not self._read(len(self._text) - self._place):
                     raise
                 continue
-            if end == len(self._text) and self._read(1):
-                continue  # the digits of a number may go on
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number and end > len(self._text) - LONGEST_EXPONENT and self._read(1):
+                continue  # its digits may go on
             self._place = end
             return value
 
@@ -174,5 +176,6 @@ class _Window:
             self._is_whole = not piece
             pieces.append(piece)
             n_read += len(piece)
-        self._text, self._place = "".join(pieces), 0
+        if n_read:
+            self._text, self._place = "".join(pieces), 0
         return n_read > 0

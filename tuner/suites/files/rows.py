@@ -96,3 +96,8 @@ def shortened(value: Any) -> str:
     """A value on a line of its own."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def counted(n: int, noun: str) -> str:
+    """ "1 row", "2,000 rows"."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

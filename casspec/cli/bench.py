@@ -261,13 +261,15 @@ def _check(
     """Args: cut_for: new tokens that too long prompts are cut for; None leaves them out."""
     from casspec.tuner.bench.lossless.check import CheckInterrupted, check_lossless
     from casspec.tuner.environment import environment
+    from casspec.tuner.suites.files.rows import counted
     from casspec.tuner.suites.token_prompts import Room, token_prompts
 
     asked = token_prompts(target, prompts)
     if cut_for is not None:
         room = Room.before(target, cut_for, "cut")
         asked = [fitted for prompt in asked if (fitted := room.fitted(prompt)) is not None]
-        say(f"{sum(prompt.n_cut > 0 for prompt in asked)} prompts are cut at the front")
+        if n_cut := sum(prompt.n_cut > 0 for prompt in asked):
+            say(f"cut at the front: {counted(n_cut, 'prompt')}")
     exit_code = 0
     try:
         with show_stages() as run, run.stage("lossless") as progress:

@@ -17,6 +17,7 @@ from casspec.tuner.recordings.conversations import MakeTexts, RecordingKey, Turn
 from casspec.tuner.recordings.recording import Recording
 from casspec.tuner.recordings.side_by_side import TextRecorder
 from casspec.tuner.settings import RecordSettings
+from casspec.tuner.suites.files.rows import counted
 from casspec.tuner.suites.prompts import Prompt, Suite, asked_turns
 from casspec.tuner.suites.token_prompts import Room, turn_prompt
 
@@ -57,7 +58,7 @@ def record(
     later = {turn for one in turns.conversations for turn in map(one.turn_id, range(1, len(one.turns)))}
     for done, ids in (("left out", turns.without_room), ("cut at the front", turns.cut)):
         if count := len(later.intersection(ids)):
-            tell(f"{count} later turns leave no room for {asked.tokens} new tokens either and are {done}")
+            tell(f"{done}: {counted(count, 'later turn')} of conversations, which quote what was said before")
     return recordings
 
 
@@ -138,11 +139,14 @@ def chosen_prompts(
             f"no prompt in the tuning half of suite '{suite.name}' fits the model's context of {target.max_context} "
             f"tokens with {asked.tokens} new ones; choose a suite with shorter prompts or --long cut"
         )
-    needed = f"leave no room for {asked.tokens} new tokens in the model's context of {target.max_context}"
+    room_for = f"room for {asked.tokens} new tokens in the model's context of {target.max_context}"
     if n_skipped:
-        tell(f"{n_skipped} prompts of the tuning half {needed} and are left out; --long cut takes their ends")
+        told = counted(n_skipped, "prompt")
+        tell(
+            f"left out: {told} of the tuning half, without {room_for}; --long cut takes the last tokens of such prompts"
+        )
     if n_cut:
-        tell(f"{n_cut} prompts of the tuning half {needed} and are cut at the front")
+        tell(f"cut at the front: {counted(n_cut, 'prompt')} of the tuning half, for {room_for}")
     return chosen
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
-from casspec.tuner.suites.prompts import Prompt
 from casspec.tuner.settings import Long
+from casspec.tuner.suites.prompts import Prompt
 from casspec.tuner.suites.token_prompts import (
     Room,
     TokenPrompt,

@@ -25,8 +25,11 @@ FILE_BYTES = 1024 * MEBIBYTE
 HELD_BYTES = 256 * MEBIBYTE
 """Most of a file that can only be read whole."""
 PIECE_BYTES = 1 << 16
+ROWS = 2_000_000
+"""What stands behind them in a file is not read, for time's sake."""
 
 ROW_LIMIT = f"longer than {ROW_BYTES // MEBIBYTE} MiB"
+ROWS_LIMIT = f"what follows the first {ROWS:,} rows is not read"
 FILE_LIMIT = f"what follows the first {FILE_BYTES // MEBIBYTE} MiB is not read"
 
 
@@ -61,9 +64,11 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def lines(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Lines with their ends, without a byte-order mark; None stands for one that is too long. Raises Broken past the file's limit."""
-    is_first, total = True, 0
+    """Lines with their ends, without a byte-order mark; None stands for one that is too long. Raises Broken past the file's limits."""
+    n_lines = total = 0
     while piece := stream.readline(ROW_BYTES + 1):
+        if n_lines == ROWS:
+            raise Broken(ROWS_LIMIT)
         is_long = len(piece) > ROW_BYTES
         total += len(piece)
         while is_long and not piece.endswith(b"\n") and total <= FILE_BYTES and piece:
@@ -71,8 +76,8 @@ def lines(stream: BinaryIO) -> Iterator[bytes | None]:
             total += len(piece)
         if total > FILE_BYTES:
             raise Broken(FILE_LIMIT)
-        yield None if is_long else piece.removeprefix(codecs.BOM_UTF8) if is_first else piece
-        is_first = False
+        yield None if is_long else piece if n_lines else piece.removeprefix(codecs.BOM_UTF8)
+        n_lines += 1
 
 
 def characters(stream: BinaryIO) -> Iterator[str]:

@@ -12,8 +12,6 @@ from casspec.tuner.suites.files.rows import Found, counted, is_name
 from casspec.tuner.suites.files.shapes import FIELDS
 from casspec.tuner.suites.prompts import Prompt, Suite, assign_halves
 
-NAMED_ROWS = 3
-"""Rows left out that are named, the first ones."""
 TOLD_CHARACTERS = 100
 """Most that is told of one of them."""
 FILES = 10_000
@@ -92,12 +90,12 @@ def _told(reading: Reading, name: str) -> str:
     if reading.is_full:
         told += f", the first ones (a suite has at most {PROMPTS:,}, of {SUITE_CHARACTERS // MEBIBYTE} MiB together)"
     if reading.left_out:
-        told += f", {counted(len(reading.left_out), 'row')} left out: {_left_out(reading)}"
+        told += f", {counted(reading.n_left_out, 'row')} left out: {_left_out(reading)}"
     return told
 
 
 def _without_prompts(reading: Reading) -> str:
-    left_out = f": {counted(len(reading.left_out), 'row')} left out, {_left_out(reading)}" if reading.left_out else ""
+    left_out = f": {counted(reading.n_left_out, 'row')} left out, {_left_out(reading)}" if reading.left_out else ""
     return (
         f"{reading.path} holds no prompts{left_out}; expected a UTF-8 file of JSON lines with {', '.join(FIELDS[:-1])} or "
         f"{FIELDS[-1]} in each, of text, CSV or Parquet; another field is named as FILE:FIELD"
@@ -107,8 +105,8 @@ def _without_prompts(reading: Reading) -> str:
 def _left_out(reading: Reading) -> str:
     """The first rows with their reasons."""
     named = []
-    for path, row in reading.left_out[:NAMED_ROWS]:
+    for path, row in reading.left_out:
         file = "" if path == reading.path else f"{path.relative_to(reading.path).as_posix()} "
         why = row.why if len(row.why) <= TOLD_CHARACTERS else row.why[: TOLD_CHARACTERS - 3] + "..."
         named.append(f"{file}row {row.row} ({why})")
-    return ", ".join([*named, *(["..."] if len(reading.left_out) > NAMED_ROWS else [])])
+    return ", ".join([*named, *(["..."] if reading.n_left_out > len(reading.left_out) else [])])

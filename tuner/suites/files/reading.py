@@ -11,6 +11,8 @@ from casspec.storage.errors import SuiteError
 from casspec.tuner.suites.files.content import (
     MEBIBYTE,
     ROW_BYTES,
+    ROWS,
+    ROWS_LIMIT,
     Broken,
     format_suffix,
     is_compressed,
@@ -26,6 +28,8 @@ TEXT_SUFFIXES = (".txt",)
 TABLE_SUFFIXES = {".csv": "CSV", ".tsv": "TSV", ".parquet": "Parquet"}
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
+NAMED_ROWS = 3
+"""Rows left out of which more than their number is kept, the first ones."""
 PROMPTS = 10_000
 """Most of a suite; the first ones are taken."""
 SUITE_CHARACTERS = 64 * MEBIBYTE
@@ -40,6 +44,8 @@ class Reading:
     strict: bool = False
     found: list[tuple[Path, Found]] = field(default_factory=list)
     left_out: list[tuple[Path, LeftOut]] = field(default_factory=list)
+    """The first few of those that cannot be used."""
+    n_left_out: int = 0
     files: dict[Path, None] = field(default_factory=dict)
     """Those with a prompt that is used, in order."""
     kinds: dict[str, None] = field(default_factory=dict)
@@ -58,6 +64,9 @@ class Reading:
         row = 0
         try:
             for row, kind, each in rows(path, column):
+                if row > ROWS:
+                    self._leave_out(path, LeftOut(row, ROWS_LIMIT))
+                    return
                 if self.is_full:
                     return
                 self._add(path, row, kind, each)
@@ -87,7 +96,9 @@ class Reading:
     def _leave_out(self, path: Path, row: LeftOut) -> None:
         if self.strict:
             raise SuiteError(f"{path}, row {row.row}: {row.why}")
-        self.left_out.append((path, row))
+        self.n_left_out += 1
+        if len(self.left_out) < NAMED_ROWS:
+            self.left_out.append((path, row))
 
 
 def is_prompt_file(path: Path) -> bool:

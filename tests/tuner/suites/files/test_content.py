@@ -51,6 +51,13 @@ def test_a_file_is_read_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None
         list(characters(io.BytesIO(b"1" * 11)))
 
 
+def test_rows_are_read_up_to_their_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "ROWS", 3)
+    assert len(list(lines(io.BytesIO(b"\n" * 3)))) == 3
+    with pytest.raises(Broken, match="rows is not read"):
+        list(lines(io.BytesIO(b"\n" * 4)))
+
+
 def test_an_archive_that_unpacks_to_far_more_takes_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "FILE_BYTES", 64 * content.MEBIBYTE)
     monkeypatch.setattr(content, "FILE_LIMIT", "what follows the first 64 MiB is not read")

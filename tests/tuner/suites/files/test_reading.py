@@ -54,6 +54,20 @@ def test_a_suite_is_full_after_so_many_prompts_or_characters(tmp_path: Path, mon
         assert (len(whole.found), whole.is_full) == (4, False)
 
 
+def test_of_many_rows_left_out_only_the_first_are_kept_and_a_file_has_so_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "ROWS", 6)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps([{"prompt": "a"}, *[{}] * 9]))
+    read = Reading(path)
+    read.read(path)
+    assert (len(read.found), read.n_left_out) == (1, 6)
+    assert [left_out.row for _, left_out in read.left_out] == [2, 3, 4]
+    with pytest.raises(SuiteError, match="row 7: what follows the first"):
+        Reading(path, strict=True).read(written(tmp_path, *[{"prompt": "a"}] * 8, name="b.jsonl"))
+
+
 def test_a_file_that_breaks_off_keeps_what_was_read(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('[{"prompt": "a"},\n')

@@ -138,6 +138,7 @@ def _templated(prompt: Prompt, tokenizer: Any, messages: list[dict[str, str]]) -
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         )
     except TemplateError as error:
+        why = " ".join(str(error).split())
         raise SuiteError(
-            f"the model's chat template refuses prompt '{prompt.id}': {error}; take such prompts out of the suite"
+            f"the model's chat template refuses prompt '{prompt.id}': {why}; take such prompts out of the suite"
         ) from error

@@ -43,6 +43,7 @@ def test_a_suite_is_located_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path / "below")
     assert located("../questions.jsonl") == here == str(tmp_path / "questions.jsonl")
     assert load_suite(here).name == "questions"
+    assert located("../questions.csv:column") == str(tmp_path / "questions.csv:column")
     assert [located(name) for name in ("chat", "reference")] == ["chat", "reference"]
 
 

@@ -45,7 +45,7 @@ class WordTokenizer:
         assert (add_generation_prompt, tokenize, return_dict) == (True, True, False)
         markers = {"user": -1, "assistant": -3, "system": -4}
         if self.chat_template == "no system" and messages[0]["role"] == "system":
-            raise TemplateError("System role not supported")
+            raise TemplateError("System role\nnot supported")
         told = [[markers[one["role"]], *self(one["content"])["input_ids"]] for one in messages]
         return [*chain.from_iterable(told), -2]
 

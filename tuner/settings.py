@@ -12,6 +12,13 @@ AUTO = "auto"
 """Of a setting: follows the model that is calibrated (`casspec.tuner.search.budget`)."""
 
 
+Turns = Literal["first", "all"]
+"""Which turns of a conversation are asked: "all" quotes the model's own answers in later ones, where none are recorded."""
+
+Long = Literal["skip", "cut"]
+"""What becomes of a prompt that leaves no room in the context: left out, or cut at the front."""
+
+
 class ProfileSettings(Document):
     """Of the latency profile."""
 
@@ -31,8 +38,12 @@ class RecordSettings(Document):
     temperature: float = 0.7
     """Of mode "sample"."""
     prompts: int = 16
-    """Prompts of the tuning half that are recorded in each mode."""
+    """Prompts of the tuning half that are recorded in each mode; a conversation is one, however many of its turns are asked."""
     tokens: int = 128
+    turns: Turns = "first"
+    """Of conversations, in the benchmark at the end too."""
+    long: Long = "skip"
+    """In the benchmark at the end too."""
 
 
 class SearchSettings(Document):

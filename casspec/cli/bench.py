@@ -20,7 +20,7 @@ from casspec.cli.options import (
     seed_option,
     set_up,
     storage_option,
-    suite_option,
+    suite_options,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from casspec.storage.schema import BenchReport, Mode
     from casspec.tuner.bench.entries import Entry
     from casspec.tuner.bench.lossless.check import LosslessRow
+    from casspec.tuner.settings import Long, Turns
     from casspec.tuner.suites.prompts import Prompt
 
 EXIT_NOT_LOSSLESS = 1
@@ -45,7 +46,7 @@ EXIT_NOT_LOSSLESS = 1
     "priors.",
 )
 @click.option("--methods", default="all", show_default=True, metavar="all|A,B", help="Methods to compare.")
-@suite_option("its reporting half is used")
+@suite_options("its reporting half is used", turns="all")
 @click.option("--mode", type=click.Choice(["sample", "greedy", "both"]), default="both", show_default=True)
 @run_options
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=128, show_default=True, metavar="N")
@@ -78,6 +79,9 @@ def command(
     selection: str | None,
     methods: str,
     suite_name: str | None,
+    turns: Turns | None,
+    long: Long | None,
+    strict: bool,
     mode: str,
     device: str,
     dtype: str,
@@ -105,6 +109,8 @@ def command(
     name = _model_name(model, target)
     if check_lossless and figures:
         raise click.UsageError("--figures draws times, --check-lossless takes none: leave one out")
+    if check_lossless and turns == "all":
+        raise click.UsageError("--check-lossless compares first turns: leave --turns out")
     set_up(device, threads)
     for directory in (figures, json_file.parent if json_file else None):
         if directory:
@@ -113,14 +119,15 @@ def command(
     import casspec
     from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
-    from casspec.tuner.suites.prompts import has_chat_template
+    from casspec.tuner.suites.prompts import asked_turns, has_chat_template, reporting_half
     from casspec.tuner.suites.token_prompts import spread_over_tasks
 
     loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless and dtype == "auto" else dtype)
-    suite = load_suite(chosen_suite(suite_name, has_chat_template(loaded.tokenizer)))
+    suite = load_suite(chosen_suite(suite_name, has_chat_template(loaded.tokenizer)), strict)
     for note in suite.notes:
         say(note)
-    prompts = spread_over_tasks(suite.half("reporting"), n_prompts)
+    prompts = asked_turns(spread_over_tasks(reporting_half(suite), n_prompts), turns or "all")
+    long = long or "skip"
     profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
     profile_id = profile.document.profile_id if profile and profile.document else None
     if check_lossless:
@@ -134,7 +141,8 @@ def command(
         "profile": profile_id,
     }
     if check_lossless:
-        return _check(loaded, prompts, entries, tokens, modes, seed, settings, output_format, json_file)
+        room = max_new_tokens if long == "cut" else None
+        return _check(loaded, prompts, entries, tokens, modes, seed, settings, output_format, json_file, room)
 
     from casspec.tuner.bench.run import BenchInterrupted, run_benchmark
 
@@ -143,7 +151,7 @@ def command(
     try:
         with show_stages() as run, run.stage("bench") as progress:
             report = run_benchmark(
-                loaded, prompts, generators, modes, max_new_tokens, repeats, seed, warm, progress, settings
+                loaded, prompts, generators, modes, max_new_tokens, repeats, seed, warm, progress, settings, long
             )
     except BenchInterrupted as interruption:
         report, exit_code = interruption.report, EXIT_INTERRUPTED
@@ -248,15 +256,24 @@ def _check(
     settings: dict[str, Any],
     output_format: str,
     json_file: Path | None,
+    cut_for: int | None,
 ) -> int:
+    """Args: cut_for: new tokens that too long prompts are cut for; None leaves them out."""
     from casspec.tuner.bench.lossless.check import CheckInterrupted, check_lossless
     from casspec.tuner.environment import environment
-    from casspec.tuner.suites.token_prompts import token_prompts
+    from casspec.tuner.suites.files.rows import counted
+    from casspec.tuner.suites.token_prompts import Room, token_prompts
 
+    asked = token_prompts(target, prompts)
+    if cut_for is not None:
+        room = Room.before(target, cut_for, "cut")
+        asked = [fitted for prompt in asked if (fitted := room.fitted(prompt)) is not None]
+        if n_cut := sum(prompt.n_cut > 0 for prompt in asked):
+            say(f"cut at the front: {counted(n_cut, 'prompt')}")
     exit_code = 0
     try:
         with show_stages() as run, run.stage("lossless") as progress:
-            rows = check_lossless(target, token_prompts(target, prompts), entries, n_tokens, modes, seed, progress)
+            rows = check_lossless(target, asked, entries, n_tokens, modes, seed, progress)
     except CheckInterrupted as interruption:
         rows, exit_code = interruption.rows, EXIT_INTERRUPTED
     about = environment(target) | settings | {"seed": seed, "tokens": n_tokens, "interrupted": exit_code != 0}

@@ -20,9 +20,9 @@ from casspec.cli.options import (
     run_options,
     seed_option,
     storage_option,
-    suite_option,
+    suite_options,
 )
-from casspec.tuner.settings import CascadeSettings, ProfileSettings, SearchSettings
+from casspec.tuner.settings import CascadeSettings, ProfileSettings, RecordSettings, SearchSettings
 
 if TYPE_CHECKING:
     from casspec.runtime.model.target import TargetModel
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 SECTIONS = {
     "Profile": ("batch",),
-    "Record": ("suite_name",),
+    "Record": ("suite_name", "turns", "long", "strict"),
     "Search": ("trials", "budget", "workers"),
     "Cascade": ("max_drafters", "max_extra_bytes", "per_task"),
     "Bench": ("bench",),
@@ -57,7 +57,7 @@ SECTIONS = {
     help="Largest batch to measure latencies of, for what is predicted of batches; takes a while longer."
     f"  [default: {ProfileSettings().max_batch}]",
 )
-@suite_option("half of it decides, the other half is benchmarked")
+@suite_options("half of it decides, the other half is benchmarked", turns=RecordSettings().turns)
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -102,6 +102,9 @@ def command(
     device: str,
     dtype: str,
     suite_name: str | None,
+    turns: str | None,
+    long: str | None,
+    strict: bool,
     threads: int | None,
     quick: bool,
     dry_run: bool,
@@ -144,11 +147,12 @@ def command(
 
         # 2. What decides the outcome.
         suite_name = chosen_suite(suite_name, is_chat)
-        suite = load_suite(suite_name)
+        suite = load_suite(suite_name, strict)
         for note in suite.notes:
             say(note)
         changes: dict[str, dict[str, Any]] = {
             "profile": {"max_batch": batch},
+            "record": {"turns": turns, "long": long},
             "search": {"trials": trials, "seconds": budget},
             "cascade": {"max_drafters": max_drafters, "max_extra_bytes": max_extra_bytes, "per_task": per_task},
         }

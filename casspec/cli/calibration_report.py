@@ -33,7 +33,8 @@ def print_plan(settings: CalibrationSettings, suite: Suite, bench: bool, stored:
         f"profile   latencies up to {profile.max_context} tokens of context and batch {profile.max_batch}, "
         f"about {profile.seconds:g} s; `casspec profile --dry-run` lists them",
         f"record    {min(record.prompts, halves['tuning'])} of the {halves['tuning']} prompts of the tuning half of "
-        f"'{suite.name}', {record.tokens} tokens each, {' and '.join(record.modes)}",
+        f"'{suite.name}', {'with all turns, ' if record.turns == 'all' else ''}{record.tokens} tokens each, "
+        f"{' and '.join(record.modes)}",
         f"search    {_drafters(search)}, each on {search.recordings} recordings at most",
         f"cascade   at most {cascade.max_drafters} self-drafters{limit}, {cascade.tuning_seconds:g} s of tuning each"
         + (", and one for each task that gains from its own" if cascade.per_task else ""),

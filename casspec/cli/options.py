@@ -131,15 +131,45 @@ def format_option(*choices: str) -> Callable[[Function], Function]:
     )
 
 
-def suite_option(used_for: str) -> Callable[[Function], Function]:
-    """`--suite`, passed as `suite_name`; `used_for` ends its help."""
-    return click.option(
-        "--suite",
-        "suite_name",
-        metavar="SUITE",
-        help="`chat`, `reference`, a JSONL file such as Spec-Bench's question.jsonl, a source file or a directory of source; "
-        f"{used_for}.  [default: chat for a model with a chat template, else reference]",
-    )
+def suite_options(used_for: str, turns: str) -> Callable[[Function], Function]:
+    """`--suite`, passed as `suite_name`, and how its prompts are taken: `--turns`, `--long`, `--strict`.
+
+    Args:
+        used_for: ends the help of `--suite`. turns: the default of `--turns`, all or first.
+    """
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(_suite_options(used_for, turns)):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _suite_options(used_for: str, turns: str) -> list[Callable[[Function], Function]]:
+    return [
+        click.option(
+            "--suite",
+            "suite_name",
+            metavar="SUITE",
+            help="`chat`, `reference`, a file of prompts (JSONL, JSON, text, CSV or Parquet; FILE:COLUMN names the column), a "
+            f"source file, or a directory of either; {used_for}.  [default: chat for a model with a chat template, else "
+            "reference]",
+        ),
+        click.option(
+            "--turns",
+            type=click.Choice(["first", "all"]),
+            help="Turns of a conversation that are asked; later ones quote the model's own answers, or recorded ones."
+            f"  [default: {turns}]",
+        ),
+        click.option(
+            "--long",
+            type=click.Choice(["skip", "cut"]),
+            help="What becomes of prompts that leave no room in the context: left out, or cut at the front."
+            "  [default: skip]",
+        ),
+        click.option("--strict", is_flag=True, help="Refuse a suite with a row that cannot be used."),
+    ]
 
 
 def chosen_suite(asked: str | None, has_chat_template: bool) -> str:

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.schema import BenchReport, BenchRow, Mode
+from casspec.tuner.suites.files.rows import counted
 from casspec.tuner.suites.repetition import MAX_REPETITION
 
 if TYPE_CHECKING:
@@ -142,6 +143,11 @@ def remarks(report: BenchReport) -> list[str]:
         lines.append(
             f"{len(left_out)} prompts leave no room for {about['max_new_tokens']} new tokens in the model's context and "
             "are left out; the JSON names them"
+        )
+    if cut := about.get("prompts_cut"):
+        lines.append(
+            f"cut at the front, to leave room for {about['max_new_tokens']} new tokens: {counted(len(cut), 'prompt')}; "
+            "the JSON names them"
         )
     if turns := about.get("turns_left_out"):
         lines.append(

@@ -24,9 +24,10 @@ from casspec.tuner.bench.lossless.text_check import TextCheck, text_sha256
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE, Request, decoded, generate, request
 from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.environment import environment
+from casspec.tuner.settings import Long
 from casspec.tuner.suites.prompts import Prompt, has_chat_template
 from casspec.tuner.suites.repetition import repetition
-from casspec.tuner.suites.token_prompts import TokenPrompt, following, token_prompts
+from casspec.tuner.suites.token_prompts import Room, TokenPrompt, following, token_prompts
 
 WARM_UP_TOKENS = 8
 
@@ -50,11 +51,12 @@ def run_benchmark(
     warm: bool = False,
     progress: Progress = silent,
     settings: dict[str, Any] | None = None,
+    long: Long = "skip",
 ) -> BenchReport:
     """Times every entry on every prompt and compares every text with the autoregressive one.
 
-    Every method emits exactly `max_new_tokens`; prompts that leave no room for them are left out and named. Later turns of a conversation
-    are prompts of their own, each after the autoregressive answers to the turns before. In float32
+    Every method emits exactly `max_new_tokens`; prompts that leave no room for them are left out or cut, and named. Later turns of a
+    conversation are prompts of their own, each after the autoregressive answers to the turns before, or recorded ones. In float32
     a differing text is judged (`text_check`). In a lower precision near ties flip with the length of a forward, so that
     differing texts are counted and listed with the gap of the scores where they part, and `lossless` stays None.
 
@@ -64,6 +66,7 @@ def run_benchmark(
         warm: drafters keep what they learn from the prompts before, within a mode and repeat; otherwise each request
             starts from the profile's state.
         settings: what else the report's environment should say (suite, profile).
+        long: what becomes of prompts that leave no room.
 
     Raises:
         BenchInterrupted: on Ctrl-C, once every method has decoded one prompt at least.
@@ -72,15 +75,15 @@ def run_benchmark(
     """
     if not entries or entries[0].method != AUTOREGRESSIVE:
         raise ValueError("the first entry must be autoregressive decoding, the reference")
-    asked = token_prompts(target, prompts)
-    fitting = [prompt for prompt in asked if len(prompt.token_ids) + max_new_tokens <= target.max_context]
+    asked, room = token_prompts(target, prompts), Room.before(target, max_new_tokens, long)
+    fitting = [fitted for prompt in asked if (fitted := room.fitted(prompt)) is not None]
     if not fitting:
         raise ContextOverflow(
             f"no prompt leaves room for {max_new_tokens} new tokens in the model's context of {target.max_context}; "
             "take fewer tokens or shorter prompts"
         )
     has_template = has_chat_template(target.tokenizer)
-    race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress)
+    race = _Race(target, entries, fitting, modes, max_new_tokens, repeats, seed, warm, progress, room)
     interrupted = False
     try:
         race.run()
@@ -98,8 +101,9 @@ def run_benchmark(
         "chat_template": has_template and any(prompt.kind == "chat" for prompt in prompts),
         "noise_by_mode": race.noise,
         "prompts": len(fitting),
-        "prompts_left_out": [prompt.id for prompt in asked if prompt not in fitting],
+        "prompts_left_out": [prompt.id for prompt in asked if room.fitted(prompt) is None],
         "turns_left_out": list(race.turns_left_out),
+        "prompts_cut": [*(prompt.id for prompt in fitting if prompt.n_cut), *race.turns_cut],
         "divergences": race.divergences,
         "interrupted": interrupted,
     }
@@ -129,12 +133,14 @@ class _Race:
         seed: int,
         warm: bool,
         progress: Progress,
+        room: Room,
     ) -> None:
         self.rows: list[BenchRow] = []
         self.texts: list[BenchText] = []
         self.noise: dict[str, float] = {}
         self.turns_left_out: dict[str, None] = {}
         """IDs of later turns for which there was no room."""
+        self.turns_cut: dict[str, None] = {}
         self._entries = [*entries, entries[0]]
         self._prompts = prompts
         self._modes = modes
@@ -144,6 +150,7 @@ class _Race:
         self._warm = warm
         self._order = random.Random(seed)
         self._target = target
+        self._room = room
         self._check = TextCheck(target)
         self._dtype = target.dtype_name
         self._finished: list[dict[int, Run]] = []
@@ -190,11 +197,15 @@ class _Race:
     def _following(self, prompt: TokenPrompt, answer: Sequence[int], n_methods: int) -> TokenPrompt | None:
         """The next turn; None where there is none, or no room for it."""
         turn = following(self._target, prompt, answer)
-        if turn is not None and len(turn.token_ids) + self._n_tokens > self._target.max_context:
+        if turn is None:
+            return None
+        fitted = self._room.fitted(turn)
+        if fitted is None:
             self.turns_left_out |= dict.fromkeys(prompt.later_turns)
             self._countdown.forgo(n_methods * len(prompt.later_turns))
-            return None
-        return turn
+        elif fitted.n_cut:
+            self.turns_cut[fitted.id] = None
+        return fitted
 
     def summarise(self) -> None:
         """Rows of what was finished in the mode under way, which ends with that."""

@@ -32,7 +32,7 @@ def calibrate(
     Args:
         workers: who helps with the search.
         tune: tunes the methods, by default by replay.
-        tell: told in a line what the search may take.
+        tell: told in a line each what does not fit the model's context and what the search may take.
 
     Raises:
         UnsupportedModel: a model without a tokenizer; SuiteError: prompts that do not fit its context.
@@ -40,7 +40,7 @@ def calibrate(
     with stages.stage("profile") as progress:
         latency = profile(context, progress)
     with stages.stage("record") as progress:
-        recordings = record(context, progress)
+        recordings = record(context, progress, tell=tell)
     with stages.stage("search") as progress:
         candidates = search(context, recordings, latency, progress, workers, tell)
     with stages.stage("cascade") as progress:

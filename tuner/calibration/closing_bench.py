@@ -17,7 +17,7 @@ from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
 from casspec.tuner.replay.overhead import stored_overheads
 from casspec.tuner.replay.run import ReplayRun, StepCosts, speedups
-from casspec.tuner.suites.prompts import Prompt
+from casspec.tuner.suites.prompts import Prompt, asked_turns
 from casspec.tuner.suites.token_prompts import spread_over_tasks, with_room
 
 PLAINEST = "prompt-lookup"
@@ -48,13 +48,13 @@ def bench(context: CalibrationContext, profile: CascadeProfile, stages: Stages) 
 
 
 def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress: Progress) -> BenchReport | None:
-    """Decodes a few prompts of the reporting half, of conversations the first turn; not stored, but the recordings of them are.
+    """Decodes a few prompts of the reporting half, with as many turns as are recorded; not stored, but the recordings of them are.
 
     None where no prompt of that half leaves room for the tokens.
     """
-    target, suite, asked = context.target, context.suite, context.settings.bench
-    fitting = with_room(target, suite.half("reporting"), asked.tokens)
-    prompts = [prompt.opening() for prompt in spread_over_tasks(fitting, asked.prompts)]
+    target, suite, asked, recorded = context.target, context.suite, context.settings.bench, context.settings.record
+    fitting = with_room(target, suite.half("reporting"), asked.tokens, recorded.long)
+    prompts = asked_turns(spread_over_tasks(fitting, asked.prompts), recorded.turns)
     if not prompts:
         return None
     matrix = next((a.sha256 for a in profile.artifacts if a.name == RECYCLING_MATRIX), None)
@@ -73,6 +73,7 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
         seed=context.settings.seed,
         progress=progress,
         settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},
+        long=recorded.long,
     )
     return report.model_copy(update={"replayed": replayed})
 

@@ -14,6 +14,7 @@ from casspec.tuner.calibration.attempt import finished, take_over
 from casspec.tuner.calibration.publish import mirror
 from casspec.tuner.context import CalibrationContext
 from casspec.tuner.methods.by_decoding import Folds, Generators, RunTuned, RunTuner, fold_decoders
+from casspec.tuner.recordings.stage import stored_recordings
 from casspec.tuner.settings import RunTuningSettings
 
 RUN_STAGES = ("tune", "publish")
@@ -38,7 +39,7 @@ def tune_by_decoding(
     """
     repository, calibration_id = context.repository, context.calibration_id
     take_over(repository, repository.calibration_of(old.content_hash())[0], calibration_id)
-    folds = Folds.of(context.suite, context.target, settings)
+    folds = Folds.of(context.suite, context.target, settings, stored_recordings(repository, calibration_id))
     with stages.stage("tune") as progress:
         decoders = generators or fold_decoders(repository, calibration_id, context.target, old, folds)
         stored = {method: old.settings(method) for method in settings.tune.methods}

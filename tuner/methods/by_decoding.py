@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -27,8 +27,9 @@ from casspec.tuner.bench.entries import AUTOREGRESSIVE, TextGenerator
 from casspec.tuner.bench.requests import request
 from casspec.tuner.methods.grids import GRIDS, published_setting, settings_of, takes
 from casspec.tuner.methods.halving import Halving, Racer, Round
-from casspec.tuner.recordings.recording import recycling_matrix
+from casspec.tuner.recordings.recording import Recording, recycling_matrix
 from casspec.tuner.recordings.stage import chosen_prompts, stored_recordings
+from casspec.tuner.recordings.traced_plan import RecordingKey
 from casspec.tuner.settings import RunTuningSettings
 from casspec.tuner.suites.prompts import Suite
 from casspec.tuner.suites.token_prompts import TokenPrompt
@@ -73,24 +74,48 @@ class Folds:
     fold_of: dict[str, int]
     modes: tuple[Mode, ...]
     seed: int
+    quoting: Mapping[RecordingKey, tuple[int, ...]] = field(default_factory=dict)
+    """Token ids of later turns, which quote what was answered before in the same mode."""
 
     @classmethod
-    def of(cls, suite: Suite, target: TargetModel, settings: RunTuningSettings) -> Folds:
-        """The recorded prompts, tasks in turn; the prompts of a task go to the folds in turn."""
-        chosen = chosen_prompts(suite, target, settings.record)
+    def of(
+        cls,
+        suite: Suite,
+        target: TargetModel,
+        settings: RunTuningSettings,
+        recordings: Mapping[RecordingKey, Recording] | None = None,
+    ) -> Folds:
+        """The recorded prompts, tasks in turn, each with its later turns; the prompts of a task go to the folds in turn.
+
+        Args:
+            recordings: of the calibration; without them first turns only.
+        """
+        recorded, modes = recordings or {}, settings.record.modes
         seen: Counter[str] = Counter()
-        fold_of = {}
-        for prompt, _ in chosen:
-            fold_of[prompt.id] = seen[prompt.task] % N_FOLDS
+        prompts: list[TokenPrompt] = []
+        fold_of: dict[str, int] = {}
+        quoting: dict[RecordingKey, tuple[int, ...]] = {}
+        for prompt, tokens in chosen_prompts(suite, target, settings.record):
+            fold = seen[prompt.task] % N_FOLDS
             seen[prompt.task] += 1
-        prompts = tuple(TokenPrompt(prompt.id, prompt.task, tuple(tokens)) for prompt, tokens in chosen)
-        return cls(prompts, fold_of, settings.record.modes, settings.seed)
+            fold_of |= dict.fromkeys(map(prompt.turn_id, range(len(prompt.turns))), fold)
+            prompts.append(TokenPrompt(prompt.id, prompt.task, tuple(tokens)))
+            for turn_id in map(prompt.turn_id, range(1, len(prompt.turns))):
+                if any((turn_id, mode) not in recorded for mode in modes):
+                    break
+                ids = {(turn_id, mode): tuple(recorded[turn_id, mode].prompt_tokens.tolist()) for mode in modes}
+                prompts.append(TokenPrompt(turn_id, prompt.task, ids[turn_id, modes[0]]))
+                quoting |= ids
+        return cls(tuple(prompts), fold_of, modes, settings.seed, quoting)
 
     def round_at(self, index: int) -> Round:
         """Every prompt in turn, and over again under other noise; never the noise of the recordings."""
         turn, place = divmod(index, len(self.prompts))
         prompt = self.prompts[place]
-        requests = tuple(request(prompt, mode, self.seed, turn + 1) for mode in self.modes)
+        asked = {mode: self.quoting.get((prompt.id, mode), prompt.token_ids) for mode in self.modes}
+        requests = tuple(
+            request(replace(prompt, token_ids=ids), mode, self.seed, turn + 1) for mode, ids in asked.items()
+        )
         return Round(self.fold_of[prompt.id], requests)
 
 

@@ -107,9 +107,10 @@ class Tuning:
 
     @cached_property
     def half_of(self) -> dict[str, int]:
-        """0 or 1 by prompt: the recordings of a prompt in all modes are in one half."""
-        prompts = dict.fromkeys(recording.prompt_id for recording in self.recordings)
-        return {prompt: place % 2 for place, prompt in enumerate(prompts)}
+        """0 or 1 by prompt: the recordings of a prompt in all modes, and of all turns of a conversation, are in one half."""
+        conversations = dict.fromkeys(recording.conversation_id for recording in self.recordings)
+        half = {conversation: place % 2 for place, conversation in enumerate(conversations)}
+        return {recording.prompt_id: half[recording.conversation_id] for recording in self.recordings}
 
     @cached_property
     def matrices(self) -> tuple[RecyclingMatrix, RecyclingMatrix]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,11 @@ class Recording:
     continuation_tokens: np.ndarray
     top_ids: np.ndarray
     top_logits: np.ndarray
+
+    @property
+    def conversation_id(self) -> str:
+        """What all turns of a conversation have in common: the ID without the number of a later turn."""
+        return re.sub(r"#\d+$", "", self.prompt_id)
 
     @property
     def tokens(self) -> np.ndarray:

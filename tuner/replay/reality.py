@@ -58,8 +58,10 @@ def comparable(
         "interrupted": False,
         "prompts_left_out": [],
     }
+    if settings.record.long == "skip":
+        wanted["prompts_cut"] = []
     for report in reports:
-        told = {"temperature": SAMPLING_TEMPERATURE} | report.environment
+        told = {"temperature": SAMPLING_TEMPERATURE, "prompts_cut": []} | report.environment
         if any(text.mode in modes for text in report.texts) and all(
             told.get(name) == value for name, value in wanted.items()
         ):

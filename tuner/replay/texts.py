@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cached_property
 
 from casspec.profiler.progress import Progress
@@ -20,7 +20,7 @@ from casspec.tuner.replay.reality import comparable
 from casspec.tuner.replay.run import Predicted, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.prompts import Half, Suite
+from casspec.tuner.suites.prompts import Half, Prompt, Suite, asked_turns
 from casspec.tuner.suites.token_prompts import spread_over_tasks
 
 PROMPTS = 10
@@ -86,8 +86,8 @@ class ReplayTexts:
         Args:
             predicted: what replay says of the same prompts, kept beside what is measured.
         """
-        target, recorded = self._load(), {recording.prompt_id for recording in recordings}
-        prompts = [prompt.opening() for prompt in self._suite.prompts if prompt.id in recorded]
+        target = self._load()
+        prompts = _as_far_as(self._suite.prompts, {recording.prompt_id for recording in recordings})
         variants = {method: variant_of(method, self._profile) for method in methods}
         entries = [
             entry
@@ -111,6 +111,7 @@ class ReplayTexts:
             seed=self.settings.seed,
             progress=progress,
             settings=told,
+            long=self.settings.record.long,
         )
         of_cascade = speedups(row for row in predicted if row.method == CASCADE)
         report = report.model_copy(update={"replayed": of_cascade})
@@ -130,20 +131,30 @@ class ReplayTexts:
 
     def _recorded(self, n_prompts: int | None) -> list[Recording]:
         recorded = self.tuning()
-        kept = list(dict.fromkeys(one.prompt_id for one in recorded))[:n_prompts]
-        return [one for one in recorded if one.prompt_id in kept]
+        kept = list(dict.fromkeys(one.conversation_id for one in recorded))[:n_prompts]
+        return [one for one in recorded if one.conversation_id in kept]
 
     def _reporting(self, modes: Sequence[Mode], n_prompts: int | None, progress: Progress) -> list[Recording]:
         """As many tokens as the newest comparable benchmark decoded, else as the calibration recorded."""
         report = self.benchmark(modes)
         n_tokens = report.environment["max_new_tokens"] if report else self.settings.record.tokens
-        half = self._suite.half("reporting")
+        half = asked_turns(self._suite.half("reporting"), self.settings.record.turns)
         if report and not n_prompts:
-            decoded = {text.prompt_id for text in report.texts}
-            prompts = [prompt for prompt in half if prompt.id in decoded]
+            prompts = _as_far_as(half, {text.prompt_id for text in report.texts})
         else:
             prompts = spread_over_tasks(half, n_prompts or PROMPTS)
         asked = self.settings.record.model_copy(update={"tokens": n_tokens})
         return reporting_recordings(
             self._repository, self.calibration_id, self._load, prompts, asked, self.settings.seed, progress
         )
+
+
+def _as_far_as(prompts: Sequence[Prompt], turn_ids: Container[str]) -> list[Prompt]:
+    """The conversations among these turns, each as far as they go."""
+    found = []
+    for prompt in prompts:
+        turns = range(len(prompt.turns))
+        n_turns = next((turn for turn in turns if prompt.turn_id(turn) not in turn_ids), len(turns))
+        if n_turns:
+            found.append(prompt.until(n_turns))
+    return found

@@ -10,6 +10,8 @@ from casspec.tuner.report_page.parts import Commands, Part, Text
 from casspec.tuner.settings import QUICK, CalibrationSettings, MethodTuningSettings, is_by_stage
 
 OPTIONS = {
+    ("record", "turns"): "--turns",
+    ("record", "long"): "--long",
     ("search", "trials"): "--trials",
     ("search", "seconds"): "--budget",
     ("cascade", "max_drafters"): "--max-drafters",

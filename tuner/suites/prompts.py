@@ -11,7 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
+from casspec.storage.errors import SuiteError
 from casspec.storage.schema import Document
+from casspec.tuner.settings import Turns
 
 Half = Literal["tuning", "reporting"]
 
@@ -19,8 +21,8 @@ HALVES_SEED = 0
 
 
 class Prompt(Document):
-    """One request of a suite. `turns` is what the user says in a conversation: recordings go on from the first turn, benchmarks from
-    every one."""
+    """One request of a suite. `turns` is what the user says in a conversation; how many of them are asked is up to the command
+    (`--turns`)."""
 
     id: str
     task: str
@@ -29,14 +31,31 @@ class Prompt(Document):
     half: Half
     kind: Literal["text", "chat"] = "text"
     """"chat" turns are instructions and go through the tokenizer's chat template where it has one."""
+    system: str = ""
+    """What the model is told before the first turn."""
+    answers: tuple[str, ...] = ()
+    """To the first turns, where they are recorded: later turns quote these rather than what the model answers."""
 
     @property
     def text(self) -> str:
         return self.turns[0]
 
+    def turn_id(self, turn: int) -> str:
+        """What a turn goes by, from 0 on: later ones have their number behind them, "81#1"."""
+        return self.id if turn == 0 else f"{self.id}#{turn}"
+
+    def until(self, n_turns: int) -> Prompt:
+        """A conversation that ends with turn `n_turns`, counted from 1."""
+        return self.model_copy(update={"turns": self.turns[:n_turns], "answers": self.answers[: n_turns - 1]})
+
     def opening(self) -> Prompt:
         """A conversation that ends with its first turn."""
-        return self.model_copy(update={"turns": self.turns[:1]})
+        return self.until(1)
+
+
+def asked_turns(prompts: Iterable[Prompt], turns: Turns) -> list[Prompt]:
+    """The conversations as far as they are asked."""
+    return [prompt if turns == "all" else prompt.opening() for prompt in prompts]
 
 
 class Suite(Document):
@@ -56,6 +75,16 @@ class Suite(Document):
     def tasks(self) -> tuple[str, ...]:
         """The tasks in order of first appearance."""
         return tuple(dict.fromkeys(prompt.task for prompt in self.prompts))
+
+
+def reporting_half(suite: Suite) -> tuple[Prompt, ...]:
+    """What figures are measured on. Raises SuiteError where the suite is too small to have it."""
+    half = suite.half("reporting")
+    if not half:
+        raise SuiteError(
+            f"suite '{suite.name}' has no reporting half, for each task has one prompt: figures take two prompts of a task"
+        )
+    return half
 
 
 def assign_halves(tasks: Iterable[tuple[str, str]], seed: int = HALVES_SEED) -> dict[str, Half]:
@@ -84,15 +113,32 @@ def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> l
 
     Args:
         answers: to the first turns, as many as there were.
+
+    Raises SuiteError where the template takes no such conversation, for instance none with a system message.
     """
     said = prompt.turns[: len(answers) + 1]
     if prompt.kind == "chat" and has_chat_template(tokenizer):
         told = [("user", turn) for turn in said]
         for place, answer in enumerate(answers):
             told.insert(2 * place + 1, ("assistant", answer))
-        messages = [{"role": role, "content": content} for role, content in told]
+        if prompt.system:
+            told.insert(0, ("system", prompt.system))
+        return _templated(prompt, tokenizer, [{"role": role, "content": content} for role, content in told])
+    before = [f"{turn}{answer}\n\n" for turn, answer in zip(said, answers, strict=False)]
+    if prompt.system:
+        before.insert(0, f"{prompt.system}\n\n")
+    return list(tokenizer("".join(before) + said[-1])["input_ids"])
+
+
+def _templated(prompt: Prompt, tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+    from jinja2 import TemplateError
+
+    try:
         return list(
             tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         )
-    before = [f"{turn}{answer}\n\n" for turn, answer in zip(said, answers, strict=False)]
-    return list(tokenizer("".join(before) + said[-1])["input_ids"])
+    except TemplateError as error:
+        why = " ".join(str(error).split())
+        raise SuiteError(
+            f"the model's chat template refuses prompt '{prompt.id}': {why}; take such prompts out of the suite"
+        ) from error

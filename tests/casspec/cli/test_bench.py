@@ -22,6 +22,7 @@ from tests.runtime.own_methods import Copying, empty_registry
 from tests.storage import samples
 from tests.tuner.text_generators import TEXTS, library_model, tokenizer
 
+ASSETS = Path(__file__).parents[2] / "assets" / "suites"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -290,6 +291,40 @@ def test_spec_bench_questions_run_under_the_tokenizers_chat_template(
         assert "leave no room for 8 new tokens" in err
 
 
+def test_as_many_turns_are_decoded_as_are_asked_for_and_long_prompts_cut(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "talks.jsonl"
+    rows = [{"question_id": n, "category": "qa", "turns": ["Why so", "long " * 70]} for n in range(4)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    asked = (*FEW, "--suite", str(file))
+    for words, n_prompts, told in (
+        (("--turns", "first"), 2, ""),
+        ((), 2, "2 later turns of conversations leave no room either"),
+        (("--long", "cut"), 4, "cut at the front, to leave room for 8 new tokens: 2 prompts"),
+    ):
+        code, out, err = run(*asked, *words)
+        assert code == 0
+        assert {row["n_prompts"] for row in document(out)["rows"]} == {n_prompts}
+        assert told in err
+        assert "suite 'talks': 4 prompts from Spec-Bench questions (JSONL)" in err
+    long = tmp_path / "long.txt.jsonl"
+    long.write_text("\n".join(json.dumps({"prompt": "long " * 70}) for _ in range(2)))
+    checked = (
+        "--methods",
+        "prompt-lookup",
+        "--mode",
+        "greedy",
+        "--check-lossless",
+        "--tokens",
+        "8",
+        "--suite",
+        str(long),
+    )
+    code, _, err = run(*checked, "--long", "cut")
+    assert code == 0
+    assert "cut at the front: 1 prompt" in err
+    assert "is shorter than the model's context" in run(*checked)[2]
+
+
 def test_a_registered_method_is_compared_with_its_published_parameters(run: Run, monkeypatch: Any) -> None:
     empty_registry(monkeypatch).register("copying", Copying)
     code, out, _ = run("--methods", "copying", "--mode", "greedy", "--no-peers")
@@ -311,6 +346,9 @@ def test_a_registered_method_is_compared_with_its_published_parameters(run: Run,
         (("--device", "tpu"), "is not a device"),
         (("--target", "reference"), "given twice"),
         (("--check-lossless", "--figures", "charts"), "leave one out"),
+        (("--check-lossless", "--turns", "all"), "leave --turns out"),
+        (("--suite", str(ASSETS / "one_prompt.txt")), "suite 'one_prompt' has no reporting half"),
+        (("--suite", str(ASSETS / "sharegpt.json"), "--strict"), "row 2: no question"),
     ],
 )
 def test_mistakes_are_told_in_one_line(run: Run, words: tuple[str, ...], message: str) -> None:

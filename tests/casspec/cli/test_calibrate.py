@@ -192,6 +192,7 @@ def test_a_page_repeats_every_option_that_is_a_setting() -> None:
         "--bench",
         "--force",
         "--storage",
+        "--strict",
         "--help",
     }
     options = {parameter.opts[0] for parameter in calibrate.params if parameter.opts[0].startswith("--")}

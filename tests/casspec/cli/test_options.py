@@ -38,6 +38,24 @@ def test_defaults() -> None:
     }
 
 
+def test_how_a_suite_is_taken_is_left_to_the_command_unless_it_is_named() -> None:
+    @click.command()
+    @options.suite_options("half of it is used", turns="all")
+    def take(**values: object) -> None:
+        click.echo(repr(values))
+
+    def taken(*words: str) -> dict[str, object]:
+        return eval(CliRunner().invoke(take, words).output)
+
+    assert taken() == {"suite_name": None, "turns": None, "long": None, "strict": False}
+    named = taken("--suite", "a.csv:b", "--turns", "first", "--long", "cut", "--strict")
+    assert named == {"suite_name": "a.csv:b", "turns": "first", "long": "cut", "strict": True}
+    told = " ".join(CliRunner().invoke(take, ["--help"]).output.split())
+    assert "half of it is used" in told
+    assert "recorded ones. [default: all]" in told
+    assert CliRunner().invoke(take, ["--turns", "last"]).exit_code == 2
+
+
 def test_storage_comes_from_the_environment_unless_named() -> None:
     assert parsed(CASSPEC_STORAGE="sqlite:///a.db")["storage"] == "sqlite:///a.db"
     assert parsed("--storage", "sqlite:///b.db", CASSPEC_STORAGE="sqlite:///a.db")["storage"] == "sqlite:///b.db"

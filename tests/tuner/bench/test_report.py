@@ -23,6 +23,7 @@ from casspec.tuner.bench.report import (
     lossless_markdown,
     lossless_table,
     noise_line,
+    remarks,
     repetition_line,
 )
 from tests.storage.samples import bench_report, bench_row
@@ -127,6 +128,12 @@ def test_csv_and_markdown_hold_every_row() -> None:
 def test_noise_above_three_percent_asks_for_a_repeat() -> None:
     assert "repeat" not in noise_line(report(noise=0.03))
     assert "repeat" in noise_line(report(noise=0.031))
+
+
+def test_prompts_that_were_cut_are_counted() -> None:
+    about = report().environment | {"max_new_tokens": 64, "prompts_cut": ["a", "b#1"]}
+    (line,) = [line for line in remarks(report(environment=about)) if "cut at the front" in line]
+    assert line == "cut at the front, to leave room for 64 new tokens: 2 prompts; the JSON names them"
 
 
 def test_divergences_are_summed_up_with_their_widest_gap() -> None:

@@ -154,6 +154,29 @@ def test_a_later_turn_follows_the_answer_of_the_reference(target: TargetModel) -
     ]
 
 
+def test_a_recorded_answer_stands_in_a_later_turn_whatever_the_reference_says(target: TargetModel) -> None:
+    (first, *_) = prompts(1)
+    talk = first.model_copy(update={"turns": ("Say it ", "And again "), "answers": ("so ",)})
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    run_benchmark(target, [talk], [entry("autoregressive", Scripted("plain", 1.0, log))], ("greedy",), N_TOKENS)
+    read = [target.tokenizer.decode(list(prompt)) for _, prompt, n_tokens in log if n_tokens == N_TOKENS]
+    assert list(dict.fromkeys(read)) == ["Say it ", "Say it so And again "]
+
+
+def test_prompts_and_turns_without_room_keep_their_last_tokens_where_that_is_asked(target: TargetModel) -> None:
+    (first, second) = prompts(2)
+    talk = first.model_copy(update={"turns": ("Say it ", "long " * 100 + "end")})
+    endless = second.model_copy(update={"turns": ("begin " * 100,)})
+    log: list[tuple[str, tuple[int, ...], int]] = []
+    entries = [entry("autoregressive", Scripted("plain", 1.0, log))]
+    report = run_benchmark(target, [talk, endless], entries, ("greedy",), N_TOKENS, long="cut")
+    about = report.environment
+    assert (about["prompts_left_out"], about["turns_left_out"], about["prompts_cut"]) == ([], [], ["p1", "p0#1"])
+    asked = {target.tokenizer.decode(list(prompt)) for _, prompt, _ in log}
+    room = target.max_context - N_TOKENS
+    assert asked == {"Say it ", ("long " * 100 + "end")[-room:], ("begin " * 100)[-room:]}
+
+
 def test_a_turn_without_room_is_named_and_ends_its_conversation(target: TargetModel) -> None:
     (first, second) = prompts(2)
     talk = first.model_copy(update={"turns": ("Say it ", "long " * 100, "Once more ")})

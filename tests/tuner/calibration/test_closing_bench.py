@@ -66,3 +66,20 @@ def test_the_closing_benchmark_replays_what_it_decodes_at_overheads_of_every_mod
         measured = repository.get_document(context.calibration_id, OVERHEAD_KIND, "all")
     assert {text.prompt_id for text in report.texts} <= {talk.id for talk in talks}, "first turns, as replayed"
     assert set(measured["by_mode"]) == {"sample", "greedy"}
+
+
+def test_the_closing_benchmark_decodes_the_turns_that_are_recorded_and_cuts_as_they_are_cut(finished) -> None:
+    database, profile = finished
+    long = "w1 " * small_target().max_context
+    talks = tuple(prompt.model_copy(update={"turns": (*prompt.turns, long)}) for prompt in SUITE.prompts)
+    asked = SETTINGS.model_copy(update={"seed": 78}).changed({"record": {"turns": "all", "long": "cut"}})
+    with open_repository(str(database)) as repository:
+        source, _ = repository.calibration_of(profile.content_hash())
+        context = replace(begun(repository, str(database), asked), suite=SUITE.model_copy(update={"prompts": talks}))
+        take_over(repository, source, context.calibration_id)
+        report = closing_bench(context, profile, silent)
+    assert report is not None
+    (first, later) = dict.fromkeys(text.prompt_id for text in report.texts)
+    assert later == f"{first}#1"
+    assert report.environment["prompts_cut"] == [later]
+    assert set(report.replayed["sample"]) == {"overall", first.partition("/")[0]}

@@ -9,11 +9,13 @@ from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile, DrafterSpec, Precision, Quantization
 from casspec.tuner.methods.by_decoding import Folds, RunTuner, tunable
 from casspec.tuner.methods.grids import GRIDS, published_setting
+from casspec.tuner.recordings.side_by_side import TextWanted
 from casspec.tuner.recordings.stage import stored_recordings
 from tests.tuner.method_tunings import METHODS, preferring, run_settings
 from tests.tuner.small_calibration import SUITE, small_target
 from tests.tuner.stored import DRAFTER, stored_calibration
 from tests.tuner.timed import Machine
+from tests.tuner.tiny import slow_recorded
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +93,27 @@ def test_rounds_take_the_tasks_in_turn_and_never_the_noise_of_the_recordings(cal
         recorded = {recording.seed for recording in stored_recordings(repository, source).values()}
     assert len({asked.seed for asked in sampled}) == len(sampled)
     assert not {asked.seed for asked in sampled} & recorded
+
+
+def test_later_turns_are_raced_as_they_were_recorded_in_the_fold_of_their_conversation(calibrated) -> None:
+    _, old = calibrated
+    talks = tuple(one.model_copy(update={"turns": (*one.turns, "w1 w2")}) for one in SUITE.prompts)
+    suite = SUITE.model_copy(update={"prompts": talks})
+    settings = run_settings(old, *METHODS).changed({"record": {"turns": "all"}})
+    target = small_target()
+    firsts = Folds.of(suite, target, settings).prompts
+    spoken = firsts[0].id
+    later = {
+        (f"{spoken}#1", mode): slow_recorded(target, TextWanted(f"{spoken}#1", "count", (place, 5), mode), 4, 0.7, 0)
+        for place, mode in enumerate(settings.record.modes)
+    }
+    folds = Folds.of(suite, target, settings, later)
+    assert [prompt.id for prompt in folds.prompts] == [spoken, f"{spoken}#1", *(one.id for one in firsts[1:])]
+    assert folds.fold_of[f"{spoken}#1"] == folds.fold_of[spoken]
+    asked = {each.mode: each.prompt for each in folds.round_at(1).requests}
+    assert asked == {"sample": (0, 5), "greedy": (1, 5)}
+    only_sampled = {key: one for key, one in later.items() if key[1] == "sample"}
+    assert Folds.of(suite, target, settings, only_sampled).prompts == firsts
 
 
 def test_only_methods_with_a_grid_can_be_tuned() -> None:

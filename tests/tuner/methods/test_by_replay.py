@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,13 @@ def test_a_text_is_replayed_with_the_matrix_of_the_half_its_prompt_is_not_in() -
         used.clear()
         replayed_each("token-recycling", build, tuning, halves[half])
         assert set(used) == {recycling_matrix(halves[1 - half], VOCAB).to_bytes()}
+
+
+def test_all_turns_of_a_conversation_are_in_one_half() -> None:
+    names = ("a", "a#1", "b", "b#1", "a#2", "c")
+    turns = [replace(RECORDINGS[0], prompt_id=name) for name in names]
+    tuning = Tuning(turns, VOCAB, TARGET.full_plan, forward_ms, {})
+    assert [tuning.half_of[name] for name in names] == [0, 0, 1, 1, 0, 0]
 
 
 def test_the_first_recordings_of_each_mode_are_taken_in_their_order() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,11 @@ def target() -> TargetModel:
 @pytest.fixture(scope="module")
 def recordings(target: TargetModel) -> list[Recording]:
     return tiny_recordings(target)
+
+
+def test_turns_of_a_conversation_have_its_id_in_common(recordings) -> None:
+    named = [replace(recordings[0], prompt_id=name) for name in ("81", "81#1", "81#12", "a#b", "a.py:10")]
+    assert [one.conversation_id for one in named] == ["81", "81", "81", "a#b", "a.py:10"]
 
 
 def test_bytes_give_the_recording_back_and_are_equal_for_equal_recordings(target, recordings) -> None:

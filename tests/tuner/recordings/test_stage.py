@@ -130,6 +130,33 @@ def test_prompts_come_from_every_task_of_the_tuning_half_and_must_fit() -> None:
         chosen_prompts(SUITE, target, SETTINGS.record)
 
 
+def test_all_turns_are_recorded_where_they_are_asked_and_it_is_told_what_does_not_fit(
+    target: TargetModel, context: CalibrationContext
+) -> None:
+    long = "w3 " * target.max_context
+    talks = tuple(one.model_copy(update={"turns": (*one.turns, "w1 w2", long)}) for one in SUITE.prompts)
+    too_long = SUITE.prompts[0].model_copy(update={"id": "long", "turns": (long,)})
+    talking = replace(context, suite=SUITE.model_copy(update={"prompts": (too_long, *talks)}))
+
+    def recorded(**asked: str) -> tuple[list[str], list[str]]:
+        told: list[str] = []
+        settings = SETTINGS.changed({"record": {"modes": ("greedy",), **asked}})
+        found = record(replace(talking, settings=settings), silent, tell=told.append)
+        return [one.prompt_id for one in found], told
+
+    first, told = recorded()
+    assert len(first) == SETTINGS.record.prompts
+    assert [line.partition(",")[0] for line in told] == ["left out: 1 prompt of the tuning half"]
+    assert "without room for 12 new tokens in the model's context of 1024" in told[0]
+    everything, told = recorded(turns="all")
+    assert everything == [turn for one in first for turn in (one, f"{one}#1")]
+    assert [line.partition(" of ")[0] for line in told] == ["left out: 1 prompt", "left out: 3 later turns"]
+    cut, told = recorded(turns="all", long="cut")
+    assert cut[0] == "long"
+    assert sum(turn.endswith("#2") for turn in cut) == 2
+    assert [line.partition(":")[0] for line in told] == ["cut at the front"] * 2
+
+
 @given(st.lists(st.sampled_from("abc"), max_size=12))
 def test_tasks_take_turns_until_each_is_through(tasks: list[str]) -> None:
     prompts = [Prompt(id=str(place), task=task, turns=("x",), half="tuning") for place, task in enumerate(tasks)]

@@ -103,3 +103,6 @@ def test_the_newest_benchmark_of_the_modes_asked_for_is_taken() -> None:
     assert comparable(newest_first, settings, ("greedy", "sample")) is greedy
     assert comparable(newest_first, settings, ("sample",)) is sampled
     assert comparable([cut_short], settings, ("sample",)) is None
+    cut = sampled.model_copy(update={"environment": told | {"prompts_cut": ["p0"]}})
+    assert comparable([cut, sampled], settings, ("sample",)) is sampled, "its prompts are not those recorded"
+    assert comparable([cut, sampled], settings.changed({"record": {"long": "cut"}}), ("sample",)) is cut

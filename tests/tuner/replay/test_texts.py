@@ -8,13 +8,15 @@ from typing import NoReturn
 
 import pytest
 
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.repository import Repository
 from casspec.storage.schema import BenchText, CascadeProfile
+from casspec.tuner.bench.lossless.text_check import text_sha256
 from casspec.tuner.replay import texts as replay_texts
-from casspec.tuner.replay.texts import ReplayTexts
+from casspec.tuner.replay.texts import ReplayTexts, _as_far_as
 from tests.storage import samples
 from tests.tuner.small_calibration import SETTINGS, SUITE, small_target
 from tests.tuner.stored import stored_calibration
@@ -103,6 +105,35 @@ def test_prompts_and_lengths_are_those_of_the_newest_benchmark(tmp_path: Path, m
         (recording,) = texts.recordings(("greedy",), None, untold)
     assert recording.prompt_id == prompt.id
     assert len(recording.continuation_tokens) == 5
+
+
+def test_as_many_turns_are_replayed_as_the_calibration_asks_for_and_a_benchmark_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talks = tuple(one.model_copy(update={"turns": (*one.turns, "w1 w2", "w3")}) for one in SUITE.prompts)
+    suite = SUITE.model_copy(update={"prompts": talks})
+    (talk, *_) = suite.half("reporting")
+    assert [(one.id, len(one.turns)) for one in _as_far_as(talks, {talk.id, f"{talk.id}#1"})] == [(talk.id, 2)]
+    monkeypatch.setattr(replay_texts, "load_suite", lambda name: suite)
+    database = str(tmp_path / "casspec.db")
+    changes = {"suite_sha256": suite.content_hash()}
+    settings = SETTINGS.model_copy(update=changes).changed({"record": {"turns": "all"}})
+    profile = stored_calibration(database)
+    with open_repository(database) as repository:
+        texts = ReplayTexts(repository, profile, small_target, "reporting")
+        texts.settings = settings
+        found = texts.recordings(("greedy",), 2, untold)
+        (report,) = [texts.decoded(LoadedProfile(profile, None), ["prompt-lookup"], ("greedy",), found, (), untold)]
+        texts.settings = settings.changed({"record": {"turns": "first"}})
+        first = texts.recordings(("greedy",), 2, untold)
+    assert [one.prompt_id for one in found] == [turn for one in first for turn in _turns(one.prompt_id)]
+    assert {text.prompt_id for text in report.texts} == {one.prompt_id for one in found}
+    by_id = {text.prompt_id: text.text_sha256 for text in report.texts}
+    assert all(by_id[one.prompt_id] == text_sha256(one.continuation_tokens) for one in found), "float32: the same texts"
+
+
+def _turns(prompt_id: str) -> list[str]:
+    return [prompt_id, f"{prompt_id}#1", f"{prompt_id}#2"]
 
 
 def test_a_suite_that_has_changed_and_a_half_without_recordings_are_refused(

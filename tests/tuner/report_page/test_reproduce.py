@@ -38,6 +38,11 @@ def test_words_of_a_user_are_quoted_and_switches_have_no_value() -> None:
     assert command.endswith("--suite 'my suite.jsonl' --budget 12.5 --per-task")
 
 
+def test_how_prompts_are_taken_is_named_where_it_is_not_usual() -> None:
+    (command,) = lines(USUAL.changed({"record": {"turns": "all", "long": "cut"}}))
+    assert command.endswith("--suite reference --turns all --long cut")
+
+
 def test_another_device_is_named_by_its_kind() -> None:
     (command,) = lines(USUAL, device=samples.device(kind="cuda"))
     assert command == "casspec calibrate tiny --dtype float32 --device cuda --suite reference"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from itertools import chain
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 
-from casspec.tuner.suites.prompts import Prompt, Suite, assign_halves, prompt_ids
+from casspec.storage.errors import SuiteError
+from casspec.tuner.suites.prompts import Prompt, Suite, asked_turns, assign_halves, prompt_ids, reporting_half
 
 tasks_of_ids = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from("abc"), min_size=1, max_size=40)
 
@@ -40,7 +43,9 @@ class WordTokenizer:
 
     def apply_chat_template(self, messages, add_generation_prompt, tokenize, return_dict):
         assert (add_generation_prompt, tokenize, return_dict) == (True, True, False)
-        markers = {"user": -1, "assistant": -3}
+        markers = {"user": -1, "assistant": -3, "system": -4}
+        if self.chat_template == "no system" and messages[0]["role"] == "system":
+            raise TemplateError("System role\nnot supported")
         told = [[markers[one["role"]], *self(one["content"])["input_ids"]] for one in messages]
         return [*chain.from_iterable(told), -2]
 
@@ -62,6 +67,40 @@ def test_a_conversation_opens_with_its_first_turn() -> None:
     talk = Prompt(id="81", task="writing", turns=("Hello.", "And then?"), half="reporting")
     assert talk.opening().turns == ("Hello.",)
     assert talk.opening().text == talk.text == "Hello."
+
+
+def test_a_conversation_ends_where_it_is_asked_to_with_the_answers_before() -> None:
+    talk = Prompt(id="81", task="a", turns=("b", "c", "d"), answers=("B", "C"), half="reporting")
+    assert [(until.turns, until.answers) for until in map(talk.until, (1, 2, 3))] == [
+        (("b",), ()),
+        (("b", "c"), ("B",)),
+        (talk.turns, talk.answers),
+    ]
+    assert [talk.turn_id(turn) for turn in range(3)] == ["81", "81#1", "81#2"]
+    assert asked_turns([talk], "all") == [talk]
+    assert asked_turns([talk], "first") == [talk.opening()]
+
+
+def test_what_the_system_says_comes_first_and_a_template_may_refuse_it() -> None:
+    told = Prompt(id="x", task="a", turns=("Name rivers.",), system="Be brief.", half="tuning", kind="chat")
+    assert prompt_ids(told, WordTokenizer("template")) == [-4, 2, 6, -1, 4, 7, -2]
+    assert prompt_ids(told, WordTokenizer(None)) == [2, 6, 4, 7]
+    with pytest.raises(SuiteError, match="refuses prompt 'x': System role not supported; take such prompts out"):
+        prompt_ids(told, WordTokenizer("no system"))
+
+
+def test_a_suite_with_one_prompt_a_task_has_no_reporting_half() -> None:
+    one = Prompt(id="1", task="qa", turns=("Why?",), half="tuning")
+    other = one.model_copy(update={"id": "2", "half": "reporting"})
+    assert reporting_half(Suite(name="two", prompts=(one, other))) == (other,)
+    with pytest.raises(SuiteError, match="suite 'one' has no reporting half"):
+        reporting_half(Suite(name="one", prompts=(one,)))
+
+
+def test_what_a_file_does_not_record_is_not_in_the_content() -> None:
+    plain = Prompt(id="1", task="qa", turns=("Why?",), half="tuning")
+    for field, value in (("system", "Be brief."), ("answers", ("So.",))):
+        assert plain.model_copy(update={field: value}).content_hash() != plain.content_hash()
 
 
 def test_the_content_of_a_suite_is_its_prompts_and_halves_and_not_what_is_told_of_it() -> None:

@@ -207,7 +207,7 @@ def test_the_guide_names_the_statistics_that_exist() -> None:
     from casspec.runtime.decode import Generation, Statistics
 
     paragraph = next(
-        part for part in GUIDE.read_text("utf-8").split("\n\n") if part.startswith("`Generation.token_ids`")
+        part for part in GUIDE.read_text("utf-8").split("\n\n") if part.startswith("`Generation.statistics`")
     )
     generation = Generation([], Statistics())
     for name in re.findall(r"`([\w.]+)`", paragraph):

@@ -117,9 +117,10 @@ def command(
             directory.mkdir(parents=True, exist_ok=True)
 
     import casspec
+    from casspec.runtime.text.chat import has_chat_template
     from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
-    from casspec.tuner.suites.prompts import asked_turns, has_chat_template, reporting_half
+    from casspec.tuner.suites.prompts import asked_turns, reporting_half
     from casspec.tuner.suites.token_prompts import spread_over_tasks
 
     loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless and dtype == "auto" else dtype)

@@ -132,9 +132,9 @@ def command(
 
     import casspec
     from casspec.known_models import recall
+    from casspec.runtime.text.chat import has_chat_template
     from casspec.storage import open_repository
     from casspec.tuner.suites.load import load_suite, located
-    from casspec.tuner.suites.prompts import has_chat_template
 
     with open_repository(storage) as repository:
         # 1. A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.

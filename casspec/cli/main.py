@@ -40,6 +40,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "calibrate": Entry("casspec.cli.calibrate", "Profile, search drafters, store and benchmark a cascade."),
     "generate": Entry("casspec.cli.generate", "Decode a prompt with a stored cascade and stream the text."),
+    "chat": Entry("casspec.cli.chat", "Talk with a chat model in the terminal."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
     "replay": Entry(
         "casspec.cli.replay", "Predict what methods gain on recordings, and how far they are from the bounds."

@@ -17,6 +17,7 @@ from typing import Any
 from casspec.profiler.progress import Progress, silent
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.chat import has_chat_template
 from casspec.storage.errors import ContextOverflow
 from casspec.storage.schema import OVERALL, BenchReport, BenchRow, BenchText, Mode
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, Entry, TextGenerator
@@ -25,7 +26,7 @@ from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE, Request, decoded,
 from casspec.tuner.bench.rows import Run, Series, relative_noise, rows_of_task, texts_of
 from casspec.tuner.environment import environment
 from casspec.tuner.settings import Long
-from casspec.tuner.suites.prompts import Prompt, has_chat_template
+from casspec.tuner.suites.prompts import Prompt
 from casspec.tuner.suites.repetition import repetition
 from casspec.tuner.suites.token_prompts import Room, TokenPrompt, following, token_prompts
 

@@ -102,11 +102,11 @@ def as_decided(
 
 def split_by_prompt(recordings: Sequence[Recording]) -> tuple[list[Recording], list[Recording]]:
     """Two folds; the recordings of a prompt in all modes are in one of them."""
-    prompts = list(dict.fromkeys(recording.prompt_id for recording in recordings))
+    prompts = list(dict.fromkeys(recording.conversation_id for recording in recordings))
     first = set(prompts[::2])
     return (
-        [recording for recording in recordings if recording.prompt_id in first],
-        [recording for recording in recordings if recording.prompt_id not in first],
+        [recording for recording in recordings if recording.conversation_id in first],
+        [recording for recording in recordings if recording.conversation_id not in first],
     )
 
 

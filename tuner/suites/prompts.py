@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
-from casspec.storage.errors import SuiteError
+from casspec.runtime.text.chat import chat_ids, has_chat_template
+from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.schema import Document
 from casspec.tuner.settings import Turns
 
@@ -103,11 +104,6 @@ def assign_halves(tasks: Iterable[tuple[str, str]], seed: int = HALVES_SEED) -> 
     return halves
 
 
-def has_chat_template(tokenizer: Any) -> bool:
-    """Whether a tokenizer knows how a conversation is written; None, of a model without one, does not."""
-    return bool(getattr(tokenizer, "chat_template", None))
-
-
 def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> list[int]:
     """Token ids of the conversation up to its next turn; a chat prompt goes through the tokenizer's chat template when there is one.
 
@@ -131,14 +127,7 @@ def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> l
 
 
 def _templated(prompt: Prompt, tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
-    from jinja2 import TemplateError
-
     try:
-        return list(
-            tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-        )
-    except TemplateError as error:
-        why = " ".join(str(error).split())
-        raise SuiteError(
-            f"the model's chat template refuses prompt '{prompt.id}': {why}; take such prompts out of the suite"
-        ) from error
+        return chat_ids(tokenizer, messages)
+    except UnsupportedOption as error:
+        raise SuiteError(f"prompt '{prompt.id}': {error}; take such prompts out of the suite") from error

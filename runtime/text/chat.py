@@ -1,0 +1,37 @@
+"""A conversation as token ids, through the chat template that its model was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from casspec.storage.errors import UnsupportedOption
+
+
+def has_chat_template(tokenizer: Any) -> bool:
+    """Whether a tokenizer knows how a conversation is written; None, of a model without one, does not."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def chat_ids(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any] | None = None
+) -> list[int]:
+    """Token ids of a conversation, up to where the assistant's next message begins.
+
+    Args:
+        messages: each with a role and a content. arguments: further ones of the template, by name.
+
+    Raises UnsupportedOption where there is no template, or it refuses such a conversation.
+    """
+    from jinja2 import TemplateError
+
+    if not has_chat_template(tokenizer):
+        raise UnsupportedOption("the model brings no chat template; leave out --chat and give it a text to go on from")
+    try:
+        ids = tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=False, **(arguments or {})
+        )
+    except TemplateError as error:
+        why = " ".join(str(error).split())
+        raise UnsupportedOption(f"the model's chat template refuses this conversation: {why}") from error
+    return list(ids)

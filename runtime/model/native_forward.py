@@ -50,8 +50,10 @@ class Workspace:
         }
         inputs = sizes.hidden, self._width[Slot.MIXED], padded(sizes.intermediate)
         self._level_bytes = -(-max(inputs) // GROUP) * GROUP
+        self._meeting = torch.zeros(threads.MEETING_BYTES, dtype=torch.uint8)
         self.entries = np.zeros(len(Slot), np.int64)
-        self.version = 0
+        self.entries[Slot.MEETING] = self._meeting.data_ptr()
+        self.version = 1
 
     def reserve(self, rows: int, length: int, n_threads: int) -> None:
         """Room for so many query rows over so many slots."""

@@ -21,11 +21,11 @@ from casspec.runtime.native.naming import compiled_for
 from casspec.runtime.native.products import product
 from casspec.runtime.native.row_operations import add, gate, normalise, rotate, store, to_group_levels, to_levels
 from casspec.runtime.native.table import Layer, Slot
+from casspec.runtime.native.threads import meet
 from casspec.runtime.native.vectors import float_of_bits, float_of_half, floats, halves, numbers
 
 N_LAYER = len(Layer)
 
-_barrier = types.ExternalFunction("GOMP_barrier", types.void())
 _thread = types.ExternalFunction("omp_get_thread_num", types.int32())
 _n_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
 
@@ -230,7 +230,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
         hidden, added, added_row = a[Slot.HIDDEN], a[Slot.ADDED], a[Slot.ADDED_COLUMNS] * 4
         if is_integer:
             ready(a, x, x_row, inputs, rows, thread, n_threads, False)
-            _barrier()
+            meet(a[Slot.MEETING], n_threads)
         first, n = linear(a, x, x_row, w, inputs, added, added_row, rows, a[Slot.ADDED_COLUMNS], thread, n_threads)
         n = min(n, hidden - first)
         add_bias(added, added_row, bias, rows, first, n)
@@ -269,7 +269,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             layer = carray(numbers(a[Slot.LAYERS] + index * N_LAYER * 8), N_LAYER)
             if bits[3 * step + 1]:
                 norms(a, layer[Layer.ATTENTION_NORM], rows, epsilon, thread, n_threads)
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
                 first, n = linear(
                     a,
                     a[Slot.NORMED],
@@ -284,11 +284,11 @@ def _forward(kind: int, linear_kind: int) -> Any:
                     n_threads,
                 )
                 add_bias(a[Slot.JOINT], a[Slot.QKV] * 4, layer[Layer.JOINT_BIAS], rows, first, n)
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
                 turn(a, layer, index, rows, epsilon, scale, thread, n_threads)
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
                 attend(a, index, thread, n_threads)
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
                 mixed = a[Slot.HEADS] * a[Slot.HEAD_DIM]
                 add_product(
                     a,
@@ -301,12 +301,12 @@ def _forward(kind: int, linear_kind: int) -> Any:
                     thread,
                     n_threads,
                 )
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
             if bits[3 * step + 2]:
                 norms(a, layer[Layer.MLP_NORM], rows, epsilon, thread, n_threads)
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
                 gates(a, layer, rows, thread, n_threads)
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
                 inner = a[Slot.INNER]
                 add_product(
                     a,
@@ -319,19 +319,19 @@ def _forward(kind: int, linear_kind: int) -> Any:
                     thread,
                     n_threads,
                 )
-                _barrier()
+                meet(a[Slot.MEETING], n_threads)
         if a[Slot.ENDS]:
             end(a, rows, epsilon, thread, n_threads)
         if a[Slot.LOGITS] != 0:
             ready(a, a[Slot.NORMED], hidden * 4, hidden, a[Slot.N_WANTED], thread, n_threads, True)
-            _barrier()
+            meet(a[Slot.MEETING], n_threads)
             read(a, hidden, a[Slot.N_WANTED], thread, n_threads)
 
     @compiled_for(kind, linear_kind)
     def end(a, rows, epsilon, thread, n_threads):
         """The final norm of the rows wanted."""
         hidden, n = a[Slot.HIDDEN], a[Slot.N_WANTED]
-        _barrier()
+        meet(a[Slot.MEETING], n_threads)
         for i in range(n * thread // n_threads, n * (thread + 1) // n_threads):
             row = i
             if a[Slot.WANTED] != 0:
@@ -339,7 +339,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
             normalise(
                 a[Slot.X] + row * hidden * 4, a[Slot.FINAL_NORM], a[Slot.NORMED] + i * hidden * 4, hidden, epsilon
             )
-        _barrier()
+        meet(a[Slot.MEETING], n_threads)
 
     return forward
 

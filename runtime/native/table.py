@@ -57,6 +57,7 @@ class Slot(Entries):
     WANTED = auto()  # int64 [N_WANTED] rows, 0 for all
     N_WANTED = auto()
     LOGITS = auto()  # [N_WANTED][HEAD_COLUMNS], 0 for none
+    MEETING = auto()  # where threads wait for each other, MEETING_BYTES of `threads.py`
     # Memory to work in, each with SPARE_ROWS rows more than there are queries.
     X = auto()  # [rows][HIDDEN], the residual stream
     NORMED = auto()  # [rows][HIDDEN]

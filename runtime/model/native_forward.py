@@ -17,10 +17,9 @@ from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Steps
 from casspec.runtime.model.weights import DecoderWeights, LayerWeights
-from casspec.runtime.native import threads
 from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, INT4, INT8, SPARE_ROWS, TOTALS
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
-from casspec.runtime.native.table import Slot
+from casspec.runtime.native.table import MEETING_BYTES, Slot
 from casspec.storage.schema import Precision
 
 
@@ -50,7 +49,7 @@ class Workspace:
         }
         inputs = sizes.hidden, self._width[Slot.MIXED], padded(sizes.intermediate)
         self._level_bytes = -(-max(inputs) // GROUP) * GROUP
-        self._meeting = torch.zeros(threads.MEETING_BYTES, dtype=torch.uint8)
+        self._meeting = torch.zeros(MEETING_BYTES, dtype=torch.uint8)
         self.entries = np.zeros(len(Slot), np.int64)
         self.entries[Slot.MEETING] = self._meeting.data_ptr()
         self.version = 1
@@ -101,7 +100,7 @@ class NativeForward:
         workspace: Workspace,
         precision: Precision = Precision.TARGET,
     ) -> None:
-        from casspec.runtime.native import program  # needs numba, which plain forwards do without
+        from casspec.runtime.native import program, threads  # need numba, which plain forwards do without
 
         self._sizes, self._weights, self._workspace = sizes, weights, workspace
         self._kept = (embedding, final_norm, angles)  # the table holds their addresses alone

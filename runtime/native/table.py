@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import IntEnum, auto
 
+MEETING_BYTES, MET_BYTE = 128, 64
+"""Of a place where threads meet: how many are there (int32), and on a line of its own how often they met."""
+
 
 class Entries(IntEnum):
     """Places that follow each other from zero on."""
@@ -57,7 +60,7 @@ class Slot(Entries):
     WANTED = auto()  # int64 [N_WANTED] rows, 0 for all
     N_WANTED = auto()
     LOGITS = auto()  # [N_WANTED][HEAD_COLUMNS], 0 for none
-    MEETING = auto()  # where threads wait for each other, MEETING_BYTES of `threads.py`
+    MEETING = auto()  # where threads wait for each other, MEETING_BYTES
     # Memory to work in, each with SPARE_ROWS rows more than there are queries.
     X = auto()  # [rows][HIDDEN], the residual stream
     NORMED = auto()  # [rows][HIDDEN]

@@ -23,13 +23,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-MEETING_BYTES = 128
-"""Of a place where threads meet: how many are there (int32), and on a line of its own how often they met."""
+from casspec.runtime.native.table import MET_BYTE
 
 SPINS = 400
 """Looks at whether the others are there before a thread lets go of its processor: ten microseconds or so."""
 
-_I32, _MET = ir.IntType(32), 64
+_I32 = ir.IntType(32)
 _ON_X86 = platform.machine() in ("x86_64", "AMD64")
 
 
@@ -62,7 +61,7 @@ def meet(_context: Any, _place: Any, _n_threads: Any) -> Any:
     def codegen(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         place, n_threads = arguments
         there = builder.inttoptr(place, _I32.as_pointer())
-        met = builder.inttoptr(builder.add(place, ir.Constant(place.type, _MET)), _I32.as_pointer())
+        met = builder.inttoptr(builder.add(place, ir.Constant(place.type, MET_BYTE)), _I32.as_pointer())
         before = builder.load_atomic(met, "monotonic", 4)
         arrived = builder.atomic_rmw("add", there, ir.Constant(_I32, 1), "acq_rel")
         last = builder.icmp_signed("==", arrived, builder.sub(builder.trunc(n_threads, _I32), ir.Constant(_I32, 1)))

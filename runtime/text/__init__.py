@@ -2,7 +2,7 @@
 
 `request.py` has all options. `adjustments.py` does what depends on the text so far: penalties, biases, tokens that may not come;
 `sampling.py` what does not: temperature and the tokens left out. `stopping.py` ends a text at a string, `detokenize.py` makes text of
-tokens as they come, `logprobs.py` tells probabilities.
+tokens as they come, `logprobs.py` tells probabilities. `chat.py` makes tokens of a conversation.
 
 Read `request.py`. To add an option that looks at the text, edit `adjustments.py`; to add a way to sample, `sampling.py`.
 """

@@ -9,6 +9,7 @@ import pytest
 from numba import carray, cfunc, types
 
 from casspec.runtime.native import threads
+from casspec.runtime.native.table import MEETING_BYTES
 from casspec.runtime.native.threads import meet
 
 MOST, ROUNDS = 4, 500
@@ -36,7 +37,7 @@ def roll_call() -> Any:
 
 @pytest.mark.parametrize("count", [1, 2, 3, MOST])
 def test_every_thread_of_the_team_runs_it_once(roll_call: Any, count: int) -> None:
-    table, place = np.zeros((3, MOST), np.int64), np.zeros(threads.MEETING_BYTES, np.uint8)
+    table, place = np.zeros((3, MOST), np.int64), np.zeros(MEETING_BYTES, np.uint8)
     table[2] = place.ctypes.data
     for runs in (1, 2):
         threads.runner()(roll_call.address, table.ctypes.data, count)

@@ -4,13 +4,16 @@ Signatures are given, so nothing is compiled between two forwards. The machine c
 written, in the user's cache folder (NUMBA_CACHE_DIR names another); where there is no such folder either, it is made anew in every process.
 A machine without numba runs each function's plain version instead.
 
-What is kept is told by the age of one source file. So a compiled function calls only those of its own module, and reads from others only
-what never changes.
+What is kept is told by the age of one source file. So a compiled function that calls parts of other modules, or reads what may change
+there, names them: their sources are then in the name it is kept under.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 try:
@@ -21,18 +24,23 @@ except ImportError:  # no wheel for this Python or machine
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(*signatures: str, plain: Function) -> Callable[[Function], Function]:
+def compiled(
+    *signatures: str, plain: Function | None = None, parts_of: Sequence[ModuleType] = ()
+) -> Callable[[Function], Function]:
     """Compiles for these signatures alone; other arguments raise TypeError. It runs without the interpreter lock.
 
     Floats are computed as written, nothing is fused or reordered: the same bits on every machine.
 
     Args:
-        plain: does the same without a compiler, and stands in where there is none.
+        plain: does the same without a compiler, and stands in where there is none; by default the function itself does.
+        parts_of: other modules it is made of.
     """
 
     def compile_now(function: Function) -> Function:
         if numba is None:
-            return plain
+            return plain or function
+        if parts_of:
+            function.__qualname__ += f"_{_number_of(parts_of)}"
         settings = {"nogil": True, "error_model": "numpy"}
         try:
             made = numba.njit(list(signatures), cache=True, **settings)(function)
@@ -43,6 +51,18 @@ def compiled(*signatures: str, plain: Function) -> Callable[[Function], Function
     return compile_now
 
 
-def part(function: Function) -> Function:
-    """Becomes part of the compiled functions of its module that call it."""
-    return function if numba is None else cast(Function, numba.njit(error_model="numpy")(function))
+def part(function: Function | None = None, *, plain: Function | None = None) -> Any:
+    """Becomes part of the compiled functions that call it.
+
+    Args:
+        plain: stands in without a compiler; by default the function itself does.
+    """
+    if function is None:
+        return lambda function: part(function, plain=plain)
+    return (plain or function) if numba is None else numba.njit(error_model="numpy")(function)
+
+
+def _number_of(modules: Sequence[ModuleType]) -> str:
+    """Of their sources."""
+    sources = b"".join([Path(str(module.__file__)).read_bytes() for module in modules])
+    return hashlib.sha256(sources).hexdigest()[:12]

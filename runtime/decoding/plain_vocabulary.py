@@ -45,6 +45,13 @@ def gumbel_entries(key: np.uint64, position: int, tokens: np.ndarray, g: np.ndar
     g[:] = -_logarithm(-_logarithm(1.0 - (halves.astype(np.float64) + 0.5) * 2.0**-32))
 
 
+def gumbel_at(key: np.uint64, position: int, token: int) -> np.float32:
+    """g of one token at a position of the stream `key`."""
+    g = np.empty(1, np.float32)
+    gumbel_entries(key, int(position), np.array([token], np.int64), g)
+    return np.float32(g[0])
+
+
 def gumbel_rows(key: np.uint64, position: int, g: np.ndarray) -> None:
     """g of all tokens at the positions from `position` on [positions, vocab]."""
     tokens = np.arange(g.shape[1])

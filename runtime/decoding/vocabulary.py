@@ -80,6 +80,12 @@ def _key_at(key, position):  # type: ignore[no-untyped-def]
     return _mixed(np.uint64(position) * _GAMMA + key)
 
 
+@part(plain=plain.gumbel_at)
+def gumbel_at(key, position, token):  # type: ignore[no-untyped-def]
+    """g of one token at a position of the stream `key`: part of compiled functions elsewhere."""
+    return _gumbel(_half(_key_at(key, position), token))
+
+
 @compiled("void(uint64, int64, int64[::1], float32[::1])", plain=plain.gumbel_entries)
 def gumbel_entries(key: np.uint64, position: int, tokens: np.ndarray, g: np.ndarray) -> None:
     """g [n] of `tokens` [n] at a position of the stream `key`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from casspec.runtime.decoding.acceptance import AcceptanceTable, confidence_bucket
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
@@ -47,11 +49,12 @@ class Reviewer:
         mean = self._accepted / self._trials
         return min(mean + optimism * (mean * (1 - mean) / self._trials) ** 0.5, 0.99)
 
-    def review(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, float]]]:
-        """One forward; (token, chance) of its best tokens after each of `nodes`."""
-        estimate, said = self.table.estimate, self.propose(sequence, tree, nodes)
+    def review(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """One forward; tokens (int64) and chances (float64) [nodes, WIDTH at most] of its best tokens after each of `nodes`."""
+        said = self.propose(sequence, tree, nodes)
         self._said.update(zip(nodes, said, strict=True))
-        return [[(token, estimate[cell]) for token, cell in proposals] for proposals in said]
+        words = np.array(said, np.int64)
+        return np.ascontiguousarray(words[:, :, 0]), self.table.estimates[words[:, :, 1]]
 
     def propose(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
         """(token, confidence cell) of its best tokens after each of `nodes`."""

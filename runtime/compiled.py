@@ -18,8 +18,12 @@ from typing import Any, TypeVar, cast
 
 try:
     import numba
+    import numba.extending
 except ImportError:  # no wheel for this Python or machine
     numba = None
+
+array_at: Any = None if numba is None else numba.carray
+"""In compiled functions: an array (pointer, shape, type) of memory that somebody else keeps."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -60,6 +64,19 @@ def part(function: Function | None = None, *, plain: Function | None = None) -> 
     if function is None:
         return lambda function: part(function, plain=plain)
     return (plain or function) if numba is None else numba.njit(error_model="numpy")(function)
+
+
+def _pointer(typing_context: Any, address: Any) -> tuple[Any, Any]:
+    signature = numba.types.voidptr(numba.types.int64)
+
+    def made(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return signature, made
+
+
+pointer_at: Any = None if numba is None else numba.extending.intrinsic(_pointer)
+"""In compiled functions: the pointer to an address (int64)."""
 
 
 def _number_of(modules: Sequence[ModuleType]) -> str:

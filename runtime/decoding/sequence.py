@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,14 +134,8 @@ class Sequence:
         """
         depths = [tree.depths[node] for node in nodes]
         logits = self.draft(plan, tree, nodes)
-        n = min(width + 1, logits.shape[-1])
-        if self._on_host:
-            ids, values = self._search.best(logits, range(len(nodes)), self._positions_after(depths), n)
-            chosen, listed = ids.tolist(), values.tolist()
-        else:
-            scores = logits if self._noise is None else self.perturbed(logits, depths)
-            top = scores.topk(n, dim=-1)
-            chosen, listed = top.indices.tolist(), top.values.tolist()
+        found = self._best_of(logits, depths, width + 1)
+        chosen, listed = found[0].tolist(), found[1].tolist()
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
         likely = (
@@ -149,6 +144,20 @@ class Sequence:
         return [
             Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
         ]
+
+    def best_after(
+        self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
+        return self._best_of(self.draft(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
+
+    def _best_of(self, logits: Tensor, depths: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and scores of the best tokens after nodes at `depths`, for their logits [len(depths), vocab]."""
+        n = min(n, logits.shape[-1])
+        if self._on_host:
+            return self._search.best(logits, range(len(depths)), self._positions_after(depths), n)
+        top = (logits if self._noise is None else self.perturbed(logits, depths)).float().topk(n, dim=-1)
+        return top.indices.cpu().numpy(), top.values.cpu().numpy()
 
     def replay(self, n_tokens: int, copies: int = 1) -> ForwardInput:
         """Input of a forward over the last `n_tokens` committed tokens, before a step's tree is begun.

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.sequence import Proposal
 from casspec.runtime.decoding.tree import CandidateTree
@@ -100,6 +102,12 @@ class RecordedText:
                 tokens = self._agreeing(tree, node, proposal.tokens, draw)[:width]
             said.append(Proposal(tokens, proposal.scores[: width + 1], proposal.probabilities[:width]))
         return said
+
+    def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Sequence.best_after`, but for ids of the last, which nobody reads."""
+        said = self.propose(plan, tree, nodes, n - 1)
+        ids = [[*proposal.tokens, -1][:n] for proposal in said]
+        return np.array(ids, np.int64), np.array([proposal.scores[:n] for proposal in said], np.float32)
 
     def _note_agreement(self, tree: CandidateTree, node: int, proposal: Proposal) -> None:
         """Counts how often a plan's token is the one that was drafted first after a node it is asked about."""

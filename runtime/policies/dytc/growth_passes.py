@@ -6,6 +6,7 @@ A growing tree is `GROWTH`, in this order:
     heap_ids        [candidates, 3]: parent, token, proposer. heap_numbers [candidates, 2]: -mass, chance; the best candidate first
     offers          [.., 2]: retrieval's (token, cell), those of a node together
     counts          `Count`. totals `Total`. key [1]: of the noise
+    asked           nodes that are worth a review
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Node(IntEnum):
 
 
 class Count(IntEnum):
-    """Of a tree: nodes, those worth handling, candidates, offers; the deepest a node may be; position of the root's noise, -1 when greedy."""
+    """Of a tree: nodes, those worth handling, candidates, offers; the deepest a node may be; position of the root's noise, -1 when greedy;
+    nodes to be reviewed."""
 
     NODES = 0
     LIVE = 1
@@ -51,6 +53,7 @@ class Count(IntEnum):
     OFFERS = 3
     MAX_DEPTH = 4
     EMITTED = 5
+    ASKED = 6
 
 
 class Total(IntEnum):
@@ -63,13 +66,13 @@ class Total(IntEnum):
 
 
 TOKEN, PARENT, DEPTH, BY, POSITION, LENGTH, FIRST, OFFERED = map(int, Node)
-NODES, LIVE, HEAP, OFFERS, MAX_DEPTH, EMITTED = map(int, Count)
+NODES, LIVE, HEAP, OFFERS, MAX_DEPTH, EMITTED, ASKED = map(int, Count)
 GAIN, OPEN, LEAST, INVERSE_TEMPERATURE = map(int, Total)
 MASS, CHANCE = range(2)
 
 GROWTH = (
     "Tuple((int64[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], int64[:, ::1], "
-    "int64[::1], float64[::1], uint64[::1]))"
+    "int64[::1], float64[::1], uint64[::1], int64[::1]))"
 )
 _PARTS = (*PARTS, retrieval_passes)
 
@@ -295,7 +298,8 @@ def begin(state: State, growth: Any, token: int) -> None:
 
 @compiled(f"void({RETRIEVAL}, {GROWTH}, float64[:, ::1], int64)", parts_of=_PARTS)
 def grow(state: State, growth: Any, curve: np.ndarray, rows: int) -> None:
-    """Takes candidates, best first, while a larger forward can pay for them; then cuts back to the best size.
+    """Takes candidates, best first, while a larger forward can pay for them; then cuts back to the best size. Of the nodes that it then has
+    to compute, the last `rows` of before and all later ones, those worth a review are listed.
 
     Args:
         curve: [2, buckets]: rows of forwards and what these cost. rows: what the forward runs already.
@@ -318,43 +322,64 @@ def grow(state: State, growth: Any, curve: np.ndarray, rows: int) -> None:
     if totals[GAIN] - costs[place] < best_value:
         _truncate(growth, best_nodes)
     _count_live(growth)
+    nodes, masses, asked = growth[0], growth[1][MASS], growth[8]
+    counts[ASKED] = 0
+    for node in range(settled, counts[NODES]):
+        if masses[node] >= totals[LEAST] and nodes[DEPTH, node] < counts[MAX_DEPTH]:
+            asked[counts[ASKED]] = node
+            counts[ASKED] += 1
 
 
 @part
-def _said_of(state, growth, node, tokens, chances, by):  # type: ignore[no-untyped-def]
+def _is_among(tokens, token):  # type: ignore[no-untyped-def]
+    for other in tokens:
+        if other == token:
+            return True
+    return False
+
+
+@part
+def _hear(state, growth, node, said, right, by):  # type: ignore[no-untyped-def]
     """Gives all candidates after a reviewed node their chances; they are disjoint events, so these sum to 1 at most."""
-    nodes, numbers, offers, estimate = growth[0], growth[1], growth[4], state[7]
+    nodes, numbers, offers, estimate, n_nodes = growth[0], growth[1], growth[4], state[7], growth[5][NODES]
     _find_offers(state, growth, node)
-    total = 0.0
-    for chance in chances:
-        total += chance
-    scale = min(1.0, LARGEST_CHANCE / total)
-    first, n_own, among, agreed = nodes[FIRST, node], len(tokens), 0.0, 0.0
-    for i in range(first, first + nodes[OFFERED, node]):
-        if (tokens == offers[i, 0]).any():
+    first, n_offered, n_said, total = nodes[FIRST, node], nodes[OFFERED, node], 0, 0.0
+    while n_said < len(said) and said[n_said, 0] >= 0:
+        total += right[said[n_said, 1]]
+        n_said += 1
+    tokens, scale, among, agreed = said[:n_said, 0], min(1.0, LARGEST_CHANCE / total), 0.0, 0.0
+    for i in range(first, first + n_offered):
+        if _is_among(tokens, offers[i, 0]):
             agreed += estimate[offers[i, 1]]
         else:
             among += estimate[offers[i, 1]]
     # Given that the drafter is wrong, retrieval is right as often as it would be among its other candidates.
     share = (1.0 - total * scale) / max(1.0 - agreed, among, 1e-9)
-    for i in range(n_own + nodes[OFFERED, node]):
-        own = i < n_own
-        token = tokens[i] if own else offers[first + i - n_own, 0]
-        if not own and (tokens == token).any():
-            continue
-        chance = chances[i] * scale if own else share * estimate[offers[first + i - n_own, 1]]
+    for i in range(n_said + n_offered):
+        if i < n_said:
+            token, chance, proposer = said[i, 0], right[said[i, 1]] * scale, by
+        else:
+            offered = first + i - n_said
+            token, chance, proposer = offers[offered, 0], share * estimate[offers[offered, 1]], np.int64(BY_RETRIEVAL)
+            if _is_among(tokens, token):
+                continue
         child = node + 1
-        while child < growth[5][NODES] and not (nodes[PARENT, child] == node and nodes[TOKEN, child] == token):
+        while child < n_nodes and not (nodes[PARENT, child] == node and nodes[TOKEN, child] == token):
             child += 1
-        if child < growth[5][NODES]:
+        if child < n_nodes:
             numbers[CHANCE, child] = chance
         else:
-            _append(growth, 0.0, node, token, chance, by if own else BY_RETRIEVAL)
+            _append(growth, 0.0, node, token, chance, proposer)
 
 
-@compiled(f"void({RETRIEVAL}, {GROWTH}, int64[::1], int64[:, ::1], float64[:, ::1], int64)", parts_of=_PARTS)
-def review(state: State, growth: Any, reviewed: np.ndarray, tokens: np.ndarray, chances: np.ndarray, by: int) -> None:
-    """Takes in what a self-drafter said after each of the `reviewed` nodes (ascending): [nodes, width], best first."""
+@compiled(f"void({RETRIEVAL}, {GROWTH}, int64[::1], int64[:, :, ::1], float64[::1], int64)", parts_of=_PARTS)
+def review(state: State, growth: Any, reviewed: np.ndarray, said: np.ndarray, right: np.ndarray, by: int) -> None:
+    """Takes in what a self-drafter said after each of the `reviewed` nodes (ascending).
+
+    Args:
+        said: [MAX_TREE_NODES, most, 2]: by node (token, cell), best first, -1 past the last. right: probability by cell.
+        by: the self-drafter.
+    """
     nodes, numbers, ids, heap_numbers = growth[0], growth[1], growth[2], growth[3]
     counts, totals, least = growth[5], growth[6], growth[6][LEAST]
     asked, kept = np.zeros(counts[NODES], np.bool_), 0
@@ -365,12 +390,11 @@ def review(state: State, growth: Any, reviewed: np.ndarray, tokens: np.ndarray, 
             _copy(ids, heap_numbers, place, kept)
             kept += 1
     counts[HEAP] = kept
-    for i in range(len(reviewed)):
-        node = reviewed[i]
+    for node in reviewed:
         if node:
             numbers[MASS, node] = numbers[MASS, nodes[PARENT, node]] * numbers[CHANCE, node]
         if numbers[MASS, node] >= least and nodes[DEPTH, node] < counts[MAX_DEPTH]:
-            _said_of(state, growth, node, tokens[i], chances[i], by)
+            _hear(state, growth, node, said[node], right, by)
     totals[GAIN] = 0.0
     for node in range(1, counts[NODES]):
         numbers[MASS, node] = numbers[MASS, nodes[PARENT, node]] * numbers[CHANCE, node]

@@ -209,14 +209,15 @@ class DyTC(Policy):
             expected = growth.open_mass * reviewer.acceptance(self._optimism) * brings
             curve = curves[reviewer.name]
             growth.grow(curve, len(tree) - first)
-            nodes = growth.unreviewed(first)
-            if not nodes:
+            nodes = growth.unreviewed()
+            if not len(nodes):
                 return
             if not done:
                 step.unreviewed = len(tree)
             step.expected += expected
             step.draft_ms += curve.of(len(nodes)) / rate + self._review_overhead_ms
-            growth.review(nodes, *reviewer.review(sequence, tree, nodes), reviewer.name)
+            reviewer.review(sequence, tree, nodes)
+            growth.review(nodes, reviewer.said, reviewer.table.estimates, reviewer.name)
             self._usual_rows += 0.05 * (len(nodes) - self._usual_rows)
             first = len(tree)
 

@@ -21,6 +21,7 @@ from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.drafters.token_recycling import TokenRecycling
 from casspec.runtime.policies.dytc.costs import CostCurve
 from casspec.runtime.policies.dytc.growth_passes import (
+    ASKED,
     BY,
     CHANCE,
     EMITTED,
@@ -61,9 +62,9 @@ class GrowthArrays:
         self.nodes, self.numbers = np.zeros((len(Node), MAX_TREE_NODES), np.int64), np.zeros((2, MAX_TREE_NODES))
         self.offers = np.zeros((offers, 2), np.int64)
         self.counts, self.totals = np.zeros(len(Count), np.int64), np.zeros(len(Total))
-        self.key = np.zeros(1, np.uint64)
+        self.key, self.asked = np.zeros(1, np.uint64), np.zeros(MAX_TREE_NODES, np.int64)
         heap = np.zeros((candidates, 3), np.int64), np.zeros((candidates, 2))
-        self.state = self.nodes, self.numbers, *heap, self.offers, self.counts, self.totals, self.key
+        self.state = self.nodes, self.numbers, *heap, self.offers, self.counts, self.totals, self.key, self.asked
 
 
 class TreeGrowth:
@@ -92,7 +93,6 @@ class TreeGrowth:
     ) -> None:
         self.tree = CandidateTree(root_token)
         self.max_depth = max_depth
-        self._min_mass = min_mass
         self._retrieval = retrieval
         arrays = self._arrays = arrays or GrowthArrays(retrieval.branch)
         arrays.counts[MAX_DEPTH], arrays.counts[EMITTED] = max_depth, -1 if noise is None else noise.position
@@ -156,22 +156,20 @@ class TreeGrowth:
         """Nodes whose mass is worth handling."""
         return int(self._arrays.counts[LIVE])
 
-    def unreviewed(self, first: int) -> list[int]:
-        """Nodes from `first` on that are worth a review."""
-        depths, masses = self.tree.depths, self._arrays.numbers[MASS, first : len(self.tree)].tolist()
-        floor, most = self._min_mass, self.max_depth
-        return [node for node, mass in enumerate(masses, first) if mass >= floor and depths[node] < most]
+    def unreviewed(self) -> np.ndarray:
+        """Nodes (int64) that the forward `grow` was asked for computes and that are worth a review; until it is asked again."""
+        return self._arrays.asked[: self._arrays.counts[ASKED]]
 
-    def review(self, nodes: Sequence[int], tokens: np.ndarray, chances: np.ndarray, drafter: str) -> None:
-        """Takes in what a self-drafter said after each of `nodes` (ascending).
+    def review(self, nodes: np.ndarray, said: np.ndarray, right: np.ndarray, drafter: str) -> None:
+        """Takes in what a self-drafter said after each of `nodes` (int64, ascending).
 
         Args:
-            tokens, chances: int64 and float64 [nodes, MOST_SAID at most], best first.
+            said: int64 [MAX_TREE_NODES, MOST_SAID at most, 2]: by node (token, cell), best first, -1 past the last.
+            right: probability by cell.
         """
         if drafter not in self._proposers:
             self._proposers.append(drafter)
-        asked, by = np.array(nodes, np.int64), self._proposers.index(drafter)
-        review(self._retrieval.state, self._arrays.state, asked, tokens, chances, by)
+        review(self._retrieval.state, self._arrays.state, nodes, said, right, self._proposers.index(drafter))
 
     def offered(self, node: int) -> list[list[int]]:
         """Retrieval's (token, cell) after a node; none where nobody looked."""

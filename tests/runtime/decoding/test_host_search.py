@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.host_search import HostSearch, bits_of, top_rows
+from casspec.runtime.decoding.host_search import HostSearch, place_of, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
@@ -57,12 +57,12 @@ def test_greedy_tokens_are_the_largest_logits(dtype: torch.dtype, seed: int) -> 
     assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
 
 
-def test_bits_are_a_view_where_they_can_be() -> None:
+def test_logits_are_read_where_they_lie_if_they_can_be() -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        logits = some_logits(0, dtype)
-        bits = bits_of(logits)
-        logits[0, 0] = 0
-        assert bits[0, 0] == 0
+        logits = some_logits(0, dtype)[:, 1:]
+        read, place = place_of(logits)
+        assert read is logits
+        assert place == (logits.data_ptr(), ROWS, VOCAB, dtype is torch.float32, VOCAB - 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

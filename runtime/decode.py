@@ -175,7 +175,8 @@ class Decoder:
             begin = time.perf_counter()
             policy = self._policy("greedy" if sampling.greedy else "sample")
             cache = self._cache_for(len(prompt) + limit)
-            sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, policy.needs_top, self._inputs)
+            top = policy.needs_top, self._inputs, policy.top_by_token
+            sequence = Sequence(self.target, cache, prompt, sampling, noise, clock, *top)
             policy.begin(sequence)
             self._synchronize()
             statistics.prefill_ms = (time.perf_counter() - begin) * 1e3

@@ -52,7 +52,7 @@ class Sequence:
 
     Attributes:
         tokens: prompt and emitted tokens.
-        prompt_top: top successors after every committed prompt token (ids, logits), when `keep_top`.
+        prompt_top: top successors after committed prompt tokens (ids, logits), when `keep_top`. prompt_places: where these tokens stand.
         cache, clock: its rows, and where its forwards are timed.
     """
 
@@ -66,10 +66,12 @@ class Sequence:
         clock: ForwardClock,
         keep_top: bool = False,
         inputs: InputBuffers | None = None,
+        top_by_token: bool = False,
     ) -> None:
         self.tokens = list(prompt)
         self.sampling = sampling
         self.prompt_top: tuple[list[list[int]], list[list[float]]] = ([], [])
+        self.prompt_places: list[int] = []
         self._target = target
         self.cache = cache
         self._noise = noise
@@ -78,7 +80,7 @@ class Sequence:
         self._keep_top = keep_top
         self._on_host = target.device.type == "cpu"
         self._search = HostSearch(sampling, noise, target.vocab_size)
-        self._prefill(prompt[:-1])
+        self._prefill(prompt[:-1], top_by_token)
 
     @property
     def committed(self) -> int:
@@ -112,6 +114,10 @@ class Sequence:
         It attends to the target's committed rows and to the plan's own rows on the paths; ancestors that another plan wrote last, or
         none, are recomputed in the same forward.
         """
+        return self._drafted(plan, tree, nodes)[: len(nodes)]
+
+    def _drafted(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
+        """The same, and rows nobody asked for behind them."""
         queries = tree.unwritten(nodes, plan.name)
         wanted = None
         if queries != nodes:
@@ -122,7 +128,7 @@ class Sequence:
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
             tree.writers[node] = plan.name
-        return logits[: len(nodes)]
+        return logits
 
     def propose(
         self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
@@ -132,14 +138,13 @@ class Sequence:
         Args:
             probabilities: also the plan's own probability of each, what published confidence thresholds are about.
         """
-        depths = [tree.depths[node] for node in nodes]
-        logits = self.draft(plan, tree, nodes)
-        found = self._best_of(logits, depths, width + 1)
+        logits = self._drafted(plan, tree, nodes)
+        found = self._best_of(logits, [tree.depths[node] for node in nodes], width + 1)
         chosen, listed = found[0].tolist(), found[1].tolist()
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
         likely = (
-            self.sampling.scores(logits).softmax(-1).gather(-1, torch.tensor(chosen, device=logits.device)).tolist()
+            self.sampling.scores(logits[: len(nodes)]).softmax(-1).gather(-1, torch.tensor(chosen, device=logits.device)).tolist()
         )
         return [
             Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
@@ -149,13 +154,14 @@ class Sequence:
         self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
-        return self._best_of(self.draft(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
+        return self._best_of(self._drafted(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
 
     def _best_of(self, logits: Tensor, depths: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and scores of the best tokens after nodes at `depths`, for their logits [len(depths), vocab]."""
+        """Ids and scores of the best tokens after nodes at `depths`, for their logits [len(depths) at least, vocab]."""
         n = min(n, logits.shape[-1])
         if self._on_host:
             return self._search.best(logits, range(len(depths)), self._positions_after(depths), n)
+        logits = logits[: len(depths)]
         top = (logits if self._noise is None else self.perturbed(logits, depths)).float().topk(n, dim=-1)
         return top.indices.cpu().numpy(), top.values.cpu().numpy()
 
@@ -202,8 +208,7 @@ class Sequence:
             base = self.committed
             # Once a node of the path does not stand at its place, none after it does.
             settled = next(place for place, node in enumerate(path) if node != place)
-            rows = [base + node for node in path[settled:]]
-            self.cache.move(torch.tensor(rows, device=self._target.device), base + settled)
+            self.cache.move([base + node for node in path[settled:]], base + settled)
         self.tokens.extend(emitted)
 
     def _noise_after(self, depths: list[int]) -> Tensor | None:
@@ -218,15 +223,19 @@ class Sequence:
         root = len(self.tokens)  # the emitted position after the root
         return [root + depth for depth in depths]
 
-    def _prefill(self, prompt: list[int]) -> None:
+    def _prefill(self, prompt: list[int], top_by_token: bool) -> None:
         target, cache = self._target, self.cache
         cache.require(len(prompt) + 1)
+        if self._keep_top:
+            last = {token: place for place, token in enumerate(prompt)}
+            self.prompt_places = sorted(last.values()) if top_by_token else list(range(len(prompt)))
         for start in range(0, len(prompt), _PREFILL_CHUNK):
             chunk = prompt[start : start + _PREFILL_CHUNK]
             inputs = self._inputs.causal(chunk, start)
             with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
-                logits = target.read(hidden) if self._keep_top else None
+                read = [place - start for place in self.prompt_places if start <= place < start + len(chunk)]
+                logits = target.read(hidden if len(read) == len(chunk) else hidden[read]) if read else None
             if logits is not None:
                 ids, values = top_rows(logits)
                 self.prompt_top[0].extend(ids)

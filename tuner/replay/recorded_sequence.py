@@ -64,7 +64,7 @@ class RecordedText:
         self._noise = noise
         self.prompt_length = len(self.tokens)
         known = self.committed
-        self.prompt_top = (self._ids[:known], self._logits[:known])
+        self.prompt_top, self.prompt_places = (self._ids[:known], self._logits[:known]), range(known)
 
     @property
     def committed(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sampling import Sampling
-from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.vocabulary import best_tokens, walk
 
@@ -29,9 +29,12 @@ class HostSearch:
 
     Args:
         noise: of the text; None when greedy.
+
+    Attributes:
+        walks: how many there were.
     """
 
-    __slots__ = ("_alpha", "_filtered", "_ids", "_logits", "_noise", "_path", "_room", "_sampling")
+    __slots__ = ("_alpha", "_filtered", "_ids", "_logits", "_n_walked", "_noise", "_path", "_room", "_sampling", "walks")
 
     def __init__(self, sampling: Sampling, noise: GumbelNoise | None, vocab_size: int) -> None:
         self._sampling = sampling
@@ -42,6 +45,7 @@ class HostSearch:
         n = min(TOP_SUCCESSORS, vocab_size)
         self._path = np.empty((MOST_WALKED, 2), np.int64)
         self._ids, self._logits = np.empty((MOST_WALKED, n), np.int64), np.empty((MOST_WALKED, n), np.float32)
+        self._n_walked = self.walks = 0
         self._room = _Room(MOST_SEARCHED, MOST_BEST)
 
     def best(
@@ -62,38 +66,33 @@ class HostSearch:
 
     def walk(
         self, logits: Tensor, tree: CandidateTree, node: int, position: int, with_successors: bool
-    ) -> list[tuple[int, int, SuccessorRow | None]]:
-        """(node, the target's token after it, its row's largest logits where asked for) from `node` down, while a child is that token.
+    ) -> list[tuple[int, int]]:
+        """(node, the target's token after it) from `node` down, while a child is that token; `walked_rows` are theirs, where asked for.
 
         Where sampling leaves tokens out it is one node alone, without successors.
 
         Args:
             logits: [nodes at least, vocab]. position: that what follows `node` is emitted at; -1 when greedy.
         """
+        self._n_walked, self.walks = 0, self.walks + 1
         if self._filtered:
-            return [(node, int(self.best(logits, [node], [position], 1)[0][0, 0]), None)]
+            return [(node, int(self.best(logits, [node], [position], 1)[0][0, 0]))]
         path, ids, values = self._path, self._ids, self._logits
         if not with_successors:
             ids, values = ids[:, :0].copy(), values[:, :0].copy()
         tokens, parents = np.array(tree.tokens, np.int64), np.array(tree.parents, np.int64)
         logits, place = place_of(logits)
-        n = walk(
-            *place,
-            tokens,
-            parents,
-            node,
-            position,
-            self._alpha,
-            *self._noise,
-            path,
-            ids,
-            values,
-        )
-        found = path[:n].tolist()
-        if not with_successors:
-            return [(walked, token, None) for walked, token in found]
-        rows = zip(ids[:n].tolist(), values[:n].tolist(), strict=True)
-        return [(walked, token, row) for (walked, token), row in zip(found, rows, strict=True)]
+        n = walk(*place, tokens, parents, node, position, self._alpha, *self._noise, path, ids, values)
+        if with_successors:
+            self._n_walked = n
+        return [(walked, token) for walked, token in path[:n].tolist()]
+
+    def walked_rows(self, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Ids int64 and logits float32 [n, TOP_SUCCESSORS], largest first, of the first `n` nodes of the last walk; valid until the next.
+
+        None where it went over fewer, or none were asked for.
+        """
+        return (self._ids[:n], self._logits[:n]) if n <= self._n_walked else None
 
 
 def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:

@@ -42,10 +42,10 @@ class MeanRecycling:
         self._sizes[:] = 0
 
     def refresh(self, tokens: np.ndarray, token_ids: np.ndarray, logits: np.ndarray) -> None:
-        """The target's top successors after each of `tokens` (int64 [n]): ids int64 and logits float64 [n, width], -1 past the last."""
+        """The target's top successors after each of `tokens` (int64 [n]): ids int64 and logits float32 [n, width], -1 past the last."""
         if not len(tokens):
             return
-        self._make_room(len(tokens), int(tokens.max()), token_ids.shape[1])
+        self.make_room(len(tokens), int(tokens.max()), token_ids.shape[1])
         refresh(self.state, tokens, token_ids, logits)
 
     def row(self, token: int) -> SuccessorRow | None:
@@ -54,9 +54,10 @@ class MeanRecycling:
         n = row_of(self.state, token, ids, logits)
         return (ids[:n].tolist(), logits[:n].tolist()) if n else None
 
-    def _make_room(self, n_tokens: int, largest: int, width: int) -> None:
-        """For so many tokens more."""
-        n_means, n_entries = (self._sizes + (n_tokens, n_tokens * (width + TOP_SUCCESSORS))).tolist()
+    def make_room(self, n_tokens: int, largest: int, width: int) -> None:
+        """For rows of so many tokens more, `largest` the largest of them."""
+        n_means, n_entries = self._sizes.tolist()
+        n_means, n_entries = n_means + n_tokens, n_entries + n_tokens * (width + TOP_SUCCESSORS)
         if largest < len(self._mean_of) and n_means <= len(self._means) and n_entries <= len(self._entries):
             return
         self._mean_of = enlarged(self._mean_of, largest + 1, -1)

@@ -24,6 +24,7 @@ from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.drafters.mean_recycling import MeanRecycling, enlarged
 from casspec.runtime.drafters.retrieval_passes import (
     State,
+    extend,
     index_text,
     match_of,
     match_of_root,
@@ -60,7 +61,7 @@ class Retrieval:
         self._settings = np.array([max_ngram, branch, at_leaves], np.int64)
         self._sizes = np.zeros(2, np.int64)
         self._text, self._grams = np.empty(0, np.int64), np.zeros((1, 2), np.int64)
-        self._row_ids, self._row_logits = np.empty((0, TOP_SUCCESSORS), np.int64), np.empty((0, TOP_SUCCESSORS))
+        self._row_ids, self._row_logits = (np.empty((0, TOP_SUCCESSORS), kind) for kind in (np.int64, np.float32))
         self._join()
 
     def reset(self) -> None:
@@ -72,13 +73,14 @@ class Retrieval:
         """A new text, with the target's successors after each of its committed tokens."""
         self._sizes[:] = 0
         self._grams[:, 0] = 0
-        self._append(tokens)
-        self._learn(tokens[: len(prompt_top[0])], *prompt_top)
+        ids, logits = prompt_top
+        shape = len(ids), len(ids[0]) if ids else 0
+        self.extend(tokens, np.array(ids, np.int64).reshape(shape), np.array(logits, np.float32).reshape(shape))
 
-    def extend(self, emitted: list[int], visited: list[int], ids: list[list[int]], logits: list[list[float]]) -> None:
-        """Appends emitted tokens, and the target's successors after the `visited` ones (the root and all accepted tokens)."""
-        self._append(emitted)
-        self._learn(visited, ids, logits)
+    def extend(self, emitted: list[int], ids: np.ndarray, logits: np.ndarray) -> None:
+        """Appends emitted tokens, and the target's successors (int64, float32) after the tokens before each of them."""
+        self._make_room(len(emitted), max(emitted), *ids.shape)
+        extend(self.state, np.array(emitted, np.int64), ids, logits)
 
     def root_match(self) -> Match:
         """The match of the text's own end, measured in full."""
@@ -102,35 +104,20 @@ class Retrieval:
         n = offer_after(self.state, token, *match, key, position, inverse_temperature, offered)
         return [(candidate, cell) for candidate, cell in offered[:n].tolist()]
 
-    def _append(self, tokens: Sequence[int]) -> None:
-        first = int(self._sizes[0])
-        last = first + len(tokens)
-        if last > len(self._text):
-            self._enlarge(last)
-        self._text[first:last] = tokens
-        self._sizes[0] = last
-        index_text(self._text, self._grams, first, last, self.max_ngram)
-
-    def _learn(self, tokens: list[int], ids: list[list[int]], logits: list[list[float]]) -> None:
-        first, n, width = int(self._sizes[1]), len(tokens), len(ids[0]) if ids else 0
-        rows = slice(first, first + n)
-        if n:
-            self._row_ids[rows, width:] = -1
-            self._row_ids[rows, :width], self._row_logits[rows, :width] = ids, logits
-            self._sizes[1] = first + n
-        self._recycling.refresh(np.array(tokens, np.int64), self._row_ids[rows], self._row_logits[rows])
+    def _make_room(self, n_tokens: int, largest: int, n_rows: int, width: int) -> None:
+        """For so much more. The index is made anew with the text: it is never more than half full."""
+        n = int(self._sizes[0]) + n_tokens
+        if n > len(self._text):
+            room = max(n, _START_TOKENS)
+            self._text = enlarged(self._text, room)
+            self._row_ids, self._row_logits = enlarged(self._row_ids, room), enlarged(self._row_logits, room)
+            places = 1 << (2 * len(self._text) * max(self.max_ngram, 1)).bit_length()
+            self._grams = np.zeros((places, 2), np.int64)
+            index_text(self._text, self._grams, 0, int(self._sizes[0]), self.max_ngram)
+            self._join()
+        self._recycling.make_room(n_rows, max(largest, int(self._text[int(self._sizes[0]) - 1])), width)
         if self._recycling.state is not self.state[6]:
             self._join()
-
-    def _enlarge(self, n: int) -> None:
-        """Room for a text of `n` tokens, and its index made anew: it is never more than half full."""
-        room = max(n, _START_TOKENS)
-        self._text = enlarged(self._text, room)
-        self._row_ids, self._row_logits = enlarged(self._row_ids, room), enlarged(self._row_logits, room)
-        places = 1 << (2 * len(self._text) * max(self.max_ngram, 1)).bit_length()
-        self._grams = np.zeros((places, 2), np.int64)
-        index_text(self._text, self._grams, 0, int(self._sizes[0]), self.max_ngram)
-        self._join()
 
     def _join(self) -> None:
         text = self._sizes, self._settings, self._text, self._grams, self._row_ids, self._row_logits

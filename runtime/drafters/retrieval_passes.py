@@ -61,9 +61,9 @@ PARTS = acceptance, plain_vocabulary, vocabulary
 """Modules that this one's functions are made of."""
 
 _GRAMS = "int64[::1], int64[:, ::1]"
-_ROWS = "int64[:, ::1], float64[:, ::1]"
+_ROWS = "int64[:, ::1], float32[:, ::1]"
 MEANS = (
-    f"Tuple((int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], float64[::1], {_ROWS}, "
+    "Tuple((int64[::1], int64[::1], int64[:, ::1], int64[:, ::1], float64[::1], int64[:, ::1], float64[:, ::1], "
     "int32[:, ::1], float32[:, ::1], int64[::1], float64[::1]))"
 )
 RETRIEVAL = f"Tuple((int64[::1], int64[::1], {_GRAMS}, {_ROWS}, {MEANS}, float64[::1]))"
@@ -94,9 +94,8 @@ def _place(text, grams, back, n, code):  # type: ignore[no-untyped-def]
     return place
 
 
-@compiled(f"void({_GRAMS}, int64, int64, int64)")
-def index_text(text: np.ndarray, grams: np.ndarray, first: int, last: int, max_ngram: int) -> None:
-    """Indexes what ends before each of the places from `first` to `last` (excluded): it is once a token follows."""
+@part
+def _index(text, grams, first, last, max_ngram):  # type: ignore[no-untyped-def]
     back = np.empty(max_ngram, np.int64)
     for end in range(max(first, 1), last):
         code = 0
@@ -105,6 +104,12 @@ def index_text(text: np.ndarray, grams: np.ndarray, first: int, last: int, max_n
             code = _hashed(code, back[n - 1])
             place = _place(text, grams, back, n, code)
             grams[place, 0], grams[place, 1] = end, n
+
+
+@compiled(f"void({_GRAMS}, int64, int64, int64)")
+def index_text(text: np.ndarray, grams: np.ndarray, first: int, last: int, max_ngram: int) -> None:
+    """Indexes what ends before each of the places from `first` to `last` (excluded): it is once a token follows."""
+    _index(text, grams, first, last, max_ngram)
 
 
 @part
@@ -171,21 +176,44 @@ def _is_stored(state, token):  # type: ignore[no-untyped-def]
     return len(state[7]) > 0 and state[7][token, 0] >= 0
 
 
+@part
+def _refresh(state, token, ids, logits):  # type: ignore[no-untyped-def]
+    sizes, mean_of, means = state[0], state[1], state[2]
+    mean = mean_of[token]
+    if mean < 0:
+        mean = mean_of[token] = sizes[0]
+        means[mean, 0], means[mean, 3] = -1, token
+        sizes[0] += 1
+        if _is_stored(state, token):
+            _add(state, mean, state[7][token], state[8][token], MATRIX_ROWS)
+    _add(state, mean, ids, logits, 1.0)
+    means[mean, 2] = 0
+
+
 @compiled(f"void({MEANS}, int64[::1], {_ROWS})")
 def refresh(state: State, tokens: np.ndarray, ids: np.ndarray, logits: np.ndarray) -> None:
     """Takes in the target's best successors after each of `tokens`: [tokens, any width], -1 past the last."""
-    sizes, mean_of, means = state[0], state[1], state[2]
     for i in range(len(tokens)):
-        token = tokens[i]
-        mean = mean_of[token]
-        if mean < 0:
-            mean = mean_of[token] = sizes[0]
-            means[mean, 0], means[mean, 3] = -1, token
-            sizes[0] += 1
-            if _is_stored(state, token):
-                _add(state, mean, state[7][token], state[8][token], MATRIX_ROWS)
-        _add(state, mean, ids[i], logits[i], 1.0)
-        means[mean, 2] = 0
+        _refresh(state, tokens[i], ids[i], logits[i])
+
+
+@compiled(f"void({RETRIEVAL}, int64[::1], {_ROWS})")
+def extend(state: State, tokens: np.ndarray, ids: np.ndarray, logits: np.ndarray) -> None:
+    """Appends tokens to the text, and the target's best successors [any, TOP_SUCCESSORS at most] at the first places that have none."""
+    sizes, text, grams, row_ids, row_logits = state[0], state[2], state[3], state[4], state[5]
+    first = sizes[0]
+    for i in range(len(tokens)):
+        text[first + i] = tokens[i]
+    sizes[0] += len(tokens)
+    _index(text, grams, first, sizes[0], state[1][0])
+    width = ids.shape[1]
+    for i in range(len(ids)):
+        place = sizes[1]
+        for rank in range(row_ids.shape[1]):
+            row_ids[place, rank] = ids[i, rank] if rank < width else -1
+            row_logits[place, rank] = logits[i, rank] if rank < width else 0.0
+        sizes[1] += 1
+        _refresh(state[6], text[place], ids[i], logits[i])
 
 
 @part

@@ -159,7 +159,8 @@ def retrieved_trees(recording: Recording, menu: Menu) -> Iterator[CandidateTree]
         )
         growth.grow(free, 1)
         yield growth.tree
-        retrieval.extend([text[root + 1]], [text[root]], ids[root : root + 1], logits[root : root + 1])
+        row = slice(root, root + 1)
+        retrieval.extend([text[root + 1]], recording.top_ids[row].astype("int64"), recording.top_logits[row].copy())
 
 
 def path_lengths(tree: CandidateTree, recording: Recording, start: int) -> list[int]:

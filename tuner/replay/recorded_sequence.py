@@ -161,3 +161,7 @@ class RecordedVerification:
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         return self.text.successors(nodes)
+
+    def row_arrays(self, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        ids, logits = self.text.successors(nodes)
+        return np.array(ids, np.int64), np.array(logits, np.float32)

@@ -188,8 +188,7 @@ class DyTC(Policy):
             self._expected = self._expected * ROUNDS_MEMORY + step.expected
             self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in path])
         tree = result.tree
-        ids, logits = result.outputs.rows(path)
-        self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)
+        self._retrieval.extend(emitted, *result.outputs.row_arrays(path))
         self._costs.observe(sequence, len(tree), len(emitted), step.draft_ms)
 
     # ------------------------------------------------------------------------------------------------------- rounds

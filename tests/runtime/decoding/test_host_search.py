@@ -39,12 +39,14 @@ def test_sampled_tokens_are_those_of_scores_and_noise(
     assert (scores[:, :-1] >= scores[:, 1:]).all()
     alone = CandidateTree(0)
     assert [search.walk(logits[row:], alone, 0, positions[row], False) for row in range(ROWS)] == [
-        [(0, ids[0], None)] for ids in expected
+        [(0, ids[0])] for ids in expected
     ]
     if not sampling.filters:
         best = ordered(logits, TOP_SUCCESSORS)[2]
         found = search.walk(logits[2:], alone, 0, positions[2], True)
-        assert found == [(0, expected[2][0], (best, logits[2].float()[best].tolist()))]
+        assert found == [(0, expected[2][0])]
+        ids, values = search.walked_rows(1) or ([], [])
+        assert (ids.tolist(), values.tolist()) == ([best], [logits[2].float()[best].tolist()])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -53,7 +55,7 @@ def test_greedy_tokens_are_the_largest_logits(dtype: torch.dtype, seed: int) -> 
     logits = some_logits(seed, dtype)
     search, expected = HostSearch(Sampling(), None, VOCAB), ordered(logits, TOP_SUCCESSORS)
     assert search.best(logits, [4, 1], None, 3)[0].tolist() == [expected[4][:3], expected[1][:3]]
-    assert search.walk(logits[3:], CandidateTree(0), 0, -1, False) == [(0, expected[3][0], None)]
+    assert search.walk(logits[3:], CandidateTree(0), 0, -1, False) == [(0, expected[3][0])]
     assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
 
 
@@ -73,4 +75,4 @@ def test_logits_may_be_part_of_a_wider_tensor(rows: slice, columns: slice, dtype
     expected = ordered(logits, TOP_SUCCESSORS)
     assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
     search, last = HostSearch(Sampling(), None, logits.shape[1]), len(logits) - 1
-    assert search.walk(logits[last:], CandidateTree(0), 0, -1, False) == [(0, expected[last][0], None)]
+    assert search.walk(logits[last:], CandidateTree(0), 0, -1, False) == [(0, expected[last][0])]

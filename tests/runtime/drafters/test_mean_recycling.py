@@ -26,7 +26,7 @@ def a_matrix(seen: list[int], seed: int = 0) -> RecyclingMatrix:
 
 
 def refresh(recycling: MeanRecycling, tokens: list[int], ids: list[list[int]], logits: list[list[float]]) -> None:
-    recycling.refresh(np.array(tokens), np.array(ids), np.array(logits))
+    recycling.refresh(np.array(tokens), np.array(ids), np.array(logits, np.float32))
 
 
 def probabilities(ids: list[int], logits: list[float]) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_a_row_is_the_mean_of_what_the_text_and_the_matrix_say(said: list[tuple[
         rng = np.random.default_rng(seed)
         ids, logits = (
             rng.permutation(VOCAB)[:TOP_SUCCESSORS].tolist(),
-            np.sort(rng.normal(0, 3, TOP_SUCCESSORS))[::-1].tolist(),
+            np.sort(rng.normal(0, 3, TOP_SUCCESSORS).astype(np.float32))[::-1].tolist(),
         )
         refresh(recycling, [token], [ids], [logits])
         recycling.row(token)  # what was asked for before must not stand

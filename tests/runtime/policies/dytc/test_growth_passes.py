@@ -122,8 +122,9 @@ def test_trees_are_those_of_the_plain_version(
             accepted = rng.random() < 0.5
             for table in tables:
                 table.update(cell, accepted)
-        for retrieval in (one, other):
-            retrieval.extend(emitted, visited, [ids for ids, _ in learned], [logits for _, logits in learned])
+        ids, logits = [ids for ids, _ in learned], [logits for _, logits in learned]
+        one.extend(emitted, np.array(ids), np.array(logits, np.float32))
+        other.extend(emitted, visited, ids, logits)
         text = text + emitted
         assert [one._recycling.row(token) for token in range(VOCAB)] == [
             None if row is None else (row[0], pytest.approx(row[1])) for row in map(other._recycling.row, range(VOCAB))

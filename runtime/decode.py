@@ -201,6 +201,7 @@ class Decoder:
             clock,
             policy.needs_top,
             self._inputs,
+            policy.top_by_token,
             adjustments,
             prefilled,
         )

@@ -12,6 +12,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from math import exp
 
+import numpy as np
+
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior
 
 PRIOR_STRENGTH = 24.0
@@ -57,7 +59,7 @@ class AcceptanceTable:
     """Cells with running estimates, indexed by a small integer.
 
     Attributes:
-        estimate: list[float], the probability each cell stands for now.
+        estimate: list[float], the probability each cell stands for now. estimates: the same as an array, for compiled functions.
     """
 
     def __init__(self, name: str, prior_means: list[float], prior: AcceptancePrior | None = None) -> None:
@@ -65,6 +67,7 @@ class AcceptanceTable:
         size = len(prior_means)
         self._start_trials = [PRIOR_STRENGTH / 4] * size
         self._start_accepted = [mean * PRIOR_STRENGTH / 4 for mean in prior_means]
+        self.estimates = np.empty(size)
         if prior is not None:
             self._load(prior)
         self.reset()
@@ -74,13 +77,14 @@ class AcceptanceTable:
         self._trials = list(self._start_trials)
         self._accepted = list(self._start_accepted)
         self.estimate = [accepted / trials for accepted, trials in zip(self._accepted, self._trials, strict=True)]
+        self.estimates[:] = self.estimate
 
     def update(self, cell: int, accepted: bool) -> None:
         """Counts one trial."""
         trials = self._trials[cell] * DECAY + 1.0
         hits = self._accepted[cell] * DECAY + accepted
         self._trials[cell], self._accepted[cell] = trials, hits
-        self.estimate[cell] = hits / trials
+        self.estimate[cell] = self.estimates[cell] = hits / trials
 
     def _load(self, prior: AcceptancePrior) -> None:
         for index, cell in cells_of(self.name, prior, len(self._start_trials)):
@@ -116,12 +120,13 @@ class MergedTable(AcceptanceTable):
     def reset(self) -> None:
         self._merged.reset()
         self.estimate = [self._merged.estimate[group] for group in self._groups]
+        self.estimates[:] = self.estimate
 
     def update(self, cell: int, accepted: bool) -> None:
         group = self._groups[cell]
         self._merged.update(group, accepted)
         for member in self._members[group]:
-            self.estimate[member] = self._merged.estimate[group]
+            self.estimate[member] = self.estimates[member] = self._merged.estimate[group]
 
 
 def cells_of(name: str, prior: AcceptancePrior, size: int) -> Iterator[tuple[int, AcceptanceCell]]:

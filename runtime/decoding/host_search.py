@@ -8,14 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.kept_tokens import LOOKED_AT, by_rank, kept
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.vocabulary import best_tokens, walk
+from casspec.runtime.decoding.vocabulary import best_tokens, gumbel_entries, walk
 from casspec.runtime.text.sampling import Sampling
 
 MOST_WALKED = 32
 """Nodes walked in one call; hardly a step emits as many."""
+
+MOST_SEARCHED, MOST_BEST = 128, 8
+"""Rows, and tokens of each, that there is room for from the beginning."""
 
 _NO_NOISE = np.uint64(0), np.empty(0, np.int64), np.empty((0, 0), np.float32)
 _ONE = np.float32(1)
@@ -26,19 +30,35 @@ class HostSearch:
 
     Args:
         noise: of the text; None when greedy.
+
+    Attributes:
+        walks: how many there were.
     """
 
-    __slots__ = ("_alpha", "_filtered", "_ids", "_logits", "_noise", "_path", "_sampling")
+    __slots__ = (
+        "_alpha",
+        "_filtered",
+        "_ids",
+        "_logits",
+        "_n_walked",
+        "_noise",
+        "_path",
+        "_room",
+        "_sampling",
+        "walks",
+    )
 
     def __init__(self, sampling: Sampling, noise: GumbelNoise | None, vocab_size: int) -> None:
         self._sampling = sampling
         self._filtered = noise is not None and sampling.filters
         self._noise = _NO_NOISE if noise is None else (noise.key, noise.made, noise.ceilings)
         self._alpha = _ONE if noise is None or self._filtered else np.float32(1 / sampling.temperature)
-        # Room for what a walk finds: just after a forward an array costs more to make than to fill.
+        # Room for what is found: just after a forward an array costs more to make than to fill.
         n = min(TOP_SUCCESSORS, vocab_size)
         self._path = np.empty((MOST_WALKED, 2), np.int64)
         self._ids, self._logits = np.empty((MOST_WALKED, n), np.int64), np.empty((MOST_WALKED, n), np.float32)
+        self._n_walked = self.walks = 0
+        self._room = _Room(MOST_SEARCHED, MOST_BEST)
 
     def best(
         self, logits: Tensor, rows: Sequence[int], positions: Sequence[int] | None, n: int
@@ -49,57 +69,113 @@ class HostSearch:
             positions: emitted position of what each draws; None when greedy.
 
         Returns:
-            (ids int64, scores float32) [rows, n], best first, the lower token of equals.
+            (ids int64, scores float32) [rows, n], best first, the lower token of equals; valid until the next call.
         """
-        if self._filtered:
-            logits, rows = self._sampling.scores(logits[rows]), range(len(rows))
+        if self._filtered and positions is not None:
+            return self._best_of_kept(logits, rows, positions, n)
         drawn = [-1] * len(rows) if positions is None else positions
-        return _best(logits, rows, drawn, n, self._alpha, self._noise)
+        return _best(logits, rows, drawn, n, self._alpha, self._noise, self._room)
+
+    def _best_of_kept(
+        self, logits: Tensor, rows: Sequence[int], positions: Sequence[int], n: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same where sampling leaves tokens out; those have score -inf. Rows whose best tokens do not show what is left are sorted."""
+        sampling, vocab = self._sampling, logits.shape[1]
+        ids, scores = np.zeros((len(rows), n), np.int64), np.full((len(rows), n), -np.inf, np.float32)
+        most = min(max(LOOKED_AT, n), vocab)
+        unscaled = np.float32(1 / sampling.temperature)
+        ranked, unclear = (
+            _best(logits, rows, [-1] * len(rows), most, unscaled, _NO_NOISE, _Room(len(rows), most)),
+            list[tuple[int, int]](),
+        )
+        for place, (row, position) in enumerate(zip(rows, positions, strict=True)):
+            best, values = ranked[0][place], ranked[1][place]
+            count = None
+            if by_rank(sampling):
+                total = 0.0
+                if sampling.top_p is not None and sampling.top_k is None:
+                    total = float((logits[row].float() * float(unscaled) - float(values[0])).exp_().sum())
+                count = kept(values, total, sampling, vocab)
+            if count is None:
+                unclear.append((place, row))
+                continue
+            g = np.empty(count, np.float32)
+            gumbel_entries(self._noise[0], position, best[:count], g)
+            drawn = values[:count] + g
+            order = np.lexsort((best[:count], -drawn))[:n]
+            ids[place, : len(order)], scores[place, : len(order)] = best[order], drawn[order]
+            # Tokens that are left out fill the rest, in their order.
+            ids[place, len(order) :] = best[count : count + n - len(order)]
+        if unclear:
+            places, sorted_rows = [place for place, _ in unclear], [row for _, row in unclear]
+            left = sampling.scores(logits[sorted_rows])
+            drawn_at = [positions[place] for place in places]
+            found = _best(left, range(len(unclear)), drawn_at, n, _ONE, self._noise, self._room)
+            ids[places], scores[places] = found
+        return ids, scores
 
     def walk(
         self, logits: Tensor, tree: CandidateTree, node: int, position: int, with_successors: bool
-    ) -> list[tuple[int, int, SuccessorRow | None]]:
-        """(node, the target's token after it, its row's largest logits where asked for) from `node` down, while a child is that token.
+    ) -> list[tuple[int, int]]:
+        """(node, the target's token after it) from `node` down, while a child is that token; `walked_rows` are theirs, where asked for.
 
         Where sampling leaves tokens out it is one node alone, without successors.
 
         Args:
             logits: [nodes at least, vocab]. position: that what follows `node` is emitted at; -1 when greedy.
         """
+        self._n_walked, self.walks = 0, self.walks + 1
         if self._filtered:
-            return [(node, int(self.best(logits, [node], [position], 1)[0][0, 0]), None)]
+            return [(node, int(self.best(logits, [node], [position], 1)[0][0, 0]))]
         path, ids, values = self._path, self._ids, self._logits
         if not with_successors:
             ids, values = ids[:, :0].copy(), values[:, :0].copy()
         tokens, parents = np.array(tree.tokens, np.int64), np.array(tree.parents, np.int64)
-        n = walk(
-            bits_of(logits),
-            logits.shape[1],
-            tokens,
-            parents,
-            node,
-            position,
-            self._alpha,
-            *self._noise,
-            path,
-            ids,
-            values,
-        )
-        found = path[:n].tolist()
-        if not with_successors:
-            return [(walked, token, None) for walked, token in found]
-        rows = zip(ids[:n].tolist(), values[:n].tolist(), strict=True)
-        return [(walked, token, row) for (walked, token), row in zip(found, rows, strict=True)]
+        logits, place = place_of(logits)
+        n = walk(*place, tokens, parents, node, position, self._alpha, *self._noise, path, ids, values)
+        if with_successors:
+            self._n_walked = n
+        return [(walked, token) for walked, token in path[:n].tolist()]
+
+    def walked_rows(self, n: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Ids int64 and logits float32 [n, TOP_SUCCESSORS], largest first, of the first `n` nodes of the last walk; valid until the next.
+
+        None where it went over fewer, or none were asked for.
+        """
+        return (self._ids[:n], self._logits[:n]) if n <= self._n_walked else None
 
 
 def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
     """Ids and logits of the TOP_SUCCESSORS largest entries of each row of logits [rows, vocab], largest first."""
     n = min(TOP_SUCCESSORS, logits.shape[-1])
     if logits.device.type == "cpu":
-        ids, values = _best(logits, range(len(logits)), [-1] * len(logits), n, _ONE, _NO_NOISE)
+        rows = range(len(logits))
+        ids, values = _best(logits, rows, [-1] * len(logits), n, _ONE, _NO_NOISE, _Room(len(logits), n))
         return ids.tolist(), values.tolist()
     top = logits.topk(n, dim=-1)
     return top.indices.tolist(), top.values.tolist()
+
+
+class _Room:
+    """Arrays for what is asked of up to `rows` rows, and what is found: up to `n` tokens each."""
+
+    __slots__ = ("_ids", "_positions", "_rows", "_scores")
+
+    def __init__(self, rows: int, n: int) -> None:
+        self._rows, self._positions = np.empty(rows, np.int64), np.empty(rows, np.int64)
+        self._ids, self._scores = np.empty(rows * n, np.int64), np.empty(rows * n, np.float32)
+
+    def holds(self, rows: int, n: int) -> bool:
+        return rows <= len(self._rows) and rows * n <= len(self._ids)
+
+    def arrays(
+        self, rows: Sequence[int], positions: Sequence[int], n: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Rows and positions, as given, and what is to be found [rows, n]."""
+        size = len(rows)
+        asked, drawn = self._rows[:size], self._positions[:size]
+        asked[:], drawn[:] = rows, positions
+        return asked, drawn, self._ids[: size * n].reshape(size, n), self._scores[: size * n].reshape(size, n)
 
 
 def _best(
@@ -109,28 +185,25 @@ def _best(
     n: int,
     alpha: np.float32,
     noise: tuple[np.uint64, np.ndarray, np.ndarray],
+    room: _Room,
 ) -> tuple[np.ndarray, np.ndarray]:
-    ids, scores = np.empty((len(rows), n), np.int64), np.empty((len(rows), n), np.float32)
-    row_ids, drawn_at = np.array(rows, np.int64), np.array(positions, np.int64)
-    key, made, ceilings = noise
-    best_tokens(bits_of(logits), logits.shape[1], row_ids, drawn_at, alpha, key, made, ceilings, ids, scores)
+    if not room.holds(len(rows), n):
+        room = _Room(len(rows), n)
+    asked, drawn, ids, scores = room.arrays(rows, positions, n)
+    logits, place = place_of(logits)
+    best_tokens(*place, asked, drawn, alpha, *noise, ids, scores)
     return ids, scores
 
 
-def bits_of(logits: Tensor) -> np.ndarray:
-    """Logits [rows, vocab] as the integers of their bits [rows, vocab at least]: int16 for bfloat16, int32 of float32 for any other type.
+def place_of(logits: Tensor) -> tuple[Tensor, tuple[int, int, int, bool, int]]:
+    """Logits [rows, vocab] as compiled functions read them, and where: address, rows, numbers from row to row, whether these are float32
+    (else bfloat16), vocab.
 
-    A view of the same memory where that can be: what lies between two rows of the first columns of a wider tensor is in it too.
+    They are those given where that can be, and must be held for as long as they are read.
     """
-    if logits.dtype is not torch.bfloat16:
+    if logits.dtype is not torch.float32 and logits.dtype is not torch.bfloat16:
         logits = logits.float()
-    if not logits.is_contiguous():
-        width = logits.stride(0)
-        end = (logits.storage_offset() + len(logits) * width) * logits.element_size()
-        if logits.stride(1) == 1 and width > logits.shape[1] and end <= logits.untyped_storage().nbytes():
-            logits = logits.as_strided((len(logits), width), (width, 1))
-        else:
-            logits = logits.contiguous()
-    if logits.dtype is torch.bfloat16:
-        return logits.view(torch.int16).numpy()
-    return logits.numpy().view(np.int32)
+    if logits.stride(1) != 1:
+        logits = logits.contiguous()
+    rows, vocab = logits.shape
+    return logits, (logits.data_ptr(), rows, logits.stride(0), logits.dtype is torch.float32, vocab)

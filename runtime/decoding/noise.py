@@ -49,12 +49,16 @@ def _signed(word: int) -> int:
 
 
 class NoiseRow:
-    """The Gumbel numbers of one position, each made when it is read."""
+    """The Gumbel numbers of one position, each made when it is read.
 
-    __slots__ = ("_key", "_position")
+    Attributes:
+        key, position: of the stream, and in it.
+    """
+
+    __slots__ = ("key", "position")
 
     def __init__(self, key: np.uint64, position: int) -> None:
-        self._key, self._position = key, position
+        self.key, self.position = key, position
 
     def __getitem__(self, token: int) -> float:
         return self.of([token])[0]
@@ -62,7 +66,7 @@ class NoiseRow:
     def of(self, tokens: Sequence[int]) -> list[float]:
         """g of each of `tokens`."""
         g = np.empty(len(tokens), np.float32)
-        gumbel_entries(self._key, self._position, np.array(tokens, np.int64), g)
+        gumbel_entries(self.key, self.position, np.array(tokens, np.int64), g)
         return g.tolist()
 
 

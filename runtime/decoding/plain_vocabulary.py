@@ -5,6 +5,8 @@ The same noise bit by bit: the logarithm is written out in the same operations, 
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 
 GAMMA = 0x9E3779B97F4A7C15
@@ -45,6 +47,13 @@ def gumbel_entries(key: np.uint64, position: int, tokens: np.ndarray, g: np.ndar
     g[:] = -_logarithm(-_logarithm(1.0 - (halves.astype(np.float64) + 0.5) * 2.0**-32))
 
 
+def gumbel_at(key: np.uint64, position: int, token: int) -> np.float32:
+    """g of one token at a position of the stream `key`."""
+    g = np.empty(1, np.float32)
+    gumbel_entries(key, int(position), np.array([token], np.int64), g)
+    return np.float32(g[0])
+
+
 def gumbel_rows(key: np.uint64, position: int, g: np.ndarray) -> None:
     """g of all tokens at the positions from `position` on [positions, vocab]."""
     tokens = np.arange(g.shape[1])
@@ -52,8 +61,17 @@ def gumbel_rows(key: np.uint64, position: int, g: np.ndarray) -> None:
         gumbel_entries(key, position + row, tokens, numbers)
 
 
+def bits_at(address: int, n: int, stride: int, wide: bool) -> np.ndarray:
+    """The integers of the bits of logits [n, stride] that lie at `address`: int32 of float32 (`wide`), int16 of bfloat16."""
+    word = ctypes.c_int32 if wide else ctypes.c_int16
+    return np.ctypeslib.as_array((word * (n * stride)).from_address(address)).reshape(n, stride)
+
+
 def best_tokens(
-    bits: np.ndarray,
+    address: int,
+    n: int,
+    stride: int,
+    wide: bool,
     vocab: int,
     rows: np.ndarray,
     positions: np.ndarray,
@@ -65,6 +83,7 @@ def best_tokens(
     scores: np.ndarray,
 ) -> None:
     """See `vocabulary.py`; `made` and `ceilings` are left alone."""
+    bits = bits_at(address, n, stride, wide)
     for i, (row, position) in enumerate(zip(rows.tolist(), positions.tolist(), strict=True)):
         numbers = _numbers(bits[row, :vocab]) * alpha
         if position >= 0:
@@ -75,7 +94,10 @@ def best_tokens(
 
 
 def walk(
-    bits: np.ndarray,
+    address: int,
+    n: int,
+    stride: int,
+    wide: bool,
     vocab: int,
     tokens: np.ndarray,
     parents: np.ndarray,
@@ -90,12 +112,14 @@ def walk(
     logits: np.ndarray,
 ) -> int:
     """See `vocabulary.py`; `made` and `ceilings` are left alone."""
+    logits_at = address, n, stride, wide
+    bits = bits_at(*logits_at)
     best, score = np.empty((1, 1), np.int64), np.empty((1, 1), np.float32)
     for length in range(len(path)):
         if ids.shape[1]:
             _take_best(_numbers(bits[node, :vocab]), ids[length], logits[length])
         place = position + length if position >= 0 else -1
-        best_tokens(bits, vocab, np.array([node]), np.array([place]), alpha, key, made, ceilings, best, score)
+        best_tokens(*logits_at, vocab, np.array([node]), np.array([place]), alpha, key, made, ceilings, best, score)
         path[length] = node, best[0, 0]
         children = np.flatnonzero((parents == node) & (tokens == best[0, 0]))
         if not len(children):

@@ -12,6 +12,7 @@ from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class Sequence:
         tokens: prompt and emitted tokens.
         device: of logits. on_host: whether that is the processor.
         adjustments: what the request makes of logits; None leaves them alone.
-        prompt_top: top successors after every committed prompt token (ids, logits), when `keep_top`.
+        prompt_top: top successors after committed prompt tokens (ids, logits), when `keep_top`. prompt_places: where these tokens stand.
         cache, clock: its rows, and where its forwards are timed.
 
     Args:
@@ -73,6 +74,7 @@ class Sequence:
         clock: ForwardClock,
         keep_top: bool = False,
         inputs: InputBuffers | None = None,
+        top_by_token: bool = False,
         adjustments: TextAdjustments | None = None,
         prefilled: Sequence | None = None,
     ) -> None:
@@ -80,6 +82,7 @@ class Sequence:
         self.sampling = sampling
         self.adjustments = adjustments
         self.prompt_top: tuple[list[list[int]], list[list[float]]] = ([], [])
+        self.prompt_places: list[int] = []
         self._target = target
         self.cache = cache
         self._noise = noise
@@ -90,9 +93,9 @@ class Sequence:
         self.on_host = self.device.type == "cpu"
         self._search = HostSearch(sampling, noise, target.vocab_size)
         if prefilled is None:
-            self._prefill(prompt[:-1])
+            self._prefill(prompt[:-1], top_by_token)
         else:
-            self.prompt_top = prefilled.prompt_top
+            self.prompt_top, self.prompt_places = prefilled.prompt_top, prefilled.prompt_places
 
     @property
     def committed(self) -> int:
@@ -139,6 +142,10 @@ class Sequence:
         It attends to the target's committed rows and to the plan's own rows on the paths; ancestors that another plan wrote last, or
         none, are recomputed in the same forward.
         """
+        return self._drafted(plan, tree, nodes)[: len(nodes)]
+
+    def _drafted(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
+        """The same, and rows nobody asked for behind them."""
         queries = tree.unwritten(nodes, plan.name)
         wanted = None
         if queries != nodes:
@@ -149,7 +156,7 @@ class Sequence:
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
             tree.writers[node] = plan.name
-        return logits[: len(nodes)]
+        return logits
 
     def propose(
         self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
@@ -159,26 +166,40 @@ class Sequence:
         Args:
             probabilities: also the plan's own probability of each, what published confidence thresholds are about.
         """
-        depths = [tree.depths[node] for node in nodes]
-        logits = self.draft(plan, tree, nodes)
-        n = min(width + 1, logits.shape[-1])
-        if self.adjustments is not None:
-            logits = self.adjustments.adjusted(logits, [tree.path_tokens(node)[1:] for node in nodes])
-        if self.on_host:
-            ids, values = self._search.best(logits, range(len(nodes)), self._positions_after(depths), n)
-            chosen, listed = ids.tolist(), values.tolist()
-        else:
-            scores = logits if self._noise is None else self.perturbed(logits, depths)
-            top = scores.topk(n, dim=-1)
-            chosen, listed = top.indices.tolist(), top.values.tolist()
+        logits = self._proposed(plan, tree, nodes)
+        found = self._best_of(logits, [tree.depths[node] for node in nodes], width + 1)
+        chosen, listed = found[0].tolist(), found[1].tolist()
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
         likely = (
-            self.sampling.scores(logits).softmax(-1).gather(-1, torch.tensor(chosen, device=logits.device)).tolist()
+            self.sampling.scores(logits[: len(nodes)])
+            .softmax(-1)
+            .gather(-1, torch.tensor(chosen, device=logits.device))
+            .tolist()
         )
         return [
             Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
         ]
+
+    def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
+        return self._best_of(self._proposed(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
+
+    def _proposed(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
+        """Logits of `plan` after each of `nodes` as the request adjusts them, and rows nobody asked for behind them."""
+        logits = self._drafted(plan, tree, nodes)
+        if self.adjustments is None:
+            return logits
+        return self.adjustments.adjusted(logits[: len(nodes)], [tree.path_tokens(node)[1:] for node in nodes])
+
+    def _best_of(self, logits: Tensor, depths: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and scores of the best tokens after nodes at `depths`, for their logits [len(depths) at least, vocab]."""
+        n = min(n, logits.shape[-1])
+        if self.on_host:
+            return self._search.best(logits, range(len(depths)), self._positions_after(depths), n)
+        logits = logits[: len(depths)]
+        top = (logits if self._noise is None else self.perturbed(logits, depths)).float().topk(n, dim=-1)
+        return top.indices.cpu().numpy(), top.values.cpu().numpy()
 
     def replay(self, n_tokens: int, copies: int = 1) -> ForwardInput:
         """Input of a forward over the last `n_tokens` committed tokens, before a step's tree is begun.
@@ -223,8 +244,7 @@ class Sequence:
             base = self.committed
             # Once a node of the path does not stand at its place, none after it does.
             settled = next(place for place, node in enumerate(path) if node != place)
-            rows = [base + node for node in path[settled:]]
-            self.cache.move(torch.tensor(rows, device=self._target.device), base + settled)
+            self.cache.move([base + node for node in path[settled:]], base + settled)
         self.tokens.extend(emitted)
         if self.adjustments is not None:
             self.adjustments.advance(emitted)
@@ -241,15 +261,19 @@ class Sequence:
         root = len(self.tokens)  # the emitted position after the root
         return [root + depth for depth in depths]
 
-    def _prefill(self, prompt: list[int]) -> None:
+    def _prefill(self, prompt: list[int], top_by_token: bool) -> None:
         target, cache = self._target, self.cache
         cache.require(len(prompt) + 1)
+        if self._keep_top:
+            last = {token: place for place, token in enumerate(prompt)}
+            self.prompt_places = sorted(last.values()) if top_by_token else list(range(len(prompt)))
         for start in range(0, len(prompt), _PREFILL_CHUNK):
             chunk = prompt[start : start + _PREFILL_CHUNK]
             inputs = self._inputs.causal(chunk, start)
             with self.clock.measure("prefill"):
                 hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
-                logits = target.read(hidden) if self._keep_top else None
+                read = [place - start for place in self.prompt_places if start <= place < start + len(chunk)]
+                logits = target.read(hidden if len(read) == len(chunk) else hidden[read]) if read else None
             if logits is not None:
                 ids, values = top_rows(logits)
                 self.prompt_top[0].extend(ids)

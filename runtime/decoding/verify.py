@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from casspec.runtime.decoding.host_search import HostSearch, top_rows
-from casspec.runtime.decoding.successors import SuccessorRow
 from casspec.runtime.decoding.tree import CandidateTree
 
 
@@ -60,6 +60,11 @@ class TargetOutputs:
             return top_rows(self.logits[:n])
         return top_rows(self.logits.index_select(0, torch.tensor(nodes, device=self.logits.device)))
 
+    def row_arrays(self, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The same as int64 and float32 arrays [nodes, most], valid until the next step."""
+        ids, logits = self.rows(nodes)
+        return np.array(ids, np.int64), np.array(logits, np.float32)
+
 
 class KnownTokens(TargetOutputs):
     """All tokens found out at once, when the first is asked for.
@@ -89,7 +94,7 @@ class HostTokens(TargetOutputs):
         keep_top: successors will be asked for too.
     """
 
-    __slots__ = ("_first_position", "_keep_top", "_rows", "_search", "_tokens", "_tree")
+    __slots__ = ("_first_position", "_keep_top", "_search", "_tokens", "_tree", "_walk", "_walked")
 
     def __init__(
         self, logits: Tensor, search: HostSearch, tree: CandidateTree, first_position: int | None, keep_top: bool
@@ -97,20 +102,25 @@ class HostTokens(TargetOutputs):
         super().__init__(logits)
         self._search, self._tree, self._first_position, self._keep_top = search, tree, first_position, keep_top
         self._tokens: dict[int, int] = {}
-        self._rows: dict[int, SuccessorRow] = {}
+        self._walked: list[int] = []  # nodes whose rows the search holds until its next walk
+        self._walk = 0
 
     def token_after(self, node: int) -> int:
         if node not in self._tokens:
             first = self._first_position
             position = -1 if first is None else first + self._tree.depths[node]
-            for walked, token, row in self._search.walk(self.logits, self._tree, node, position, self._keep_top):
-                self._tokens[walked] = token
-                if row is not None:
-                    self._rows[walked] = row
+            found = self._search.walk(self.logits, self._tree, node, position, self._keep_top)
+            self._tokens.update(found)
+            self._walked, self._walk = [walked for walked, _ in found], self._search.walks
         return self._tokens[node]
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
-        known = self._rows
-        if not all(node in known for node in nodes):
-            return super().rows(nodes)
-        return [known[node][0] for node in nodes], [known[node][1] for node in nodes]
+        ids, logits = self.row_arrays(nodes)
+        return ids.tolist(), logits.tolist()
+
+    def row_arrays(self, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        held = self._search.walked_rows(len(nodes))
+        if held is None or self._walk != self._search.walks or nodes != self._walked[: len(nodes)]:
+            ids, logits = super().rows(nodes)
+            return np.array(ids, np.int64), np.array(logits, np.float32)
+        return held

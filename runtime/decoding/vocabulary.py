@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from casspec.runtime.compiled import compiled, part
+from casspec.runtime.compiled import array_at, compiled, part, pointer_at
 from casspec.runtime.decoding import plain_vocabulary as plain
 from casspec.runtime.decoding.plain_vocabulary import GAMMA, LAST_SHIFT, LN2_HIGH, LN2_LOW, LOG_TERMS, MIX, ROOT_2
 
@@ -78,6 +78,12 @@ def _half(key, token):  # type: ignore[no-untyped-def]
 def _key_at(key, position):  # type: ignore[no-untyped-def]
     """The key of a position of a stream."""
     return _mixed(np.uint64(position) * _GAMMA + key)
+
+
+@part(plain=plain.gumbel_at)
+def gumbel_at(key, position, token):  # type: ignore[no-untyped-def]
+    """g of one token at a position of the stream `key`: part of compiled functions elsewhere."""
+    return _gumbel(_half(_key_at(key, position), token))
 
 
 @compiled("void(uint64, int64, int64[::1], float32[::1])", plain=plain.gumbel_entries)
@@ -224,17 +230,30 @@ def _known_ceilings(key, position, made, ceilings):  # type: ignore[no-untyped-d
     return own, ceilings[slot]
 
 
+_LOGITS = "int64, int64, int64, boolean, int64"
 _NOISE = "float32, uint64, int64[::1], float32[:, ::1]"
 _TREE = "int64[::1], int64[::1], int64, int64"
 
 
-@compiled(
-    f"void(int16[:, ::1], int64, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
-    f"void(int32[:, ::1], int64, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])",
-    plain=plain.best_tokens,
-)
+@part
+def _best_of(bits, vocab, rows, positions, alpha, key, made, ceilings, ids, scores):  # type: ignore[no-untyped-def]
+    maxima = np.empty(-(-vocab // BLOCK), np.float32)
+    for i in range(len(rows)):
+        row, position = bits[rows[i]][:vocab], positions[i]
+        _set_maxima(row, maxima)
+        if position < 0:
+            _search(row, maxima, alpha, False, key, maxima, ids[i], scores[i])
+        else:
+            own, known = _known_ceilings(key, position, made, ceilings)
+            _search(row, maxima, alpha, True, own, known, ids[i], scores[i])
+
+
+@compiled(f"void({_LOGITS}, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])", plain=plain.best_tokens)
 def best_tokens(
-    bits: np.ndarray,
+    address: int,
+    n: int,
+    stride: int,
+    wide: bool,
     vocab: int,
     rows: np.ndarray,
     positions: np.ndarray,
@@ -248,52 +267,21 @@ def best_tokens(
     """The best tokens of some rows by alpha * logit + g in float32, best first, the lower token of equals.
 
     Args:
-        bits: logits [rows, vocab at least] as the integers of their bits: int16 of bfloat16, int32 of float32.
+        address, n, stride, wide: where logits [n, vocab] lie, `stride` numbers from row to row, float32 (`wide`) or bfloat16.
         rows: which of them [n]. positions: emitted position of what each draws [n]; -1 leaves g out.
         alpha: positive. key, made, ceilings: of the noise, see `runtime/decoding/noise.py`.
         ids, scores: [n, wanted], written.
     """
-    maxima = np.empty(-(-vocab // BLOCK), np.float32)
-    for i in range(len(rows)):
-        row, position = bits[rows[i]][:vocab], positions[i]
-        _set_maxima(row, maxima)
-        if position < 0:
-            _search(row, maxima, alpha, False, key, maxima, ids[i], scores[i])
-        else:
-            own, known = _known_ceilings(key, position, made, ceilings)
-            _search(row, maxima, alpha, True, own, known, ids[i], scores[i])
+    if wide:
+        bits = array_at(pointer_at(address), (n, stride), np.int32)
+        _best_of(bits, vocab, rows, positions, alpha, key, made, ceilings, ids, scores)
+    else:
+        halves = array_at(pointer_at(address), (n, stride), np.int16)
+        _best_of(halves, vocab, rows, positions, alpha, key, made, ceilings, ids, scores)
 
 
-@compiled(
-    f"int64(int16[:, ::1], int64, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
-    f"int64(int32[:, ::1], int64, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])",
-    plain=plain.walk,
-)
-def walk(
-    bits: np.ndarray,
-    vocab: int,
-    tokens: np.ndarray,
-    parents: np.ndarray,
-    node: int,
-    position: int,
-    alpha: np.float32,
-    key: np.uint64,
-    made: np.ndarray,
-    ceilings: np.ndarray,
-    path: np.ndarray,
-    ids: np.ndarray,
-    logits: np.ndarray,
-) -> int:
-    """Down a tree along the best tokens of its rows, as above, from `node` on for as long as a child is the best token.
-
-    Args:
-        tokens, parents: of the nodes [n], each with its row of `bits`; parents come first.
-        position: emitted position of what follows `node`; -1 is greedy.
-        path: [most, 2], written: (node, best token). ids, logits: [most, wanted], written: the largest logits of these nodes, best first.
-
-    Returns:
-        How many nodes are written.
-    """
+@part
+def _walk_over(bits, vocab, tokens, parents, node, position, alpha, key, made, ceilings, path, ids, logits):  # type: ignore[no-untyped-def]
     maxima = np.empty(-(-vocab // BLOCK), np.float32)
     best, score = np.empty(1, np.int64), np.empty(1, np.float32)
     length, wanted, one = 0, ids.shape[1], np.float32(1)
@@ -317,3 +305,39 @@ def walk(
         if child == len(tokens) or length == len(path):
             return length
         node = child
+
+
+@compiled(f"int64({_LOGITS}, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])", plain=plain.walk)
+def walk(
+    address: int,
+    n: int,
+    stride: int,
+    wide: bool,
+    vocab: int,
+    tokens: np.ndarray,
+    parents: np.ndarray,
+    node: int,
+    position: int,
+    alpha: np.float32,
+    key: np.uint64,
+    made: np.ndarray,
+    ceilings: np.ndarray,
+    path: np.ndarray,
+    ids: np.ndarray,
+    logits: np.ndarray,
+) -> int:
+    """Down a tree along the best tokens of its rows, as above, from `node` on for as long as a child is the best token.
+
+    Args:
+        tokens, parents: of the nodes [n], each with its row of logits; parents come first.
+        position: emitted position of what follows `node`; -1 is greedy.
+        path: [most, 2], written: (node, best token). ids, logits: [most, wanted], written: the largest logits of these nodes, best first.
+
+    Returns:
+        How many nodes are written.
+    """
+    if wide:
+        bits = array_at(pointer_at(address), (n, stride), np.int32)
+        return _walk_over(bits, vocab, tokens, parents, node, position, alpha, key, made, ceilings, path, ids, logits)
+    halves = array_at(pointer_at(address), (n, stride), np.int16)
+    return _walk_over(halves, vocab, tokens, parents, node, position, alpha, key, made, ceilings, path, ids, logits)

@@ -8,36 +8,33 @@ follow the target's sample.
 What a candidate is worth comes from online cells keyed by match length, agreement with the literal continuation, and the gap
 between its perturbed score and the best other one. Candidates under one leaf are disjoint events, so their estimates need no
 correction for siblings. Every candidate offered under a visited node is scored, verified or not.
+
+The work is done by the compiled functions of `retrieval_passes.py`, over arrays that this class keeps.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from collections.abc import Sequence
 
-from casspec.runtime.decoding.acceptance import (
-    GAP_EDGES,
-    LITERAL_AGREES,
-    LITERAL_DIFFERS,
-    LITERAL_NONE,
-    LITERAL_STATES,
-    N_GAP,
-    UNSCORED,
-    AcceptanceTable,
-    match_bucket,
-)
+import numpy as np
+
+from casspec.runtime.decoding.acceptance import AcceptanceTable
 from casspec.runtime.decoding.noise import NoiseRow
-from casspec.runtime.decoding.successors import SuccessorRow
-from casspec.runtime.drafters.prompt_lookup import PromptLookup
-from casspec.runtime.drafters.token_recycling import TokenRecycling
+from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.drafters.mean_recycling import MeanRecycling, enlarged
+from casspec.runtime.drafters.retrieval_passes import (
+    State,
+    extend,
+    index_text,
+    match_of,
+    match_of_root,
+    offer_after,
+)
 
 Match = tuple[int, int]
 """(text position of the token that followed, length of the match); length 0 is no match."""
 
-LONGEST_MATCH = 16
-"""Matches are measured back to this many tokens."""
-
-SPECIFIC_MATCH = 2
-"""From this length on the row of the matched place is taken for what follows."""
+_START_TOKENS = 512
 
 
 class Retrieval:
@@ -49,18 +46,23 @@ class Retrieval:
         max_ngram: longest n-gram in the index; longer matches are measured by comparison.
         branch: candidates offered under one leaf.
         at_leaves: look a leaf's own suffix up; otherwise only the text that follows the root's match is offered below it.
+
+    Attributes:
+        state: for compiled functions, `RETRIEVAL` of `retrieval_passes.py`; `begin` and `extend` may make it another one.
     """
 
     def __init__(
-        self, table: AcceptanceTable, recycling: TokenRecycling, max_ngram: int, branch: int, at_leaves: bool = True
+        self, table: AcceptanceTable, recycling: MeanRecycling, max_ngram: int, branch: int, at_leaves: bool = True
     ) -> None:
-        self._at_leaves = at_leaves
         self.table = table
         self.max_ngram = max_ngram
+        self.branch = branch
         self._recycling = recycling
-        self._branch = branch
-        self._lookup = PromptLookup(max_ngram, 1, most_recent=True)
-        self._rows: list[SuccessorRow] = []  # of the target, after each committed token of the text
+        self._settings = np.array([max_ngram, branch, at_leaves], np.int64)
+        self._sizes = np.zeros(2, np.int64)
+        self._text, self._grams = np.empty(0, np.int64), np.zeros((1, 2), np.int64)
+        self._row_ids, self._row_logits = (np.empty((0, TOP_SUCCESSORS), kind) for kind in (np.int64, np.float32))
+        self._join()
 
     def reset(self) -> None:
         """Back to the profile's recycled rows and acceptance."""
@@ -69,41 +71,26 @@ class Retrieval:
 
     def begin(self, tokens: list[int], prompt_top: tuple[list[list[int]], list[list[float]]]) -> None:
         """A new text, with the target's successors after each of its committed tokens."""
-        self._lookup.begin(tokens)
-        self._rows = list(zip(*prompt_top, strict=True))
-        self._recycling.refresh(tokens[: len(self._rows)], *prompt_top)
+        self._sizes[:] = 0
+        self._grams[:, 0] = 0
+        ids, logits = prompt_top
+        shape = len(ids), len(ids[0]) if ids else 0
+        self.extend(tokens, np.array(ids, np.int64).reshape(shape), np.array(logits, np.float32).reshape(shape))
 
-    def extend(self, emitted: list[int], visited: list[int], ids: list[list[int]], logits: list[list[float]]) -> None:
-        """Appends emitted tokens, and the target's successors after the `visited` ones (the root and all accepted tokens)."""
-        self._rows.extend(zip(ids, logits, strict=True))
-        self._recycling.refresh(visited, ids, logits)
-        self._lookup.extend(emitted)
+    def extend(self, emitted: list[int], ids: np.ndarray, logits: np.ndarray) -> None:
+        """Appends emitted tokens, and the target's successors (int64, float32) after the tokens before each of them."""
+        self._make_room(len(emitted), max(emitted), *ids.shape)
+        extend(self.state, np.array(emitted, np.int64), ids, logits)
 
     def root_match(self) -> Match:
         """The match of the text's own end, measured in full."""
-        text = self._lookup.text
-        position, length = self._lookup.match(text[-self.max_ngram :])
-        if length == self.max_ngram:
-            end = len(text)
-            while (
-                length < LONGEST_MATCH and length < position and text[position - 1 - length] == text[end - 1 - length]
-            ):
-                length += 1
-        return position, length
+        return match_of_root(self.state)
 
-    def continues(self, match: Match, token: int) -> bool:
-        """Whether `token` is what followed at the match."""
-        position, length = match
-        return length > 0 and self._lookup.text[position] == token
-
-    def next_match(self, match: Match) -> Match | None:
-        """The match one token on, which continued at `match`; None where nothing follows in the text."""
-        position, length = match
-        return (position + 1, length + 1) if position + 1 < len(self._lookup.text) else None
-
-    def match(self, suffix: tuple[int, ...]) -> Match:
+    def match(self, suffix: Sequence[int]) -> Match:
         """The match of a path that ends with `suffix` and left the text, looked up anew."""
-        return self._lookup.match(suffix) if self._at_leaves else (0, 0)
+        if not self._settings[2]:
+            return 0, 0
+        return match_of(self.state, np.array(suffix[::-1], np.int64)[: self.max_ngram])
 
     def offer(
         self, token: int, match: Match, noise: NoiseRow | None, inverse_temperature: float
@@ -112,36 +99,26 @@ class Retrieval:
 
         `noise` is the Gumbel row [vocab] of the position being drafted, None when greedy.
         """
-        position, length = match
-        literal, base = (self._lookup.text[position], match_bucket(length) * LITERAL_STATES) if length else (-1, 0)
-        # The last row of the text is the root's, unknown until it is verified.
-        known = length >= SPECIFIC_MATCH and position <= len(self._rows)
-        row = self._rows[position - 1] if known else self._recycling.row(token)
-        if row is None:
-            return [(literal, (base + LITERAL_AGREES) * N_GAP + UNSCORED)] if length else []
-        ids, logits = row
-        if noise is None:
-            scored = list(zip(logits, ids, strict=True))
-        else:
-            scored = [
-                (value * inverse_temperature + g, i) for value, g, i in zip(logits, noise.of(ids), ids, strict=True)
-            ]
-            scored.sort(reverse=True)
-        best, candidate = scored[0]
-        second = scored[1][0] if len(scored) > 1 else best - GAP_EDGES[-1]
-        missed = LITERAL_NONE if literal < 0 else LITERAL_DIFFERS
-        listed = candidate == literal
-        offered = [
-            (
-                candidate,
-                (base + (LITERAL_AGREES if listed else missed)) * N_GAP + bisect_right(GAP_EDGES, best - second),
-            )
-        ]
-        for score, candidate in scored[1 : self._branch]:
-            state = missed
-            if candidate == literal:
-                state, listed = LITERAL_AGREES, True
-            offered.append((candidate, (base + state) * N_GAP + bisect_right(GAP_EDGES, score - best)))
-        if literal >= 0 and not listed:
-            offered.append((literal, (base + LITERAL_AGREES) * N_GAP + UNSCORED))
-        return offered
+        offered = np.empty((max(self.branch, 1) + 1, 2), np.int64)
+        key, position = (np.uint64(0), -1) if noise is None else (noise.key, noise.position)
+        n = offer_after(self.state, token, *match, key, position, inverse_temperature, offered)
+        return [(candidate, cell) for candidate, cell in offered[:n].tolist()]
+
+    def _make_room(self, n_tokens: int, largest: int, n_rows: int, width: int) -> None:
+        """For so much more. The index is made anew with the text: it is never more than half full."""
+        n = int(self._sizes[0]) + n_tokens
+        if n > len(self._text):
+            room = max(n, _START_TOKENS)
+            self._text = enlarged(self._text, room)
+            self._row_ids, self._row_logits = enlarged(self._row_ids, room), enlarged(self._row_logits, room)
+            places = 1 << (2 * len(self._text) * max(self.max_ngram, 1)).bit_length()
+            self._grams = np.zeros((places, 2), np.int64)
+            index_text(self._text, self._grams, 0, int(self._sizes[0]), self.max_ngram)
+            self._join()
+        self._recycling.make_room(n_rows, max(largest, int(self._text[int(self._sizes[0]) - 1])), width)
+        if self._recycling.state is not self.state[6]:
+            self._join()
+
+    def _join(self) -> None:
+        text = self._sizes, self._settings, self._text, self._grams, self._row_ids, self._row_logits
+        self.state: State = (*text, self._recycling.state, self.table.estimates)

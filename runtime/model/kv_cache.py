@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import torch
 
+from casspec.runtime.model.row_moves import move_rows
 from casspec.storage.errors import ContextOverflow
 
 NATIVE_SCRATCH = 32
@@ -54,6 +56,7 @@ class KVCache:
         self._keys = make(*rows, head_dim) if value_width is None else make(*key_row).transpose(2, 3)
         self._values = make(*rows, value_width or head_dim)
         self.keys, self.values = self._keys.transpose(1, 2), self._values[..., :head_dim].transpose(1, 2)
+        self._host_rows = self._on_host()
         self._layer_rows = [(self.keys[layer], self.values[layer]) for layer in range(n_layers)]
         self._views: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
@@ -94,7 +97,20 @@ class KVCache:
                 f"{slots} cache rows are needed but the cache holds {self.capacity}; shorten the prompt or max_new_tokens"
             )
 
-    def move(self, source: torch.Tensor, first: int) -> None:
-        """Copies flat rows `source` (int64 [n]) to those from `first` on, in every layer; they may overlap."""
-        for rows in (self._keys, self._values):
-            rows.narrow(2, first, len(source)).copy_(rows.index_select(2, source))
+    def move(self, source: list[int], first: int) -> None:
+        """Copies flat rows `source` to those from `first` on, in every layer; they may overlap."""
+        if self._host_rows is not None:
+            move_rows(*self._host_rows, np.array(source, np.int64), first)
+            return
+        rows = torch.tensor(source, device=self._keys.device)
+        for kept in (self._keys, self._values):
+            kept.narrow(2, first, len(rows)).copy_(kept.index_select(2, rows))
+
+    def _on_host(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Keys and values as integers, [any, rows, numbers of a row that lie together]; None on a device."""
+        if self._keys.device.type != "cpu":
+            return None
+        keys = self._keys if self._keys.is_contiguous() else self._keys.transpose(2, 3)[..., None]
+        word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[keys.itemsize]
+        of_keys, of_values = (tensor.view(word).flatten(0, -3).numpy() for tensor in (keys, self._values))
+        return of_keys, of_values

@@ -51,10 +51,13 @@ class Policy:
 
     replayable: ClassVar[bool] = False
     """Of a method that is not built in: whether `casspec replay` may run it on recordings. Then it never asks the target for a forward,
-    and of `sequence` only for `tokens`, `committed`, `noise_rows`, `prompt_top` and `propose`."""
+    and of `sequence` only for `tokens`, `committed`, `noise_rows`, `prompt_top`, `prompt_places` and `propose`."""
 
     needs_top: bool = False
     """Whether it learns from the target's top successors (`VerifyResult.outputs.rows`, `Sequence.prompt_top`)."""
+
+    top_by_token: bool = False
+    """Whether of the prompt those after the last place of each token are enough (`Sequence.prompt_places`); they take less time to find."""
 
     keeps_learned: bool = False
     """Whether `begin` leaves what earlier requests taught it, instead of returning to the profile's state (the default)."""

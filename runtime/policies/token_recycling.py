@@ -20,7 +20,7 @@ RANK_ACCEPTANCE = (0.5, 0.14, 0.07, 0.05, 0.035, 0.025, 0.02, 0.015)
 
 class TokenRecyclingPolicy(Policy):
     summary = "a static tree over the target's recycled successors"
-    needs_top = True
+    needs_top = top_by_token = True
 
     def __init__(
         self, matrix: RecyclingMatrix | None = None, n_nodes: int = 80, max_depth: int = 6, coupled: bool = False
@@ -37,8 +37,7 @@ class TokenRecyclingPolicy(Policy):
     def begin(self, sequence: Sequence) -> None:
         if not self.keeps_learned:
             self._recycling.begin()
-        ids, logits = sequence.prompt_top
-        self._recycling.refresh(sequence.tokens[: len(ids)], ids, logits)
+        self._recycling.refresh([sequence.tokens[place] for place in sequence.prompt_places], *sequence.prompt_top)
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         tree = CandidateTree(sequence.tokens[-1])

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
+from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
@@ -149,22 +149,18 @@ def retrieved_trees(recording: Recording, menu: Menu) -> Iterator[CandidateTree]
     retrieval.begin(text[:first], (ids[: first - 1], logits[: first - 1]))
     free = CostCurve([menu.max_nodes], [0.0])
     for root in range(first - 1, len(text) - 1):
-
-        def noise_rows(count: int, position: int = root + 1) -> list[NoiseRow] | None:
-            return None if noise is None else noise.host_rows(position, count)
-
         growth = TreeGrowth(
             text[root],
-            tuple(text[max(root + 1 - menu.max_ngram, 0) : root + 1]),
             retrieval,
             min(menu.max_depth, len(text) - 2 - root),
             LEAST_MASS,
-            noise_rows,
+            None if noise is None else noise.host_rows(root + 1, 1)[0],
             1.0 / (recording.temperature or 1.0),
         )
         growth.grow(free, 1)
         yield growth.tree
-        retrieval.extend([text[root + 1]], [text[root]], ids[root : root + 1], logits[root : root + 1])
+        row = slice(root, root + 1)
+        retrieval.extend([text[root + 1]], recording.top_ids[row].astype("int64"), recording.top_logits[row].copy())
 
 
 def path_lengths(tree: CandidateTree, recording: Recording, start: int) -> list[int]:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.sequence import Proposal
 from casspec.runtime.decoding.tree import CandidateTree
@@ -62,7 +64,7 @@ class RecordedText:
         self._noise = noise
         self.prompt_length = len(self.tokens)
         known = self.committed
-        self.prompt_top = (self._ids[:known], self._logits[:known])
+        self.prompt_top, self.prompt_places = (self._ids[:known], self._logits[:known]), range(known)
 
     @property
     def committed(self) -> int:
@@ -100,6 +102,12 @@ class RecordedText:
                 tokens = self._agreeing(tree, node, proposal.tokens, draw)[:width]
             said.append(Proposal(tokens, proposal.scores[: width + 1], proposal.probabilities[:width]))
         return said
+
+    def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Sequence.best_after`, but for ids of the last, which nobody reads."""
+        said = self.propose(plan, tree, nodes, n - 1)
+        ids = [[*proposal.tokens, -1][:n] for proposal in said]
+        return np.array(ids, np.int64), np.array([proposal.scores[:n] for proposal in said], np.float32)
 
     def _note_agreement(self, tree: CandidateTree, node: int, proposal: Proposal) -> None:
         """Counts how often a plan's token is the one that was drafted first after a node it is asked about."""
@@ -153,3 +161,7 @@ class RecordedVerification:
 
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         return self.text.successors(nodes)
+
+    def row_arrays(self, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        ids, logits = self.text.successors(nodes)
+        return np.array(ids, np.int64), np.array(logits, np.float32)

@@ -7,7 +7,9 @@ no decision, so all times are taken over the target's present slowdown.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.latency.correction import LatencyCorrection
@@ -21,10 +23,18 @@ START_STEPS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CostCurve:
-    """What a forward costs by its rows, in tokens: R times milliseconds at each query bucket."""
+    """What a forward costs by its rows, in tokens: R times milliseconds at each query bucket.
+
+    Attributes:
+        table: both as one array [2, buckets], for compiled functions.
+    """
 
     buckets: list[int]
     costs: list[float]
+    table: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "table", np.array((self.buckets, self.costs), np.float64))
 
     def place(self, rows: int) -> int:
         """Index of the bucket that holds `rows`, the last one past it."""

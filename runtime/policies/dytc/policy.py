@@ -29,7 +29,7 @@ from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, Veri
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.costs import CostCurve, Costs
 from casspec.runtime.policies.dytc.reviewer import Reviewer
-from casspec.runtime.policies.dytc.tree_growth import TreeGrowth
+from casspec.runtime.policies.dytc.tree_growth import GrowthArrays, TreeGrowth
 from casspec.storage.schema import AcceptancePrior
 
 SAMPLED_ROUNDS, GREEDY_ROUNDS = (2.4, 2.1), (3.5, 3.0)
@@ -105,6 +105,7 @@ class DyTC(Policy):
         ablation = Ablation.of(without)
         table = table or ablation.retrieval_table(prior)
         self._retrieval = Retrieval(table, MeanRecycling(matrix), max_ngram, branch, ablation.leaf)
+        self._arrays = GrowthArrays(branch)
         self._costs = Costs(target_plan, forward_ms, rate_decay, start_speedup, correct_latency, ablation.cost)
         self._reviewers = reviewers or []
         self._max_nodes = max_nodes
@@ -145,16 +146,17 @@ class DyTC(Policy):
         self._expected, self._brought = START_ROUNDS, START_ROUNDS
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
-        tokens, context = sequence.tokens, sequence.committed
+        context = sequence.committed
         self._costs.begin_step(context)
+        noise = sequence.noise_rows(1)
         growth = TreeGrowth(
-            tokens[-1],
-            tuple(tokens[-self._retrieval.max_ngram :]),
+            sequence.tokens[-1],
             self._retrieval,
             min(max_depth, self._max_depth),
             self._min_mass,
-            sequence.noise_rows,
+            None if noise is None else noise[0],
             1.0 / (sequence.sampling.temperature or 1.0),
+            self._arrays,
         )
         step = self._step = _Step(growth)
         verification = self._costs.verification(self._max_nodes, context)
@@ -178,7 +180,7 @@ class DyTC(Policy):
         update, offered, verified = self._retrieval.table.update, step.growth.offered, step.verified
         for place, token in zip(path, emitted, strict=True):
             node = verified[place]
-            for candidate, cell in offered.get(node, ()):
+            for candidate, cell in offered(node):
                 update(cell, candidate == token)
             for reviewer in self._reviewers:
                 reviewer.observe(node, token)
@@ -186,8 +188,7 @@ class DyTC(Policy):
             self._expected = self._expected * ROUNDS_MEMORY + step.expected
             self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in path])
         tree = result.tree
-        ids, logits = result.outputs.rows(path)
-        self._retrieval.extend(emitted, [tree.tokens[node] for node in path], ids, logits)
+        self._retrieval.extend(emitted, *result.outputs.row_arrays(path))
         self._costs.observe(sequence, len(tree), len(emitted), step.draft_ms)
 
     # ------------------------------------------------------------------------------------------------------- rounds
@@ -207,19 +208,15 @@ class DyTC(Policy):
             expected = growth.open_mass * reviewer.acceptance(self._optimism) * brings
             curve = curves[reviewer.name]
             growth.grow(curve, len(tree) - first)
-            depths, masses = tree.depths, growth.masses
-            nodes = [
-                node
-                for node in range(first, len(tree))
-                if depths[node] < growth.max_depth and masses[node] >= self._min_mass
-            ]
-            if not nodes:
+            nodes = growth.unreviewed()
+            if not len(nodes):
                 return
             if not done:
                 step.unreviewed = len(tree)
             step.expected += expected
             step.draft_ms += curve.of(len(nodes)) / rate + self._review_overhead_ms
-            growth.review(nodes, reviewer.review(sequence, tree, nodes), reviewer.name)
+            reviewer.review(sequence, tree, nodes)
+            growth.review(nodes, reviewer.said, reviewer.table.estimates, reviewer.name)
             self._usual_rows += 0.05 * (len(nodes) - self._usual_rows)
             first = len(tree)
 

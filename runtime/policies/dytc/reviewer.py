@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from casspec.runtime.decoding.acceptance import AcceptanceTable, confidence_bucket
-from casspec.runtime.decoding.sequence import Sequence
+import numpy as np
+
+from casspec.runtime.compiled import compiled, part
+from casspec.runtime.decoding import acceptance
+from casspec.runtime.decoding.acceptance import CONFIDENCE_EDGES, AcceptanceTable
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.model.plan import Plan
 
@@ -23,6 +27,9 @@ class Reviewer:
     Args:
         table: cells by confidence of a proposed token.
         prior_acceptance: offline acceptance of its first token.
+
+    Attributes:
+        said: int64 [MAX_TREE_NODES, WIDTH, 2]: (token, confidence cell) by node of the tree, best first, -1 where it said nothing.
     """
 
     def __init__(self, plan: Plan, table: AcceptanceTable, prior_acceptance: float) -> None:
@@ -30,7 +37,7 @@ class Reviewer:
         self.table = table
         self.name = plan.name
         self._prior_acceptance = prior_acceptance
-        self._said: dict[int, list[tuple[int, int]]] = {}
+        self.said = np.full((MAX_TREE_NODES, WIDTH, 2), -1, np.int64)
         self.reset()
 
     def reset(self) -> None:
@@ -40,37 +47,54 @@ class Reviewer:
 
     def begin_step(self) -> None:
         """A new tree: nothing said yet."""
-        self._said = {}
+        self.said[:, 0, 0] = -1
 
     def acceptance(self, optimism: float) -> float:
         """Mean acceptance of its best token, raised by `optimism` standard errors."""
         mean = self._accepted / self._trials
         return min(mean + optimism * (mean * (1 - mean) / self._trials) ** 0.5, 0.99)
 
-    def review(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, float]]]:
-        """One forward; (token, chance) of its best tokens after each of `nodes`."""
-        estimate, said = self.table.estimate, self.propose(sequence, tree, nodes)
-        self._said.update(zip(nodes, said, strict=True))
-        return [[(token, estimate[cell]) for token, cell in proposals] for proposals in said]
+    def review(self, sequence: Sequence, tree: CandidateTree, nodes: np.ndarray) -> None:
+        """One forward; its best tokens after each of `nodes` (int64), and how sure it is of them, are then in `said`."""
+        hear(nodes, *self.propose(sequence, tree, nodes.tolist()), self.said)
 
-    def propose(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> list[list[tuple[int, int]]]:
-        """(token, confidence cell) of its best tokens after each of `nodes`."""
-        said = []
-        for proposal in sequence.propose(self.plan, tree, nodes, WIDTH):
-            best, scores = proposal.scores[0], proposal.scores
-            cells = [
-                confidence_bucket(proposal.gap),
-                *[confidence_bucket(score - best) for score in scores[1:WIDTH]],
-            ]
-            said.append(list(zip(proposal.tokens, cells, strict=True)))
-        return said
+    def propose(self, sequence: Sequence, tree: CandidateTree, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and scores [nodes, WIDTH + 1] of its best after each of `nodes`."""
+        return sequence.best_after(self.plan, tree, nodes, WIDTH + 1)
 
     def observe(self, node: int, token: int) -> None:
         """The target's token after a node that was visited."""
-        said = self._said.get(node)
-        if said is None:
+        said = self.said[node].tolist()
+        if said[0][0] < 0:
             return
         for proposed, cell in said:
-            self.table.update(cell, proposed == token)
+            if proposed >= 0:
+                self.table.update(cell, proposed == token)
         self._accepted = self._accepted * ACCEPTANCE_MEMORY + (said[0][0] == token)
         self._trials = self._trials * ACCEPTANCE_MEMORY + 1
+
+
+@part
+def _cell(gap):  # type: ignore[no-untyped-def]
+    """`confidence_bucket`."""
+    cell = 0
+    for edge in CONFIDENCE_EDGES:
+        cell += edge <= gap
+    return cell
+
+
+@compiled("void(int64[::1], int64[:, ::1], float32[:, ::1], int64[:, :, ::1])", parts_of=[acceptance])
+def hear(nodes: np.ndarray, tokens: np.ndarray, scores: np.ndarray, said: np.ndarray) -> None:
+    """Writes what a plan says after each of `nodes`: (token, confidence cell), best first, -1 past the last.
+
+    Args:
+        tokens, scores: [nodes, most], best first; the last one is there to be compared with.
+        said: [MAX_TREE_NODES, any, 2].
+    """
+    width = min(said.shape[1], tokens.shape[1] - 1)
+    for i in range(len(nodes)):
+        words, best = said[nodes[i]], np.float64(scores[i, 0])
+        words[:, 0] = -1
+        for rank in range(width):
+            gap = np.float64(scores[i, rank]) - best if rank else best - np.float64(scores[i, 1])
+            words[rank, 0], words[rank, 1] = tokens[i, rank], _cell(gap)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.decoding.host_search import HostSearch, bits_of, top_rows
+from casspec.runtime.decoding.host_search import HostSearch, place_of, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
@@ -39,12 +39,14 @@ def test_sampled_tokens_are_those_of_scores_and_noise(
     assert (scores[:, :-1] >= scores[:, 1:]).all()
     alone = CandidateTree(0)
     assert [search.walk(logits[row:], alone, 0, positions[row], False) for row in range(ROWS)] == [
-        [(0, ids[0], None)] for ids in expected
+        [(0, ids[0])] for ids in expected
     ]
     if not sampling.filters:
         best = ordered(logits, TOP_SUCCESSORS)[2]
         found = search.walk(logits[2:], alone, 0, positions[2], True)
-        assert found == [(0, expected[2][0], (best, logits[2].float()[best].tolist()))]
+        assert found == [(0, expected[2][0])]
+        ids, values = search.walked_rows(1) or ([], [])
+        assert (ids.tolist(), values.tolist()) == ([best], [logits[2].float()[best].tolist()])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -53,16 +55,16 @@ def test_greedy_tokens_are_the_largest_logits(dtype: torch.dtype, seed: int) -> 
     logits = some_logits(seed, dtype)
     search, expected = HostSearch(Sampling(), None, VOCAB), ordered(logits, TOP_SUCCESSORS)
     assert search.best(logits, [4, 1], None, 3)[0].tolist() == [expected[4][:3], expected[1][:3]]
-    assert search.walk(logits[3:], CandidateTree(0), 0, -1, False) == [(0, expected[3][0], None)]
+    assert search.walk(logits[3:], CandidateTree(0), 0, -1, False) == [(0, expected[3][0])]
     assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
 
 
-def test_bits_are_a_view_where_they_can_be() -> None:
+def test_logits_are_read_where_they_lie_if_they_can_be() -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        logits = some_logits(0, dtype)
-        bits = bits_of(logits)
-        logits[0, 0] = 0
-        assert bits[0, 0] == 0
+        logits = some_logits(0, dtype)[:, 1:]
+        read, place = place_of(logits)
+        assert read is logits
+        assert place == (logits.data_ptr(), ROWS, VOCAB, dtype is torch.float32, VOCAB - 1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -73,4 +75,4 @@ def test_logits_may_be_part_of_a_wider_tensor(rows: slice, columns: slice, dtype
     expected = ordered(logits, TOP_SUCCESSORS)
     assert top_rows(logits) == (expected, logits.float().gather(1, torch.tensor(expected)).tolist())
     search, last = HostSearch(Sampling(), None, logits.shape[1]), len(logits) - 1
-    assert search.walk(logits[last:], CandidateTree(0), 0, -1, False) == [(0, expected[last][0], None)]
+    assert search.walk(logits[last:], CandidateTree(0), 0, -1, False) == [(0, expected[last][0])]

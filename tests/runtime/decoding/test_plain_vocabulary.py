@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from casspec.runtime import compiled
 from casspec.runtime.decoding import plain_vocabulary as plain
 from casspec.runtime.decoding import vocabulary
-from tests.runtime.decoding.test_vocabulary import WORD, bits_of, rows_of_logits
+from tests.runtime.decoding.test_vocabulary import WORD, bits_of, place_of, rows_of_logits
 
 PASSES = pytest.mark.skipif(compiled.numba is None, reason="nothing to compare with: numba cannot be imported")
 POSITIONS = 4
@@ -50,10 +50,10 @@ def test_the_best_tokens_are_the_same(
     for module in (vocabulary, plain):
         noise = np.uint64(key), *no_noise_kept(bits.shape[1])
         ids, scores = np.empty((3, wanted), np.int64), np.empty((3, wanted), np.float32)
-        module.best_tokens(bits, bits.shape[1], rows, positions, scale, *noise, ids, scores)
+        module.best_tokens(*place_of(bits), rows, positions, scale, *noise, ids, scores)
         chain = ids[[0, 1, 1, 2], 0], np.arange(-1, 3)  # each node under the one before
         path, top, values = np.full((4, 2), -9), np.full((4, wanted), -9), np.full((4, wanted), -9, np.float32)
-        n = module.walk(bits, bits.shape[1], *chain, 0, position, scale, *noise, path, top, values)
+        n = module.walk(*place_of(bits), *chain, 0, position, scale, *noise, path, top, values)
         found.append((ids.tolist(), scores.tolist(), n, path.tolist(), top.tolist(), values.tolist()))
     assert found[0] == found[1]
 
@@ -62,5 +62,5 @@ def test_what_is_no_number_gives_tokens_of_the_vocabulary_all_the_same() -> None
     bits, _ = bits_of(np.full((1, 200), np.nan, np.float32), np.int16)
     ids, scores = np.empty((2, 4), np.int64), np.empty((2, 4), np.float32)
     noise = np.uint64(1), *no_noise_kept(200)
-    plain.best_tokens(bits, 200, np.zeros(2, np.int64), np.array([-1, 5]), np.float32(1), *noise, ids, scores)
+    plain.best_tokens(*place_of(bits), np.zeros(2, np.int64), np.array([-1, 5]), np.float32(1), *noise, ids, scores)
     assert ((ids >= 0) & (ids < 200)).all()

@@ -105,8 +105,10 @@ def test_the_token_is_that_of_its_row_among_others_wherever_a_walk_begins(
     path, emitted = accept(tree, one.token_after)
     assert (path, emitted) == accept(tree, expected.__getitem__)
     assert one.rows(path) == HostTokens(logits, search, tree, first, False).rows(path)
+    kept = one.rows(path)
     other = HostTokens(logits, search, tree, None if sampling.greedy else first, keep_top)
     assert [other.token_after(node) for node in reversed(range(len(tree)))] == expected[::-1]
+    assert one.rows(path) == kept
 
 
 def test_a_path_longer_than_one_walk_is_followed_to_its_end() -> None:

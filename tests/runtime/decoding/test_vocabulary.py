@@ -53,6 +53,11 @@ def bits_of(logits: np.ndarray, word: type) -> tuple[np.ndarray, np.ndarray]:
     return halves, (halves.astype(np.int32) << 16).view(np.float32)
 
 
+def place_of(bits: np.ndarray) -> tuple[int, int, int, bool, int]:
+    """Of logits whose bits these are, all columns."""
+    return bits.ctypes.data, *bits.shape, bits.itemsize == 4, bits.shape[1]
+
+
 @st.composite
 def rows_of_logits(draw: st.DrawFn) -> np.ndarray:
     """Spread or flat, with equals among them or none, some tokens left out."""
@@ -85,7 +90,7 @@ def test_a_search_finds_what_a_look_at_every_token_finds(
         rows = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=5))
         positions = [data.draw(st.sampled_from([-1, 7, 8, 7 + KEPT_POSITIONS])) for _ in rows]
         ids, scores = np.empty((len(rows), wanted), np.int64), np.empty((len(rows), wanted), np.float32)
-        best_tokens(bits, vocab, np.array(rows), np.array(positions), scale, *noise, ids, scores)
+        best_tokens(*place_of(bits), np.array(rows), np.array(positions), scale, *noise, ids, scores)
         for row, position, found, found_scores in zip(rows, positions, ids, scores, strict=True):
             whole, expected = np.empty((1, vocab), np.float32), numbers[row] * scale
             if position >= 0:
@@ -99,7 +104,7 @@ def test_a_search_finds_what_a_look_at_every_token_finds(
                 np.empty((1, wanted), np.int64),
                 np.empty((1, wanted), np.float32),
             )
-            assert walk(bits, vocab, *ONE_ROW, row, position, scale, *noise, path, top, values) == 1
+            assert walk(*place_of(bits), *ONE_ROW, row, position, scale, *noise, path, top, values) == 1
             raw = np.argsort(-numbers[row], kind="stable")[:wanted]
             assert np.array_equal(top[0], raw)
             assert np.array_equal(values[0], numbers[row][raw])
@@ -112,8 +117,7 @@ def test_what_is_no_number_gives_tokens_of_the_vocabulary_all_the_same(word: typ
     made, ceilings = np.full(KEPT_POSITIONS, -1, np.int64), np.empty((KEPT_POSITIONS, 3), np.float32)
     ids, scores = np.empty((2, 4), np.int64), np.empty((2, 4), np.float32)
     best_tokens(
-        bits,
-        3 * BLOCK,
+        *place_of(bits),
         np.zeros(2, np.int64),
         np.array([-1, 5]),
         np.float32(1),

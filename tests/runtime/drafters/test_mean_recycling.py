@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS, SuccessorRow
-from casspec.runtime.drafters.mean_recycling import KEPT, MATRIX_ROWS, MeanRecycling
+from casspec.runtime.drafters.mean_recycling import MeanRecycling
+from casspec.runtime.drafters.retrieval_passes import KEPT, MATRIX_ROWS
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 
 VOCAB = 24
@@ -22,6 +23,10 @@ def a_matrix(seen: list[int], seed: int = 0) -> RecyclingMatrix:
         matrix.token_ids[token] = rng.permutation(VOCAB)[:TOP_SUCCESSORS]
         matrix.logits[token] = np.sort(rng.normal(0, 3, TOP_SUCCESSORS))[::-1]
     return matrix
+
+
+def refresh(recycling: MeanRecycling, tokens: list[int], ids: list[list[int]], logits: list[list[float]]) -> None:
+    recycling.refresh(np.array(tokens), np.array(ids), np.array(logits, np.float32))
 
 
 def probabilities(ids: list[int], logits: list[float]) -> np.ndarray:
@@ -54,9 +59,9 @@ def test_a_row_is_the_mean_of_what_the_text_and_the_matrix_say(said: list[tuple[
         rng = np.random.default_rng(seed)
         ids, logits = (
             rng.permutation(VOCAB)[:TOP_SUCCESSORS].tolist(),
-            np.sort(rng.normal(0, 3, TOP_SUCCESSORS))[::-1].tolist(),
+            np.sort(rng.normal(0, 3, TOP_SUCCESSORS).astype(np.float32))[::-1].tolist(),
         )
-        recycling.refresh([token], [ids], [logits])
+        refresh(recycling, [token], [ids], [logits])
         recycling.row(token)  # what was asked for before must not stand
         sums[token] += probabilities(ids, logits)
     for token in {token for token, _ in said}:
@@ -76,7 +81,7 @@ def test_a_token_never_seen_has_the_mean_over_all_tokens() -> None:
 
 def test_a_mean_row_holds_logarithms_of_probabilities() -> None:
     recycling = MeanRecycling()
-    recycling.refresh([1, 1], [[2, 3], [2, 4]], [[1.0, 1.0], [0.0, 0.0]])
+    refresh(recycling, [1, 1], [[2, 3], [2, 4]], [[1.0, 1.0], [0.0, 0.0]])
     ids, logits = recycling.row(1) or ([], [])
     assert ids[0] == 2
     assert logits[0] - logits[1] == pytest.approx(math.log(2))
@@ -84,7 +89,7 @@ def test_a_mean_row_holds_logarithms_of_probabilities() -> None:
 
 def test_a_successor_that_is_as_good_as_impossible_has_a_finite_score() -> None:
     recycling = MeanRecycling()
-    recycling.refresh([1], [[2, 3]], [[0.0, -1e4]])
+    refresh(recycling, [1], [[2, 3]], [[0.0, -1e4]])
     ids, logits = recycling.row(1) or ([], [])
     assert ids == [2, 3]
     assert all(map(math.isfinite, logits))

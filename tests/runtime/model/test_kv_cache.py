@@ -33,7 +33,7 @@ def test_moves_copy_all_rows_at_once_in_every_layer(data: st.DataObject) -> None
     first = data.draw(st.integers(0, CAPACITY - n))
     cache = numbered_cache()
     before = cache.keys.clone()
-    cache.move(torch.tensor(source), first)
+    cache.move(source, first)
     for layer in range(LAYERS):
         keys, values = cache.rows(layer)
         for slot in range(cache.slots):
@@ -103,7 +103,7 @@ def test_a_compacted_path_equals_a_straight_run() -> None:
     visible[3:, 6:8] = False  # the right branch does not see the wrong one
     inputs = masked_input(target, cache, [tree], [[5, 6, 7, 6, 7]], [[5, 6, 7, 8, 9]], [visible])
     target.forward(inputs, cache, target.full_plan)
-    cache.move(torch.tensor([8, 9]), 6)
+    cache.move([8, 9], 6)
     straight = target.new_cache(64)
     expected = run(target, straight, [*prompt, root, *right, last])[-1]
     torch.testing.assert_close(run(target, cache, [last], 8)[0], expected, atol=1e-5, rtol=1e-5)

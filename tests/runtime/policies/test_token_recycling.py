@@ -35,6 +35,23 @@ def recycled(sequence: Sequence) -> TokenRecycling:
     return rows
 
 
+def test_what_was_learned_of_the_prompt_is_the_same_with_the_last_place_of_each_token_alone() -> None:
+    prompt = [3, 5, 3, 7, 5, 3, 9, 9, 1, 3, 7] * 5
+    learned = []
+    for by_token in (False, True):
+        clock = ForwardClock(TARGET.device)
+        sequence = Sequence(TARGET, TARGET.new_cache(128), prompt, Sampling(), None, clock, True, None, by_token)
+        assert len(sequence.prompt_places) == (len(set(prompt[:-1])) if by_token else len(prompt) - 1)
+        policy = TokenRecyclingPolicy(cold_matrix(TARGET))
+        policy.begin(sequence)
+        learned.append([policy._recycling.row(token) for token in range(TARGET.vocab_size)])
+    for whole, last in zip(*learned, strict=True):
+        assert (whole is None) == (last is None)
+        if whole and last:
+            assert whole[0] == last[0]
+            assert whole[1] == pytest.approx(last[1], abs=1e-5)
+
+
 def test_children_are_the_best_recycled_successors_of_their_parent() -> None:
     sequence, policy = sequence_with_top(), TokenRecyclingPolicy(cold_matrix(TARGET), n_nodes=40)
     policy.begin(sequence)

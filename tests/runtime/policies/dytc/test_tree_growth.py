@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.runtime.decoding.acceptance import AcceptanceTable, retrieval_prior_means
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES
 from casspec.runtime.drafters.mean_recycling import MeanRecycling
 from casspec.runtime.drafters.retrieval import Retrieval
 from casspec.runtime.policies.dytc.costs import CostCurve
@@ -25,7 +27,17 @@ def growth_over(text: list[int], max_depth: int = 6, min_mass: float = 0.01, see
     logits = [sorted((rng.uniform(0, 6) for _ in range(4)), reverse=True) for _ in text[:-1]]
     retrieval = Retrieval(AcceptanceTable("retrieval", retrieval_prior_means()), MeanRecycling(), 4, 4)
     retrieval.begin(text, (rows, logits))
-    return TreeGrowth(text[-1], tuple(text[-4:]), retrieval, max_depth, min_mass, lambda count: None, 1.0)
+    return TreeGrowth(text[-1], retrieval, max_depth, min_mass, None, 1.0)
+
+
+def review(growth: TreeGrowth, nodes: list[int], said: list[list[tuple[int, float]]]) -> None:
+    """Takes in (token, chance) after each node."""
+    words, right = np.full((MAX_TREE_NODES, 2, 2), -1), []
+    for node, proposals in zip(nodes, said, strict=True):
+        for rank, (token, chance) in enumerate(proposals):
+            words[node, rank] = token, len(right)
+            right.append(chance)
+    growth.review(np.array(nodes), words, np.array(right), "plan")
 
 
 def curve(cost: float, slope: float) -> CostCurve:
@@ -61,7 +73,7 @@ def test_rounds_of_growth_and_review_keep_probabilities(text: list[int], seed: i
         for _ in nodes:
             best = rng.uniform(0.1, 0.98)
             said.append(list(zip(rng.sample(range(VOCAB), 2), (best, (1 - best) * rng.random()), strict=True)))
-        growth.review(nodes, said, "plan")
+        review(growth, nodes, said)
         first = len(growth.tree)
         check(growth)
     chosen = growth.best(curve(0.1, slope))
@@ -100,7 +112,7 @@ def test_a_confirmed_token_is_ground_for_more_and_a_refused_one_is_not() -> None
     growth.grow(CostCurve([1, 2], [0.0, 0.0]), 1)
     assert growth.tree.tokens[1:] == [4]
     before = growth.masses[1]
-    growth.review([0, 1], [[(4, 0.95), (9, 0.01)], [(8, 0.9), (5, 0.02)]], "plan")
+    review(growth, [0, 1], [[(4, 0.95), (9, 0.01)], [(8, 0.9), (5, 0.02)]])
     assert growth.masses[1] == 0.95 > before
     growth.grow(CostCurve([1, 2, 4], [0.0, 0.0, 0.0]), 0)
     assert growth.tree.child(1, 8) is not None  # the drafter's own token comes before what the text says

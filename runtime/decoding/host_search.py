@@ -80,39 +80,38 @@ class HostSearch:
         self, logits: Tensor, rows: Sequence[int], positions: Sequence[int], n: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """The same where sampling leaves tokens out; those have score -inf. Rows whose best tokens do not show what is left are sorted."""
-        sampling, vocab = self._sampling, logits.shape[1]
-        ids, scores = np.zeros((len(rows), n), np.int64), np.full((len(rows), n), -np.inf, np.float32)
-        most = min(max(LOOKED_AT, n), vocab)
-        unscaled = np.float32(1 / sampling.temperature)
-        ranked, unclear = (
-            _best(logits, rows, [-1] * len(rows), most, unscaled, _NO_NOISE, _Room(len(rows), most)),
-            list[tuple[int, int]](),
-        )
-        for place, (row, position) in enumerate(zip(rows, positions, strict=True)):
-            best, values = ranked[0][place], ranked[1][place]
-            count = None
-            if by_rank(sampling):
-                total = 0.0
-                if sampling.top_p is not None and sampling.top_k is None:
-                    total = float((logits[row].float() * float(unscaled) - float(values[0])).exp_().sum())
-                count = kept(values, total, sampling, vocab)
-            if count is None:
-                unclear.append((place, row))
-                continue
-            g = np.empty(count, np.float32)
-            gumbel_entries(self._noise[0], position, best[:count], g)
-            drawn = values[:count] + g
-            order = np.lexsort((best[:count], -drawn))[:n]
-            ids[place, : len(order)], scores[place, : len(order)] = best[order], drawn[order]
-            # Tokens that are left out fill the rest, in their order.
-            ids[place, len(order) :] = best[count : count + n - len(order)]
+        sampling, (n_rows, vocab) = self._sampling, (len(rows), logits.shape[1])
+        ids, scores = np.zeros((n_rows, n), np.int64), np.full((n_rows, n), -np.inf, np.float32)
+        unclear: Sequence[int] = list(range(n_rows))
+        if by_rank(sampling):
+            most, alpha = min(max(LOOKED_AT, n), vocab), np.float32(1 / sampling.temperature)
+            best, values = _best(logits, rows, [-1] * n_rows, most, alpha, _NO_NOISE, _Room(n_rows, most))
+            totals = [0.0] * n_rows
+            if sampling.top_p is not None and sampling.top_k is None:
+                exponents = (logits[rows].float() * float(alpha)).sub_(torch.from_numpy(values[:, :1].copy()))
+                totals = exponents.exp_().sum(-1).tolist()
+            stay = [kept(values[i], totals[i], sampling, vocab) for i in range(n_rows)]
+            for i, places in enumerate(stay):
+                if places is not None:
+                    self._draw(best[i][places], values[i][places], positions[i], ids[i], scores[i])
+            unclear = [i for i, places in enumerate(stay) if places is None]
         if unclear:
-            places, sorted_rows = [place for place, _ in unclear], [row for _, row in unclear]
-            left = sampling.scores(logits[sorted_rows])
-            drawn_at = [positions[place] for place in places]
-            found = _best(left, range(len(unclear)), drawn_at, n, _ONE, self._noise, self._room)
-            ids[places], scores[places] = found
+            left = sampling.scores(logits[[rows[i] for i in unclear]])
+            drawn_at = [positions[i] for i in unclear]
+            ids[unclear], scores[unclear] = _best(left, range(len(unclear)), drawn_at, n, _ONE, self._noise, self._room)
         return ids, scores
+
+    def _draw(self, tokens: np.ndarray, scores: np.ndarray, position: int, ids: np.ndarray, drawn: np.ndarray) -> None:
+        """The best of `tokens` with their noise, written to `ids` and `drawn`; the lowest of all others where they are too few."""
+        g, n = np.empty(len(tokens), np.float32), len(ids)
+        gumbel_entries(self._noise[0], position, tokens, g)
+        g += scores
+        order = np.lexsort((tokens, -g))[:n]
+        ids[: len(order)], drawn[: len(order)] = tokens[order], g[order]
+        if len(order) < n:
+            chosen = set(tokens.tolist())
+            others = [token for token in range(n + len(chosen)) if token not in chosen]
+            ids[len(order) :] = others[: n - len(order)]
 
     def walk(
         self, logits: Tensor, tree: CandidateTree, node: int, position: int, with_successors: bool

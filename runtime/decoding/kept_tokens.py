@@ -19,13 +19,25 @@ def by_rank(sampling: Sampling) -> bool:
     return sampling.typical_p is None or sampling.typical_p >= 1
 
 
-def kept(scores: np.ndarray, total: float, sampling: Sampling, vocab_size: int) -> int | None:
-    """How many of a row's best tokens stay; None where these do not show it.
+def kept(scores: np.ndarray, total: float, sampling: Sampling, vocab_size: int) -> np.ndarray | None:
+    """Which of a row's best tokens stay, by their places; None where these do not show it.
 
     Args:
-        scores: log p~ up to a constant of the best tokens, best first [n].
+        scores: log p~ up to a constant of the best tokens, best first, of equals the lower token [n].
         total: sum of exp(score - scores[0]) over the whole row; needed for top-p without top-k alone.
     """
+    count = _count(scores, total, sampling, vocab_size)
+    if count is None:
+        return None
+    # Of tokens equal to the last one that stays, the higher ones do: the library leaves out the lower ones first.
+    last = -scores[count - 1]
+    first, end = int(np.searchsorted(-scores, last, "left")), int(np.searchsorted(-scores, last, "right"))
+    if end > count and end == len(scores) < vocab_size:
+        return None
+    return np.r_[:first, end - (count - first) : end]
+
+
+def _count(scores: np.ndarray, total: float, sampling: Sampling, vocab_size: int) -> int | None:
     n, bounded = len(scores), len(scores) == vocab_size
     weights = np.exp(scores.astype(np.float64) - np.float64(scores[0]))
     if sampling.top_k is not None and sampling.top_k < vocab_size:

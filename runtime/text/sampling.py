@@ -58,7 +58,7 @@ class Sampling:
             threshold = scores.topk(self.top_k, dim=-1).values[..., -1:]
             scores.masked_fill_(scores < threshold, -torch.inf)
         if self.top_p is not None and self.top_p < 1:
-            ordered, order = scores.sort(dim=-1)
+            ordered, order = scores.sort(dim=-1, stable=True)
             excluded = ordered.softmax(-1).cumsum(-1) <= 1 - self.top_p
             excluded[..., -1] = False
             scores.masked_fill_(excluded.scatter(-1, order, excluded), -torch.inf)

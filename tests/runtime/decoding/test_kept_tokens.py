@@ -34,7 +34,8 @@ def test_the_best_tokens_show_where_the_row_ends_or_say_that_they_do_not(samplin
         expected = int((scores > -torch.inf).sum())
         ranked = (logits[0] / sampling.temperature).sort(descending=True).values.numpy()
         total = float(np.exp(ranked.astype(np.float64) - ranked[0]).sum())
-        found = kept(ranked[:n], total, sampling, VOCAB)
+        places = kept(ranked[:n], total, sampling, VOCAB)
+        found = None if places is None else len(places)
         assert found in (expected, None)
         shown += found is not None
         alone = sum(limit is not None for limit in (sampling.top_k, sampling.top_p, sampling.min_p)) == 1
@@ -44,5 +45,16 @@ def test_the_best_tokens_show_where_the_row_ends_or_say_that_they_do_not(samplin
 
 def test_equals_of_the_last_one_stay() -> None:
     scores = np.array([3.0, 2.0, 2.0, 2.0, 1.0], np.float32)
-    assert kept(scores, 9.0, Sampling(1.0, top_k=2), 100) == 4
+    assert kept(scores, 9.0, Sampling(1.0, top_k=2), 100).tolist() == [0, 1, 2, 3]
     assert kept(scores[:4], 9.0, Sampling(1.0, top_k=2), 100) is None
+
+
+def test_of_equals_top_p_leaves_out_the_lower_tokens_first() -> None:
+    """As the library does on a processor, whose sort keeps their order."""
+    logits = torch.tensor([[1.0, 3.0, 1.0, 1.0, 0.0, 1.0]])
+    sampling = Sampling(1.0, top_p=0.85)
+    left = (sampling.scores(logits)[0] > -torch.inf).nonzero().flatten().tolist()
+    ranked, order = logits[0].sort(descending=True, stable=True)
+    total = float((ranked - ranked[0]).exp().sum())
+    places = kept(ranked.numpy(), total, sampling, 6)
+    assert sorted(order[places].tolist()) == left == [1, 2, 3, 5]

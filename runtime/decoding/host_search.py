@@ -34,7 +34,18 @@ class HostSearch:
         walks: how many there were.
     """
 
-    __slots__ = ("_alpha", "_filtered", "_ids", "_logits", "_n_walked", "_noise", "_path", "_room", "_sampling", "walks")
+    __slots__ = (
+        "_alpha",
+        "_filtered",
+        "_ids",
+        "_logits",
+        "_n_walked",
+        "_noise",
+        "_path",
+        "_room",
+        "_sampling",
+        "walks",
+    )
 
     def __init__(self, sampling: Sampling, noise: GumbelNoise | None, vocab_size: int) -> None:
         self._sampling = sampling

@@ -144,15 +144,16 @@ class Sequence:
         if not probabilities:
             return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
         likely = (
-            self.sampling.scores(logits[: len(nodes)]).softmax(-1).gather(-1, torch.tensor(chosen, device=logits.device)).tolist()
+            self.sampling.scores(logits[: len(nodes)])
+            .softmax(-1)
+            .gather(-1, torch.tensor(chosen, device=logits.device))
+            .tolist()
         )
         return [
             Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
         ]
 
-    def best_after(
-        self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
         """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
         return self._best_of(self._drafted(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
 

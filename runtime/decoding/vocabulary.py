@@ -248,9 +248,7 @@ def _best_of(bits, vocab, rows, positions, alpha, key, made, ceilings, ids, scor
             _search(row, maxima, alpha, True, own, known, ids[i], scores[i])
 
 
-@compiled(
-    f"void({_LOGITS}, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])", plain=plain.best_tokens
-)
+@compiled(f"void({_LOGITS}, int64[::1], int64[::1], {_NOISE}, int64[:, ::1], float32[:, ::1])", plain=plain.best_tokens)
 def best_tokens(
     address: int,
     n: int,
@@ -309,9 +307,7 @@ def _walk_over(bits, vocab, tokens, parents, node, position, alpha, key, made, c
         node = child
 
 
-@compiled(
-    f"int64({_LOGITS}, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])", plain=plain.walk
-)
+@compiled(f"int64({_LOGITS}, {_TREE}, {_NOISE}, int64[:, ::1], int64[:, ::1], float32[:, ::1])", plain=plain.walk)
 def walk(
     address: int,
     n: int,

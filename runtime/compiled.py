@@ -29,7 +29,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(
-    *signatures: str, plain: Function | None = None, parts_of: Sequence[ModuleType] = ()
+    *signatures: str, plain: Callable[..., Any] | None = None, parts_of: Sequence[ModuleType] = ()
 ) -> Callable[[Function], Function]:
     """Compiles for these signatures alone; other arguments raise TypeError. It runs without the interpreter lock.
 
@@ -42,7 +42,7 @@ def compiled(
 
     def compile_now(function: Function) -> Function:
         if numba is None:
-            return plain or function
+            return cast(Function, plain or function)
         if parts_of:
             function.__qualname__ += f"_{_number_of(parts_of)}"
         settings = {"nogil": True, "error_model": "numpy"}

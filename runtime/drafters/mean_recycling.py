@@ -51,7 +51,7 @@ class MeanRecycling:
     def row(self, token: int) -> SuccessorRow | None:
         """Top successors of `token`, None when nothing is known of any."""
         ids, logits = np.empty(KEPT, np.int64), np.empty(KEPT)
-        n = row_of(self.state, token, ids, logits)
+        n: int = row_of(self.state, token, ids, logits)
         return (ids[:n].tolist(), logits[:n].tolist()) if n else None
 
     def make_room(self, n_tokens: int, largest: int, width: int) -> None:

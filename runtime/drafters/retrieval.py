@@ -101,7 +101,7 @@ class Retrieval:
         """
         offered = np.empty((max(self.branch, 1) + 1, 2), np.int64)
         key, position = (np.uint64(0), -1) if noise is None else (noise.key, noise.position)
-        n = offer_after(self.state, token, *match, key, position, inverse_temperature, offered)
+        n: int = offer_after(self.state, token, *match, key, position, inverse_temperature, offered)
         return [(candidate, cell) for candidate, cell in offered[:n].tolist()]
 
     def _make_room(self, n_tokens: int, largest: int, n_rows: int, width: int) -> None:

@@ -304,10 +304,8 @@ def offer(state, token, position, length, key, emitted, inverse_temperature, off
             ids[place], scores[place] = candidate, score
     missed = LITERAL_NONE if literal < 0 else LITERAL_DIFFERS
     for i in range(min(n, max(settings[1], 1))):
-        if i:
-            gap = scores[i] - scores[0]
-        else:
-            gap = scores[0] - (scores[1] if n > 1 else scores[0] - GAP_EDGES[-1])
+        second = scores[1] if n > 1 else scores[0] - GAP_EDGES[-1]
+        gap = scores[i] - scores[0] if i else scores[0] - second
         agrees = ids[i] == literal
         listed |= agrees
         offered[n_offered, 0] = ids[i]

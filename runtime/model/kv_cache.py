@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from casspec.runtime.model.row_moves import move_rows
+from casspec.runtime.compiled import compiled
 from casspec.storage.errors import ContextOverflow
 
 NATIVE_SCRATCH = 32
@@ -114,3 +114,33 @@ class KVCache:
         word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[keys.itemsize]
         of_keys, of_values = (tensor.view(word).flatten(0, -3).numpy() for tensor in (keys, self._values))
         return of_keys, of_values
+
+
+def _moved_plainly(keys: np.ndarray, values: np.ndarray, source: np.ndarray, first: int) -> None:
+    for rows in (keys, values):
+        rows[:, first : first + len(source)] = rows[:, source]
+
+
+@compiled(
+    "void(int16[:, :, ::1], int16[:, :, ::1], int64[::1], int64)",
+    "void(int32[:, :, ::1], int32[:, :, ::1], int64[::1], int64)",
+    "void(int64[:, :, ::1], int64[:, :, ::1], int64[::1], int64)",
+    plain=_moved_plainly,
+)
+def move_rows(keys: np.ndarray, values: np.ndarray, source: np.ndarray, first: int) -> None:
+    """Copies rows `source` to those from `first` on; they may overlap.
+
+    Args:
+        keys, values: [any, rows, numbers of a row that lie together].
+    """
+    n = len(source)
+    for rows in (keys, values):
+        width = rows.shape[2]
+        moved = np.empty((n, width), rows.dtype)
+        for part in range(rows.shape[0]):
+            for i in range(n):
+                for place in range(width):
+                    moved[i, place] = rows[part, source[i], place]
+            for i in range(n):
+                for place in range(width):
+                    rows[part, first + i, place] = moved[i, place]

@@ -20,7 +20,7 @@ from statistics import mean
 import numpy as np
 
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
-from casspec.runtime.drafters.mean_recycling import LEAST
+from casspec.runtime.drafters.retrieval_passes import LEAST
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import Mode

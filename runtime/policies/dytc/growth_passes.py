@@ -2,16 +2,15 @@
 
 A growing tree is `GROWTH`, in this order:
 
-    nodes           [8, MAX_TREE_NODES]: rows of `Node`. numbers [2, MAX_TREE_NODES]: mass and chance of each
+    nodes           [8, MAX_TREE_NODES], int64. numbers [2, MAX_TREE_NODES]
     heap_ids        [candidates, 3]: parent, token, proposer. heap_numbers [candidates, 2]: -mass, chance; the best candidate first
     offers          [.., 2]: retrieval's (token, cell), those of a node together
-    counts          `Count`. totals `Total`. key [1]: of the noise
+    counts          [7]. totals [4]. key [1]: of the noise
     asked           nodes that are worth a review
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -30,45 +29,19 @@ BY_RETRIEVAL, BY_LOOKUP, BY_RECYCLING = range(3)
 """Proposers; a candidate of retrieval becomes one of the other two once it is taken. Those after them are self-drafters."""
 
 
-class Node(IntEnum):
-    """What is known of a node: its proposer; position and length of its match (-1: nobody looked); first and number of its offers (-1)."""
+TOKEN, PARENT, DEPTH, BY, POSITION, LENGTH, FIRST, OFFERED = range(8)
+"""Rows of `nodes`: of a node its token, parent, depth and proposer; position and length of its match, first and number of its offers
+(-1: nobody looked)."""
 
-    TOKEN = 0
-    PARENT = 1
-    DEPTH = 2
-    BY = 3
-    POSITION = 4
-    LENGTH = 5
-    FIRST = 6
-    OFFERED = 7
-
-
-class Count(IntEnum):
-    """Of a tree: nodes, those worth handling, candidates, offers; the deepest a node may be; position of the root's noise, -1 when greedy;
-    nodes to be reviewed."""
-
-    NODES = 0
-    LIVE = 1
-    HEAP = 2
-    OFFERS = 3
-    MAX_DEPTH = 4
-    EMITTED = 5
-    ASKED = 6
-
-
-class Total(IntEnum):
-    """Of a tree: masses of all nodes but the root, of all candidates; the least mass worth handling; 1 / temperature."""
-
-    GAIN = 0
-    OPEN = 1
-    LEAST = 2
-    INVERSE_TEMPERATURE = 3
-
-
-TOKEN, PARENT, DEPTH, BY, POSITION, LENGTH, FIRST, OFFERED = map(int, Node)
-NODES, LIVE, HEAP, OFFERS, MAX_DEPTH, EMITTED, ASKED = map(int, Count)
-GAIN, OPEN, LEAST, INVERSE_TEMPERATURE = map(int, Total)
 MASS, CHANCE = range(2)
+"""Rows of `numbers`."""
+
+NODES, LIVE, HEAP, OFFERS, MAX_DEPTH, EMITTED, ASKED = range(7)
+"""Of `counts`: nodes, those worth handling, candidates, offers; the deepest a node may be; position of the root's noise (-1 when greedy);
+nodes worth a review."""
+
+GAIN, OPEN, LEAST, INVERSE_TEMPERATURE = range(4)
+"""Of `totals`: masses of all nodes but the root, of all candidates; the least mass worth handling; 1 / temperature."""
 
 GROWTH = (
     "Tuple((int64[:, ::1], float64[:, ::1], int64[:, ::1], float64[:, ::1], int64[:, ::1], "
@@ -274,11 +247,10 @@ def _count_live(growth):  # type: ignore[no-untyped-def]
 @part
 def _can_pay(growth, buckets, costs, place, best_value):  # type: ignore[no-untyped-def]
     """Whether some larger bucket, filled with candidates as good as the best one left, would beat the best size so far."""
-    gain, top = growth[6][GAIN], -growth[3][0, 0]
-    for larger in range(place + 1, len(buckets)):
-        if gain + top * (buckets[larger] - buckets[place]) - costs[larger] > best_value:
-            return True
-    return False
+    gain, top, larger = growth[6][GAIN], -growth[3][0, 0], place + 1
+    while larger < len(buckets) and gain + top * (buckets[larger] - buckets[place]) - costs[larger] <= best_value:
+        larger += 1
+    return larger < len(buckets)
 
 
 # What is asked for ----------------------------------------------------------------------------------------------------
@@ -332,10 +304,10 @@ def grow(state: State, growth: Any, curve: np.ndarray, rows: int) -> None:
 
 @part
 def _is_among(tokens, token):  # type: ignore[no-untyped-def]
-    for other in tokens:
-        if other == token:
-            return True
-    return False
+    place = 0
+    while place < len(tokens) and tokens[place] != token:
+        place += 1
+    return place < len(tokens)
 
 
 @part

@@ -9,6 +9,8 @@ Growth runs over arrays, in the compiled functions of `growth_passes.py`; `tree`
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from casspec.runtime.decoding.noise import NoiseRow
@@ -35,9 +37,6 @@ from casspec.runtime.policies.dytc.growth_passes import (
     OPEN,
     PARENT,
     TOKEN,
-    Count,
-    Node,
-    Total,
     begin,
     grow,
     review,
@@ -57,9 +56,9 @@ class GrowthArrays:
     def __init__(self, branch: int) -> None:
         offers = MAX_TREE_NODES * (max(branch, 1) + 1)
         candidates = offers + MAX_TREE_NODES * MOST_SAID
-        self.nodes, self.numbers = np.zeros((len(Node), MAX_TREE_NODES), np.int64), np.zeros((2, MAX_TREE_NODES))
+        self.nodes, self.numbers = np.zeros((8, MAX_TREE_NODES), np.int64), np.zeros((2, MAX_TREE_NODES))
         self.offers = np.zeros((offers, 2), np.int64)
-        self.counts, self.totals = np.zeros(len(Count), np.int64), np.zeros(len(Total))
+        self.counts, self.totals = np.zeros(7, np.int64), np.zeros(4)
         self.key, self.asked = np.zeros(1, np.uint64), np.zeros(MAX_TREE_NODES, np.int64)
         heap = np.zeros((candidates, 3), np.int64), np.zeros((candidates, 2))
         self.state = self.nodes, self.numbers, *heap, self.offers, self.counts, self.totals, self.key, self.asked
@@ -129,8 +128,8 @@ class TreeGrowth:
         tree, arrays = self.tree, self._arrays
         grow(self._retrieval.state, arrays.state, curve.table, rows)
         first, end = len(tree), int(arrays.counts[NODES])
-        rows = arrays.nodes[:, first:end].tolist()
-        tokens, parents, proposers = rows[TOKEN], rows[PARENT], rows[BY]
+        columns: Any = arrays.nodes[:, first:end].tolist()
+        tokens, parents, proposers = columns[TOKEN], columns[PARENT], columns[BY]
         for token, parent, by, mass in zip(
             tokens, parents, proposers, arrays.numbers[MASS, first:end].tolist(), strict=True
         ):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.kv_cache import KVCache, move_rows
 from casspec.storage.errors import ContextOverflow
 from tests.runtime.tiny import causal, library_model, masked_input, run
 
@@ -108,3 +109,22 @@ def test_a_compacted_path_equals_a_straight_run() -> None:
     expected = run(target, straight, [*prompt, root, *right, last])[-1]
     torch.testing.assert_close(run(target, cache, [last], 8)[0], expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(cache.keys[:, :9], straight.keys[:, :9], atol=1e-5, rtol=1e-5)
+
+
+MOVED_ROWS = 12
+
+
+@pytest.mark.parametrize("word", [np.int16, np.int32, np.int64])
+@given(st.lists(st.integers(0, MOVED_ROWS - 1), max_size=5), st.integers(0, MOVED_ROWS - 5))
+def test_rows_may_overlap_with_where_they_go(word: type, source: list[int], first: int) -> None:
+    rng = np.random.default_rng(0)
+    keys, values = (
+        rng.integers(-99, 99, (6, MOVED_ROWS, 1)).astype(word),
+        rng.integers(-99, 99, (2, MOVED_ROWS, 3)).astype(word),
+    )
+    expected = keys.copy(), values.copy()
+    for rows, before in zip(expected, (keys, values), strict=True):
+        rows[:, first : first + len(source)] = before[:, source]
+    move_rows(keys, values, np.array(source, np.int64), first)
+    assert np.array_equal(keys, expected[0])
+    assert np.array_equal(values, expected[1])

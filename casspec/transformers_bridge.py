@@ -19,10 +19,11 @@ from torch import Tensor
 from transformers.generation import GenerateDecoderOnlyOutput
 
 from casspec.library_request import request_options
-from casspec.runtime.decode import Decoder, Listener
+from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.generation import Generation
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.session import Listener
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import AUTO, CascadeProfile
 

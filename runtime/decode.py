@@ -1,46 +1,29 @@
-"""The decoding loop: draft, verify, commit, learn."""
+"""Decoding with one method: a prompt and its options in, texts out; `session.py` has the loop's steps."""
 
 from __future__ import annotations
 
 import copy
 import secrets
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
-from casspec.runtime.decoding.tree import CandidateTree
-from casspec.runtime.decoding.walk import Walk
-from casspec.runtime.latency.timing import ForwardClock
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES
 from casspec.runtime.loading.generation_defaults import with_defaults
 from casspec.runtime.loading.profile_check import check_profile
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.policies import METHODS, build_policy
-from casspec.runtime.policies.base import VerifyResult
-from casspec.runtime.text.adjustments import TextAdjustments
-from casspec.runtime.text.detokenize import TextStream
+from casspec.runtime.policies import build_policy
+from casspec.runtime.session import Listener, Session, Workplace
 from casspec.runtime.text.request import Request
-from casspec.runtime.text.stopping import StoppedText
-from casspec.storage.errors import BrokenMethod, ContextOverflow, UnsupportedOption
+from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import AUTO, CASCADE, CascadeProfile, Mode
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who hears of a text as it is decoded."""
-
-    on_tokens: Callable[[list[int]], None] | None = None
-    """Called after each step with the tokens it emitted."""
-    on_text: Callable[[str], None] | None = None
-    """Called with text as soon as it is certain: whole characters, and nothing that may become a stop string."""
 
 
 class Decoder:
@@ -152,111 +135,66 @@ class Decoder:
             raise UnsupportedOption(f"n must be at least 1, got {n}")
         if defaults is not None:
             options = with_defaults(self.target, options)
+        request = self._request(options)
+        limit = self._limit(prompt, request.max_new_tokens)
+        if limit == 0:
+            text = None if self.target.tokenizer is None else ""
+            return [Generation([], Statistics(), text=text) for _ in range(n)]
+        mode = _mode(request)
+        texts: list[Generation] = []
+        session: Session | None = None
+        with torch.inference_mode():
+            cache = self._cache_for(len(prompt) + limit)
+            place = Workplace(self.target, self._policy(mode), self.method_in(mode), cache, self._inputs)
+            for sequence in range(first, first + n):
+                noise = self._noise(request, sequence)
+                session = Session(place, prompt, request, limit, noise, listener or Listener(), session)
+                while not session.is_over:
+                    session.step()
+                texts.append(session.finish())
+        return texts
+
+    def session(
+        self,
+        input_ids: list[int] | torch.Tensor,
+        *,
+        defaults: Literal["model"] | None = None,
+        listener: Listener | None = None,
+        sequence: int = 0,
+        **options: Any,
+    ) -> Session:
+        """A request that is decoded step by step, with a cache and drafters of its own, beside any others.
+
+        Options and errors as of `generate`. Its prompt is prefilled when this returns. Run its steps in `torch.inference_mode()`.
+
+        Args:
+            sequence: number of its noise sequence.
+        """
+        prompt = _token_list(input_ids, self.target.vocab_size)
+        request = self._request(with_defaults(self.target, options) if defaults else options)
+        limit = self._limit(prompt, request.max_new_tokens)
+        if limit == 0:
+            raise UnsupportedOption("a session decodes at least one token; ask for max_new_tokens from 1 on")
+        mode = _mode(request)
+        with torch.inference_mode():
+            cache = self.target.new_cache(len(prompt) + limit + MAX_TREE_NODES)
+            place = Workplace(self.target, self._policy(mode).fork(), self.method_in(mode), cache)
+            return Session(place, prompt, request, limit, self._noise(request, sequence), listener or Listener())
+
+    def _request(self, options: dict[str, Any]) -> Request:
+        """From options by name, with a seed where one is needed."""
         request = Request.of(**options)
         _check_tokens(request, self.target.vocab_size)
         if request.stop and self.target.tokenizer is None:
             raise UnsupportedOption(f"model '{self.target.name}' brings no tokenizer, so it cannot stop at strings")
-        seed = request.seed
-        if seed is None and not request.sampling.greedy:
-            seed = secrets.randbits(64)  # torch.seed() would reseed the caller's generators
-        texts: list[Generation] = []
-        prefilled: Sequence | None = None
-        with torch.inference_mode():
-            for place in range(first, first + n):
-                noise = None
-                if seed is not None and not request.sampling.greedy:
-                    noise = GumbelNoise(seed, self.target.vocab_size, self.target.device, place)
-                generation, prefilled = self._decoded(prompt, request, noise, listener or Listener(), prefilled)
-                texts.append(generation)
-        return texts
+        if request.seed is None and not request.sampling.greedy:
+            return replace(request, seed=secrets.randbits(64))  # torch.seed() would reseed the caller's generators
+        return request
 
-    def _decoded(
-        self,
-        prompt: list[int],
-        request: Request,
-        noise: GumbelNoise | None,
-        listener: Listener,
-        prefilled: Sequence | None,
-    ) -> tuple[Generation, Sequence | None]:
-        """One text, and its sequence, in whose cache the prompt stands."""
-        target, limit = self.target, self._limit(prompt, request.max_new_tokens)
-        statistics, clock = Statistics(), ForwardClock(target.device)
-        if limit == 0:
-            return Generation([], statistics, text=None if target.tokenizer is None else ""), None
-        mode: Mode = "greedy" if request.sampling.greedy else "sample"
-        statistics.method = self.method_in(mode)
-        ends = request.ends(target.eos_token_ids)
-        begin = time.perf_counter()
-        policy = self._policy(mode)
-        cache = self._cache_for(len(prompt) + limit)
-        adjustments = None
-        if request.adjustments:
-            adjustments = TextAdjustments(request.adjustments, prompt, list(ends), target.vocab_size, target.device)
-        sequence = Sequence(
-            target,
-            cache,
-            prompt,
-            request.sampling,
-            noise,
-            clock,
-            policy.needs_top,
-            self._inputs,
-            policy.top_by_token,
-            adjustments,
-            prefilled,
-        )
-        policy.begin(sequence)
-        self._synchronize()
-        statistics.prefill_ms = (time.perf_counter() - begin) * 1e3
-
-        heard = 0
-        text = StoppedText(target.tokenizer, prompt, request.stop) if request.stop or listener.on_text else None
-        walk = Walk(request, sequence, limit, ends, text)
-        steps: list[tuple[list[str], list[int], list[int]]] = []
-        while walk.finish_reason is None:
-            begin = time.perf_counter()
-            # 1. Draft a tree under the root; nothing deeper than could still be emitted.
-            tree = policy.draft(sequence, walk.remaining - 1)
-            if statistics.method not in METHODS:
-                self._check_draft(tree, sequence, walk.remaining - 1)
-            # 2. One forward of the target over all of it.
-            outputs = sequence.verify(tree)
-            # 3. Walk along the target's tokens, to the end of the text at most.
-            path, emitted = walk.along(tree, outputs)
-            # 4. Keep the accepted rows and text.
-            sequence.commit(path, emitted)
-            # 5. Learn.
-            policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
-            steps.append((tree.drafters, path, emitted))
-            statistics.decode_ms += (time.perf_counter() - begin) * 1e3
-            if listener.on_tokens is not None:
-                listener.on_tokens(emitted)
-            if listener.on_text is not None and text is not None:
-                heard = _tell(listener.on_text, text, heard)
-        statistics.count(steps)  # here once: between two forwards it would take several times as long
-        statistics.draft_ms, statistics.verify_ms = clock.total_ms("draft"), clock.total_ms("verify")
-        if text is not None:
-            text.finish()
-            if listener.on_text is not None:
-                _tell(listener.on_text, text, heard)
-        token_ids = sequence.tokens[len(prompt) :]
-        generation = Generation(
-            token_ids,
-            statistics,
-            self._said(prompt, token_ids) if text is None else text.text,
-            walk.finish_reason,
-            walk.stop_reason,
-            walk.logprobs,
-            walk.raw_scores,
-            walk.scores,
-        )
-        return generation, sequence
-
-    def _said(self, prompt: list[int], token_ids: list[int]) -> str | None:
-        if self.target.tokenizer is None:
+    def _noise(self, request: Request, sequence: int) -> GumbelNoise | None:
+        if request.sampling.greedy or request.seed is None:
             return None
-        stream = TextStream(self.target.tokenizer, prompt)
-        return stream.push(token_ids) + stream.finish()
+        return GumbelNoise(request.seed, self.target.vocab_size, self.target.device, sequence)
 
     def method_in(self, mode: Mode) -> str:
         """The id of the method that decodes in a mode."""
@@ -280,21 +218,6 @@ class Decoder:
             self._policies[mode].keeps_learned = self._keeps_learned
         return self._policies[mode]
 
-    def _check_draft(self, tree: CandidateTree, sequence: Sequence, max_depth: int) -> None:
-        """Refuses a tree of somebody else's method that would make the step another one than the target's. Raises BrokenMethod."""
-        tokens = tree.tokens
-        if tokens[0] != sequence.tokens[-1]:
-            fault = f"a tree whose root is token {tokens[0]}, where the last token of the text is {sequence.tokens[-1]}"
-        elif len(tokens) > MAX_TREE_NODES:
-            fault = f"a tree of {len(tokens)} nodes; a step can verify {MAX_TREE_NODES}"
-        elif max(tree.depths) > max_depth:
-            fault = f"{max(tree.depths)} tokens deep, where at most {max_depth} were asked for"
-        elif min(tokens) < 0 or max(tokens) >= self.target.vocab_size:
-            fault = f"a token outside the vocabulary of {self.target.vocab_size}"
-        else:
-            return
-        raise BrokenMethod(f"method '{self.method}' drafted {fault}; mend its `draft` or choose another method")
-
     def _cache_for(self, n_tokens: int) -> KVCache:
         """The decoder's cache, grown when a request needs more rows; stale rows are never attended to."""
         needed = n_tokens + MAX_TREE_NODES
@@ -304,16 +227,9 @@ class Decoder:
             self._inputs = InputBuffers(self._cache.capacity, self.target.dtype, self.target.device)
         return self._cache
 
-    def _synchronize(self) -> None:
-        if self.target.device.type == "cuda":
-            torch.cuda.synchronize(self.target.device)
 
-
-def _tell(on_text: Callable[[str], None], text: StoppedText, heard: int) -> int:
-    """Tells of what was not heard yet; returns the characters heard altogether."""
-    if len(text.text) > heard:
-        on_text(text.text[heard:])
-    return len(text.text)
+def _mode(request: Request) -> Mode:
+    return "greedy" if request.sampling.greedy else "sample"
 
 
 def _check_tokens(request: Request, vocab_size: int) -> None:

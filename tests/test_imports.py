@@ -25,7 +25,19 @@ FLOOR_OF_FOLDER = {
 FLOOR_OF_PACKAGE = {"storage": 1, "migrations": 1, "runtime": 2, "profiler": 3, "tuner": 4}
 FACE = 5
 ROOMS = {
-    "runtime": ("", "native", "model", "latency", "text", "decoding", "drafters", "policies", "loading", "decode"),
+    "runtime": (
+        "",
+        "native",
+        "model",
+        "latency",
+        "text",
+        "decoding",
+        "drafters",
+        "policies",
+        "loading",
+        "session",
+        "decode",
+    ),
     "tuner": (
         "",
         "suites",

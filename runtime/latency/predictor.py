@@ -7,7 +7,7 @@ found that it predicts better, tables of ratios to it say what was measured besi
 from __future__ import annotations
 
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 from casspec.runtime.latency.features import FEATURES, QUANTISED, attended_tokens, has_head, shape_of
 from casspec.runtime.latency.table import RatioTable
@@ -54,6 +54,10 @@ class LatencyPredictor:
             self._ratios.setdefault(table.precision, []).append(RatioTable(table))
         self._range = MeasuredRange(model)
         self._table: dict[tuple[str, int, int], float] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LatencyPredictor:
+        """Itself: what it predicts never changes."""
+        return self
 
     def predict_ms(self, point: LatencyPoint) -> float:
         point = self._as_fitted(point)

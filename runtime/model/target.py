@@ -85,6 +85,10 @@ class TargetModel:
                 weights.layers = list(layers)
                 self._serve(weights)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TargetModel:
+        """Itself: there is one of a model's weights."""
+        return self
+
     @torch.no_grad()
     def pack(self, release: bool = False) -> None:
         """Puts the weights in the order that the native forward reads them; nothing happens where that cannot run.

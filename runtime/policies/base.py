@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -70,6 +71,10 @@ class Policy:
             parameters: those the user or the profile set, by name; the others keep their defaults.
         """
         return cls(**parameters)
+
+    def fork(self) -> Self:
+        """A policy for another request at the same time: it shares tables that never change, and learns for itself."""
+        return copy.deepcopy(self)
 
     def begin(self, sequence: Sequence) -> None:
         """A new request: `sequence.tokens` is its prompt. Forget the request before, unless `keeps_learned`."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from casspec.runtime.decode import Decoder, Listener
+from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
+from casspec.runtime.session import Listener
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.runtime.plain_requests import SyllableTokenizer, decode_plainly, random_request

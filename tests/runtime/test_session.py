@@ -1,0 +1,67 @@
+"""Requests that are alive at the same time do not know of each other, whatever method decodes them."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from casspec.runtime.decode import Decoder
+from casspec.runtime.loading.profiles import LoadedProfile
+from casspec.runtime.model.target import TargetModel
+from casspec.runtime.policies import METHODS
+from casspec.runtime.session import Listener
+from casspec.storage.errors import UnsupportedOption
+from casspec.storage.schema import Precision
+from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
+
+RUNNING = [m for m in METHODS if m != "quantised" or tiny_target().refusal(Precision.INT8_DYNAMIC) is None]
+REQUESTS: tuple[tuple[list[int], dict[str, Any]], ...] = (
+    (repetitive_prompt(40, seed=1), {"max_new_tokens": 30}),
+    (repetitive_prompt(23, seed=2), {"max_new_tokens": 18, "temperature": 0.8, "seed": 4}),
+    (repetitive_prompt(31, seed=3), {"max_new_tokens": 25, "repetition_penalty": 1.3}),
+    (repetitive_prompt(40, seed=1), {"max_new_tokens": 22, "temperature": 1.0, "seed": 4, "frequency_penalty": 0.4}),
+)
+
+
+@cache
+def target_of() -> TargetModel:
+    return tiny_target("qwen2", seed=7)
+
+
+@cache
+def profile_of() -> LoadedProfile:
+    return tiny_profile(target_of())
+
+
+@pytest.mark.parametrize("method", RUNNING)
+def test_sessions_step_by_turns_as_each_would_alone(method: str) -> None:
+    decoder = Decoder(target_of(), profile_of(), method)
+    alone = [Decoder(target_of(), profile_of(), method).generate(prompt, **options) for prompt, options in REQUESTS]
+    sessions = [decoder.session(prompt, **options) for prompt, options in REQUESTS]
+    with torch.inference_mode():
+        while any(not session.is_over for session in sessions):
+            for session in sessions:
+                if not session.is_over:
+                    session.step()
+    for session, expected in zip(sessions, alone, strict=True):
+        found = session.finish()
+        assert found.token_ids == expected.token_ids
+        assert found.finish_reason == expected.finish_reason
+        if method != "dytc":  # whose choices follow measured times
+            assert found.statistics.drafted_by == expected.statistics.drafted_by
+
+
+def test_a_session_tells_its_listener_and_can_be_left_early() -> None:
+    heard: list[int] = []
+    decoder = Decoder(target_of(), profile_of())
+    session = decoder.session(REQUESTS[0][0], listener=Listener(on_tokens=heard.extend), max_new_tokens=30)
+    with torch.inference_mode():
+        emitted = [*session.step(), *session.step()]
+    found = session.finish()
+    assert found.token_ids == heard == emitted
+    assert found.statistics.verify_steps == 2
+    with pytest.raises(UnsupportedOption, match="at least one token"):
+        decoder.session([1, 2], max_new_tokens=0)

@@ -7,7 +7,7 @@ token, exactly where the walk through the target's answers stands. Only what loo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -42,12 +42,17 @@ Options = dict[str, Any]
 
 
 def request_options(
-    processors: Iterable[Any], criteria: Iterable[Any], do_sample: bool, n_prompt: int
+    processors: Iterable[Any],
+    criteria: Iterable[Any],
+    do_sample: bool,
+    n_prompt: int,
+    padding: Sequence[int] = (0,),
 ) -> tuple[Options, int]:
     """Options of a request, and the length of prompt and output together.
 
     Args:
         n_prompt: tokens of the prompt, padding included as `generate` counts it.
+        padding: tokens of padding on the left of each row.
 
     Raises UnsupportedOption for a processor or criterion that looks beyond one text, by its name, and where no length is set.
     """
@@ -58,7 +63,7 @@ def request_options(
         if name in BEYOND_ONE_TEXT:
             raise UnsupportedOption(f"casspec cannot honour {name}: {BEYOND_ONE_TEXT[name]}; leave it out")
     options: Options = {"temperature": 1.0 if do_sample else 0.0, "stop_token_ids": ends, "criteria": others}
-    opening = _taken(listed, _OPENING, options, (n_prompt, ends))
+    opening = _taken(listed, _OPENING, options, (n_prompt, ends, list(padding)))
     if listed and type(listed[-1]) is LogitNormalization:
         listed.pop()  # it adds a constant, which neither the best token nor a sampled one depends on
     if do_sample:
@@ -76,6 +81,8 @@ def _taken(listed: list[Any], readers: list[tuple[type, Any]], options: Options,
         read = None if found is None else readers[found][1](processor, about)
         if found is None or read is None:
             break
+        if "min_new_tokens" in read:
+            read["min_new_tokens"] = max(read["min_new_tokens"], options.get("min_new_tokens", 0))
         options.update(read)
         place, taken = found + 1, taken + 1
     return taken
@@ -91,23 +98,36 @@ def _closing(listed: list[Any], options: Options) -> int:
     return 0
 
 
-def _repetition(processor: Any, about: Any) -> Options | None:
+def of_row(processors: Iterable[Any], row: int) -> tuple[Any, ...]:
+    """The same for one row of a batch: a penalty that ignores a number of tokens of every row ignores that row's."""
+    return tuple(
+        RepetitionPenaltyLogitsProcessor(one.penalty, int(one.prompt_ignore_length[row]))
+        if type(one) is RepetitionPenaltyLogitsProcessor and isinstance(one.prompt_ignore_length, torch.Tensor)
+        else one
+        for one in processors
+    )
+
+
+def _repetition(processor: Any, about: tuple[int, list[int], list[int]]) -> Options | None:
+    """Where it counts whole prompts, and of padding nothing."""
+    padding = about[2]
     ignored = processor.prompt_ignore_length
-    counts_all = ignored is None or int(torch.as_tensor(ignored).max()) == 0
-    return {"repetition_penalty": float(processor.penalty)} if counts_all else None
+    if not isinstance(ignored, torch.Tensor):
+        ignored = torch.full((len(padding),), ignored or 0)
+    return {"repetition_penalty": float(processor.penalty)} if ignored.tolist() == padding else None
 
 
 def _bad_words(processor: Any, about: Any) -> Options | None:
     return {"bad_words": tuple(tuple(word) for word in processor.sequence_bias)}
 
 
-def _least_length(processor: Any, about: tuple[int, list[int]]) -> Options | None:
-    n_prompt, ends = about
+def _least_length(processor: Any, about: tuple[int, list[int], list[int]]) -> Options | None:
+    n_prompt, ends, _ = about
     return _least(processor.min_length - n_prompt, processor, ends)
 
 
-def _least_new(processor: Any, about: tuple[int, list[int]]) -> Options | None:
-    n_prompt, ends = about
+def _least_new(processor: Any, about: tuple[int, list[int], list[int]]) -> Options | None:
+    n_prompt, ends, _ = about
     return _least(processor.min_new_tokens + processor.prompt_length_to_skip - n_prompt, processor, ends)
 
 
@@ -148,6 +168,20 @@ _WARPERS: list[tuple[type, Any]] = [
 ]
 
 
+def _asked_alone(criterion: Any) -> Callable[[Any, Any], bool]:
+    """A criterion as it is, its refusal of one text without scores told by its name."""
+
+    def ask(ids: Any, scores: Any) -> bool:
+        try:
+            return bool(criterion(ids, scores))
+        except (TypeError, RuntimeError) as error:
+            raise UnsupportedOption(
+                f"casspec cannot honour {type(criterion).__name__}: it is asked about one text, without scores, and answered: {error}"
+            ) from error
+
+    return ask
+
+
 def _read_criteria(criteria: Iterable[Any]) -> tuple[int, list[int], tuple[Any, ...]]:
     """The length of prompt and output together, the ids that end the output, and what has to be asked."""
     max_length, ends, others = None, [], []
@@ -159,7 +193,7 @@ def _read_criteria(criteria: Iterable[Any]) -> tuple[int, list[int], tuple[Any, 
         elif isinstance(criterion, ConfidenceCriteria):
             raise UnsupportedOption("casspec cannot honour ConfidenceCriteria: it is of assistant models; leave it out")
         else:
-            others.append(criterion)
+            others.append(_asked_alone(criterion))
     if max_length is None:
         raise UnsupportedOption("generate set no length for casspec to stop at; pass max_new_tokens")
     return max_length, ends, tuple(others)

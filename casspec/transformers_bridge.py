@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers.generation import GenerateDecoderOnlyOutput
 
-from casspec.library_request import request_options
+from casspec.library_request import of_row, request_options
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.generation import Generation
 from casspec.runtime.loading.profiles import LoadedProfile
@@ -91,14 +91,17 @@ def custom_generate(
     ) -> Tensor | GenerateDecoderOnlyOutput:
         _check_settings(generation_config)
         prompts = _prompts(input_ids, model_inputs)
-        if streamer is not None and len(prompts) > 1:
-            raise UnsupportedOption(
-                f"a streamer can follow one text, got {len(prompts)}; leave it out or pass one prompt"
-            )
+        n_texts, width = input_ids.shape
+        if streamer is not None and n_texts > 1:
+            raise UnsupportedOption(f"a streamer can follow one text, got {n_texts}; leave it out or ask for one")
         do_sample = bool(generation_config.do_sample)
-        options, max_length = request_options(logits_processor, stopping_criteria, do_sample, input_ids.shape[1])
-        options |= {"max_new_tokens": max(max_length - input_ids.shape[1], 0), "seed": seed, "stop": stop_strings}
-        wanted = _Wanted.of(generation_config, len(prompts))
+        padding = [width - len(prompt) for prompt, count in prompts for _ in range(count)]
+        options, max_length = request_options(logits_processor, stopping_criteria, do_sample, width, padding)
+        vocab_size = model.config.get_text_config().vocab_size
+        for name in ("stop_token_ids", "suppress_tokens"):  # such as -1, for none
+            options[name] = [token for token in options.get(name, ()) if 0 <= token < vocab_size]
+        options |= {"max_new_tokens": max(max_length - width, 0), "seed": seed, "stop": stop_strings}
+        wanted = _Wanted.of(generation_config, n_texts)
         options["keep_scores"] = wanted.scores or wanted.logits
 
         memory = _memory(model)
@@ -113,7 +116,9 @@ def custom_generate(
             options["seed"] = secrets.randbits(64)  # one for all rows
         texts: list[Generation] = []
         for prompt, count in prompts:
-            texts += bound.decoder.samples(prompt, count, listener=listener, first=len(texts), **options)
+            row = len(texts)
+            own = {"processors": of_row(options["processors"], row), "padding": input_ids[row, : padding[row]].tolist()}
+            texts += bound.decoder.samples(prompt, count, listener=listener, first=row, **{**options, **own})
         if streamer is not None:
             streamer.end()
         return wanted.output(_padded(input_ids, texts, generation_config), texts)
@@ -199,12 +204,12 @@ class _Wanted:
     logits: bool
 
     @classmethod
-    def of(cls, config: Any, n_prompts: int) -> _Wanted:
+    def of(cls, config: Any, n_texts: int) -> _Wanted:
         """Raises UnsupportedOption for scores of several texts: after its end a text has none."""
         as_dict = bool(config.return_dict_in_generate)
         scores, logits = as_dict and bool(config.output_scores), as_dict and bool(config.output_logits)
-        if (scores or logits) and n_prompts > 1:
-            raise UnsupportedOption("casspec returns scores of one text at a time; pass one prompt")
+        if (scores or logits) and n_texts > 1:
+            raise UnsupportedOption("casspec returns scores of one text at a time; ask for one")
         return cls(as_dict, scores, logits)
 
     def output(self, ids: Tensor, texts: Several[Generation]) -> Tensor | GenerateDecoderOnlyOutput:

@@ -133,13 +133,12 @@ class Decoder:
         prompt = _token_list(input_ids, self.target.vocab_size)
         if n < 1:
             raise UnsupportedOption(f"n must be at least 1, got {n}")
-        if defaults is not None:
-            options = with_defaults(self.target, options)
-        request = self._request(options)
+        listener = listener or Listener()
+        request = self._request(self._options(options, defaults), listener)
         limit = self._limit(prompt, request.max_new_tokens)
         if limit == 0:
             text = None if self.target.tokenizer is None else ""
-            return [Generation([], Statistics(), text=text) for _ in range(n)]
+            return [Generation([], Statistics(self.method_in(_mode(request))), text=text) for _ in range(n)]
         mode = _mode(request)
         texts: list[Generation] = []
         session: Session | None = None
@@ -148,7 +147,7 @@ class Decoder:
             place = Workplace(self.target, self._policy(mode), self.method_in(mode), cache, self._inputs)
             for sequence in range(first, first + n):
                 noise = self._noise(request, sequence)
-                session = Session(place, prompt, request, limit, noise, listener or Listener(), session)
+                session = Session(place, prompt, request, limit, noise, listener, session)
                 while not session.is_over:
                     session.step()
                 texts.append(session.finish())
@@ -171,7 +170,8 @@ class Decoder:
             sequence: number of its noise sequence.
         """
         prompt = _token_list(input_ids, self.target.vocab_size)
-        request = self._request(with_defaults(self.target, options) if defaults else options)
+        listener = listener or Listener()
+        request = self._request(self._options(options, defaults), listener)
         limit = self._limit(prompt, request.max_new_tokens)
         if limit == 0:
             raise UnsupportedOption("a session decodes at least one token; ask for max_new_tokens from 1 on")
@@ -179,14 +179,22 @@ class Decoder:
         with torch.inference_mode():
             cache = self.target.new_cache(len(prompt) + limit + MAX_TREE_NODES)
             place = Workplace(self.target, self._policy(mode).fork(), self.method_in(mode), cache)
-            return Session(place, prompt, request, limit, self._noise(request, sequence), listener or Listener())
+            return Session(place, prompt, request, limit, self._noise(request, sequence), listener)
 
-    def _request(self, options: dict[str, Any]) -> Request:
+    def _options(self, options: dict[str, Any], defaults: str | None) -> dict[str, Any]:
+        """With what the model asks for in place of what is not given, where that is wanted."""
+        if defaults not in (None, "model"):
+            raise UnsupportedOption(f"defaults are 'model' or None, not {defaults!r}")
+        return with_defaults(self.target, options) if defaults else options
+
+    def _request(self, options: dict[str, Any], listener: Listener) -> Request:
         """From options by name, with a seed where one is needed."""
         request = Request.of(**options)
         _check_tokens(request, self.target.vocab_size)
-        if request.stop and self.target.tokenizer is None:
-            raise UnsupportedOption(f"model '{self.target.name}' brings no tokenizer, so it cannot stop at strings")
+        if self.target.tokenizer is None and (request.stop or listener.on_text):
+            raise UnsupportedOption(
+                f"model '{self.target.name}' brings no tokenizer, so it has no text to stop at or to tell"
+            )
         if request.seed is None and not request.sampling.greedy:
             return replace(request, seed=secrets.randbits(64))  # torch.seed() would reseed the caller's generators
         return request
@@ -234,8 +242,7 @@ def _mode(request: Request) -> Mode:
 
 def _check_tokens(request: Request, vocab_size: int) -> None:
     """Refuses token ids that are none. Raises UnsupportedOption."""
-    named = [*request.adjustments.tokens, *(request.stop_token_ids or ())]
-    wrong = next((token for token in named if not 0 <= token < vocab_size), None)
+    wrong = next((token for token in request.tokens if not 0 <= token < vocab_size), None)
     if wrong is not None:
         raise UnsupportedOption(f"token id {wrong} is outside the vocabulary of {vocab_size}")
 

@@ -115,13 +115,16 @@ class Conversation:
         ended = ", interrupted" if interruption.requested else ", cut" if generation.finish_reason == "length" else ""
         say(f"[{statistics.emitted_tokens} tokens, {rate:.1f} tokens/s{ended}]")
         self.messages = [*messages, {"role": "assistant", "content": generation.text or ""}]
+        if interruption.is_final:
+            raise KeyboardInterrupt
 
     def _options(self) -> dict[str, Any]:
         from casspec.runtime.loading.generation_defaults import model_defaults
 
         own = model_defaults(self.decoder.target).options if self.request["defaults"] else {}
-        most = self.request["max_new_tokens"] or own.get("max_new_tokens") or LONGEST_REPLY
-        return {**self.request, "max_new_tokens": most}
+        most = own.get("max_new_tokens", LONGEST_REPLY)
+        asked = self.request["max_new_tokens"]
+        return {**self.request, "max_new_tokens": most if asked is None else asked}
 
 
 def talk(conversation: Conversation, read: Callable[[str], str]) -> None:
@@ -156,7 +159,7 @@ def talk(conversation: Conversation, read: Callable[[str], str]) -> None:
 
 def _piped(prompt: str) -> str:
     """The next line of standard input, which nobody types."""
-    line = sys.stdin.readline()
+    line = sys.stdin.buffer.readline()
     if not line:
         raise EOFError
-    return line
+    return line.decode("utf-8", errors="replace")

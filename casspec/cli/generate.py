@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import IO, TYPE_CHECKING, Any
 
@@ -90,7 +91,9 @@ def _prompt(prompt: str | None, file: IO[str] | None) -> str:
     try:
         if file is not None:
             return file.read()
-        return sys.stdin.buffer.read().decode("utf-8") if prompt == "-" else str(prompt)
+        if prompt == "-":
+            return sys.stdin.buffer.read().decode("utf-8")
+        return os.fsencode(str(prompt)).decode("utf-8")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the prompt is no UTF-8 text ({error.reason} at byte {error.start})") from None
 

@@ -10,10 +10,14 @@ from typing import Any
 
 
 class Interruption:
-    """Whether somebody pressed Ctrl-C. As a criterion of a request it ends the text then."""
+    """Whether somebody pressed Ctrl-C. As a criterion of a request it ends the text then.
+
+    Attributes:
+        requested: whether the text is to end. is_final: whether the command is to end with it, as a SIGTERM asks.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested = self.is_final = False
 
     def __call__(self, ids: Any, scores: Any) -> bool:
         return self.requested
@@ -27,7 +31,7 @@ def interruptible() -> Iterator[Interruption]:
     def ask(number: int, frame: FrameType | None) -> None:
         if interruption.requested:
             raise KeyboardInterrupt
-        interruption.requested = True
+        interruption.requested, interruption.is_final = True, number == signal.SIGTERM
 
     before = {}
     with contextlib.suppress(ValueError):  # not the main thread: whoever called from it handles signals

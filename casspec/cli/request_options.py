@@ -13,7 +13,12 @@ from casspec.cli.options import seed_option
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--max-new-tokens", type=click.IntRange(min=0), metavar="N", help="[default: 128]"),
+    click.option(
+        "--max-new-tokens",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Most tokens of a text; by default what the model names, else 128, in a chat 1024.",
+    ),
     click.option("--temperature", type=click.FloatRange(min=0), metavar="T", help="0 is greedy."),
     click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="Sample from the K likeliest tokens."),
     click.option(

@@ -22,6 +22,7 @@ from casspec.runtime.decoding.verify import TargetOutputs
 from casspec.runtime.text.logprobs import TokenLogprobs, token_logprobs
 from casspec.runtime.text.request import Request
 from casspec.runtime.text.stopping import StoppedText
+from casspec.storage.errors import UnsupportedOption
 
 FinishReason = Literal["stop", "length"]
 
@@ -55,9 +56,9 @@ class Walk:
         self._processors = [copy.deepcopy(processor) for processor in request.processors]
         self._so_far: Tensor | None = None
         if request.processors or request.criteria:
-            tokens = sequence.tokens
-            self._so_far = torch.empty(1, len(tokens) + limit, dtype=torch.int64, device=sequence.device)
-            self._so_far[0, : len(tokens)] = torch.tensor(tokens)
+            shown = [*request.padding, *sequence.tokens]
+            self._so_far = torch.empty(1, len(shown) + limit, dtype=torch.int64, device=sequence.device)
+            self._so_far[0, : len(shown)] = torch.tensor(shown)
 
     def along(self, tree: CandidateTree, outputs: TargetOutputs) -> tuple[list[int], list[int]]:
         """The accepted path and the tokens it emits.
@@ -91,18 +92,27 @@ class Walk:
     def _processed(self, scores: Tensor, emitted: Several[int]) -> Tensor:
         """Scores [1, vocab] after the request's processors."""
         for processor in self._processors:
+            shape = scores.shape
             scores = processor(self._ids(len(emitted)), scores)
+            if not isinstance(scores, Tensor) or scores.shape != shape or bool(scores.isnan().any()):
+                raise UnsupportedOption(
+                    f"logits processor {type(processor).__name__} gave no scores of shape {list(shape)} without NaN; leave it out"
+                )
         return scores
 
     def _ids(self, n_emitted: int) -> Tensor:
         """The text so far [1, tokens], with as many tokens of this step."""
         assert self._so_far is not None
-        return self._so_far[:, : len(self._sequence.tokens) + n_emitted]
+        return self._so_far[:, : self._length() + n_emitted]
+
+    def _length(self) -> int:
+        """Tokens of the text before this step, padding included."""
+        return len(self._request.padding) + len(self._sequence.tokens)
 
     def _is_over(self, token: int, n_emitted: int) -> bool:
         """Takes one more token, the `n_emitted`th of this step; whether the text ends with it."""
         if self._so_far is not None:
-            self._so_far[0, len(self._sequence.tokens) + n_emitted - 1] = token
+            self._so_far[0, self._length() + n_emitted - 1] = token
         if self._text is not None and self._text.push(token):
             self.finish_reason, self.stop_reason = "stop", self._text.stopped_by
         elif token in self._ends:

@@ -14,7 +14,11 @@ SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 ALWAYS = ("repetition_penalty", "min_new_tokens", "max_new_tokens", "suppress_tokens")
 
 LEFT_OUT = (
+    "max_length",
+    "max_time",
     "min_length",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
     "begin_suppress_tokens",
     "epsilon_cutoff",
     "eta_cutoff",

@@ -78,7 +78,7 @@ def meet(_context: Any, _place: Any, _n_threads: Any) -> Any:
 
 def _wait(builder: Any, met: Any, before: Any) -> None:
     """Until the number at `met` is another one than `before`."""
-    looks = builder.alloca(_I32)
+    looks = cgutils.alloca_once(builder, _I32)
     builder.store(ir.Constant(_I32, 0), looks)
     head, idle, rest, end = (builder.append_basic_block(name) for name in ("look", "idle", "rest", "met"))
     builder.branch(head)

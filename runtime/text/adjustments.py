@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 
 import torch
 from torch import Tensor
@@ -46,11 +45,15 @@ class Adjustments:
     """Tokens that may not come at all."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.repetition_penalty < float("inf"):
-            raise UnsupportedOption(f"repetition_penalty must be positive, not {self.repetition_penalty}")
+        if not 1 / MOST_BIAS <= self.repetition_penalty <= MOST_BIAS:
+            raise UnsupportedOption(
+                f"repetition_penalty must be positive, from {1 / MOST_BIAS:g} to {MOST_BIAS:g}, not {self.repetition_penalty}"
+            )
         for name in ("frequency_penalty", "presence_penalty"):
-            if not isfinite(getattr(self, name)):
-                raise UnsupportedOption(f"{name} must be a finite number, not {getattr(self, name)}")
+            if not LEAST_BIAS <= getattr(self, name) <= MOST_BIAS:
+                raise UnsupportedOption(
+                    f"{name} must be a finite number in [{LEAST_BIAS:g}, {MOST_BIAS:g}], not {getattr(self, name)}"
+                )
         if self.min_new_tokens < 0:
             raise UnsupportedOption(f"min_new_tokens must not be negative, got {self.min_new_tokens}")
         for token, bias in self.logit_bias.items():

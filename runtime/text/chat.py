@@ -7,6 +7,9 @@ from typing import Any
 
 from casspec.storage.errors import UnsupportedOption
 
+OWN_ARGUMENTS = {"add_generation_prompt", "tokenize", "return_dict", "conversation"}
+"""Arguments of `apply_chat_template` that are ours to give."""
+
 
 def has_chat_template(tokenizer: Any) -> bool:
     """Whether a tokenizer knows how a conversation is written; None, of a model without one, does not."""
@@ -27,11 +30,14 @@ def chat_ids(
 
     if not has_chat_template(tokenizer):
         raise UnsupportedOption("the model brings no chat template; leave out --chat and give it a text to go on from")
+    taken = OWN_ARGUMENTS & (arguments or {}).keys()
+    if taken:
+        raise UnsupportedOption(f"template argument {', '.join(sorted(taken))} is set already; leave it out")
     try:
         ids = tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=False, **(arguments or {})
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:
         why = " ".join(str(error).split())
         raise UnsupportedOption(f"the model's chat template refuses this conversation: {why}") from error
     return list(ids)

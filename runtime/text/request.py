@@ -37,6 +37,8 @@ class Request:
     adjustments: Adjustments = field(default_factory=Adjustments)
     processors: Sequence[Processor] = ()
     """Applied after the adjustments and before the sampling, in their order, once an emitted token; copied for each text."""
+    padding: Sequence[int] = ()
+    """Tokens that stand before the prompt for processors and criteria alone, as in a batch padded on the left."""
     seed: int | None = None
     """Of the sampling noise; None draws one."""
     stop_token_ids: Sequence[int] | None = None
@@ -53,10 +55,21 @@ class Request:
     """Whether the whole rows, as they came from the model and as sampled from, are kept for every emitted token."""
 
     def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "seed", "logprobs"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise UnsupportedOption(f"{name} takes a whole number, not {value!r}")
         if self.max_new_tokens < 0:
             raise UnsupportedOption(f"max_new_tokens must not be negative, got {self.max_new_tokens}")
         if self.logprobs is not None and not 0 <= self.logprobs <= MOST_LOGPROBS:
             raise UnsupportedOption(f"logprobs must lie in 0..{MOST_LOGPROBS}, not {self.logprobs}")
+        wrong = next((token for token in self.tokens if isinstance(token, bool) or not isinstance(token, int)), None)
+        if wrong is not None:
+            raise UnsupportedOption(f"token ids are whole numbers, not {wrong!r}")
+        if not all(callable(one) for one in (*self.processors, *self.criteria)):
+            raise UnsupportedOption("processors and criteria are lists of what can be called")
+        if self.sampling.top_k is not None and not isinstance(self.sampling.top_k, int):
+            raise UnsupportedOption(f"top_k takes a whole number, not {self.sampling.top_k!r}")
         if len(self.stop) > MOST_STOPS or not all(0 < len(text) <= LONGEST_STOP for text in self.stop):
             raise UnsupportedOption(
                 f"stop takes up to {MOST_STOPS} strings of 1 to {LONGEST_STOP} characters; leave out what is empty or longer"
@@ -71,6 +84,13 @@ class Request:
         given = {name: value for name, value in options.items() if value is not None}
         if isinstance(given.get("stop"), str):
             given["stop"] = (given["stop"],)
+        try:
+            return cls._of(given)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UnsupportedOption(f"an option has a value of the wrong type: {error}") from error
+
+    @classmethod
+    def _of(cls, given: dict[str, Any]) -> Self:
         sampling, adjustments = (
             {one.name: given.pop(one.name) for one in fields(part) if one.name in given}
             for part in (Sampling, Adjustments)
@@ -79,6 +99,11 @@ class Request:
         if unknown:
             raise UnsupportedOption(f"no option {', '.join(sorted(unknown))}; options: {', '.join(sorted(OPTIONS))}")
         return cls(sampling=Sampling(**sampling), adjustments=Adjustments(**adjustments), **given)
+
+    @property
+    def tokens(self) -> list[int]:
+        """All token ids that options name."""
+        return [*self.adjustments.tokens, *(self.stop_token_ids or ())]
 
     def ends(self, own: Sequence[int]) -> frozenset[int]:
         """Tokens that end the text, for a model whose own ends are `own`."""

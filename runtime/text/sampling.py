@@ -11,6 +11,9 @@ from torch import Tensor
 
 from casspec.storage.errors import UnsupportedOption
 
+LEAST_TEMPERATURE = 1e-6
+"""Below it logits leave float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
@@ -28,8 +31,10 @@ class Sampling:
     """Mass of the tokens kept whose surprise is nearest to the entropy (Meister et al. 2023, locally typical sampling)."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UnsupportedOption(f"temperature must be 0 (greedy) or positive, not {self.temperature}")
+        if self.temperature != 0 and not LEAST_TEMPERATURE <= self.temperature < float("inf"):
+            raise UnsupportedOption(
+                f"temperature must be 0 (greedy) or from {LEAST_TEMPERATURE:g} on, not {self.temperature}"
+            )
         if self.top_k is not None and self.top_k < 1:
             raise UnsupportedOption(f"top_k must be at least 1, not {self.top_k}")
         for name in ("top_p", "typical_p"):

@@ -10,6 +10,7 @@ from transformers.generation import (
     EosTokenCriteria,
     LogitNormalization,
     MaxLengthCriteria,
+    MinLengthLogitsProcessor,
     MinNewTokensLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
@@ -19,7 +20,7 @@ from transformers.generation import (
     TopPLogitsWarper,
 )
 
-from casspec.library_request import request_options
+from casspec.library_request import of_row, request_options
 from casspec.storage.errors import UnsupportedOption
 
 LENGTH = [MaxLengthCriteria(40), EosTokenCriteria(2)]
@@ -65,6 +66,22 @@ def test_warpers_out_of_order_are_called_up_to_those_in_order() -> None:
     assert read([soft])["processors"] == (soft,)
     greedy = read(WARPERS, do_sample=False)
     assert (greedy["temperature"], greedy["processors"]) == (0.0, tuple(WARPERS))
+
+
+def test_of_two_least_lengths_the_longer_counts() -> None:
+    lengths = [
+        MinLengthLogitsProcessor(18, torch.tensor([2])),
+        MinNewTokensLengthLogitsProcessor(10, 1, torch.tensor([2])),
+    ]
+    assert read(lengths)["min_new_tokens"] == 8
+
+
+def test_a_penalty_that_ignores_padding_ignores_each_rows_own() -> None:
+    penalty = RepetitionPenaltyLogitsProcessor(1.2, torch.tensor([0, 3]))
+    options, _ = request_options([penalty], LENGTH, False, 10, [0, 3])
+    assert options["repetition_penalty"] == 1.2
+    options, _ = request_options([penalty], LENGTH, False, 10, [0, 0])
+    assert [of_row(options["processors"], row)[0].prompt_ignore_length for row in (0, 1)] == [0, 3]
 
 
 def test_ends_of_its_own_are_left_to_the_processor() -> None:

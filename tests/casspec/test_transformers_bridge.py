@@ -15,6 +15,7 @@ from transformers.generation import (
     LogitsProcessorList,
     MaxLengthCriteria,
     MaxTimeCriteria,
+    StoppingCriteria,
     StoppingCriteriaList,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
@@ -225,6 +226,67 @@ def test_a_batch_padded_on_the_left_is_decoded_row_by_row(model: Any, cascade: A
         text = expected.tolist()
         text = text[: text.index(end) + 1] if end in text else text
         assert row == text + [0] * (20 - len(text))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"repetition_penalty": 2.0},
+        {"repetition_penalty": 1.5, "sequence_bias": [[[3], 1.0]]},
+        {"no_repeat_ngram_size": 2, "min_new_tokens": 6, "eos_token_id": [2, 4, 11, 17]},
+        {"forced_eos_token_id": 2},
+        {"begin_suppress_tokens": [1, 8, 20, 21]},
+        {"exponential_decay_length_penalty": (3, 1.4), "eos_token_id": 2},
+    ],
+    ids=lambda settings: " ".join(settings),
+)
+def test_processors_see_a_padded_batch_as_generate_shows_it(model: Any, cascade: Any, settings: dict[str, Any]) -> None:
+    prompts = [repetitive_prompt(n, seed=n) for n in (18, 11, 14)]
+    ids = torch.tensor([[0] * (18 - len(prompt)) + prompt for prompt in prompts])
+    asked = {"attention_mask": (ids != 0).long().cummax(-1).values, "max_new_tokens": 16, "do_sample": False}
+    asked |= {"pad_token_id": 0, **settings}
+    assert torch.equal(model.generate(ids, custom_generate=cascade, **asked), model.generate(ids, **asked))
+    row = {**asked, "attention_mask": asked["attention_mask"][1:2]}
+    assert torch.equal(model.generate(ids[1:2], custom_generate=cascade, **row), model.generate(ids[1:2], **row))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"return_dict_in_generate": True, "output_scores": True}, "scores of one text"),
+        ({"streamer": True}, "a streamer can follow one text, got 2"),
+    ],
+    ids=["scores", "streamer"],
+)
+def test_what_is_of_one_text_is_refused_for_several(model: Any, settings: dict[str, Any], named: str) -> None:
+    custom = casspec.custom_generate(streamer=Collector() if settings.pop("streamer", False) else None)
+    with pytest.raises(UnsupportedOption, match=named):
+        model.generate(
+            PROMPT, num_return_sequences=2, do_sample=True, max_new_tokens=4, custom_generate=custom, **settings
+        )
+
+
+def test_ends_outside_the_vocabulary_never_come(model: Any, cascade: Any) -> None:
+    asked = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": -1, "pad_token_id": 0}
+    assert torch.equal(
+        model.generate(PROMPT, custom_generate=cascade, **asked),
+        model.generate(PROMPT, max_new_tokens=12, do_sample=False),
+    )
+
+
+def test_a_criterion_that_needs_more_than_one_text_is_named(model: Any, cascade: Any) -> None:
+    class OfScores(StoppingCriteria):
+        def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:
+            return scores[-1].sum() > 0
+
+    with pytest.raises(UnsupportedOption, match="cannot honour OfScores"):
+        model.generate(
+            PROMPT,
+            max_new_tokens=4,
+            do_sample=False,
+            stopping_criteria=StoppingCriteriaList([OfScores()]),
+            custom_generate=cascade,
+        )
 
 
 def test_several_sequences_of_a_prompt_have_noise_of_their_own(model: Any) -> None:

@@ -163,18 +163,33 @@ def test_the_models_own_ends_can_be_ignored() -> None:
         ({"stop": [""]}, "stop takes"),
         ({"beams": 3}, "no option beams; options: .*bad_words.*top_p"),
         ({"temperature": float("inf")}, "temperature must be"),
+        ({"temperature": 1e-40}, "temperature must be"),
+        ({"repetition_penalty": 1e-45}, "repetition_penalty must be"),
+        ({"presence_penalty": 1e300}, "presence_penalty must be"),
+        ({"logit_bias": {"5": 1.0}}, "token ids are whole numbers"),
+        ({"stop_token_ids": 3}, "wrong type"),
+        ({"bad_words": [5, 6]}, "wrong type"),
+        ({"criteria": print}, "wrong type"),
+        ({"processors": [3]}, "lists of what can be called"),
+        ({"seed": 1.5}, "seed takes a whole number"),
+        ({"max_new_tokens": 2.5}, "max_new_tokens takes a whole number"),
+        ({"top_k": 2.0}, "top_k takes a whole number"),
+        ({"defaults": "none"}, "defaults are 'model' or None"),
+        ({"processors": [lambda ids, scores: None]}, "gave no scores of shape"),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else "",
 )
 def test_a_request_that_makes_no_sense_is_refused_in_one_line(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UnsupportedOption, match=named) as refusal:
-        Decoder(target_of("llama")).generate([1, 2], 4, **options)
+        Decoder(target_of("llama")).generate([1, 2], **{"max_new_tokens": 4, **options})
     assert "\n" not in str(refusal.value)
 
 
 def test_stop_strings_need_a_tokenizer() -> None:
     with pytest.raises(UnsupportedOption, match="brings no tokenizer"):
         Decoder(tiny_target()).generate([1, 2], 4, stop="a")
+    with pytest.raises(UnsupportedOption, match="brings no tokenizer"):
+        Decoder(tiny_target()).generate([1, 2], 4, on_text=print)
 
 
 def test_a_listener_hears_every_sample() -> None:

@@ -68,6 +68,16 @@ def test_ctrl_c_ends_the_reply_and_not_the_session(reference: TargetModel, capsy
     assert "[12 tokens" in capsys.readouterr().err
 
 
+def test_a_sigterm_ends_the_session_too(reference: TargetModel) -> None:
+    class Ended(Decoder):
+        def generate(self, *arguments: Any, **options: Any) -> Any:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().generate(*arguments, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        Conversation(Ended(reference), REQUEST).reply("one")
+
+
 def test_a_message_that_does_not_fit_is_forgotten(reference: TargetModel, capsys: pytest.CaptureFixture[str]) -> None:
     conversation = Conversation(Decoder(reference), REQUEST)
     lines = iter(["word " * 4000, "short", "/exit"])
@@ -82,7 +92,7 @@ def test_the_command_reads_lines_until_they_end(
     reference: TargetModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(vars(casspec), "load_target", lambda name, device, dtype: reference)
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n"))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n")))
     words = ["chat", "--max-new-tokens", "12", "--storage", str(tmp_path / "store.db"), "--threads", "1"]
     assert main(words) == 0
     assert capsys.readouterr().out == expected(reference, ("user", "one")) + "\n"

@@ -27,3 +27,5 @@ def test_messages_go_through_the_template_with_its_arguments(monkeypatch: pytest
     assert tokenizer.decode(chat_ids(tokenizer, said[:1], {"mark": "!"})) == "<user>a!\n<assistant>"
     with pytest.raises(UnsupportedOption, match="refuses this conversation: no system messages here"):
         chat_ids(tokenizer, [{"role": "system", "content": "x"}])
+    with pytest.raises(UnsupportedOption, match="tokenize is set already"):
+        chat_ids(tokenizer, said[:1], {"tokenize": False})

@@ -86,7 +86,7 @@ def test_what_the_system_says_comes_first_and_a_template_may_refuse_it() -> None
     assert prompt_ids(told, WordTokenizer("template")) == [-4, 2, 6, -1, 4, 7, -2]
     assert prompt_ids(told, WordTokenizer(None)) == [2, 6, 4, 7]
     with pytest.raises(
-        SuiteError, match="prompt 'x': .* refuses this conversation: System role not supported; take such prompts out"
+        SuiteError, match=r"prompt 'x': .* refuses this conversation: System role not supported; take such prompts out"
     ):
         prompt_ids(told, WordTokenizer("no system"))
 

@@ -15,6 +15,7 @@ from casspec.runtime.decoding.successors import TOP_SUCCESSORS
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import HostTokens, KnownTokens, TargetOutputs, accept
 from casspec.runtime.text.sampling import Sampling
+from tests.runtime.verified_trees import verified_trees
 
 ROWS, VOCAB = 12, 40
 
@@ -22,16 +23,6 @@ ROWS, VOCAB = 12, 40
 # Few levels, so that many entries of a row are equal.
 levels = st.lists(st.integers(0, 6), min_size=ROWS * VOCAB, max_size=ROWS * VOCAB)
 paths = st.lists(st.integers(0, ROWS - 1), min_size=1, unique=True).map(sorted)
-
-
-@st.composite
-def verified_trees(draw: st.DrawFn) -> tuple[CandidateTree, list[int]]:
-    """A tree and the target's token after each node; tokens are few, so that paths go deep."""
-    tree = CandidateTree(0)
-    for parent, token in draw(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 2)), max_size=40)):
-        tree.add(parent % len(tree), token)
-    n = len(tree)
-    return tree, draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
 
 
 @given(verified_trees())

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.runtime.decoding.sequence import Sequence
-from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import TargetOutputs, accept
 from casspec.runtime.decoding.walk import Walk
 from casspec.runtime.text.request import Request
+from tests.runtime.verified_trees import verified_trees
 
 
 class Fixed(TargetOutputs):
@@ -24,16 +24,6 @@ class Fixed(TargetOutputs):
     def token_after(self, node: int) -> int:
         self.asked.append(node)
         return self._tokens[node]
-
-
-@st.composite
-def verified_trees(draw: st.DrawFn) -> tuple[CandidateTree, list[int]]:
-    """A tree and the target's token after each node; tokens are few, so that paths go deep."""
-    tree = CandidateTree(0)
-    for parent, token in draw(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 2)), max_size=40)):
-        tree.add(parent % len(tree), token)
-    n = len(tree)
-    return tree, draw(st.lists(st.integers(0, 2), min_size=n, max_size=n))
 
 
 def walk(request: Request, limit: int, ends: set[int]) -> Walk:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from casspec.profiler.probes import Probes
 from casspec.profiler.timing import Timer
-from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision

@@ -11,7 +11,7 @@ from casspec.profiler.progress import Progress, silent
 from casspec.profiler.slowdown import at_median_slowdown
 from casspec.profiler.timing import timer_for
 from casspec.runtime.latency.features import QUANTISED
-from casspec.runtime.model.quantization import free_bytes
+from casspec.runtime.model.lean.quantization import free_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.measurements import VERDICT_KIND, Measurements
 from casspec.storage.schema import DeviceFingerprint, LatencyModel, LatencySample, Precision, Quantization

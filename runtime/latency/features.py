@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from casspec.runtime.model.forward_input import CONTEXT_STEP, bucket
-from casspec.runtime.model.quantization import sub_layer_bytes
+from casspec.runtime.model.lean.quantization import sub_layer_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, Precision
 

@@ -84,7 +84,7 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
     """Model, names of the weights that its config asks for and nothing gave, and tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from casspec.runtime.model.families import family_of
+    from casspec.runtime.model.lean.families import family_of
 
     with _source(path, file) as (place, named):
         config = AutoConfig.from_pretrained(place, **named)

@@ -1,7 +1,7 @@
 """Plans: which attention and MLP sub-layers of the target run in a forward (DSIA, CAS-Spec section 4).
 
 A plan is a small immutable value handed to each forward. Nothing is switched globally: any number of plans live over one set of
-weights, and those of one precision share its packed copy (`runtime/model/quantization.py`).
+weights, and those of one precision share its packed copy (`runtime/model/lean/quantization.py`).
 """
 
 from __future__ import annotations

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from casspec.runtime.model.eager_forward import EagerForward
-from casspec.runtime.model.families import Dimensions, family_of
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.native_forward import NativeForward, Workspace
-from casspec.runtime.model.packed_weights import PackedModel, drained, native_refusal
+from casspec.runtime.model.lean.eager_forward import EagerForward
+from casspec.runtime.model.lean.families import Dimensions, family_of
+from casspec.runtime.model.lean.native_forward import NativeForward, Workspace
+from casspec.runtime.model.lean.packed_weights import PackedModel, drained, native_refusal
+from casspec.runtime.model.lean.quantization import quantised, refusal
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fuse
 from casspec.runtime.model.plan import Plan, Steps
-from casspec.runtime.model.quantization import quantised, refusal
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights, MappedFiles, fuse
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import ModelFingerprint, Precision
 

@@ -5,7 +5,7 @@ vectors. `layout.py` is how numbers lie, and `packing.py` lays weights out so. `
 packed weights; `integer_tiles.py` does so in 8 and 4 bits. `naming.py` compiles what is made once a kind of weight. `products.py`
 covers a whole linear with tiles, `row_operations.py` is what happens to one row (norm, rotation, softmax), `exponentials.py` what of it
 needs exp, `attention.py` reads the cache. `program.py` strings them into a forward over the numbers of `table.py`. Nothing here knows a
-model: addresses and sizes come from `runtime/model/native_forward.py`.
+model: addresses and sizes come from `runtime/model/lean/native_forward.py`.
 
 Read `program.py`, then `products.py`. To add a way to store weights, edit `layout.py`, `vectors.py`, where tiles widen them, and
 `packing.py`.

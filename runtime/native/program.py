@@ -1,6 +1,6 @@
 """A whole forward as one native function, run by every thread of a team over the same table of numbers.
 
-The table (`table.py`) holds addresses, sizes and strides; `runtime/model/native_forward.py` fills it. Each thread
+The table (`table.py`) holds addresses, sizes and strides; `runtime/model/lean/native_forward.py` fills it. Each thread
 does its share of an operation and waits for the others before the next one reads the result.
 """
 

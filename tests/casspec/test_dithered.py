@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from casspec.dithered import LAYER_LINEAR, dithered, write_dithered
-from casspec.runtime.model.kernels import GROUP_INPUTS, int4_groups
+from casspec.runtime.model.lean.kernels import GROUP_INPUTS, int4_groups
 
 NAME = "model.layers.0.mlp.up_proj.weight"
 

@@ -10,7 +10,7 @@ import torch
 import casspec
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.noise import GumbelNoise, mix_words
-from casspec.runtime.model.quantization import KERNELS, extra_bytes
+from casspec.runtime.model.lean.quantization import KERNELS, extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.storage.errors import ProfileMismatch

@@ -17,7 +17,7 @@ from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput, bucket
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import (
     AcceptanceCell,

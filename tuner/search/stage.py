@@ -15,7 +15,7 @@ from casspec.profiler.progress import Progress, Tell, untold
 from casspec.profiler.stored import offered
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.fingerprint import model_fingerprint
-from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.leases import Lease, Leases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from casspec.profiler.precisions import PrecisionVerdict
 from casspec.profiler.progress import silent
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
-from casspec.runtime.model.quantization import extra_bytes
+from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
 from casspec.storage.measurements import VERDICT_KIND

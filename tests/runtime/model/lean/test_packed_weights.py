@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from casspec.runtime.model.eager_forward import EagerForward
-from casspec.runtime.model.packed_weights import PackedModel, native_refusal, packed_layer, plain_layer
+from casspec.runtime.model.lean.eager_forward import EagerForward
+from casspec.runtime.model.lean.packed_weights import PackedModel, native_refusal, packed_layer, plain_layer
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor
 from casspec.runtime.native.packing import PackedWeight, packed, padded

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.model.weights import Weight
+from casspec.runtime.model.lean.weights import Weight
 
 GROUP_INPUTS = 32
 """Inputs that share a scale and a zero in 4 bits: the smallest, hence most accurate, group the kernels take."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from casspec.runtime.model.lean.weights import MappedFiles, fuse
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.model.weights import MappedFiles, fuse
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import library_model
 

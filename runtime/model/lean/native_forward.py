@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from casspec.runtime.model.families import Dimensions
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.lean.families import Dimensions
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights
 from casspec.runtime.model.plan import Steps
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights
 from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, INT4, INT8, SPARE_ROWS, TOTALS
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 from casspec.runtime.native.table import MEETING_BYTES, Slot

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from casspec.runtime.model.eager_forward import EagerForward
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.lean.eager_forward import EagerForward
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import causal, library_model, masked_input

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from casspec.runtime.model.families import Dimensions, family_of
+from casspec.runtime.model.lean.families import Dimensions, family_of
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import library_model
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from casspec.runtime.model.kernels import GROUP_INPUTS, int4_groups, int8_rows
-from casspec.runtime.model.tiled_kernels import Int4Native, Int8Native
+from casspec.runtime.model.lean.kernels import GROUP_INPUTS, int4_groups, int8_rows
+from casspec.runtime.model.lean.tiled_kernels import Int4Native, Int8Native
 from casspec.runtime.native.layout import GROUP_BYTES, LANES
 from casspec.runtime.native.packing import padded
 

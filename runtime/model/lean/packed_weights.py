@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.model.families import Dimensions
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights, MappedFiles, fill, give_back_freed_memory
+from casspec.runtime.model.lean.families import Dimensions
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fill, give_back_freed_memory
 from casspec.runtime.native import packing, processor
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 

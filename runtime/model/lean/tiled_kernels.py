@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.model.kernels import (
+from casspec.runtime.model.lean.kernels import (
     GROUP_INPUTS,
     Int8OnCpu,
     Kernel,

@@ -13,7 +13,7 @@ import torch
 
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.native_forward import Workspace
+from casspec.runtime.model.lean.native_forward import Workspace
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor

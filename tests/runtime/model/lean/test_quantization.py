@@ -10,10 +10,10 @@ import torch
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model import quantization
+from casspec.runtime.model.lean.quantization import LINEARS, extra_bytes
+from casspec.runtime.model.lean.tiled_kernels import TiledWeight
 from casspec.runtime.model.plan import Plan
-from casspec.runtime.model.quantization import LINEARS, extra_bytes
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.model.tiled_kernels import TiledWeight
 from casspec.runtime.native import processor
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet

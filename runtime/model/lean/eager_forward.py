@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from casspec.runtime.model.families import Dimensions
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.lean.families import Dimensions
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights
 from casspec.runtime.model.plan import Steps
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from casspec.runtime.model.quantization import KERNELS
+from casspec.runtime.model.lean.quantization import KERNELS
 from casspec.storage.schema import Precision
 
 INT8, INT4 = Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from casspec.runtime.model.kernels import Int4OnCpu, Int4OnCuda, Int8OnCpu, Int8OnCuda, Kernel
-from casspec.runtime.model.packed_weights import packed_layer, plain_layer
-from casspec.runtime.model.tiled_kernels import Int4Native, Int8Native, NativeKernel
-from casspec.runtime.model.weights import DecoderWeights, LayerWeights, Weight
+from casspec.runtime.model.lean.kernels import Int4OnCpu, Int4OnCuda, Int8OnCpu, Int8OnCuda, Kernel
+from casspec.runtime.model.lean.packed_weights import packed_layer, plain_layer
+from casspec.runtime.model.lean.tiled_kernels import Int4Native, Int8Native, NativeKernel
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, Weight
 from casspec.runtime.native.packing import PackedWeight
 from casspec.storage.schema import Precision
 

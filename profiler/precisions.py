@@ -14,7 +14,6 @@ from pydantic import Field
 
 from casspec.profiler.probes import Probes
 from casspec.profiler.timing import Timer
-from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.storage.schema import LatencyPoint, LatencySample, Precision
@@ -53,7 +52,7 @@ def screen(target: TargetModel, precision: Precision, timer: Timer) -> Precision
         target.release(precision)
         reason = f"no kernel beats the target's own: {ratio:.1f} times its time for one query token"
     return PrecisionVerdict(
-        precision=precision, reason=reason, extra_bytes=extra_bytes(target.weights, precision), ratios={1: ratio}
+        precision=precision, reason=reason, extra_bytes=target.extra_bytes(precision), ratios={1: ratio}
     )
 
 

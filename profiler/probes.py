@@ -30,8 +30,7 @@ class Probes:
         for batch in {point.batch for point in points}:
             capacity = max(attended_tokens(point) for point in points if point.batch == batch)
             self._caches[batch] = cache = target.new_cache(capacity, batch)
-            for rows in (cache.keys, cache.values):
-                rows.normal_()
+            cache.scatter()
 
     def call(self, point: LatencyPoint) -> Call:
         """A forward as `point` describes it; sub-layers alone run without the head."""

@@ -139,8 +139,7 @@ def rows_that_fit(target: TargetModel, batch: int) -> int:
     free = free_bytes(target.device)
     if free is None:
         return target.max_context
-    row_bytes = 2 * target.n_layers * target.n_kv_heads * target.head_dim * target.dtype.itemsize
-    return min(target.max_context, int(BATCH_MEMORY_SHARE * free / (batch * row_bytes)))
+    return min(target.max_context, int(BATCH_MEMORY_SHARE * free / (batch * target.cached_bytes)))
 
 
 def _verdicts(store: Measurements, calibration_id: str, kind: str) -> dict[Precision, PrecisionVerdict]:

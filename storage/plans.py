@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import field_validator
 
@@ -33,6 +33,10 @@ class SkipSet(Document):
                     f"{name} layers {wrong} do not exist in a model of {n_layers} layers (0..{n_layers - 1})"
                 )
         return self
+
+
+Backend = Literal["lean", "generic"]
+"""What runs a model's forwards: a forward of ours, or the library's own layers."""
 
 
 class Precision(StrEnum):

@@ -24,6 +24,7 @@ from casspec.storage.latency import LatencySample as LatencySample
 from casspec.storage.latency import LatencyTable as LatencyTable
 from casspec.storage.latency import MeasuredPlan as MeasuredPlan
 from casspec.storage.latency import Measurement as Measurement
+from casspec.storage.plans import Backend as Backend
 from casspec.storage.plans import Precision as Precision
 from casspec.storage.plans import Quantization as Quantization
 from casspec.storage.plans import SkipSet as SkipSet
@@ -218,6 +219,8 @@ class CascadeProfile(VersionedDocument):
     task_gains: dict[str, float] = Field(default_factory=dict)
     """By task, how many times faster a cascade of its own is than the one for all, on recordings held out of its choice; {} where
     nobody asked."""
+    backend: Backend | None = None
+    """What it was measured on; None for the lean forward."""
     suite: str
     seed: int
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from casspec.storage.errors import StorageError
-from casspec.storage.schema import Document, Mode
+from casspec.storage.schema import Backend, Document, Mode
 
 AUTO = "auto"
 """Of a setting: follows the model that is calibrated (`casspec.tuner.search.budget`)."""
@@ -99,6 +99,8 @@ class CalibrationSettings(Document):
     suite: str
     suite_sha256: str
     seed: int = 0
+    backend: Backend = "lean"
+    """What the model's forwards run on; `begin` takes it from the model."""
     profile: ProfileSettings = ProfileSettings()
     record: RecordSettings = RecordSettings()
     search: SearchSettings = SearchSettings()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from casspec.runtime.model.forward_input import CONTEXT_STEP, bucket
-from casspec.runtime.model.lean.quantization import sub_layer_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, Precision
 
@@ -31,25 +30,7 @@ def shape_of(target: TargetModel, bandwidth_gb_per_s: float, tflops: float, laun
     two for one token; `ms_per_byte`, `ms_per_operation` and `launch_ms` are the device's measured ceilings. Packed weights have
     their own bytes, `int8-dynamic:mlp_bytes` for instance.
     """
-    element = target.dtype.itemsize
-    heads, kv_heads, head_dim, hidden = target.n_heads, target.n_kv_heads, target.head_dim, target.hidden_size
-    attention = hidden * (heads + 2 * kv_heads) * head_dim + heads * head_dim * hidden
-    mlp = 3 * hidden * target.intermediate_size
-    head = hidden * target.vocab_size
-    packed = {
-        f"{precision}:{part}_bytes": float(n_bytes)
-        for precision in QUANTISED
-        for part, n_bytes in sub_layer_bytes(target.weights, precision).items()
-    }
-    return packed | {
-        "attention_bytes": attention * element,
-        "mlp_bytes": mlp * element,
-        "head_bytes": head * element,
-        "row_bytes": 2 * kv_heads * head_dim * element,
-        "attention_operations": 2.0 * attention,
-        "mlp_operations": 2.0 * mlp,
-        "head_operations": 2.0 * head,
-        "score_operations": 4.0 * heads * head_dim,
+    return target.costs() | {
         "ms_per_byte": 1e-6 / bandwidth_gb_per_s,
         "ms_per_operation": 1e-9 / tflops,
         "launch_ms": launch_us / 1e3,

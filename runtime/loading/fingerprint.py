@@ -35,7 +35,7 @@ def model_fingerprint(target: TargetModel, weights: str | None = None) -> ModelF
         return target.fingerprint
     return ModelFingerprint(
         name=target.name,
-        family=target.family.name,
+        family=target.family,
         config_sha256=_config_sha256(target.config),
         weights_sha256=weights or weights_sha256(target.library_model),
         tokenizer_sha256=None if target.tokenizer is None else _tokenizer_sha256(target.tokenizer),

@@ -63,6 +63,12 @@ def compare_profile(profile: CascadeProfile, target: TargetModel) -> str | None:
             f"profile {profile.profile_id} was calibrated in {profile.dtype}, the model is loaded in {dtype}; "
             f"load it with dtype {profile.dtype} or run: casspec calibrate {target.name} --dtype {dtype}"
         )
+    backend = profile.backend or "lean"
+    if backend != target.backend:
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated on the {backend} backend, the model runs on the {target.backend} one; "
+            f"load it with backend {backend} or run: casspec calibrate {target.name} --backend {target.backend}"
+        )
     here = device_fingerprint(target.device)
     refusal = kernel_difference(profile.device, here)
     if refusal is not None:

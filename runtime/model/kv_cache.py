@@ -3,92 +3,175 @@
 One cache serves the target and all self-drafters. Row `b * slots + s` holds slot `s` of sequence `b`, so that one flat index
 addresses any row of any sequence in a single kernel. The slot past the capacity is scratch: padding rows of a bucketed
 forward write there and nothing ever attends to it.
+
+Layers may differ in the shape of their rows, and in how far back they see. A window is measured in positions: nodes of a tree stand in
+slots side by side, but what a query sees of its text is the same whatever tree it stands in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from casspec.runtime.compiled import compiled
+from casspec.runtime.model.forward_input import ForwardInput
 from casspec.storage.errors import ContextOverflow
 
 NATIVE_SCRATCH = 32
 """Slots past the capacity where the native forward runs, so that the rows of each dimension begin on a cache line."""
 
 
+@dataclass(frozen=True, slots=True)
+class LayerRows:
+    """What a layer keeps of a token, and which tokens it sees.
+
+    Attributes:
+        heads, key_width: of keys; value_heads, value_width: of values.
+        window: positions that a query sees, its own included; None for all.
+    """
+
+    heads: int
+    key_width: int
+    value_heads: int
+    value_width: int
+    window: int | None = None
+
+    @property
+    def numbers(self) -> int:
+        """Kept of a token."""
+        return self.heads * self.key_width + self.value_heads * self.value_width
+
+
+class _Rows:
+    """Keys or values of layers whose rows have one shape.
+
+    Attributes:
+        kept: [layers, heads, rows, width], or [layers, heads, width, rows] seen so.
+        rows: [layers, rows, heads, width], the same memory.
+        words: on the host, the same as integers: [any, rows, numbers of a row that lie together].
+    """
+
+    def __init__(self, kept: Tensor, width: int) -> None:
+        self.kept = kept
+        self.rows = kept[..., :width].transpose(1, 2)
+        self.words: np.ndarray | None = None
+        if kept.device.type == "cpu":
+            together = kept if kept.is_contiguous() else kept.transpose(2, 3)[..., None]
+            word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[kept.itemsize]
+            self.words = together.view(word).flatten(0, -3).numpy()
+
+
 class KVCache:
     """Keys and values of all layers.
 
     Args:
-        n_layers, n_kv_heads, head_dim: shape of the model.
+        layers: the shape of each layer's rows.
         capacity: rows usable per sequence, drafts included.
         batch: sequences held side by side.
-        value_width: for the native forward, which has keys dimension by dimension, [kv_heads, head_dim, rows], and values of so many
-            numbers a row. By default rows of a head follow each other, as torch's attention reads them.
+        padded_values: for the native forward, which has keys dimension by dimension, [heads, width, rows], and values of so many
+            numbers a row; its layers have one shape. By default rows of a head follow each other, as torch's attention reads them.
 
     Attributes:
-        keys, values: [layers, batch * slots, kv_heads, head_dim].
         n_rows: batch * slots.
+        windows: of the layers that have one, without repetition.
+        positions: int64 [n_rows], of every row, kept where there are windows.
     """
 
     def __init__(
         self,
-        n_layers: int,
-        n_kv_heads: int,
-        head_dim: int,
+        layers: Sequence[LayerRows],
         capacity: int,
         batch: int = 1,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
-        value_width: int | None = None,
+        padded_values: int | None = None,
     ) -> None:
         self.capacity = capacity
         self.batch = batch
-        self.slots = capacity + (1 if value_width is None else NATIVE_SCRATCH)
+        self.slots = capacity + (1 if padded_values is None else NATIVE_SCRATCH)
         self.n_rows = batch * self.slots
-        rows, key_row = (n_layers, n_kv_heads, self.n_rows), (n_layers, n_kv_heads, head_dim, self.n_rows)
+        self.windows = tuple(sorted({layer.window for layer in layers if layer.window is not None}))
+        self.positions = torch.zeros(self.n_rows if self.windows else 0, dtype=torch.int64, device=device)
         # Zeros, not empty: masked columns are multiplied by zero probability, and 0 * NaN is NaN.
         make = partial(torch.zeros, dtype=dtype, device=device)
         # With the rows of a head following each other attention takes up to half the time that it takes with heads side by side.
-        self._keys = make(*rows, head_dim) if value_width is None else make(*key_row).transpose(2, 3)
-        self._values = make(*rows, value_width or head_dim)
-        self.keys, self.values = self._keys.transpose(1, 2), self._values[..., :head_dim].transpose(1, 2)
-        self._host_rows = self._on_host()
-        self._layer_rows = [(self.keys[layer], self.values[layer]) for layer in range(n_layers)]
-        self._views: dict[int, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self._groups: list[tuple[_Rows, _Rows]] = []
+        self._layer_rows: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(layers)
+        shapes = [(layer.heads, layer.key_width, layer.value_heads, layer.value_width) for layer in layers]
+        for shape in dict.fromkeys(shapes):
+            heads, key_width, value_heads, value_width = shape
+            members = [index for index, one in enumerate(shapes) if one == shape]
+            n = len(members)
+            if padded_values is None:
+                keys = make(n, heads, self.n_rows, key_width)
+            else:
+                keys = make(n, heads, key_width, self.n_rows).transpose(2, 3)
+            values = make(n, value_heads, self.n_rows, padded_values or value_width)
+            self._groups.append((_Rows(keys, key_width), _Rows(values, value_width)))
+            of_keys, of_values = (part.rows for part in self._groups[-1])
+            for place, index in enumerate(members):
+                self._layer_rows[index] = of_keys[place], of_values[place]
+        self._words = [part.words for group in self._groups for part in group if part.words is not None]
+        self._views: dict[int, list[tuple[Tensor, Tensor]]] = {}
 
     @property
     def scratch_slot(self) -> int:
         return self.capacity
 
     @property
+    def n_layers(self) -> int:
+        return len(self._layer_rows)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._groups[0][0].kept.dtype
+
+    @property
     def n_bytes(self) -> int:
-        return self._keys.nbytes + self._values.nbytes
+        return sum(part.kept.nbytes for group in self._groups for part in group)
 
     @property
     def addresses(self) -> tuple[int, int]:
         """Of keys and values, for the native forward."""
-        return self._keys.data_ptr(), self._values.data_ptr()
+        keys, values = self._groups[0]
+        return keys.kept.data_ptr(), values.kept.data_ptr()
 
-    def rows(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Writable keys and values of a layer, each [batch * slots, kv_heads, head_dim]."""
+    def rows(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Writable keys [batch * slots, heads, width] and values of a layer."""
         return self._layer_rows[layer]
 
-    def visible(self, length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Per layer, views of the first `length` slots: [batch, kv_heads, length, head_dim]. Views are kept per length."""
+    def visible(self, length: int) -> list[tuple[Tensor, Tensor]]:
+        """Per layer, views of the first `length` slots: [batch, heads, length, width]. Views are kept per length."""
         views = self._views.get(length)
         if views is None:
-            views = [
-                (self._first(self.keys[i], length), self._first(self.values[i], length)) for i in range(len(self.keys))
-            ]
+            views = [(self._first(keys, length), self._first(values, length)) for keys, values in self._layer_rows]
             self._views[length] = views
         return views
 
-    def _first(self, rows: torch.Tensor, length: int) -> torch.Tensor:
+    def _first(self, rows: Tensor, length: int) -> Tensor:
         return rows.view(self.batch, self.slots, *rows.shape[1:])[:, :length].transpose(1, 2)
+
+    def masks(self, inputs: ForwardInput) -> dict[int | None, Tensor]:
+        """The additive mask of each window, by window, and that of layers without one under None; notes where the rows stand.
+
+        A window that reaches past the first position leaves the mask as it is: the very tensor of `inputs` then.
+        """
+        masks: dict[int | None, Tensor] = {None: inputs.mask}
+        if not self.windows:
+            return masks
+        self.positions.index_copy_(0, inputs.rows, inputs.positions.view(-1))
+        if inputs.length <= self.windows[0]:  # no position is larger than its slot
+            return masks | dict.fromkeys(self.windows, inputs.mask)
+        there = self.positions.view(self.batch, self.slots)[:, None, None, : inputs.length]
+        back = inputs.positions[:, None, :, None] - there
+        for window in self.windows:
+            masks[window] = inputs.mask.masked_fill(back >= window, -torch.inf)
+        return masks
 
     def require(self, slots: int) -> None:
         """Raises ContextOverflow when a sequence would need more than the capacity."""
@@ -99,21 +182,36 @@ class KVCache:
 
     def move(self, source: list[int], first: int) -> None:
         """Copies flat rows `source` to those from `first` on, in every layer; they may overlap."""
-        if self._host_rows is not None:
-            move_rows(*self._host_rows, np.array(source, np.int64), first)
+        if self._words:
+            rows = np.array(source, np.int64)
+            for keys, values in zip(self._words[::2], self._words[1::2], strict=True):
+                move_rows(keys, values, rows, first)
+            if self.windows:
+                self.positions[first : first + len(source)] = self.positions[source]
             return
-        rows = torch.tensor(source, device=self._keys.device)
-        for kept in (self._keys, self._values):
-            kept.narrow(2, first, len(rows)).copy_(kept.index_select(2, rows))
+        places = torch.tensor(source, device=self.positions.device)
+        for group in self._groups:
+            for part in group:
+                part.kept.narrow(2, first, len(source)).copy_(part.kept.index_select(2, places))
+        if self.windows:
+            self.positions.narrow(0, first, len(source)).copy_(self.positions.index_select(0, places))
 
-    def _on_host(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Keys and values as integers, [any, rows, numbers of a row that lie together]; None on a device."""
-        if self._keys.device.type != "cpu":
-            return None
-        keys = self._keys if self._keys.is_contiguous() else self._keys.transpose(2, 3)[..., None]
-        word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[keys.itemsize]
-        of_keys, of_values = (tensor.view(word).flatten(0, -3).numpy() for tensor in (keys, self._values))
-        return of_keys, of_values
+    def copy_rows(self, source: KVCache, length: int, sequence: int) -> None:
+        """The first `length` slots of another cache's first sequence become those of `sequence`."""
+        start = sequence * self.slots
+        for own, other in zip(self._groups, source._groups, strict=True):
+            for part, its in zip(own, other, strict=True):
+                part.rows[:, start : start + length] = its.rows[:, :length]
+        if self.windows:
+            self.positions[start : start + length] = source.positions[:length]
+
+    def scatter(self) -> None:
+        """Random rows, at positions as text has them: what latency is measured over."""
+        for group in self._groups:
+            for part in group:
+                part.rows.normal_()
+        if self.windows:
+            self.positions.copy_(torch.arange(self.slots).repeat(self.batch))
 
 
 def _moved_plainly(keys: np.ndarray, values: np.ndarray, source: np.ndarray, first: int) -> None:

@@ -114,7 +114,7 @@ def test_a_quantised_linear_is_near_the_float_one(precision: Precision, rows: in
     reason = target.refusal(precision)
     if reason:
         pytest.skip(reason)
-    kernel, weight = KERNELS["cuda", precision], target.weights.layers[0].gate_up
+    kernel, weight = KERNELS["cuda", precision], target.lean.weights.layers[0].gate_up
     x = torch.randn(rows, 128, device="cuda", dtype=torch.bfloat16)
     found, expected = kernel.linear(x, kernel.pack(weight), None), torch.nn.functional.linear(x, weight)
     assert (found - expected).norm() / expected.norm() < 0.15
@@ -128,4 +128,6 @@ def test_packed_weights_take_what_was_said(precision: Precision) -> None:
         pytest.skip(reason)
     before = torch.cuda.memory_allocated()
     target.prepare(precision)
-    assert torch.cuda.memory_allocated() - before == pytest.approx(extra_bytes(target.weights, precision), rel=0.02)
+    assert torch.cuda.memory_allocated() - before == pytest.approx(
+        extra_bytes(target.lean.weights, precision), rel=0.02
+    )

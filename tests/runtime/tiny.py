@@ -17,7 +17,6 @@ from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput, bucket
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import (
     AcceptanceCell,
@@ -130,6 +129,12 @@ def run(target: TargetModel, cache: KVCache, tokens: list[int], start: int = 0, 
     return target.forward(inputs, cache, plan or target.full_plan)[: len(tokens)]
 
 
+def first_rows(cache: KVCache, n: int) -> list[Tensor]:
+    """Copies of the first `n` cache rows, keys and values by layer."""
+    layers = [cache.rows(layer) for layer in range(cache.n_layers)]
+    return [part[:n].clone() for layer in layers for part in layer]
+
+
 def cold_matrix(target: TargetModel, seed: int = 0) -> RecyclingMatrix:
     """A matrix such as calibration records, with some tokens never seen."""
     generator = np.random.default_rng(seed)
@@ -147,7 +152,7 @@ def low_bit_drafters(target: TargetModel) -> list[DrafterSpec]:
     int8 = Precision.INT8_DYNAMIC
     if target.refusal(int8):
         return []
-    quantization = Quantization(precision=int8, extra_bytes=extra_bytes(target.weights, int8))
+    quantization = Quantization(precision=int8, extra_bytes=target.extra_bytes(int8))
     skip, parameters = SkipSet(mlp=(2,)), {"acceptance": 0.7}
     return [DrafterSpec(name="low-bit", kind="self", skip=skip, quantization=quantization, parameters=parameters)]
 

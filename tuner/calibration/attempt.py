@@ -29,6 +29,7 @@ def begin(
     Args:
         force: begin a new attempt although there is one.
     """
+    settings = of_target(settings, target)
     calibration = repository.calibration(
         model_fingerprint(target),
         device_fingerprint(target.device),
@@ -39,11 +40,16 @@ def begin(
     return CalibrationContext(repository, databases, calibration.calibration_id, target, settings, suite)
 
 
+def of_target(settings: CalibrationSettings, target: TargetModel) -> CalibrationSettings:
+    """The settings with what the target's forwards run on."""
+    return settings.model_copy(update={"backend": target.backend})
+
+
 def finished(
     repository: Repository, target: TargetModel, settings: CalibrationSettings
 ) -> tuple[str, CascadeProfile] | None:
     """ID and profile of a finished calibration with these settings."""
-    device, dumped = device_fingerprint(target.device), settings.model_dump(mode="json")
+    device, dumped = device_fingerprint(target.device), of_target(settings, target).model_dump(mode="json")
     return repository.finished_calibration(model_fingerprint(target), device, target.dtype_name, dumped)
 
 

@@ -65,6 +65,7 @@ def _assembled(
         model=model_fingerprint(target),
         device=with_ceilings(repository, device_fingerprint(target.device), target),
         dtype=target.dtype_name,
+        backend=None if target.backend == "lean" else target.backend,
         drafters=cascade.drafters,
         latency=latency,
         acceptance=_priors(tuned, cascade),

@@ -86,18 +86,13 @@ class TextRecorder:
         """Cut into what is made at once."""
         texts: list[TextWanted] = []
         for text in sorted(wanted, key=lambda text: (len(text.prompt_tokens), text.prompt_tokens)):
-            n_bytes = (len(texts) + 1) * (len(text.prompt_tokens) + self._n_tokens) * self._row_bytes
+            n_bytes = (len(texts) + 1) * (len(text.prompt_tokens) + self._n_tokens) * self._target.cached_bytes
             if texts and (len(texts) == self._most_together or n_bytes > self._most_bytes):
                 yield texts
                 texts = []
             texts.append(text)
         if texts:
             yield texts
-
-    @property
-    def _row_bytes(self) -> int:
-        target = self._target
-        return 2 * target.n_layers * target.n_kv_heads * target.head_dim * target.dtype.itemsize
 
     @torch.inference_mode()
     def _recorded(self, texts: Sequence[TextWanted]) -> list[Recording]:
@@ -195,9 +190,7 @@ class _Rows:
             (len(prompts), 1, 1, self.cache.capacity), -torch.inf, dtype=target.dtype, device=self._device
         )
         for text, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
-            start = text * self.cache.slots
-            self.cache.keys[:, start : start + length] = prompt.keys[:, :length]
-            self.cache.values[:, start : start + length] = prompt.values[:, :length]
+            self.cache.copy_rows(prompt, length, text)
             self._mask[text, ..., :length] = 0
 
     def next(self, tokens: Tensor) -> ForwardInput:

@@ -15,7 +15,6 @@ from casspec.profiler.progress import Progress, Tell, untold
 from casspec.profiler.stored import offered
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.fingerprint import model_fingerprint
-from casspec.runtime.model.lean.quantization import extra_bytes
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, StorageError, UnsupportedOption
 from casspec.storage.leases import Lease, Leases
@@ -202,7 +201,7 @@ def _study(
 def _prepared(target: TargetModel, precision: Precision) -> Quantization:
     """A precision with its memory, its weights packed: no trial is to be charged for that."""
     target.prepare(precision)
-    return Quantization(precision=precision, extra_bytes=extra_bytes(target.weights, precision))
+    return Quantization(precision=precision, extra_bytes=target.extra_bytes(precision))
 
 
 def searches(settings: Mapping[str, Any]) -> bool:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
-from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.families import Dimensions
 from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights
 from casspec.runtime.model.plan import Steps
@@ -43,18 +43,21 @@ class EagerForward:
     """
 
     def __init__(
-        self, sizes: Dimensions, weights: DecoderWeights, embedding: Tensor, final_norm: Tensor, angles: Tensor
+        self,
+        sizes: Dimensions,
+        rows: tuple[LayerRows, ...],
+        weights: DecoderWeights,
+        embedding: Tensor,
+        final_norm: Tensor,
+        angles: Tensor,
     ) -> None:
-        self._sizes, self._weights = sizes, weights
+        self._sizes, self._rows, self._weights = sizes, rows, weights
         self._embedding, self._final_norm, self._angles = embedding, final_norm, angles
         self._reduced_on_cpu = weights.device.type == "cpu" and weights.dtype != torch.float32
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         """A cache as this forward reads it."""
-        sizes, weights = self._sizes, self._weights
-        return KVCache(
-            len(weights.layers), sizes.kv_heads, sizes.head_dim, capacity, batch, weights.dtype, weights.device
-        )
+        return KVCache(self._rows, capacity, batch, self._weights.dtype, self._weights.device)
 
     def logits(self, inputs: ForwardInput, cache: KVCache, steps: Steps, wanted: Tensor | None = None) -> Tensor:
         """Of all query rows [rows, vocab], or of the rows `wanted` (int64)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
-from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.families import Dimensions
 from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights
 from casspec.runtime.model.plan import Steps
@@ -93,6 +93,7 @@ class NativeForward:
     def __init__(
         self,
         sizes: Dimensions,
+        rows: tuple[LayerRows, ...],
         weights: DecoderWeights,
         embedding: Tensor | PackedWeight,
         final_norm: Tensor,
@@ -102,7 +103,7 @@ class NativeForward:
     ) -> None:
         from casspec.runtime.native import program, threads  # need numba, which plain forwards do without
 
-        self._sizes, self._weights, self._workspace = sizes, weights, workspace
+        self._sizes, self._rows, self._weights, self._workspace = sizes, rows, weights, workspace
         self._kept = (embedding, final_norm, angles)  # the table holds their addresses alone
         kind = KINDS[weights.dtype]
         linears = {Precision.TARGET: kind, Precision.INT8_DYNAMIC: INT8, Precision.INT4_WEIGHT: INT4}[precision]
@@ -124,11 +125,8 @@ class NativeForward:
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         """A cache as this forward reads it; `capacity` is a multiple of CONTEXT_STEP."""
-        sizes, weights = self._sizes, self._weights
-        width = padded(sizes.head_dim)
-        return KVCache(
-            len(weights.layers), sizes.kv_heads, sizes.head_dim, capacity, batch, weights.dtype, weights.device, width
-        )
+        weights, width = self._weights, padded(self._sizes.head_dim)
+        return KVCache(self._rows, capacity, batch, weights.dtype, weights.device, width)
 
     def logits(self, inputs: ForwardInput, cache: KVCache, steps: Steps, wanted: Tensor | None = None) -> Tensor:
         """Of all query rows, or of the rows `wanted` (int64): float32 [rows, vocab]."""

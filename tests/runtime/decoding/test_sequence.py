@@ -18,7 +18,7 @@ from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.text.sampling import Sampling
 from casspec.storage.schema import Precision, SkipSet
-from tests.runtime.tiny import VOCAB, repetitive_prompt, run, tiny_target
+from tests.runtime.tiny import VOCAB, first_rows, repetitive_prompt, run, tiny_target
 
 TARGET = tiny_target(seed=7)
 LAYERS = TARGET.n_layers
@@ -46,10 +46,9 @@ def sequence_of(tokens: list[int], sampling: Sampling, seed: int = 0) -> Sequenc
 def test_a_replay_sees_the_targets_rows_before_and_its_own(n_tokens: int, copies: int) -> None:
     tokens = repetitive_prompt(40)
     sequence = sequence_of(tokens, Sampling())
-    rows = sequence.cache.keys[:, :39].clone(), sequence.cache.values[:, :39].clone()
+    rows = first_rows(sequence.cache, 39)
     logits = TARGET.forward(sequence.replay(n_tokens, copies), sequence.cache, SPARSE)[: n_tokens * copies]
-    assert torch.equal(sequence.cache.keys[:, :39], rows[0])
-    assert torch.equal(sequence.cache.values[:, :39], rows[1])
+    torch.testing.assert_close(first_rows(sequence.cache, 39), rows, atol=0, rtol=0)
 
     cache, start = TARGET.new_cache(64), 39 - n_tokens
     if start:

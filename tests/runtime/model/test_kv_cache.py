@@ -8,16 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.runtime.model.kv_cache import KVCache, move_rows
+from casspec.runtime.model.kv_cache import KVCache, LayerRows, move_rows
 from casspec.storage.errors import ContextOverflow
-from tests.runtime.tiny import causal, library_model, masked_input, run
+from tests.runtime.tiny import causal, first_rows, library_model, masked_input, run
 
 LAYERS, CAPACITY = 2, 12
 
 
 def numbered_cache(batch: int = 1) -> KVCache:
     """Every row holds its own number, values negated, other layers shifted by 1000."""
-    cache = KVCache(LAYERS, n_kv_heads=1, head_dim=2, capacity=CAPACITY, batch=batch)
+    cache = KVCache([LayerRows(1, 2, 1, 2)] * LAYERS, CAPACITY, batch)
     for layer in range(LAYERS):
         keys, values = cache.rows(layer)
         numbers = torch.arange(len(keys), dtype=torch.float32)[:, None, None] + 1000 * layer
@@ -33,13 +33,13 @@ def test_moves_copy_all_rows_at_once_in_every_layer(data: st.DataObject) -> None
     source = data.draw(st.lists(rows, min_size=n, max_size=n))
     first = data.draw(st.integers(0, CAPACITY - n))
     cache = numbered_cache()
-    before = cache.keys.clone()
+    before = [cache.rows(layer)[0].clone() for layer in range(LAYERS)]
     cache.move(source, first)
     for layer in range(LAYERS):
         keys, values = cache.rows(layer)
         for slot in range(cache.slots):
             origin = source[slot - first] if first <= slot < first + n else slot
-            assert torch.equal(keys[slot], before[layer, origin])
+            assert torch.equal(keys[slot], before[layer][origin])
         assert torch.equal(values, -keys)
 
 
@@ -82,8 +82,10 @@ def test_stale_and_scratch_rows_change_no_logit() -> None:
     target = TargetModel(library_model())
     tokens = list(range(20))
     clean, dirty = target.new_cache(64), target.new_cache(64)
-    dirty.keys.fill_(1e4)
-    dirty.values.fill_(-1e4)
+    for layer in range(target.n_layers):
+        keys, values = dirty.rows(layer)
+        keys.fill_(1e4)
+        values.fill_(-1e4)
     for start, end in ((0, 13), (13, 16), (16, 20)):  # 13 and 3 tokens leave padding in their buckets
         torch.testing.assert_close(
             run(target, dirty, tokens[start:end], start), run(target, clean, tokens[start:end], start)
@@ -108,7 +110,7 @@ def test_a_compacted_path_equals_a_straight_run() -> None:
     straight = target.new_cache(64)
     expected = run(target, straight, [*prompt, root, *right, last])[-1]
     torch.testing.assert_close(run(target, cache, [last], 8)[0], expected, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(cache.keys[:, :9], straight.keys[:, :9], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(first_rows(cache, 9), first_rows(straight, 9), atol=1e-5, rtol=1e-5)
 
 
 MOVED_ROWS = 12

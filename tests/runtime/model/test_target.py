@@ -89,8 +89,8 @@ def test_the_library_model_still_computes_the_same(model: Any) -> None:
     again = TargetModel(model)
     torch.testing.assert_close(library_logits(model, tokens), before)
     assert (
-        target.weights.layers[0].qkv.data_ptr()
-        == again.weights.layers[0].qkv.data_ptr()
+        target.lean.weights.layers[0].qkv.data_ptr()
+        == again.lean.weights.layers[0].qkv.data_ptr()
         == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
     )
 

@@ -29,7 +29,7 @@ def offering_4_bits(
 ) -> CalibrationContext:
     """A calibration whose profile found 4 bits worth offering."""
     context = begin(repository, external_databases(database), target, SUITE, settings)
-    needed = extra_bytes(target.weights, Precision.INT4_WEIGHT)
+    needed = extra_bytes(target.lean.weights, Precision.INT4_WEIGHT)
     verdict = PrecisionVerdict(precision=Precision.INT4_WEIGHT, reason=None, extra_bytes=needed, ratios={1: 0.5})
     repository.put_document(
         context.calibration_id, VERDICT_KIND, Precision.INT4_WEIGHT, verdict.model_dump(mode="json")
@@ -40,7 +40,7 @@ def offering_4_bits(
 def test_plans_that_need_more_memory_than_allowed_are_not_searched(tmp_path) -> None:
     target = TargetModel(library_model(vocab_size=VOCAB, intermediate_size=64, num_hidden_layers=4), name="tiny")
     settings = SETTINGS.changed(
-        {"cascade": {"max_extra_bytes": extra_bytes(target.weights, Precision.INT4_WEIGHT) - 1}}
+        {"cascade": {"max_extra_bytes": extra_bytes(target.lean.weights, Precision.INT4_WEIGHT) - 1}}
     )
     with open_repository(str(tmp_path / "casspec.db")) as repository:
         context = offering_4_bits(repository, str(tmp_path / "casspec.db"), target, settings)
@@ -59,7 +59,7 @@ def test_offered_precisions_are_searched_and_carry_their_memory(tmp_path) -> Non
         found = search(context, recordings, builtin_latency(target), silent)
         assert search(context, recordings, builtin_latency(target), silent) == found
     quantised = [candidate for candidate in found if candidate.quantization.precision is Precision.INT4_WEIGHT]
-    needed = extra_bytes(target.weights, Precision.INT4_WEIGHT)
+    needed = extra_bytes(target.lean.weights, Precision.INT4_WEIGHT)
     assert PlanSpec.of(found[0]) == PlanSpec(precision=Precision.INT4_WEIGHT)
     assert 0 < len(quantised) < len(found) == settings.search.trials
     assert {candidate.quantization.extra_bytes for candidate in quantised} == {needed}

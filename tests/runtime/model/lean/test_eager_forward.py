@@ -17,7 +17,7 @@ TOKENS = [3, 1, 4, 1, 5, 9]
 
 
 def forward_of(target: TargetModel) -> EagerForward:
-    forward = target._forwards[Precision.TARGET]
+    forward = target.lean._forwards[Precision.TARGET]
     assert isinstance(forward, EagerForward)
     return forward
 
@@ -56,9 +56,9 @@ def test_attention_without_rows_is_refused(target: TargetModel) -> None:
 def test_layers_that_attend_write_their_rows_alone(target: TargetModel) -> None:
     forward, cache = forward_of(target), target.new_cache(64)
     forward.hidden(given(target, cache, TOKENS), cache, ((0, False, True), (2, True, True)))
-    written = [bool(cache.keys[layer, :6].all()) and bool(cache.values[layer, :6].all()) for layer in range(4)]
+    written = [all(bool(part[:6].all()) for part in cache.rows(layer)) for layer in range(4)]
     assert written == [False, False, True, False]
-    assert not cache.keys[:, 6:64].any()
+    assert not any(cache.rows(layer)[0][6:64].any() for layer in range(4))
 
 
 @pytest.mark.parametrize("key_heads", [2, 4])
@@ -75,5 +75,5 @@ def test_one_query_in_bfloat16_is_read_as_the_first_of_two_is(key_heads: int) ->
 
 def test_a_cache_has_the_models_dtype() -> None:
     cache = forward_of(TargetModel(library_model().to(torch.float16))).new_cache(128, batch=3)
-    assert cache.keys.dtype == torch.float16
-    assert cache.keys.shape == (4, 3 * 129, 2, 8)
+    assert cache.dtype == torch.float16
+    assert [part.shape for part in cache.rows(3)] == [(3 * 129, 2, 8)] * 2

@@ -19,9 +19,9 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor
 from casspec.runtime.native.table import Slot
 from casspec.storage.schema import SkipSet
-from tests.runtime.tiny import VOCAB, causal, library_model, masked_input, run, tiny_target
+from tests.runtime.tiny import VOCAB, causal, first_rows, library_model, masked_input, run, tiny_target
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 pytestmark = [
     pytest.mark.usefixtures("without_gradients"),
@@ -38,7 +38,7 @@ ON_A_NARROW_PROCESSOR = """
 import torch
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor, products, vectors
-from tests.runtime.tiny import library_model, run
+from tests.runtime.tiny import first_rows, library_model, run
 
 assert vectors.LANES == 8 and not products.WIDE and not processor.has_byte_products()
 torch.set_num_threads(2)
@@ -87,8 +87,7 @@ def test_logits_and_cached_rows_are_those_of_torchs_operators(family: str) -> No
         for target, cache in zip((plain, packed), caches, strict=True)
     )
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(caches[1].keys[:, :20], caches[0].keys[:, :20], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(caches[1].values[:, :20], caches[0].values[:, :20], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(first_rows(caches[1], 20), first_rows(caches[0], 20), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("skip", [SkipSet(attention=(0, 3)), SkipSet(mlp=(1,)), SkipSet(attention=(2,), mlp=(2,))])
@@ -99,7 +98,7 @@ def test_a_plan_leaves_the_same_sub_layers_out(skip: SkipSet) -> None:
     expected, found = (run(t, cache, tokens, plan=plan) for t, cache in zip((plain, packed), caches, strict=True))
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
     for layer in skip.attention:
-        assert not caches[1].keys[layer].any(), "a layer left out writes no rows"
+        assert not caches[1].rows(layer)[0].any(), "a layer left out writes no rows"
 
 
 def test_the_number_of_threads_changes_no_bit(thread_counts: tuple[int, ...]) -> None:
@@ -118,7 +117,7 @@ def test_results_are_float32_and_the_cache_keeps_the_dtype() -> None:
     inputs = given(target, 3, cache)
     assert target.forward(inputs, cache, target.full_plan).dtype == torch.float32
     assert target.hidden(inputs, cache, target.full_plan).dtype == torch.float32
-    assert cache.keys.dtype == torch.bfloat16
+    assert cache.dtype == torch.bfloat16
 
 
 def test_a_later_forward_changes_no_earlier_result() -> None:
@@ -141,7 +140,7 @@ def test_targets_of_different_sizes_do_not_meet_in_memory() -> None:
 
 
 def test_a_workspace_grows_and_never_shrinks() -> None:
-    workspace = Workspace(tiny_target().sizes)
+    workspace = Workspace(tiny_target().lean.sizes)
     workspace.reserve(4, 64, 1)
     first = workspace.version, workspace.entries[Slot.X]
     workspace.reserve(2, 64, 1)

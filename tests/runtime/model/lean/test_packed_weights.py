@@ -18,7 +18,7 @@ from casspec.runtime.native.packing import PackedWeight, packed, padded
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import library_model, run, tiny_target
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LINEARS = ("qkv", "output", "gate_up", "down")
 
 
@@ -28,13 +28,13 @@ def target() -> TargetModel:
 
 
 def test_a_layer_comes_back_as_it_was(target: TargetModel) -> None:
-    for layer in target.weights.layers:
+    for layer in target.lean.weights.layers:
         found = plain_layer(packed_layer(layer, packed))
         assert all(torch.equal(getattr(found, name), getattr(layer, name)) for name in LINEARS)
 
 
 def test_gates_and_ups_are_padded_apart_and_what_reads_them_is_padded_too() -> None:
-    layer = TargetModel(library_model(mlp_bias=True)).weights.layers[0]
+    layer = TargetModel(library_model(mlp_bias=True)).lean.weights.layers[0]
     found = packed_layer(layer, packed)
     inner = padded(48)
     assert found.gate_up.parts == (48, 48)
@@ -47,7 +47,7 @@ def test_gates_and_ups_are_padded_apart_and_what_reads_them_is_padded_too() -> N
 
 
 def test_norms_and_biases_are_float32_of_their_own(target: TargetModel) -> None:
-    layer = target.weights.layers[0]
+    layer = target.lean.weights.layers[0]
     found = packed_layer(layer, packed)
     assert found.attention_norm.dtype == found.qkv_bias.dtype == torch.float32
     layer.attention_norm.fill_(7)
@@ -59,7 +59,7 @@ def test_one_matrix_for_embedding_and_head_is_packed_once(tied: bool) -> None:
     target = TargetModel(library_model(tie_word_embeddings=tied))
     embedding = target.library_model.model.embed_tokens.weight.detach()
     found = PackedModel(
-        target.weights, target.weights.layers, embedding, target.library_model.model.norm.weight.detach()
+        target.lean.weights, target.lean.weights.layers, embedding, target.library_model.model.norm.weight.detach()
     )
     assert isinstance(found.embedding, PackedWeight) == tied
     assert (found.embedding is found.weights.head) == tied
@@ -68,7 +68,7 @@ def test_one_matrix_for_embedding_and_head_is_packed_once(tied: bool) -> None:
 
 
 def test_refusals_name_their_reason(target: TargetModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights, sizes = target.weights, target.sizes
+    weights, sizes = target.lean.weights, target.lean.sizes
     assert "cuda" in (native_refusal(replace(weights, device=torch.device("cuda")), sizes) or "")
     assert "float64" in (native_refusal(replace(weights, dtype=torch.float64), sizes) or "")
     assert "4 heads of 7" in (native_refusal(weights, replace(sizes, head_dim=7)) or "")
@@ -84,7 +84,7 @@ def test_where_native_code_cannot_run_torchs_operators_do(release: bool, monkeyp
     target, plain = TargetModel(library_model(), pack=True), tiny_target(pack=False)
     target.pack(release)
     assert not target.is_native
-    assert isinstance(target._forwards[Precision.TARGET], EagerForward)
+    assert isinstance(target.lean._forwards[Precision.TARGET], EagerForward)
     expected = run(plain, plain.new_cache(64), [1, 2, 3])
     assert torch.equal(run(target, target.new_cache(64), [1, 2, 3]), expected)
     assert all(parameter.numel() for parameter in target.library_model.parameters()), "nothing was let go"

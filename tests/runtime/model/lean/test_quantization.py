@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.model import quantization
+from casspec.runtime.model.lean import quantization
 from casspec.runtime.model.lean.quantization import LINEARS, extra_bytes
 from casspec.runtime.model.lean.tiled_kernels import TiledWeight
 from casspec.runtime.model.plan import Plan
@@ -65,7 +65,7 @@ def test_the_target_is_untouched_by_quantised_plans(precision: Precision) -> Non
     before = run(target, target.new_cache(64), tokens)
     cache = target.new_cache(64)
     run(target, cache, tokens, plan=Plan.skipping(SkipSet(), target.n_layers, precision=precision))
-    assert cache.keys.dtype == target.dtype
+    assert cache.dtype == target.dtype
     assert torch.equal(run(target, cache, tokens), before)
 
 
@@ -74,12 +74,12 @@ def test_the_target_is_untouched_by_quantised_plans(precision: Precision) -> Non
 @pytest.mark.parametrize("pack", [False, True], ids=["plain", "packed"])
 def test_memory_is_what_was_said_before(precision: Precision, dtype: torch.dtype, pack: bool) -> None:
     target = wide_target(dtype=dtype, pack=pack)
-    expected = extra_bytes(target.weights, precision)
+    expected = extra_bytes(target.lean.weights, precision)
     assert not target.is_prepared(precision)
     target.prepare(precision)
-    weights = target._weights[precision]
+    weights = target.lean._weights[precision]
     packed = [getattr(layer, name) for layer, name in product(weights.layers, LINEARS)]
-    packed += [weights.head] if weights.head is not target.weights.head else []
+    packed += [weights.head] if weights.head is not target.lean.weights.head else []
     tensors = [
         tensor for weight in packed for tensor in ([weight.values] if isinstance(weight, TiledWeight) else weight)
     ]
@@ -95,7 +95,7 @@ def test_plans_of_one_precision_share_its_weights() -> None:
     forwards = []
     for skip in (SkipSet(), SkipSet(mlp=(1,))):
         run(target, target.new_cache(64), [1], plan=Plan.skipping(skip, target.n_layers, precision=INT4))
-        forwards.append(target._forwards[INT4])
+        forwards.append(target.lean._forwards[INT4])
     assert forwards[0] is forwards[1]
 
 
@@ -124,7 +124,7 @@ def test_processors_without_8_bit_products_are_refused(monkeypatch: pytest.Monke
     assert "dot product" in (target.refusal(INT8) or "")
     assert target.refusal(INT4) is None
     target.prepare(INT4)
-    assert target._weights[INT4].head is target.weights.head
+    assert target.lean._weights[INT4].head is target.lean.weights.head
     monkeypatch.setattr(processor, "has_byte_products", lambda: False)
     packed = wide_target()
     assert all("dot product" in (packed.refusal(precision) or "") for precision in (INT8, INT4))

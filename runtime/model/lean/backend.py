@@ -1,0 +1,208 @@
+"""The lean forward as a backend: one forward a precision, over weights that are packed or the library's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.kv_cache import KVCache, LayerRows
+from casspec.runtime.model.lean.eager_forward import EagerForward
+from casspec.runtime.model.lean.families import Dimensions, family_of
+from casspec.runtime.model.lean.native_forward import NativeForward, Workspace
+from casspec.runtime.model.lean.packed_weights import PackedModel, drained, native_refusal
+from casspec.runtime.model.lean.quantization import extra_bytes, quantised, refusal, sub_layer_bytes
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fuse
+from casspec.runtime.model.plan import Plan, Steps
+from casspec.storage.errors import UnsupportedModel
+from casspec.storage.schema import Backend, Precision
+
+Forward = EagerForward | NativeForward
+
+
+class LeanBackend:
+    """Forwards of ours over a library model's weights: `NativeForward` is one call of compiled code, `EagerForward` torch's operators.
+
+    Arguments are those of `TargetModel`. Raises UnsupportedModel for a family or feature that is not covered, by name.
+    """
+
+    name: Backend = "lean"
+    parallel_blocks = False
+    skip_refusal: str | None = None
+
+    def __init__(self, model: Any, pack: bool = False, owned: bool = False) -> None:
+        config = model.config
+        self.family = family_of(config)
+        self.sizes = Dimensions.of(config)
+        self.hidden_size, self.vocab_size = self.sizes.hidden, self.sizes.vocab
+        self.max_context: int = config.max_position_embeddings
+        rows = LayerRows(self.sizes.kv_heads, self.sizes.head_dim, self.sizes.kv_heads, self.sizes.head_dim)
+        self.layer_rows = (rows,) * config.num_hidden_layers
+
+        _refuse_mixed_weights(model)
+        _refuse_activation(config)
+        embedding: Tensor = model.model.embed_tokens.weight.detach()
+        self.dtype: torch.dtype = embedding.dtype
+        self.device: torch.device = embedding.device
+        self._packed: PackedModel | None = None
+        self._embedding, self._final_norm = embedding, model.model.norm.weight.detach()
+        self._weights: dict[Precision, DecoderWeights] = {}
+        self._forwards: dict[Precision, Forward] = {}
+        files = MappedFiles() if owned else None
+        layers = (fuse(layer, self.family.qk_norm, files) for layer in model.model.layers)
+        weights = DecoderWeights([], model.lm_head.weight.detach(), self.dtype, self.device)
+        with torch.no_grad():
+            self._angles = self._rotary_angles(model.model.rotary_emb)
+            if pack and native_refusal(weights, self.sizes) is None:
+                self._pack(weights, layers, model if owned else None)
+            else:
+                weights.layers = list(layers)
+                self._serve(weights)
+
+    @torch.no_grad()
+    def pack(self, model: Any = None) -> None:
+        """Puts the weights in the order that the native forward reads them; nothing happens where that cannot run.
+
+        Args:
+            model: the library model whose linears go, layer by layer, so that nothing is held twice; None keeps them.
+        """
+        weights = self.weights
+        if self.is_native or native_refusal(weights, self.sizes) is not None:
+            return
+        self._forwards.clear()
+        self._weights.clear()
+        self._pack(weights, drained(weights.layers), model)
+
+    def restore(self, model: Any) -> None:
+        """Fills a library model whose linears were let go, for good."""
+        if self._packed is not None and self._packed.released:
+            self._packed.restore(model)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether its forward is native code."""
+        return self._packed is not None
+
+    def new_cache(self, capacity: int, batch: int) -> KVCache:
+        return self._own.new_cache(capacity, batch)
+
+    def costs(self) -> dict[str, float]:
+        sizes, element = self.sizes, self.dtype.itemsize
+        attention = sizes.hidden * (2 * sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim
+        mlp, head = 3 * sizes.hidden * sizes.intermediate, sizes.hidden * sizes.vocab
+        packed = {
+            f"{precision}:{part}_bytes": float(n_bytes)
+            for precision in Precision
+            if precision is not Precision.TARGET
+            for part, n_bytes in sub_layer_bytes(self.weights, precision).items()
+        }
+        return packed | {
+            "attention_bytes": float(attention * element),
+            "mlp_bytes": float(mlp * element),
+            "head_bytes": float(head * element),
+            "row_bytes": float(2 * sizes.kv_heads * sizes.head_dim * element),
+            "attention_operations": 2.0 * attention,
+            "mlp_operations": 2.0 * mlp,
+            "head_operations": 2.0 * head,
+            "score_operations": 4.0 * sizes.heads * sizes.head_dim,
+        }
+
+    def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
+        """float32 of a native forward, else of the model's dtype."""
+        return self._forwards[plan.precision].logits(inputs, cache, plan.steps, wanted)
+
+    def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
+        return self._forwards[plan.precision].hidden(inputs, cache, plan.steps)
+
+    def read(self, hidden: Tensor) -> Tensor:
+        return self._own.read(hidden)
+
+    def frame(self, inputs: ForwardInput, cache: KVCache) -> Any:
+        return self._own.frame(inputs, cache)
+
+    def embed(self, inputs: ForwardInput) -> Tensor:
+        return self._own.embed(inputs)
+
+    def advanced(self, x: Tensor, frame: Any, steps: Steps) -> Tensor:
+        return self._own.advanced(x, frame, steps)
+
+    def normalised(self, x: Tensor) -> Tensor:
+        return self._own.normalised(x)
+
+    # ------------------------------------------------------------------------------------------------------ precisions
+
+    @property
+    def weights(self) -> DecoderWeights:
+        """Its own, in its own precision."""
+        return self._weights[Precision.TARGET]
+
+    def refusal(self, precision: Precision) -> str | None:
+        return refusal(self.weights, precision, self.is_prepared(precision))
+
+    def prepare(self, precision: Precision) -> None:
+        self._weights[precision] = quantised(self.weights, precision)
+        self._forwards[precision] = self._forward_over(self._weights[precision], precision)
+
+    def release(self, precision: Precision) -> None:
+        if precision is not Precision.TARGET:
+            self._weights.pop(precision, None)
+            self._forwards.pop(precision, None)
+
+    def is_prepared(self, precision: Precision) -> bool:
+        return precision in self._forwards
+
+    def extra_bytes(self, precision: Precision) -> int:
+        return extra_bytes(self.weights, precision)
+
+    @property
+    def _own(self) -> Forward:
+        return self._forwards[Precision.TARGET]
+
+    def _pack(self, weights: DecoderWeights, layers: Iterable[LayerWeights], model: Any) -> None:
+        self._workspace = Workspace(self.sizes)
+        self._packed = PackedModel(weights, layers, self._embedding, self._final_norm, model)
+        self._embedding = self._final_norm = torch.empty(0)
+        self._serve(self._packed.weights)
+
+    def _serve(self, weights: DecoderWeights) -> None:
+        self._weights[Precision.TARGET] = weights
+        self._forwards[Precision.TARGET] = self._forward_over(weights, Precision.TARGET)
+
+    def _forward_over(self, weights: DecoderWeights, precision: Precision) -> Forward:
+        if self._packed is None:
+            return EagerForward(self.sizes, self.layer_rows, weights, self._embedding, self._final_norm, self._angles)
+        packed = self._packed
+        return NativeForward(
+            self.sizes,
+            self.layer_rows,
+            weights,
+            packed.embedding,
+            packed.final_norm,
+            self._angles,
+            self._workspace,
+            precision,
+        )
+
+    def _rotary_angles(self, rotary: Any) -> Tensor:
+        """Cosines and sines for every position [context, head_dim] in float32, from the library's frequencies."""
+        frequencies = rotary.inv_freq.float()
+        angles = torch.arange(self.max_context, device=self.device, dtype=torch.float32)[:, None] * frequencies.to(
+            self.device
+        )
+        scaling = rotary.attention_scaling
+        return torch.cat((angles.cos() * scaling, angles.sin() * scaling), -1)
+
+
+def _refuse_activation(config: Any) -> None:
+    if config.hidden_act not in ("silu", "swish"):
+        raise UnsupportedModel(f"activation '{config.hidden_act}' is not supported; supported: silu")
+
+
+def _refuse_mixed_weights(model: Any) -> None:
+    places = {(str(parameter.dtype).removeprefix("torch."), str(parameter.device)) for parameter in model.parameters()}
+    if len(places) > 1:
+        found = ", ".join(f"{dtype} on {device}" for dtype, device in sorted(places))
+        raise UnsupportedModel(f"the weights are spread over {found}; load the model in one dtype on one device")

@@ -1,0 +1,51 @@
+"""The lean backend says what its parts cost, and hands a library model its weights back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from casspec.runtime.model.lean.backend import LeanBackend
+from casspec.storage.schema import Precision
+from tests.runtime.tiny import library_model
+
+
+def linear_numbers(model: torch.nn.Module, part: str) -> int:
+    """Of the weights of a part's linears, over all layers."""
+    found = [weight.numel() for name, weight in model.named_parameters() if f".{part}." in name and weight.ndim == 2]
+    assert found
+    return sum(found)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_the_bytes_of_sub_layers_are_those_of_their_linears(family: str) -> None:
+    model = library_model(family)
+    backend = LeanBackend(model)
+    costs, n_layers = backend.costs(), len(backend.layer_rows)
+    assert costs["attention_bytes"] * n_layers == 4 * linear_numbers(model, "self_attn")
+    assert costs["mlp_bytes"] * n_layers == 4 * linear_numbers(model, "mlp")
+    assert costs["mlp_operations"] * n_layers == 2 * linear_numbers(model, "mlp")
+    assert costs["head_bytes"] == 4 * model.lm_head.weight.numel()
+    assert costs["row_bytes"] == 4 * backend.layer_rows[0].numbers
+
+
+def test_weights_that_were_let_go_come_back() -> None:
+    model = library_model()
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    backend = LeanBackend(model, pack=True, owned=True)
+    if not backend.is_native:
+        pytest.skip("no native forward here")
+    backend.restore(model)
+    assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+
+
+def test_a_precision_that_was_released_is_packed_again() -> None:
+    backend = LeanBackend(library_model(), pack=True)
+    if backend.refusal(Precision.INT8_DYNAMIC):
+        pytest.skip("no kernel runs it here")
+    backend.prepare(Precision.INT8_DYNAMIC)
+    assert backend.is_prepared(Precision.INT8_DYNAMIC)
+    backend.release(Precision.INT8_DYNAMIC)
+    assert not backend.is_prepared(Precision.INT8_DYNAMIC)
+    backend.release(Precision.TARGET)
+    assert backend.is_prepared(Precision.TARGET)

@@ -9,9 +9,13 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.loading.adapters import merged, named, open_adapter
+from casspec.runtime.loading.directories import check_directory
 from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
+from casspec.runtime.loading.quantised import prepared, quiet_methods
+from casspec.runtime.loading.text_part import text_part
 from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
@@ -19,39 +23,51 @@ from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def load_model(name_or_path: str | Path, device: str = "cpu", dtype: str = "auto", name: str = "") -> TargetModel:
-    """Loads a causal language model and its tokenizer (None when it has none).
+def load_model(
+    name_or_path: str | Path,
+    device: str = "cpu",
+    dtype: str = "auto",
+    name: str = "",
+    adapter: str | Path | None = None,
+) -> TargetModel:
+    """Loads a causal language model and its tokenizer (None when it has none). Of a multimodal checkpoint that is its text part.
 
     Args:
         name_or_path: a local directory, a GGUF file, or a name on the model hub.
         device: cpu, cuda or cuda:N.
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
+        adapter: a directory with a LoRA, which is merged into the weights.
 
     Raises:
-        UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover; UnsupportedOption: device or dtype.
+        UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover, or an adapter that cannot be merged;
+        UnsupportedOption: device or dtype.
     """
     check_device(device)
-    model, tokenizer = load_library_model(name_or_path, dtype)
+    model, tokenizer = load_library_model(name_or_path, dtype, adapter)
     model = model.to(device).eval().requires_grad_(False)
     weights = weights_sha256(model)
-    target = TargetModel(model, tokenizer, name=name or str(name_or_path), pack=True, owned=True)
+    target = TargetModel(model, tokenizer, name=name or named(name_or_path, adapter), pack=True, owned=True)
     target.fingerprint = model_fingerprint(target, weights)
     rows_are_independent(target)
     return target
 
 
-def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[Any, Any]:
+def load_library_model(
+    name_or_path: str | Path, dtype: str = "auto", adapter: str | Path | None = None
+) -> tuple[Any, Any]:
     """transformers' model, on the CPU, and its tokenizer or None. Arguments and errors as of `load_model`."""
     from safetensors import SafetensorError
 
     if dtype != "auto" and dtype not in DTYPES:
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
+    lora = None if adapter is None else open_adapter(adapter)
+    check_directory(path)
     file = open_gguf(path) if is_gguf(path) else None
     try:
         with quiet_library():
             model, lacking, tokenizer = _read(path, file, dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
     if lacking:
         raise UnknownModel(
@@ -59,7 +75,7 @@ def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[A
         )
     if file:
         settle(model, file)
-    return model, tokenizer
+    return merged(model, lora, path) if lora else model, tokenizer
 
 
 def load_config(name_or_path: str | Path) -> Any:
@@ -69,8 +85,8 @@ def load_config(name_or_path: str | Path) -> Any:
     path = str(name_or_path)
     file = open_gguf(path) if is_gguf(path) else None
     try:
-        with quiet_library(), _source(path, file) as (place, named):
-            return AutoConfig.from_pretrained(place, **named)
+        with quiet_library(), _source(path, file) as (place, where):
+            return AutoConfig.from_pretrained(place, trust_remote_code=False, **where)
     except (OSError, ValueError, KeyError) as error:
         raise UnknownModel(_reason(path, error)) from error
 
@@ -86,20 +102,25 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
 
     from casspec.runtime.model.lean.families import family_of
 
-    with _source(path, file) as (place, named):
-        config = AutoConfig.from_pretrained(place, **named)
+    with _source(path, file) as (place, where):
+        part = text_part(AutoConfig.from_pretrained(place, trust_remote_code=False, **where))
+        config = complete(part.config, file) if file else prepared(part.config, path)
         family_of(config)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            place,
-            config=complete(config, file) if file else config,
-            dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
-            attn_implementation="sdpa",
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **named,
-            **(unpacking() if file else {}),
-        )
-        tokenizer = _tokenizer(place, named)
+        with quiet_methods(config):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place,
+                config=config,
+                dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
+                attn_implementation="sdpa",
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **where,
+                **part.reading,
+                **(unpacking() if file else {}),
+            )
+        tokenizer = _tokenizer(place, where)
     model, report = loaded
     lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     return model, lacking, tokenizer
@@ -141,11 +162,11 @@ def check_device(device: str) -> None:
             )
 
 
-def _tokenizer(place: str, named: dict[str, str]) -> Any:
+def _tokenizer(place: str, where: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(place, **named)
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **where)
     except Exception:  # the tokenizers library raises bare ones: whatever it was, there is none that can be used
         return None
 

@@ -24,9 +24,6 @@ PICKLE = "adapter_model.bin"
 
 _log = logging.getLogger("casspec")
 
-JOINT = " + "
-"""Between a model and its adapter, in a name."""
-
 NEVER_MERGED = {
     "alora_invocation_tokens": "is switched on by tokens of the prompt",
     "arrow_config": "is chosen among others by what is read",
@@ -46,11 +43,6 @@ class Adapter(NamedTuple):
     config: dict[str, Any]
 
 
-def named(model: str | Path, adapter: str | Path | None) -> str:
-    """What a model goes by with an adapter in it, and without one."""
-    return str(model) if adapter is None else f"{model}{JOINT}{adapter}"
-
-
 def open_adapter(directory: str | Path) -> Adapter:
     """Looks at what a directory holds; reads no weight.
 
@@ -65,7 +57,9 @@ def open_adapter(directory: str | Path) -> Adapter:
         config = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         kind = config["peft_type"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UnknownModel(f"'{path / CONFIG}' is damaged: it does not say what the adapter is; fetch it again") from error
+        raise UnknownModel(
+            f"'{path / CONFIG}' is damaged: it does not say what the adapter is; fetch it again"
+        ) from error
     if kind != "LORA":
         raise UnsupportedModel(f"'{directory}' is an adapter of type {kind}; only LoRA can be merged into the weights")
     _refuse_what_is_no_change_of_weights(directory, config)
@@ -76,7 +70,9 @@ def open_adapter(directory: str | Path) -> Adapter:
             )
         raise UnknownModel(f"'{directory}' lacks {WEIGHTS}; fetch it again")
     if find_spec("peft") is None:
-        raise UnsupportedModel("merging an adapter takes peft, not installed here; run: pip install 'casspec[adapters]'")
+        raise UnsupportedModel(
+            "merging an adapter takes peft, not installed here; run: pip install 'casspec[adapters]'"
+        )
     return Adapter(path, config)
 
 
@@ -131,7 +127,9 @@ def _merged(model: Any, adapter: Adapter, weights: dict[str, torch.Tensor], name
 def _refuse_what_is_no_change_of_weights(directory: str | Path, config: dict[str, Any]) -> None:
     for setting, why in NEVER_MERGED.items():
         if config.get(setting):
-            raise UnsupportedModel(f"'{directory}' is a LoRA that {why} ({setting}), so it cannot be merged into the weights")
+            raise UnsupportedModel(
+                f"'{directory}' is a LoRA that {why} ({setting}), so it cannot be merged into the weights"
+            )
     begun = str(config.get("init_lora_weights")).lower()
     if begun.startswith(CHANGED_BASES):
         raise UnsupportedModel(

@@ -56,7 +56,7 @@ def _config_sha256(config: Any) -> str:
     return _sha256_of_json({key: value for key, value in config.to_dict().items() if key not in VOLATILE_CONFIG})
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def weights_sha256(model: Any) -> str:
     """Of a few values of every parameter of a library model, and of whatever else quantised linears keep."""
     names, samples = [], []

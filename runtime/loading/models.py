@@ -15,7 +15,7 @@ from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha25
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.loading.names import named
-from casspec.runtime.loading.quantised import prepared, quiet_methods
+from casspec.runtime.loading.quantised import prepared, quantisation_of, quiet_methods, settle_dtype
 from casspec.runtime.loading.text_part import text_part
 from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import TargetModel
@@ -107,6 +107,7 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
         part = text_part(AutoConfig.from_pretrained(place, trust_remote_code=False, **where))
         config = complete(part.config, file) if file else prepared(part.config, path)
         family_of(config)
+        is_quantised = quantisation_of(config) is not None
         with quiet_methods(config):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place,
@@ -123,6 +124,8 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
             )
         tokenizer = _tokenizer(place, where)
     model, report = loaded
+    if is_quantised:
+        settle_dtype(model, DTYPES.get(dtype))
     lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     return model, lacking, tokenizer
 
@@ -175,6 +178,8 @@ def _tokenizer(place: str, where: dict[str, str]) -> Any:
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, CasspecError):
         return str(error)
+    if "CONVERSION" in str(error):  # of a report that the library prints elsewhere
+        return f"'{path}' holds weights that transformers cannot convert here: their packing is another release's, or runs on other devices"
     if Path(path).is_dir():
         if files := sorted(Path(path).glob("*.gguf")):
             return f"'{path}' holds a GGUF file; name the file itself: {files[0]}"

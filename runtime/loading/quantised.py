@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from io import StringIO
 from typing import Any
 
+import torch
+
 from casspec.storage.errors import UnsupportedModel
 
 
@@ -54,7 +56,7 @@ def quantisation_of(config: Any) -> str | None:
     method = entries.get("quant_method")
     if method is None and (entries.get("load_in_4bit") or entries.get("load_in_8bit")):
         return "bitsandbytes"
-    return str(getattr(method, "value", method))
+    return str(getattr(method, "value", method or "a method it does not name"))
 
 
 def prepared(config: Any, name: str) -> Any:
@@ -85,6 +87,18 @@ def prepared(config: Any, name: str) -> Any:
     return config
 
 
+def settle_dtype(model: Any, dtype: torch.dtype | None) -> None:
+    """Puts what a quantised checkpoint has of plain weights in one dtype, in place: the library leaves some in another.
+
+    Args:
+        dtype: None for the one that the config names.
+    """
+    wanted = dtype or model.config.dtype
+    for parameter in model.parameters():
+        if wanted is not None and type(parameter) is torch.nn.Parameter and parameter.is_floating_point():
+            parameter.data = parameter.data.to(wanted)
+
+
 def keeps_quantised(model: Any) -> bool:
     """Whether a loaded library model has linears of a quantising library."""
     method = METHODS.get(quantisation_of(model.config) or "")
@@ -106,4 +120,6 @@ def _entries(config: Any) -> dict[str, Any] | None:
     quantised = getattr(config, "quantization_config", None)
     if quantised is None:
         return None
-    return dict(quantised if isinstance(quantised, dict) else quantised.to_dict())
+    if not isinstance(quantised, dict):
+        quantised = quantised.to_dict() if hasattr(quantised, "to_dict") else {}
+    return dict(quantised)

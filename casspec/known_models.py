@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from casspec import __version__
 from casspec.model_names import place_of
+from casspec.runtime.loading.names import parted
 from casspec.storage.folders import user_cache_directory
 from casspec.storage.schema import ModelFingerprint
 
@@ -63,16 +65,19 @@ def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype
 
 def _key(model: str, dtype: str) -> str | None:
     """Hash of the model's files by name, size and time, with what else decides a fingerprint."""
-    place = place_of(model)
-    if place.is_dir():
-        found = [entry for entry in sorted(place.iterdir()) if entry.is_file()]
-    elif place.is_file():
-        found = [place]
-    else:
+    base, adapter = parted(model)
+    places = [place_of(base)] if adapter is None else [place_of(base), Path(adapter).expanduser()]
+    files = [entry for place in places for entry in _files_of(place)]
+    if not all(place.exists() for place in places):
         return None
-    files = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in found]
-    content = json.dumps([__version__, model, str(place.resolve()), dtype, files])
+    content = json.dumps([__version__, model, [str(place.resolve()) for place in places], dtype, files])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _files_of(place: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of change of a file, or of those in a directory; [] where nothing is."""
+    found = sorted(place.iterdir()) if place.is_dir() else [place]
+    return [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in found if entry.is_file()]
 
 
 def _read() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from casspec.cli.console import output, say
@@ -93,7 +94,7 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bo
         )
     say(f"next      casspec profiles show {profile_id}   the profile")
     say("          casspec ui                          trials and figures in the browser")
-    say(f'          casspec generate --model {profile.model.name} "def main():"')
+    say(f'          casspec generate --model {quote(profile.model.name)} "def main():"')
 
 
 def _fastest(profile: CascadeProfile) -> str:

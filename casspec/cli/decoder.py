@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from casspec.cli.console import say
-from casspec.cli.options import MODEL_KINDS, run_options, storage_option
+from casspec.cli.options import MODEL_KINDS, adapter_option, run_options, storage_option
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder
@@ -23,6 +24,7 @@ NONE = "none"
 
 _OPTIONS = (
     click.option("--model", default="reference", show_default=True, metavar="MODEL", help=f"{MODEL_KINDS}."),
+    adapter_option,
     click.option(
         "--profile",
         default=FITTING,
@@ -43,7 +45,7 @@ _OPTIONS = (
 
 
 def decoder_options(function: Function) -> Function:
-    """`--model`, `--profile`, `--method`, `--task`, where the model runs, and `--storage`."""
+    """`--model`, `--adapter`, `--profile`, `--method`, `--task`, where the model runs, and `--storage`."""
     function = run_options(storage_option(function))
     for option in reversed(_OPTIONS):
         function = option(function)
@@ -68,7 +70,7 @@ def _profile(selection: str, target: TargetModel, storage: str | None) -> Loaded
     try:
         return fitting_profile(target, storage)
     except (ProfileNotFound, StorageError) as error:
-        say(f"running on built-in priors: {error}; `casspec calibrate {target.name}` makes a profile")
+        say(f"running on built-in priors: {error}; `casspec calibrate {quote(target.name)}` makes a profile")
         return None
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from math import inf, nan
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
 from casspec.cli.console import say
+from casspec.runtime.loading.names import named
 from casspec.storage.errors import UnsupportedOption
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -110,8 +112,26 @@ MODEL_KINDS = "A directory, a GGUF file, a hub name, reference, testbed:N, smoll
 
 
 def model_argument(function: Function) -> Function:
-    """MODEL, the one to work on: any of MODEL_KINDS, by default `reference`."""
-    return click.argument("model", default="reference")(function)
+    """MODEL, the one to work on: any of MODEL_KINDS, by default `reference`. With `--adapter`."""
+    return click.argument("model", default="reference")(adapter_option(function))
+
+
+def adapter_option(function: Function) -> Function:
+    """`--adapter`, a LoRA of the model. The command is handed one name for both, in `model`, or in `target` where that is given."""
+
+    @click.option(
+        "--adapter", metavar="DIR", help="A LoRA directory as peft saves it, merged into the model's weights."
+    )
+    @wraps(function)
+    def command(*arguments: Any, adapter: str | None, **options: Any) -> Any:
+        if adapter is not None:
+            place = "target" if options.get("target") else "model"
+            if options.get(place) is None:
+                raise click.UsageError("--adapter goes with a model: name the model too")
+            options[place] = named(options[place], adapter)
+        return function(*arguments, **options)
+
+    return cast(Function, command)
 
 
 def run_options(function: Function) -> Function:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from casspec.cli.console import output, say, show_stages
-from casspec.cli.options import device_option, format_option, set_up, storage_option, threads_option
+from casspec.cli.options import adapter_option, device_option, format_option, set_up, storage_option, threads_option
 
 if TYPE_CHECKING:
     from casspec.runtime.model.target import TargetModel
@@ -26,6 +27,7 @@ UNVERIFIED = "predicted, unverified"
 
 @click.command(name="replay")
 @click.argument("model", required=False)
+@adapter_option
 @click.option(
     "--profile", "selection", metavar="ID", help="Stored profile; by default the latest, of MODEL where that is given."
 )
@@ -181,7 +183,7 @@ def _latest(repository: Repository, model: str | None) -> str:
     for profile in repository.profiles():
         if profile.model.name == model:
             return profile.content_hash()
-    raise ProfileNotFound(f"no profile is stored for '{model}': run `casspec calibrate {model}` first")
+    raise ProfileNotFound(f"no profile is stored for '{model}': run `casspec calibrate {quote(model)}` first")
 
 
 def _about(

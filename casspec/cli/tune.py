@@ -14,6 +14,7 @@ from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import (
     MODEL_KINDS,
+    adapter_option,
     available_cores,
     check_device,
     device_option,
@@ -63,6 +64,7 @@ SECONDS_PER_METHOD: float = MethodTuningSettings.model_fields["seconds_per_metho
     "--join", "joined", metavar="STUDY", help="Help the search of this calibration (its ID, or `latest`) to its end."
 )
 @click.option("--model", metavar="MODEL", help=f"With --join: the calibrated model on this machine. {MODEL_KINDS}.")
+@adapter_option
 @click.option("--until-eof", is_flag=True, hidden=True, help="End when standard input does.")
 @storage_option
 def command(

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+from casspec.runtime.loading.quantised import keeps_quantised
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import ModelFingerprint
 
@@ -19,6 +21,9 @@ VOLATILE_CONFIG = ("_name_or_path", "architectures", "dtype", "torch_dtype", "tr
 
 VALUES_PER_TENSOR = 32
 SAMPLED_TOKENS = 512
+EXACT = (torch.int8, torch.uint8, torch.bool)
+"""Whole numbers that bfloat16 holds exactly; of wider ones the bytes are sampled."""
+
 PROBE_TEXT = "def f(x):\n\treturn {'naïve': x ** 2, \"日本\": None}  # 3.14"
 
 
@@ -51,16 +56,42 @@ def _config_sha256(config: Any) -> str:
     return _sha256_of_json({key: value for key, value in config.to_dict().items() if key not in VOLATILE_CONFIG})
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def weights_sha256(model: Any) -> str:
-    """Of a few values of every parameter of a library model."""
+    """Of a few values of every parameter of a library model, and of whatever else quantised linears keep."""
     names, samples = [], []
-    for name, parameter in model.named_parameters():
-        names.append([name, list(parameter.shape)])
-        values = parameter.reshape(-1)
+    for name, tensor in _weights(model):
+        names.append([name, list(tensor.shape)])
+        values = tensor.reshape(-1)
+        if not (values.is_floating_point() or values.dtype in EXACT):
+            values = values.contiguous().view(torch.uint8)
         samples.append(values[:: max(1, len(values) // VALUES_PER_TENSOR)][:VALUES_PER_TENSOR].to(torch.bfloat16))
     raw = torch.cat(samples).view(torch.int16).cpu().numpy().tobytes()
     return hashlib.sha256(json.dumps(names).encode() + raw).hexdigest()
+
+
+def _weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Plain tensors by name. Of a quantised model also those that its linears keep beside their parameters."""
+    seen = set()
+    for name, parameter in model.named_parameters():
+        seen.add(name)
+        yield from _plain_tensors(name, parameter)
+    if not keeps_quantised(model):
+        return
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    for name, tensor in model.state_dict().items():
+        if name not in seen and name not in tied and isinstance(tensor, torch.Tensor):
+            yield from _plain_tensors(name, tensor)
+
+
+def _plain_tensors(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:
+    """Itself, or what a subclass is made of: its values, scales and zero points."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield name, tensor
+        return
+    parts, _ = tensor.__tensor_flatten__()
+    for part in parts:
+        yield from _plain_tensors(f"{name}.{part}", getattr(tensor, part))
 
 
 def _tokenizer_sha256(tokenizer: Any) -> str:

@@ -10,9 +10,14 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.loading.adapters import merged, open_adapter
+from casspec.runtime.loading.directories import check_directory
 from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
+from casspec.runtime.loading.names import named
+from casspec.runtime.loading.quantised import prepared, quantisation_of, quiet_methods, settle_dtype
+from casspec.runtime.loading.text_part import text_part
 from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import BackendChoice, TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel, UnsupportedOption
@@ -29,24 +34,29 @@ def load_model(
     device: str = "cpu",
     dtype: str = "auto",
     name: str = "",
+    adapter: str | Path | None = None,
     backend: BackendChoice = "auto",
 ) -> TargetModel:
-    """Loads a causal language model and its tokenizer (None when it has none).
+    """Loads a causal language model and its tokenizer (None when it has none). Of a multimodal checkpoint that is its text part.
 
     Args:
         name_or_path: a local directory, a GGUF file, or a name on the model hub.
         device: cpu, cuda or cuda:N.
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
+        adapter: a directory with a LoRA, which is merged into the weights.
         backend: lean, generic, or auto for lean where it covers the model.
 
     Raises:
-        UnknownModel: nothing there; UnsupportedModel: a family that no backend covers; UnsupportedOption: device or dtype.
+        UnknownModel: nothing there; UnsupportedModel: a family that no backend covers, or an adapter that cannot be merged;
+        UnsupportedOption: device or dtype.
     """
     check_device(device)
-    model, tokenizer = load_library_model(name_or_path, dtype)
+    model, tokenizer = load_library_model(name_or_path, dtype, adapter)
     model = model.to(device).eval().requires_grad_(False)
     weights = weights_sha256(model)
-    target = TargetModel(model, tokenizer, name=name or str(name_or_path), pack=True, owned=True, backend=backend)
+    target = TargetModel(
+        model, tokenizer, name=name or named(name_or_path, adapter), pack=True, owned=True, backend=backend
+    )
     if target.is_experimental:
         _log.warning(EXPERIMENTAL, target.family)
     target.fingerprint = model_fingerprint(target, weights)
@@ -54,18 +64,22 @@ def load_model(
     return target
 
 
-def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[Any, Any]:
+def load_library_model(
+    name_or_path: str | Path, dtype: str = "auto", adapter: str | Path | None = None
+) -> tuple[Any, Any]:
     """transformers' model, on the CPU, and its tokenizer or None. Arguments and errors as of `load_model`."""
     from safetensors import SafetensorError
 
     if dtype != "auto" and dtype not in DTYPES:
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
+    lora = None if adapter is None else open_adapter(adapter)
+    check_directory(path)
     file = open_gguf(path) if is_gguf(path) else None
     try:
         with quiet_library():
             model, lacking, tokenizer = _read(path, file, dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
     if lacking:
         raise UnknownModel(
@@ -73,7 +87,7 @@ def load_library_model(name_or_path: str | Path, dtype: str = "auto") -> tuple[A
         )
     if file:
         settle(model, file)
-    return model, tokenizer
+    return merged(model, lora, path) if lora else model, tokenizer
 
 
 def load_config(name_or_path: str | Path) -> Any:
@@ -83,8 +97,8 @@ def load_config(name_or_path: str | Path) -> Any:
     path = str(name_or_path)
     file = open_gguf(path) if is_gguf(path) else None
     try:
-        with quiet_library(), _source(path, file) as (place, named):
-            return AutoConfig.from_pretrained(place, **named)
+        with quiet_library(), _source(path, file) as (place, where):
+            return AutoConfig.from_pretrained(place, trust_remote_code=False, **where)
     except (OSError, ValueError, KeyError) as error:
         raise UnknownModel(_reason(path, error)) from error
 
@@ -100,22 +114,30 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
 
     from casspec.runtime.model.generic.refusals import refused
 
-    with _source(path, file) as (place, named):
-        config = AutoConfig.from_pretrained(place, **named)
+    with _source(path, file) as (place, where):
+        part = text_part(AutoConfig.from_pretrained(place, trust_remote_code=False, **where))
+        config = complete(part.config, file) if file else prepared(part.config, path)
         reason = refused(config)
         if reason is not None:
             raise UnsupportedModel(reason)
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            place,
-            config=complete(config, file) if file else config,
-            dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **named,
-            **(unpacking() if file else {}),
-        )
-        tokenizer = _tokenizer(place, named)
+        is_quantised = quantisation_of(config) is not None
+        with quiet_methods(config):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                place,
+                config=config,
+                dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                **where,
+                **part.reading,
+                **(unpacking() if file else {}),
+            )
+        tokenizer = _tokenizer(place, where)
     model, report = loaded
+    if is_quantised:
+        settle_dtype(model, DTYPES.get(dtype))
     lacking = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
     return model, lacking, tokenizer
 
@@ -156,11 +178,11 @@ def check_device(device: str) -> None:
             )
 
 
-def _tokenizer(place: str, named: dict[str, str]) -> Any:
+def _tokenizer(place: str, where: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(place, **named)
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **where)
     except Exception:  # the tokenizers library raises bare ones: whatever it was, there is none that can be used
         return None
 
@@ -168,6 +190,8 @@ def _tokenizer(place: str, named: dict[str, str]) -> Any:
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, CasspecError):
         return str(error)
+    if "CONVERSION" in str(error):  # of a report that the library prints elsewhere
+        return f"'{path}' holds weights that transformers cannot convert here: their packing is another release's, or runs on other devices"
     if Path(path).is_dir():
         if files := sorted(Path(path).glob("*.gguf")):
             return f"'{path}' holds a GGUF file; name the file itself: {files[0]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from shlex import quote
 
 from casspec.runtime.loading.device import device_fingerprint, kernel_difference, speed_difference
 from casspec.runtime.loading.fingerprint import model_fingerprint
@@ -25,7 +26,7 @@ def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
     if difference is not None:
         _warn_once(
             f"profile {profile.profile_id} was calibrated {difference}: texts are the same, but other drafters may be faster; "
-            f"casspec calibrate {target.name} makes a profile of this device"
+            f"casspec calibrate {quote(target.name)} makes a profile of this device"
         )
 
 
@@ -55,19 +56,19 @@ def compare_profile(profile: CascadeProfile, target: TargetModel) -> str | None:
         ]
         raise ProfileMismatch(
             f"profile {profile.profile_id} was calibrated for '{profile.model.name}', not for '{target.name}' "
-            f"(another {', '.join(differing) or 'model'}); run: casspec calibrate {target.name}"
+            f"(another {', '.join(differing) or 'model'}); run: casspec calibrate {quote(target.name)}"
         )
     dtype = target.dtype_name
     if dtype != profile.dtype:
         raise ProfileMismatch(
             f"profile {profile.profile_id} was calibrated in {profile.dtype}, the model is loaded in {dtype}; "
-            f"load it with dtype {profile.dtype} or run: casspec calibrate {target.name} --dtype {dtype}"
+            f"load it with dtype {profile.dtype} or run: casspec calibrate {quote(target.name)} --dtype {dtype}"
         )
     backend = profile.backend or "lean"
     if backend != target.backend:
         raise ProfileMismatch(
             f"profile {profile.profile_id} was calibrated on the {backend} backend, the model runs on the {target.backend} one; "
-            f"load it with backend {backend} or run: casspec calibrate {target.name} --backend {target.backend}"
+            f"load it with backend {backend} or run: casspec calibrate {quote(target.name)} --backend {target.backend}"
         )
     here = device_fingerprint(target.device)
     refusal = kernel_difference(profile.device, here)

@@ -6,6 +6,7 @@ it. So tokens are decoded together with a few before them, and the end of the te
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 REPLACEMENT = "\ufffd"
@@ -50,7 +51,22 @@ class TextStream:
         self._shown = len(_without_unfinished(self._decode()))
 
     def _decode(self) -> str:
-        return self._tokenizer.decode(self._tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return decoded(self._tokenizer, self._tokens, clean_up_tokenization_spaces=False)
+
+
+def decoded(tokenizer: Any, tokens: Sequence[int], **settings: Any) -> str:
+    """The text of tokens, special ones left out.
+
+    Weights often have a few more tokens than their tokenizer. These say nothing; some tokenizers fail at them.
+
+    Args:
+        settings: further ones of the tokenizer's `decode`.
+    """
+    try:
+        return str(tokenizer.decode(tokens, skip_special_tokens=True, **settings))
+    except (IndexError, KeyError, TypeError, ValueError):
+        known = [token for token in tokens if token < len(tokenizer)]
+        return str(tokenizer.decode(known, skip_special_tokens=True, **settings))
 
 
 def _without_unfinished(text: str) -> str:

@@ -139,3 +139,14 @@ def test_a_model_wrapped_without_its_tokenizer_keeps_its_profile(reference: Targ
     prompt = [5, 6, 7, 5, 6]
     expected = casspec.Decoder(reference, document).generate(prompt, 4).token_ids
     assert casspec.Decoder(bare, document).generate(prompt, 4).token_ids == expected
+
+
+def test_a_model_with_an_adapter_loads_by_both_or_by_its_name(directory: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(target_modules=["q_proj"], init_lora_weights=False)
+    peft.get_peft_model(library_model(), settings).save_pretrained(tmp_path / "lora")
+    target = casspec.load_target(directory, adapter=tmp_path / "lora")
+    assert target.name == f"{directory} + {tmp_path / 'lora'}"
+    assert casspec.load_target(target.name).fingerprint == target.fingerprint
+    with pytest.raises(UnknownModel, match="there is no directory 'nowhere'"):
+        casspec.load_target(f"{directory} + nowhere")

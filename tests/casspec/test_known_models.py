@@ -45,3 +45,18 @@ def test_a_damaged_memory_or_a_name_on_the_hub_is_simply_not_known(model: Path, 
     remember(str(model), "auto", samples.model(), "bfloat16", True)
     (tmp_path / "cache" / "casspec" / "fingerprints.json").write_text("[")
     assert recall(str(model), "auto") is None
+
+
+def test_a_model_with_an_adapter_is_known_until_a_file_of_either_changes(model: Path, tmp_path: Path) -> None:
+    lora = tmp_path / "lora"
+    lora.mkdir()
+    (lora / "adapter_config.json").write_text("{}")
+    both = f"{model} + {lora}"
+    remember(str(model), "auto", samples.model(), "bfloat16", True)
+    assert recall(both, "auto") is None
+    for changed in (lora / "adapter_config.json", model / "config.json"):
+        remember(both, "auto", samples.model(), "bfloat16", False)
+        assert recall(both, "auto") == (samples.model(), "bfloat16", False)
+        os.utime(changed, ns=(1, 1))
+        assert recall(both, "auto") is None
+    assert recall(f"{model} + {tmp_path / 'nowhere'}", "auto") is None

@@ -217,3 +217,32 @@ def test_rows_of_a_tree_shaped_all_at_once_come_to_the_same(seed: int, monkeypat
     expected = decode_plainly(target, prompt, options)
     assert (found.token_ids, found.finish_reason) == (expected.token_ids, expected.finish_reason)
     assert [one.logprob for one in found.logprobs] == pytest.approx(expected.logprobs, abs=1e-4)
+
+
+class ShortTokenizer(SyllableTokenizer):
+    """Knows the first half of the tokens, and fails at the others as tokenizers written in Python do."""
+
+    def __len__(self) -> int:
+        return VOCAB // 2
+
+    def decode(self, tokens: list[int], **settings: Any) -> str:
+        if any(token >= len(self) for token in tokens):
+            raise IndexError("piece id is out of range")
+        return super().decode(tokens, **settings)
+
+
+@pytest.mark.parametrize("method", RUNNING)
+def test_a_token_that_the_tokenizer_does_not_know_says_nothing(method: str) -> None:
+    target = tiny_target(seed=7)
+    target.tokenizer = ShortTokenizer()
+    prompt, options = repetitive_prompt(20), {"seed": 3, "logprobs": 2, "stop": ("never",), "stop_token_ids": []}
+    found = Decoder(target, tiny_profile(target), method).generate(prompt, 24, **options)
+    unknown = [token for token in found.token_ids if token >= len(target.tokenizer)]
+    assert 0 < len(unknown) < len(found.token_ids)
+    assert found.text == SyllableTokenizer().decode([token for token in found.token_ids if token not in unknown])
+    assert len(found.logprobs) == len(found.token_ids)
+
+
+def test_a_prompt_with_a_token_that_the_weights_do_not_have_is_refused() -> None:
+    with pytest.raises(UnsupportedOption, match=f"token ids outside the vocabulary of {VOCAB}"):
+        Decoder(tiny_target()).generate([1, VOCAB], 4)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, takewhile, zip_longest
 
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.text.detokenize import decoded
 from casspec.storage.errors import UnsupportedOption
 from casspec.tuner.settings import Long
 from casspec.tuner.suites.prompts import Prompt, prompt_ids
@@ -86,7 +87,7 @@ def _answer(target: TargetModel, conversation: Prompt, turn: int, answer: Sequen
     if turn < len(conversation.answers):
         return conversation.answers[turn]
     said = list(takewhile(lambda token: token not in target.eos_token_ids, answer))
-    return str(target.tokenizer.decode(said, skip_special_tokens=True))
+    return decoded(target.tokenizer, said)
 
 
 def following(target: TargetModel, prompt: TokenPrompt, answer: Sequence[int]) -> TokenPrompt | None:

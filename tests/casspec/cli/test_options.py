@@ -127,3 +127,31 @@ def test_a_suite_nobody_named_follows_the_chat_template_and_is_told(has_chat_tem
 def test_a_suite_that_was_named_is_taken_without_a_word(capsys) -> None:
     assert options.chosen_suite("my.jsonl", True) == "my.jsonl"
     assert capsys.readouterr().err == ""
+
+
+def test_an_adapter_becomes_part_of_the_name_of_the_model_it_is_for() -> None:
+    @click.command()
+    @options.model_argument
+    @click.option("--target")
+    def take(**values: object) -> None:
+        click.echo(repr(values))
+
+    def taken(*words: str) -> dict[str, object]:
+        return eval(CliRunner().invoke(take, words).output)
+
+    assert taken("here") == {"model": "here", "target": None}
+    assert taken("here", "--adapter", "lora")["model"] == "here + lora"
+    assert taken("--adapter", "lora")["model"] == "reference + lora"
+    assert taken("--target", "there", "--adapter", "lora") == {"model": "reference", "target": "there + lora"}
+
+
+def test_an_adapter_without_a_model_is_a_mistake() -> None:
+    @click.command()
+    @options.adapter_option
+    @click.option("--model")
+    def take(**values: object) -> None:
+        raise AssertionError(values)
+
+    result = CliRunner().invoke(take, ["--adapter", "lora"])
+    assert result.exit_code == 2
+    assert "--adapter goes with a model" in result.output

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
+from transformers import AutoTokenizer, ByT5Tokenizer
 
 import casspec
+from casspec.reference import reference_path
 from casspec.runtime.model.target import TargetModel
-from casspec.runtime.text.detokenize import TextStream
+from casspec.runtime.text.detokenize import TextStream, decoded
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +52,14 @@ def test_bytes_that_never_become_a_character_are_shown_in_the_end(reference: Tar
 def test_end_of_sequence_is_not_part_of_the_text(reference: TargetModel) -> None:
     stream = TextStream(reference.tokenizer, [5])
     assert stream.push(list(reference.eos_token_ids)) + stream.finish() == ""
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [AutoTokenizer.from_pretrained(reference_path()), ByT5Tokenizer()], ids=["fast", "python"]
+)
+def test_tokens_that_the_tokenizer_does_not_know_say_nothing(tokenizer: Any) -> None:
+    known, unknown = tokenizer.encode("ab", add_special_tokens=False), [len(tokenizer), len(tokenizer) + 9]
+    assert decoded(tokenizer, [*unknown, *known, *unknown]) == "ab"
+    assert decoded(tokenizer, unknown) == ""
+    stream = TextStream(tokenizer, unknown)
+    assert "".join(stream.push([token]) for token in [unknown[0], *known, unknown[1]]) + stream.finish() == "ab"

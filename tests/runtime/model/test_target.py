@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from casspec.runtime.model.forward_input import QUERY_BUCKETS
+from casspec.runtime.model.lean.weights import linears
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
@@ -37,12 +38,23 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-llama3-rope": ("llama", {"rope_parameters": LLAMA3}),
     "llama-linear-rope": ("llama", {"rope_parameters": LINEAR}),
     "llama-yarn-rope": ("llama", {"rope_parameters": YARN}),
+    "llama-gelu": ("llama", {"hidden_act": "gelu"}),
     "mistral": ("mistral", {"head_dim": 16}),
     "mistral-window-of-the-context": ("mistral", {"sliding_window": 256}),
     "qwen2": ("qwen2", {}),
+    "mistral-without-window": ("mistral", {"sliding_window": None}),
+    "qwen2-window": ("qwen2", {"sliding_window": 40, "use_sliding_window": True, "max_window_layers": 2}),
+    "qwen3-window": ("qwen3", {"sliding_window": 40, "use_sliding_window": True, "max_window_layers": 0}),
     "qwen2-tied": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"head_dim": 16}),
     "qwen3-biases": ("qwen3", {"attention_bias": True, "tie_word_embeddings": True}),
+    "gemma": ("gemma", {"head_dim": 16, "tie_word_embeddings": True}),
+    "gemma2": ("gemma2", {}),
+    "gemma2-without-bounds": ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    "gemma3": ("gemma3_text", {}),
+    "gemma3-linear-rope": ("gemma3_text", {"rope_parameters": {"full_attention": LINEAR}, "num_key_value_heads": 1}),
+    "phi3": ("phi3", {}),
+    "phi3-multi-head": ("phi3", {"num_key_value_heads": 4, "rope_parameters": None}),
 }
 
 
@@ -91,7 +103,7 @@ def test_the_library_model_still_computes_the_same(model: Any) -> None:
     assert (
         target.lean.weights.layers[0].qkv.data_ptr()
         == again.lean.weights.layers[0].qkv.data_ptr()
-        == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
+        == linears(model.model.layers[0])[0][0].weight.data_ptr()
     )
 
 
@@ -194,8 +206,8 @@ def test_released_weights_come_back_to_the_last_bit(tied: bool) -> None:
 
 
 def test_an_unknown_activation_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="'gelu'"):
-        TargetModel(library_model(hidden_act="gelu"))
+    with pytest.raises(UnsupportedModel, match="'relu'"):
+        TargetModel(library_model(hidden_act="relu"))
 
 
 def test_weights_in_two_dtypes_are_refused() -> None:

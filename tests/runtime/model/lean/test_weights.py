@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from casspec.runtime.model.lean.families import FAMILIES
 from casspec.runtime.model.lean.weights import MappedFiles, fuse
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
@@ -28,7 +29,7 @@ def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:
     layer = library_model(attention_bias=True).model.layers[0]
     parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
     before = torch.cat([part.weight.clone() for part in parts]), torch.cat([part.bias.clone() for part in parts])
-    fused = fuse(layer, qk_norm=False)
+    fused = fuse(layer, FAMILIES["llama"])
     assert torch.equal(fused.qkv, before[0])
     assert fused.qkv_bias is not None
     assert torch.equal(fused.qkv_bias, before[1])
@@ -38,7 +39,7 @@ def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:
 
 def test_fusing_again_takes_no_memory() -> None:
     layer = library_model().model.layers[0]
-    first, again = fuse(layer, qk_norm=False), fuse(layer, qk_norm=False)
+    first, again = fuse(layer, FAMILIES["llama"]), fuse(layer, FAMILIES["llama"])
     assert (first.qkv.data_ptr(), first.gate_up.data_ptr()) == (again.qkv.data_ptr(), again.gate_up.data_ptr())
     assert torch.equal(first.gate_up, again.gate_up)
     assert again.qkv_bias is None

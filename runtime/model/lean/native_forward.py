@@ -42,8 +42,8 @@ class Frame:
 
     inputs: ForwardInput
     cache: KVCache
-    window_mask: Tensor
-    """Of layers with a window: a model has one width of it."""
+    window_mask: Tensor | None
+    """Of layers with a window, if there are any: a model has one width of it."""
 
 
 class Workspace:
@@ -171,7 +171,7 @@ class NativeForward:
 
     def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
         """What the attention sub-layers of one forward share."""
-        return Frame(inputs, cache, cache.masks(inputs)[self._window])
+        return Frame(inputs, cache, None if self._window is None else cache.masks(inputs)[self._window])
 
     def embed(self, inputs: ForwardInput) -> Tensor:
         """The residual stream before the first layer: float32 [rows, hidden]."""
@@ -225,9 +225,9 @@ class NativeForward:
         table[Slot.TOKENS], table[Slot.POSITIONS] = inputs.token_ids.data_ptr(), inputs.positions.data_ptr()
         table[Slot.ROWS], table[Slot.MASK] = inputs.rows.data_ptr(), mask.data_ptr()
         table[Slot.MASK_ROW], table[Slot.MASK_BATCH] = _strides(mask)
-        window_mask = frame.window_mask
-        table[Slot.WINDOW_MASK] = window_mask.data_ptr()
-        table[Slot.WINDOW_ROW], table[Slot.WINDOW_BATCH] = _strides(window_mask)
+        if frame.window_mask is not None:
+            table[Slot.WINDOW_MASK] = frame.window_mask.data_ptr()
+            table[Slot.WINDOW_ROW], table[Slot.WINDOW_BATCH] = _strides(frame.window_mask)
         table[Slot.KEYS], table[Slot.VALUES] = cache.addresses
         table[Slot.KEY_STRIDE] = table[Slot.CACHE_ROWS] = cache.n_rows
         table[Slot.SLOTS] = cache.slots

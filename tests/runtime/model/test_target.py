@@ -54,6 +54,7 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("gemma3_text", {}),
     "gemma3-linear-rope": ("gemma3_text", {"rope_parameters": {"full_attention": LINEAR}, "num_key_value_heads": 1}),
     "phi3": ("phi3", {}),
+    "gemma3-all-windows": ("gemma3_text", {"layer_types": ["sliding_attention"] * 4, "sliding_window": 7}),
     "phi3-multi-head": ("phi3", {"num_key_value_heads": 4, "rope_parameters": None}),
 }
 
@@ -158,8 +159,9 @@ def test_a_packed_row_has_the_same_bits_whatever_rows_stand_beside_it(family: st
 
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_a_packed_row_has_the_same_bits_wherever_the_slots_it_sees_lie(dtype: torch.dtype) -> None:
-    target, tokens = TargetModel(library_model().to(dtype), pack=True), random_tokens(40, seed=7)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_packed_row_has_the_same_bits_wherever_the_slots_it_sees_lie(family: str, dtype: torch.dtype) -> None:
+    target, tokens = TargetModel(library_model(family).to(dtype), pack=True), random_tokens(40, seed=7)
     expected = run(target, target.new_cache(128), tokens)
     cache, slots = target.new_cache(128), sorted(random.Random(8).sample(range(128), 40))
     visible = np.zeros((40, 128), bool)
@@ -191,8 +193,9 @@ def test_the_parts_of_a_forward_give_what_it_gives(pack: bool) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("tied", [False, True])
-def test_released_weights_come_back_to_the_last_bit(tied: bool) -> None:
-    model = library_model("qwen2", tie_word_embeddings=tied).to(torch.bfloat16)
+@pytest.mark.parametrize("family", ["qwen2", "gemma2", "phi3"])
+def test_released_weights_come_back_to_the_last_bit(family: str, tied: bool) -> None:
+    model = library_model(family, tie_word_embeddings=tied).to(torch.bfloat16)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     target = TargetModel(model)
     expected = library_logits(model, random_tokens(10))
@@ -217,12 +220,13 @@ def test_weights_in_two_dtypes_are_refused() -> None:
         TargetModel(model)
 
 
-def test_half_precision_follows_the_library() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_follows_the_library(family: str, pack: bool) -> None:
     for dtype in (torch.bfloat16, torch.float16):
-        model = AutoModelForCausalLM.from_config(library_model().config, dtype=dtype).eval()
+        model = AutoModelForCausalLM.from_config(library_model(family).config, dtype=dtype).eval()
         with torch.inference_mode():
             expected = library_logits(model, random_tokens(24))
-            target = TargetModel(model)
+            target = TargetModel(model, pack=pack)
             logits = run_in(target, random_tokens(24), dtype)
         assert (logits.float() - expected.float()).abs().max() < 0.1 * expected.float().abs().max()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from casspec.runtime.model.lean.families import FAMILIES
-from casspec.runtime.model.lean.weights import MappedFiles, fuse
+from casspec.runtime.model.lean.weights import MappedFiles, fuse, rounded
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import library_model
@@ -43,6 +43,27 @@ def test_fusing_again_takes_no_memory() -> None:
     assert (first.qkv.data_ptr(), first.gate_up.data_ptr()) == (again.qkv.data_ptr(), again.gate_up.data_ptr())
     assert torch.equal(first.gate_up, again.gate_up)
     assert again.qkv_bias is None
+
+
+def test_linears_that_are_fused_already_are_taken_as_they_are() -> None:
+    layer = library_model("phi3").model.layers[0]
+    fused = fuse(layer, FAMILIES["phi3"])
+    assert fused.qkv.data_ptr() == layer.self_attn.qkv_proj.weight.data_ptr()
+    assert fused.gate_up.data_ptr() == layer.mlp.gate_up_proj.weight.data_ptr()
+
+
+def test_norms_kept_as_their_difference_from_one_are_whole_in_float32() -> None:
+    layer = library_model("gemma2").to(torch.bfloat16).model.layers[0]
+    fused = fuse(layer, FAMILIES["gemma2"])
+    assert fused.output_norm is not None
+    assert torch.equal(fused.output_norm, 1 + layer.post_attention_layernorm.weight.float())
+    assert torch.equal(fused.mlp_norm, 1 + layer.pre_feedforward_layernorm.weight.float())
+    assert fuse(library_model().model.layers[0], FAMILIES["llama"]).output_norm is None
+
+
+def test_a_number_is_rounded_as_a_weight_is() -> None:
+    assert rounded(3072**0.5, torch.bfloat16) == 55.5
+    assert rounded(1.0, torch.float16) == 1
 
 
 def test_pages_of_a_mapped_checkpoint_are_let_go_and_read_again(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ class Dimensions:
 
     @classmethod
     def of(cls, config: Any, family: Family) -> Dimensions:
-        """Of a Hugging Face config. Raises UnsupportedModel for an unknown activation."""
+        """Of a Hugging Face config that `family_of` took."""
         heads = config.num_attention_heads
         return cls(
             config.hidden_size,
@@ -144,6 +144,7 @@ def family_of(config: Any) -> Family:
         raise UnsupportedModel(
             f"model family '{config.model_type}' is not supported; supported families: {', '.join(sorted(FAMILIES))}"
         )
+    _activation_of(config, family)
     _refuse_dynamic_rope(config)
     _refuse_other_attention(config, family)
     return family

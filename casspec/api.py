@@ -9,7 +9,7 @@ from casspec.profile_lookup import load_profile
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loading.models import load_model
 from casspec.runtime.loading.names import named, parted
-from casspec.runtime.model.target import TargetModel
+from casspec.runtime.model.target import BackendChoice, TargetModel
 from casspec.runtime.policies import all_methods, register_method
 from casspec.transformers_bridge import custom_generate
 
@@ -17,7 +17,11 @@ __all__ = ["Decoder", "Generation", "custom_generate", "load_profile", "load_tar
 
 
 def load_target(
-    name_or_path: str | Path, device: str = "cpu", dtype: str = "auto", adapter: str | Path | None = None
+    name_or_path: str | Path,
+    device: str = "cpu",
+    dtype: str = "auto",
+    adapter: str | Path | None = None,
+    backend: BackendChoice = "auto",
 ) -> TargetModel:
     """Loads a causal language model; its `tokenizer` is None when the model brings none.
 
@@ -30,16 +34,18 @@ def load_target(
         device: cpu, cuda or cuda:N.
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
         adapter: a directory with a LoRA as peft saves it (extra `adapters`), merged into the weights.
+        backend: lean, a forward of ours for the families it covers; generic, the library's own layers; or auto for lean where it can.
 
     Raises:
         UnknownModel: nothing there that can be loaded.
-        UnsupportedModel: a family or feature the forward does not cover, an adapter that cannot be merged, or a checkpoint whose
+        UnsupportedModel: a family or feature that no backend covers, an adapter that cannot be merged, or a checkpoint whose
             extra is not installed.
         UnsupportedOption: a device or dtype that is not available.
         StorageError: one of casspec's own that is missing cannot be written.
     """
     base, beside = parted(name_or_path) if adapter is None else (str(name_or_path), adapter)
-    return load_model(directory_of(base) or base, device, dtype, name=named(base, beside), adapter=beside)
+    name = named(base, beside)
+    return load_model(directory_of(base) or base, device, dtype, name=name, adapter=beside, backend=backend)
 
 
 def methods() -> dict[str, str]:

@@ -28,30 +28,31 @@ class KnownModel(NamedTuple):
     fingerprint: ModelFingerprint
     dtype: str
     """Its actual precision."""
+    backend: str
+    """What its forwards run on."""
     has_chat_template: bool
 
 
-def recall(model: str, dtype: str) -> KnownModel | None:
-    """What was remembered of a model that was loaded as `dtype` before; None when that is not known."""
-    key = _key(model, dtype)
+def recall(model: str, dtype: str, backend: str) -> KnownModel | None:
+    """What was remembered of a model that was loaded with this choice of dtype and backend before; None when that is not known."""
+    key = _key(model, dtype, backend)
     entry = _read().get(key) if key else None
     try:
         if entry is None:
             return None
-        fingerprint = ModelFingerprint.model_validate(entry["model"])
-        return KnownModel(fingerprint, str(entry["dtype"]), bool(entry["has_chat_template"]))
+        fingerprint = ModelFingerprint.model_validate(entry["fingerprint"])
+        return KnownModel(fingerprint, str(entry["dtype"]), str(entry["backend"]), bool(entry["has_chat_template"]))
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype: str, has_chat_template: bool) -> None:
-    """Keeps a fingerprint for `recall`; a cache directory that cannot be written is no error."""
-    key = _key(model, dtype)
+def remember(model: str, dtype: str, backend: str, known: KnownModel) -> None:
+    """Keeps what `recall` gives for these choices; a cache directory that cannot be written is no error."""
+    key = _key(model, dtype, backend)
     if key is None:
         return
     entries = {name: entry for name, entry in _read().items() if name != key}
-    about = {"dtype": actual_dtype, "has_chat_template": has_chat_template}
-    entries[key] = about | {"model": fingerprint.model_dump(mode="json")}
+    entries[key] = known._asdict() | {"fingerprint": known.fingerprint.model_dump(mode="json")}
     newest = dict(list(entries.items())[-MOST_MODELS_REMEMBERED:])
     file = user_cache_directory() / CACHE_FILE
     try:
@@ -63,14 +64,14 @@ def remember(model: str, dtype: str, fingerprint: ModelFingerprint, actual_dtype
         return
 
 
-def _key(model: str, dtype: str) -> str | None:
+def _key(model: str, dtype: str, backend: str) -> str | None:
     """Hash of the model's files by name, size and time, with what else decides a fingerprint."""
     base, adapter = parted(model)
     places = [place_of(base)] if adapter is None else [place_of(base), Path(adapter).expanduser()]
     files = [entry for place in places for entry in _files_of(place)]
     if not all(place.exists() for place in places):
         return None
-    content = json.dumps([__version__, model, [str(place.resolve()) for place in places], dtype, files])
+    content = json.dumps([__version__, model, [str(place.resolve()) for place in places], dtype, backend, files])
     return hashlib.sha256(content.encode()).hexdigest()
 
 

@@ -59,7 +59,7 @@ def profile_for(
 
     One of this very device goes before one of another device with the same kernels.
 
-    `any_dtype`: where none of the target's dtype has it, the one made in another.
+    `any_dtype`: where none of the target's dtype and backend has it, the one made with others.
 
     Raises what `load_profile` raises; ProfileNotFound too where only profiles of others have the alias.
     """
@@ -99,9 +99,10 @@ def fitting_profile(target: TargetModel, storage: str | None = None, any_dtype: 
     return found
 
 
-def in_dtype_of(profile: CascadeProfile, target: TargetModel) -> CascadeProfile:
-    """The profile as if it had been made in the target's dtype: what it says of speed is off then, texts are equal all the same."""
-    return profile.model_copy(update={"dtype": target.dtype_name})
+def as_if_made_for(profile: CascadeProfile, target: TargetModel) -> CascadeProfile:
+    """The profile as if it had been made in the target's dtype, on its backend: what it says of speed is off then, texts are equal all the
+    same."""
+    return profile.model_copy(update={"dtype": target.dtype_name, "backend": target.backend})
 
 
 def _fitting(
@@ -114,7 +115,7 @@ def _fitting(
     found = None
     for profile in filter(wanted, repository.profiles()):
         try:
-            difference = compare_profile(in_dtype_of(profile, target) if any_dtype else profile, target)
+            difference = compare_profile(as_if_made_for(profile, target) if any_dtype else profile, target)
         except ProfileMismatch:
             continue
         if difference is None:

@@ -25,7 +25,7 @@ from casspec.cli.options import (
 
 if TYPE_CHECKING:
     from casspec.runtime.loading.profiles import LoadedProfile
-    from casspec.runtime.model.target import TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.storage.schema import BenchReport, Mode
     from casspec.tuner.bench.entries import Entry
     from casspec.tuner.bench.lossless.check import LosslessRow
@@ -85,6 +85,7 @@ def command(
     mode: str,
     device: str,
     dtype: str,
+    backend: BackendChoice,
     threads: int | None,
     max_new_tokens: int,
     n_prompts: int | None,
@@ -123,7 +124,8 @@ def command(
     from casspec.tuner.suites.prompts import asked_turns, reporting_half
     from casspec.tuner.suites.token_prompts import spread_over_tasks
 
-    loaded = casspec.load_target(name, device=device, dtype="float32" if check_lossless and dtype == "auto" else dtype)
+    exact = "float32" if check_lossless and dtype == "auto" else dtype
+    loaded = casspec.load_target(name, device=device, dtype=exact, backend=backend)
     suite = load_suite(chosen_suite(suite_name, has_chat_template(loaded.tokenizer)), strict)
     for note in suite.notes:
         say(note)
@@ -132,7 +134,7 @@ def command(
     profile = _profile(loaded, selection, storage, any_dtype=check_lossless)
     profile_id = profile.document.profile_id if profile and profile.document else None
     if check_lossless:
-        profile = _in_dtype_of(profile, loaded)
+        profile = _as_if_made_for(profile, loaded)
     entries = method_entries(loaded, profile, None if methods == "all" else _names(methods), say)
     entries += ablation_entries(loaded, profile) if ablation else []
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]
@@ -193,14 +195,14 @@ def _profile(target: TargetModel, selection: str | None, storage: str | None, an
         return None
 
 
-def _in_dtype_of(profile: LoadedProfile | None, target: TargetModel) -> LoadedProfile | None:
-    """The profile for a check in the target's dtype; says so where it was made in another."""
-    from casspec.profile_lookup import in_dtype_of
+def _as_if_made_for(profile: LoadedProfile | None, target: TargetModel) -> LoadedProfile | None:
+    """The profile for a check of the target as it is loaded; says so where it was made in another precision."""
+    from casspec.profile_lookup import as_if_made_for
 
     document = profile.document if profile else None
     if profile is None or document is None:
         return profile
-    moved = in_dtype_of(document, target)
+    moved = as_if_made_for(document, target)
     if moved.dtype != document.dtype:
         say(f"checking what profile {document.profile_id}, made in {document.dtype}, decodes with in {moved.dtype}")
     return replace(profile, document=moved)

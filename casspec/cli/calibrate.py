@@ -25,7 +25,8 @@ from casspec.cli.options import (
 from casspec.tuner.settings import CascadeSettings, ProfileSettings, RecordSettings, SearchSettings
 
 if TYPE_CHECKING:
-    from casspec.runtime.model.target import TargetModel
+    from casspec.known_models import KnownModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.search.workers.processes import WorkerPool
@@ -101,6 +102,7 @@ def command(
     model: str,
     device: str,
     dtype: str,
+    backend: BackendChoice,
     suite_name: str | None,
     turns: str | None,
     long: str | None,
@@ -139,10 +141,11 @@ def command(
     with open_repository(storage) as repository:
         # 1. A model never seen comes first: a misspelt one shows before this interpreter's suite is listed, in minutes.
         target: TargetModel | None = None
-        if known := recall(model, dtype):
+        known = recall(model, dtype, backend)
+        if known is not None:
             is_chat = known.has_chat_template
         else:
-            target = casspec.load_target(model, device=device, dtype=dtype)
+            target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
             is_chat = has_chat_template(target.tokenizer)
 
         # 2. What decides the outcome.
@@ -160,7 +163,7 @@ def command(
 
         # 3. Finished before: answered without loading the model.
         here = device, threads or available_cores()
-        answer = None if force else _answer(repository, model, here, dtype, settings, bench)
+        answer = None if force else _answer(repository, known, here, settings, bench)
         if dry_run:
             from casspec.tuner.calibration.attempt import finished
 
@@ -175,14 +178,14 @@ def command(
 
         # 4. Run or resumed, stage by stage.
         apply_threads(threads)
-        from casspec.known_models import remember
+        from casspec.known_models import KnownModel, remember
         from casspec.runtime.loading.fingerprint import model_fingerprint
         from casspec.tuner.calibration.attempt import begin, finished, reuse_measurements
         from casspec.tuner.calibration.calibrate import STAGES, calibrate
         from casspec.tuner.calibration.closing_bench import bench as closing_bench
         from casspec.tuner.external_databases import external_databases
 
-        target = target or casspec.load_target(model, device=device, dtype=dtype)
+        target = target or casspec.load_target(model, device=device, dtype=dtype, backend=backend)
         done = None if force else finished(repository, target, settings)
         pool = _worker_pool(workers, model, device, storage)
         try:
@@ -191,7 +194,8 @@ def command(
                 reuse_measurements(context)
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
                 profile = done[1] if done else calibrate(context, stages, pool, tell=say)
-                remember(model, dtype, model_fingerprint(target), profile.dtype, has_chat_template(target.tokenizer))
+                what = model_fingerprint(target), profile.dtype, target.backend, has_chat_template(target.tokenizer)
+                remember(model, dtype, backend, KnownModel(*what))
                 report = closing_bench(context, profile, stages) if bench else None
         except KeyboardInterrupt:
             again = "the same command without --force" if force else "the same command"
@@ -213,9 +217,8 @@ def _worker_pool(workers: int, model: str, device: str, storage: str | None) -> 
 
 def _answer(
     repository: Repository,
-    model: str,
+    known: KnownModel | None,
     here: tuple[str, int],
-    dtype: str,
     settings: CalibrationSettings,
     bench: bool,
 ) -> tuple[CascadeProfile, BenchReport | None] | None:
@@ -226,14 +229,12 @@ def _answer(
     Args:
         here: device and CPU threads.
     """
-    from casspec.known_models import recall
     from casspec.runtime.loading.device import device_fingerprint
     from casspec.tuner.external_databases import MIRRORED_BENCH
 
-    known = recall(model, dtype)
     if known is None:
         return None
-    dumped = settings.model_dump(mode="json")
+    dumped = settings.model_copy(update={"backend": known.backend}).model_dump(mode="json")
     finished = repository.finished_calibration(known.fingerprint, device_fingerprint(*here), known.dtype, dumped)
     if finished is None:
         return None

@@ -21,7 +21,7 @@ from casspec.cli.request_options import (
 )
 
 if TYPE_CHECKING:
-    from casspec.runtime.model.target import TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
 
 
 @click.command()
@@ -45,6 +45,7 @@ def command(
     task: str | None,
     device: str,
     dtype: str,
+    backend: BackendChoice,
     threads: int | None,
     stats: bool,
     storage: str | None,
@@ -62,7 +63,7 @@ def command(
 
     import casspec
 
-    target = casspec.load_target(model, device=device, dtype=dtype)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
     prompt_ids = _chat_ids(target, text, system, arguments) if chat else _encode(target, text)
     decoder = decoder_for(target, profile, method, task, storage)
     with interruptible() as interruption:

@@ -20,7 +20,8 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
         calibration = repository.stored_calibration(selection, searches)
 
         def load() -> TargetModel:
-            return casspec.load_target(model or calibration.model.name, device=device, dtype=calibration.dtype)
+            name, backend = model or calibration.model.name, calibration.settings.get("backend", "auto")
+            return casspec.load_target(name, device=device, dtype=calibration.dtype, backend=backend)
 
         asked = calibration.settings.get("search", {}).get("trials")
         trials = (

@@ -92,6 +92,14 @@ dtype_option = click.option(
     help="Precision of weights and cache; auto takes the checkpoint's own.",
 )
 
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(("auto", "lean", "generic")),
+    default="auto",
+    show_default=True,
+    help="What runs the forwards: a forward of ours, or the library's own layers; auto takes the lean one where it covers the model.",
+)
+
 
 def threads_option_of(default: str) -> Callable[[Function], Function]:
     """`--threads`, told with what it is where it is not given."""
@@ -135,8 +143,8 @@ def adapter_option(function: Function) -> Function:
 
 
 def run_options(function: Function) -> Function:
-    """`--device`, `--dtype` and `--threads`: where a model runs and in which precision."""
-    return device_option(dtype_option(threads_option(function)))
+    """`--device`, `--dtype`, `--backend` and `--threads`: where a model runs, on what, and in which precision."""
+    return device_option(dtype_option(backend_option(threads_option(function))))
 
 
 def format_option(*choices: str) -> Callable[[Function], Function]:

@@ -154,7 +154,7 @@ def _loader(model: str, device: str, profile: CascadeProfile) -> Callable[[], Ta
         import casspec
         from casspec.runtime.loading.profile_check import check_profile
 
-        target = casspec.load_target(model, device=device, dtype=profile.dtype)
+        target = casspec.load_target(model, device=device, dtype=profile.dtype, backend=profile.backend or "auto")
         check_profile(profile, target)
         return target
 

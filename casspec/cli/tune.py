@@ -122,7 +122,7 @@ def command(
             if methods is None
             else _run_settings(calibrated, old, methods, seconds_per_method or SECONDS_PER_METHOD)
         )
-        target = casspec.load_target(old.model.name, device=device, dtype=old.dtype)
+        target = casspec.load_target(old.model.name, device=device, dtype=old.dtype, backend=old.backend or "auto")
         check_profile(old, target)
         _check_latencies_hold(old, target)
         context = begin(repository, external_databases(storage), target, suite, settings)

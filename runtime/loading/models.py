@@ -26,6 +26,9 @@ _log = logging.getLogger("casspec")
 
 EXPERIMENTAL = "model family '%s' is experimental: it passed the checks at load, but is not among those that every release is tested with"
 
+LOUD = ("torchao", "torch.utils._pytree")
+"""Loggers that warn of nothing to do with the model while the library imports what it finds installed."""
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -145,17 +148,19 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
 @contextmanager
 def quiet_library() -> Iterator[None]:
     """Without the library's progress bars and reports: what matters of them reaches the user as one line."""
-    from transformers.utils import logging
+    from transformers.utils import logging as library
 
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+    for name in LOUD:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    bars, verbosity = library.is_progress_bar_enabled(), library.get_verbosity()
+    library.disable_progress_bar()
+    library.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        library.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()
+            library.enable_progress_bar()
 
 
 def check_device(device: str) -> None:

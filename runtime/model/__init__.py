@@ -2,8 +2,8 @@
 
 `plan.py` is which sub-layers run and at which precision. `forward_input.py` is what a forward is given, `inputs.py` makes it.
 `kv_cache.py` is the cache. `backend.py` says what runs a forward: `lean/` is a forward
-of ours, `generic/` the library's own layers. `target.py` joins them. `row_check.py`
-measures whether a row's result depends on the rows beside it.
+of ours, `generic/` the library's own layers. `target.py` joins them. `tree_check.py` compares what a backend says over a
+tree with what the library says, `row_check.py` measures whether a row's result depends on the rows beside it.
 
 Read `plan.py`, then `target.py`. To add a way to run forwards, give it a folder with a `Backend`.
 """

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from casspec.runtime.model.backend import Backend
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
-from casspec.runtime.model.generic.backend import GenericBackend
-from casspec.runtime.model.generic.checks import check
 from casspec.runtime.model.generic.families import TESTED
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.runtime.model.lean.families import FAMILIES
 from casspec.runtime.model.plan import Plan, Steps
+from casspec.runtime.model.tree_check import TreeErrors, tree_errors
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Backend as BackendName
 from casspec.storage.schema import ModelFingerprint, Precision
@@ -104,10 +103,29 @@ class TargetModel:
         """What its forwards run on."""
         return self._backend.name
 
+    def tree_errors(self) -> TreeErrors:
+        """Compares its forwards over a tree with the library's own. Weights that were let go are filled again for that."""
+        return tree_errors(self._backend, self.library_model)
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """By layer, the positions that a query sees, its own included; None for all."""
+        return tuple(rows.window for rows in self._backend.layer_rows)
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether plans leave single sub-layers out; where not, they leave out whole layers."""
+        return getattr(self._backend, "is_separable", True)
+
+    @property
+    def lean_refusal(self) -> str | None:
+        """Why the lean backend was not taken, in one line; None where it was, or was not to be."""
+        return None if self.backend == "lean" else lean_refusal(self._model)
+
     @property
     def is_experimental(self) -> bool:
         """Whether its family is not among those that are tested: it passed the checks, and that is all that is known of it."""
-        return isinstance(self._backend, GenericBackend) and self.family not in TESTED
+        return self.backend == "generic" and self.family not in TESTED
 
     @property
     def lean(self) -> LeanBackend:
@@ -232,6 +250,9 @@ def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice) -> Back
         return LeanBackend(model, pack, owned)
     if choice == "lean":
         raise UnsupportedModel(f"the lean backend does not cover this model: {refusal}; use backend auto")
+    from casspec.runtime.model.generic.backend import GenericBackend  # needs transformers, whose import takes a second
+    from casspec.runtime.model.generic.checks import check
+
     try:
         generic = GenericBackend(model)
         check(generic, model)

@@ -49,6 +49,7 @@ def _calibrate(calibrated: CalibrationHistory) -> str:
         calibrated.profile.model.name,
         "--dtype",
         calibrated.profile.dtype,
+        *(["--backend", calibrated.profile.backend] if calibrated.profile.backend else []),
         *_where(calibrated),
         *(["--quick"] if quick else []),
         "--suite",

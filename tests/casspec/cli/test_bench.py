@@ -145,7 +145,7 @@ def test_the_ablation_switches_each_answer_off(run: Run) -> None:
 
 
 def test_of_all_methods_one_that_cannot_run_here_is_left_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casspec.runtime.model.target.refusal", lambda *_: "no kernel")
+    monkeypatch.setattr("casspec.runtime.model.lean.backend.refusal", lambda *_: "no kernel")
     asked = ("--mode", "greedy", "--prompts", "1", "--no-peers")
     code, out, err = run("--methods", "all", *asked)
     assert code == 0

@@ -12,7 +12,7 @@ import pytest
 from casspec.cli.calibrate import SECTIONS, _answer, _settings
 from casspec.cli.calibrate import command as calibrate
 from casspec.cli.main import main
-from casspec.known_models import remember
+from casspec.known_models import KnownModel, remember
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound
@@ -54,7 +54,7 @@ def test_a_dry_run_tells_every_stage_and_stores_nothing(model: Path, tmp_path: P
     questions, database = tmp_path / "questions.jsonl", str(tmp_path / "casspec.db")
     questions.write_text("".join(f'{{"question_id": {n}, "category": "a", "turns": ["Why {n}?"]}}\n' for n in range(4)))
     asked = ["calibrate", str(model), "--suite", str(questions), "--storage", database, "--dry-run"]
-    remember(str(model), "auto", samples.model(), "float32", has_chat_template=False)
+    remember(str(model), "auto", "auto", KnownModel(samples.model(), "float32", "lean", has_chat_template=False))
     assert main([*asked, "--trials", "7", "--per-task"]) == 0
     printed = capsys.readouterr()
     stages = [line.split()[0] for line in printed.out.splitlines()]
@@ -119,7 +119,7 @@ def calibrated(model: Path, tmp_path: Path) -> Calibrated:
     """A finished calibration of the model; its benchmark is saved, and MLflow was not told of it."""
     questions, database = tmp_path / "questions.jsonl", str(tmp_path / "casspec.db")
     questions.write_text("".join(f'{{"question_id": {n}, "category": "a", "turns": ["Why {n}?"]}}\n' for n in range(4)))
-    remember(str(model), "auto", samples.model(), "float32", has_chat_template=False)
+    remember(str(model), "auto", "auto", KnownModel(samples.model(), "float32", "lean", has_chat_template=False))
     settings = _settings(str(questions), load_suite(str(questions)), 0, False, {})
     device = device_fingerprint("cpu", threads=2)
     with open_repository(database) as repository:
@@ -185,6 +185,8 @@ def test_a_page_repeats_every_option_that_is_a_setting() -> None:
     circumstances = {
         "--device",
         "--dtype",
+        "--backend",
+        "--adapter",
         "--threads",
         "--quick",
         "--dry-run",

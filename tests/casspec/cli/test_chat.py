@@ -91,7 +91,7 @@ def test_a_message_that_does_not_fit_is_forgotten(reference: TargetModel, capsys
 def test_the_command_reads_lines_until_they_end(
     reference: TargetModel, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(vars(casspec), "load_target", lambda name, device, dtype: reference)
+    monkeypatch.setitem(vars(casspec), "load_target", lambda name, **where: reference)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"one\n")))
     words = ["chat", "--max-new-tokens", "12", "--storage", str(tmp_path / "store.db"), "--threads", "1"]
     assert main(words) == 0

@@ -45,7 +45,7 @@ def run(storage: str, reference: TargetModel, capsys: pytest.CaptureFixture[str]
     monkeypatch.setitem(
         vars(casspec),
         "load_target",
-        lambda name, device, dtype: reference if name == "reference" else load(name, device, dtype),
+        lambda name, **where: reference if name == "reference" else load(name, **where),
     )
 
     def command(*words: str) -> tuple[int, str, str]:

@@ -40,7 +40,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Callable[[tuple[int, int] | Non
             return found
 
         monkeypatch.setattr("casspec.tuner.search.stage.joined", joined)
-        monkeypatch.setitem(vars(casspec), "load_target", lambda name, device, dtype: (name, device, dtype))
+        monkeypatch.setitem(vars(casspec), "load_target", lambda name, **where: (name, *where.values()))
         return asked
 
     return replace
@@ -51,14 +51,14 @@ def test_the_latest_that_searches_is_joined_with_its_own_model_and_dtype(
 ) -> None:
     asked = searched((3, 8))
     join("latest", None, "cpu", storage)
-    assert asked == [calibrations[0], ("searched", "cpu", "bfloat16")]
+    assert asked == [calibrations[0], ("searched", "cpu", "bfloat16", "lean")]
     assert "8 drafters evaluated, 3 when this worker joined" in capsys.readouterr().err
 
 
 def test_a_model_elsewhere_is_loaded_from_there(storage, calibrations, searched, capsys) -> None:
     asked = searched(None)
     join(calibrations[0][:8], "/models/here", "cuda:1", storage)
-    assert asked == [calibrations[0], ("/models/here", "cuda:1", "bfloat16")]
+    assert asked == [calibrations[0], ("/models/here", "cuda:1", "bfloat16", "lean")]
     assert f"the search of calibration {calibrations[0]} is over" in capsys.readouterr().err
 
 

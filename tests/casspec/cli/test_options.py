@@ -32,6 +32,7 @@ def test_defaults() -> None:
         "storage": None,
         "device": "cpu",
         "dtype": "auto",
+        "backend": "auto",
         "threads": None,
         "seed": 0,
         "output_format": "table",

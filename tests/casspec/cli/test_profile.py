@@ -18,7 +18,7 @@ from tests.profiler.whole_profile import CEILINGS, ROOMY
 @pytest.fixture
 def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     target = tiny_target()
-    monkeypatch.setitem(vars(casspec), "load_target", lambda name, device, dtype: target)
+    monkeypatch.setitem(vars(casspec), "load_target", lambda name, **where: target)
     monkeypatch.setattr(stored, "measure_ceilings", lambda device: CEILINGS)
     monkeypatch.setattr(measure, "MIN_ROUNDS", 1)
     monkeypatch.setattr(measure, "MAX_ROUNDS", 1)

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.loading.adapters import merged, open_adapter
-from casspec.runtime.loading.directories import check_directory
+from casspec.runtime.loading.checkpoints.adapters import merged, open_adapter
+from casspec.runtime.loading.checkpoints.directories import check_directory
+from casspec.runtime.loading.checkpoints.quantised import prepared, quantisation_of, quiet_methods, settle_dtype
+from casspec.runtime.loading.checkpoints.text_part import text_part
 from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.loading.names import named
-from casspec.runtime.loading.quantised import prepared, quantisation_of, quiet_methods, settle_dtype
-from casspec.runtime.loading.text_part import text_part
 from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from casspec.runtime.loading import quantised
+from casspec.runtime.loading.checkpoints import quantised
+from casspec.runtime.loading.checkpoints.quantised import keeps_quantised, prepared, quantisation_of, quiet_methods
 from casspec.runtime.loading.fingerprint import weights_sha256
 from casspec.runtime.loading.models import load_library_model, load_model
-from casspec.runtime.loading.quantised import keeps_quantised, prepared, quantisation_of, quiet_methods
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import VOCAB, library_model
 

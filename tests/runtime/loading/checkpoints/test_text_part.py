@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from casspec.runtime.loading.text_part import TESTED, text_part
+from casspec.runtime.loading.checkpoints.text_part import TESTED, text_part
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import VOCAB, library_model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,8 +19,12 @@ from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.loading.names import named
 from casspec.runtime.model.row_check import rows_are_independent
-from casspec.runtime.model.target import TargetModel
-from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
+from casspec.runtime.model.target import BackendChoice, TargetModel
+from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel, UnsupportedOption
+
+_log = logging.getLogger("casspec")
+
+EXPERIMENTAL = "model family '%s' is experimental: it passed the checks at load, but is not among those that every release is tested with"
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,6 +35,7 @@ def load_model(
     dtype: str = "auto",
     name: str = "",
     adapter: str | Path | None = None,
+    backend: BackendChoice = "auto",
 ) -> TargetModel:
     """Loads a causal language model and its tokenizer (None when it has none). Of a multimodal checkpoint that is its text part.
 
@@ -38,16 +44,21 @@ def load_model(
         device: cpu, cuda or cuda:N.
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
         adapter: a directory with a LoRA, which is merged into the weights.
+        backend: lean, generic, or auto for lean where it covers the model.
 
     Raises:
-        UnknownModel: nothing there; UnsupportedModel: a family the forward does not cover, or an adapter that cannot be merged;
+        UnknownModel: nothing there; UnsupportedModel: a family that no backend covers, or an adapter that cannot be merged;
         UnsupportedOption: device or dtype.
     """
     check_device(device)
     model, tokenizer = load_library_model(name_or_path, dtype, adapter)
     model = model.to(device).eval().requires_grad_(False)
     weights = weights_sha256(model)
-    target = TargetModel(model, tokenizer, name=name or named(name_or_path, adapter), pack=True, owned=True)
+    target = TargetModel(
+        model, tokenizer, name=name or named(name_or_path, adapter), pack=True, owned=True, backend=backend
+    )
+    if target.is_experimental:
+        _log.warning(EXPERIMENTAL, target.family)
     target.fingerprint = model_fingerprint(target, weights)
     rows_are_independent(target)
     return target
@@ -101,19 +112,20 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
     """Model, names of the weights that its config asks for and nothing gave, and tokenizer."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from casspec.runtime.model.lean.families import family_of
+    from casspec.runtime.model.generic.refusals import refused
 
     with _source(path, file) as (place, where):
         part = text_part(AutoConfig.from_pretrained(place, trust_remote_code=False, **where))
         config = complete(part.config, file) if file else prepared(part.config, path)
-        family_of(config)
+        reason = refused(config)
+        if reason is not None:
+            raise UnsupportedModel(reason)
         is_quantised = quantisation_of(config) is not None
         with quiet_methods(config):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 place,
                 config=config,
                 dtype=DTYPES.get(dtype, GGUF_DTYPE if file else "auto"),
-                attn_implementation="sdpa",
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 use_safetensors=True,

@@ -1,7 +1,8 @@
 """The model with its switches: one forward for the target and for every plan of it.
 
 `plan.py` is which sub-layers run and at which precision. `forward_input.py` is what a forward is given, `inputs.py` makes it.
-`kv_cache.py` is the cache. `backend.py` says what runs a forward: `lean/` is a forward of ours. `target.py` joins them. `row_check.py`
+`kv_cache.py` is the cache. `backend.py` says what runs a forward: `lean/` is a forward
+of ours, `generic/` the library's own layers. `target.py` joins them. `row_check.py`
 measures whether a row's result depends on the rows beside it.
 
 Read `plan.py`, then `target.py`. To add a way to run forwards, give it a folder with a `Backend`.

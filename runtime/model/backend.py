@@ -20,8 +20,6 @@ class Backend(Protocol):
     Attributes:
         name: what measurements of it are kept under.
         layer_rows: what each layer keeps in the cache.
-        parallel_blocks: whether attention and MLP of a layer both read what the layer was given, and not one the other.
-        skip_refusal: why no sub-layer can be left out, in one line; None where every one can.
     """
 
     name: BackendName
@@ -31,8 +29,6 @@ class Backend(Protocol):
     hidden_size: int
     vocab_size: int
     max_context: int
-    parallel_blocks: bool
-    skip_refusal: str | None
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         """A cache as its forwards read it; `capacity` is a multiple of CONTEXT_STEP."""

@@ -13,10 +13,14 @@ from torch import Tensor
 
 from casspec.runtime.model.backend import Backend
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
+from casspec.runtime.model.generic.backend import GenericBackend
+from casspec.runtime.model.generic.checks import check
+from casspec.runtime.model.generic.families import TESTED
 from casspec.runtime.model.kv_cache import KVCache
-from casspec.runtime.model.lean.backend import LeanBackend
+from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
+from casspec.runtime.model.lean.families import FAMILIES
 from casspec.runtime.model.plan import Plan, Steps
-from casspec.storage.errors import UnsupportedOption
+from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Backend as BackendName
 from casspec.storage.schema import ModelFingerprint, Precision
 
@@ -55,7 +59,7 @@ class TargetModel:
         self.name = name or getattr(config, "name_or_path", "") or self.family
         self.parameter_count: int = sum(parameter.numel() for parameter in model.parameters())
         self._model = model
-        self._backend: Backend = LeanBackend(model, pack, owned)
+        self._backend = _backend(model, pack, owned, backend)
         self.n_layers = len(self._backend.layer_rows)
         self.full_plan = Plan.full(self.n_layers)
         self.fingerprint: ModelFingerprint | None = None
@@ -101,6 +105,11 @@ class TargetModel:
         return self._backend.name
 
     @property
+    def is_experimental(self) -> bool:
+        """Whether its family is not among those that are tested: it passed the checks, and that is all that is known of it."""
+        return isinstance(self._backend, GenericBackend) and self.family not in TESTED
+
+    @property
     def lean(self) -> LeanBackend:
         """Its backend where that is the lean one. Raises TypeError elsewhere."""
         if not isinstance(self._backend, LeanBackend):
@@ -111,16 +120,6 @@ class TargetModel:
     def is_native(self) -> bool:
         """Whether its forward is native code."""
         return isinstance(self._backend, LeanBackend) and self._backend.is_native
-
-    @property
-    def skip_refusal(self) -> str | None:
-        """Why no sub-layer of it can be left out, in one line; None where every one can."""
-        return self._backend.skip_refusal
-
-    @property
-    def parallel_blocks(self) -> bool:
-        """Whether attention and MLP of a layer both read what the layer was given, and not one the other."""
-        return self._backend.parallel_blocks
 
     @property
     def generation_config(self) -> Any:
@@ -224,3 +223,20 @@ class TargetModel:
     def extra_bytes(self, precision: Precision) -> int:
         """Memory that the packed weights of a precision take beside the target's own."""
         return self._backend.extra_bytes(precision)
+
+
+def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice) -> Backend:
+    """The lean one where it covers the model, unless the generic one is asked for. Raises UnsupportedModel."""
+    refusal = "the generic backend was chosen" if choice == "generic" else lean_refusal(model)
+    if refusal is None:
+        return LeanBackend(model, pack, owned)
+    if choice == "lean":
+        raise UnsupportedModel(f"the lean backend does not cover this model: {refusal}; use backend auto")
+    try:
+        generic = GenericBackend(model)
+        check(generic, model)
+    except UnsupportedModel as error:
+        if model.config.model_type in FAMILIES:
+            raise UnsupportedModel(f"{error}; nor by the lean backend: {refusal}") from error
+        raise
+    return generic

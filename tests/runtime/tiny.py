@@ -172,7 +172,8 @@ def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
         "casspec_version": "0.1.0",
         "model": model_fingerprint(target),
         "device": device_fingerprint(target.device),
-        "dtype": str(target.dtype).removeprefix("torch."),
+        "dtype": target.dtype_name,
+        "backend": None if target.backend == "lean" else target.backend,
         "drafters": (
             DrafterSpec(
                 name="light", kind="self", skip=SkipSet(attention=(1,), mlp=(2,)), parameters={"acceptance": 0.8}

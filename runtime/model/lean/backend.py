@@ -15,7 +15,7 @@ from casspec.runtime.model.lean.families import Dimensions, family_of
 from casspec.runtime.model.lean.native_forward import NativeForward, Workspace
 from casspec.runtime.model.lean.packed_weights import PackedModel, drained, native_refusal
 from casspec.runtime.model.lean.quantization import extra_bytes, quantised, refusal, sub_layer_bytes
-from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fuse
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fuse, special_linears
 from casspec.runtime.model.plan import Plan, Steps
 from casspec.storage.errors import UnsupportedModel
 from casspec.storage.schema import Backend, Precision
@@ -30,10 +30,11 @@ class LeanBackend:
     """
 
     name: Backend = "lean"
-    parallel_blocks = False
-    skip_refusal: str | None = None
 
     def __init__(self, model: Any, pack: bool = False, owned: bool = False) -> None:
+        reason = lean_refusal(model)
+        if reason is not None:
+            raise UnsupportedModel(reason)
         config = model.config
         self.family = family_of(config)
         self.sizes = Dimensions.of(config)
@@ -42,8 +43,6 @@ class LeanBackend:
         rows = LayerRows(self.sizes.kv_heads, self.sizes.head_dim, self.sizes.kv_heads, self.sizes.head_dim)
         self.layer_rows = (rows,) * config.num_hidden_layers
 
-        _refuse_mixed_weights(model)
-        _refuse_activation(config)
         embedding: Tensor = model.model.embed_tokens.weight.detach()
         self.dtype: torch.dtype = embedding.dtype
         self.device: torch.device = embedding.device
@@ -196,13 +195,14 @@ class LeanBackend:
         return torch.cat((angles.cos() * scaling, angles.sin() * scaling), -1)
 
 
-def _refuse_activation(config: Any) -> None:
-    if config.hidden_act not in ("silu", "swish"):
-        raise UnsupportedModel(f"activation '{config.hidden_act}' is not supported; supported: silu")
-
-
-def _refuse_mixed_weights(model: Any) -> None:
+def lean_refusal(model: Any) -> str | None:
+    """Why the lean forward does not cover a library model, in one line; None where it does."""
+    try:
+        family_of(model.config)
+    except UnsupportedModel as error:
+        return str(error)
     places = {(str(parameter.dtype).removeprefix("torch."), str(parameter.device)) for parameter in model.parameters()}
     if len(places) > 1:
         found = ", ".join(f"{dtype} on {device}" for dtype, device in sorted(places))
-        raise UnsupportedModel(f"the weights are spread over {found}; load the model in one dtype on one device")
+        return f"the weights are spread over {found}; load the model in one dtype on one device"
+    return next((reason for layer in model.model.layers if (reason := special_linears(layer))), None)

@@ -71,6 +71,8 @@ def family_of(config: Any) -> Family:
         )
     _refuse_short_window(config)
     _refuse_dynamic_rope(config)
+    if config.hidden_act not in ("silu", "swish"):
+        raise UnsupportedModel(f"activation '{config.hidden_act}' is not supported; supported: silu")
     return family
 
 

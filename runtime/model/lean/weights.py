@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from casspec.storage.errors import UnsupportedModel
-
 MAPS, CHECKPOINT = Path("/proc/self/maps"), ".safetensors"
 
 Weight = Any
@@ -90,11 +88,7 @@ def give_back_freed_memory() -> None:
 
 
 def fuse(layer: Any, qk_norm: bool, files: MappedFiles | None = None) -> LayerWeights:
-    """The weights of a library layer, whose parameters become views of the fused tensors; pages of `files` they were on are let go.
-
-    Raises UnsupportedModel for an adapter or a quantised linear: the forward reads plain weights and would pass them over in silence.
-    """
-    _refuse_special_linears(layer)
+    """The weights of a library layer, whose parameters become views of the fused tensors; pages of `files` they were on are let go."""
     attention, mlp = layer.self_attn, layer.mlp
     qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj], files)
     gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj], files)
@@ -128,15 +122,15 @@ def fill(layer: Any, weights: LayerWeights) -> None:
             linear.weight.data = part
 
 
-def _refuse_special_linears(layer: Any) -> None:
+def special_linears(layer: Any) -> str | None:
+    """What of a library layer's linears is no plain weight, an adapter or a quantised linear: the forward would pass it over in silence."""
     for name, module in (*layer.self_attn.named_children(), *layer.mlp.named_children()):
-        if not name.endswith("_proj"):
-            continue
-        if type(module) is not nn.Linear or type(module.weight) is not nn.Parameter:
-            raise UnsupportedModel(
+        if name.endswith("_proj") and (type(module) is not nn.Linear or type(module.weight) is not nn.Parameter):
+            return (
                 f"{name} is a {type(module).__name__} over {type(module.weight).__name__}, only plain linears are supported; "
                 "merge adapters into the weights, load without quantisation"
             )
+    return None
 
 
 def _bias(linear: nn.Linear) -> Tensor | None:

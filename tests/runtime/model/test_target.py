@@ -193,15 +193,19 @@ def test_released_weights_come_back_to_the_last_bit(tied: bool) -> None:
     assert torch.equal(library_logits(restored, random_tokens(10)), expected)
 
 
-def test_an_unknown_activation_is_refused() -> None:
-    with pytest.raises(UnsupportedModel, match="'gelu'"):
-        TargetModel(library_model(hidden_act="gelu"))
+def test_what_the_lean_forward_lacks_runs_on_the_librarys_layers() -> None:
+    model = library_model(hidden_act="gelu_new")
+    with pytest.raises(UnsupportedModel, match=r"'gelu_new'.*use backend auto"):
+        TargetModel(model, backend="lean")
+    assert TargetModel(model).backend == "generic"
 
 
 def test_weights_in_two_dtypes_are_refused() -> None:
     model = library_model()
     model.lm_head.to(torch.bfloat16)
-    with pytest.raises(UnsupportedModel, match="bfloat16 on cpu, float32 on cpu"):
+    with pytest.raises(
+        UnsupportedModel, match=r"cannot be run .* nor by the lean backend: .*bfloat16 on cpu, float32 on cpu"
+    ):
         TargetModel(model)
 
 

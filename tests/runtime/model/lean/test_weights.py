@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
-from casspec.runtime.model.lean.weights import MappedFiles, fuse
-from casspec.runtime.model.target import TargetModel
-from casspec.storage.errors import UnsupportedModel
+from casspec.runtime.model.lean.backend import lean_refusal
+from casspec.runtime.model.lean.weights import MappedFiles, fuse, special_linears
 from tests.runtime.tiny import library_model
 
 
-def test_linears_that_are_not_plain_are_refused() -> None:
+def test_linears_that_are_not_plain_are_told() -> None:
     class Adapted(torch.nn.Linear):
         pass
 
     model = library_model()
     projection = model.model.layers[1].mlp.up_proj
     model.model.layers[1].mlp.up_proj = Adapted(projection.in_features, projection.out_features, bias=False)
-    with pytest.raises(UnsupportedModel, match="up_proj is a Adapted"):
-        TargetModel(model)
+    assert special_linears(model.model.layers[0]) is None
+    assert "up_proj is a Adapted" in str(special_linears(model.model.layers[1]))
+    assert "up_proj is a Adapted" in str(lean_refusal(model))
 
 
 def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:

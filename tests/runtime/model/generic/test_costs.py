@@ -1,0 +1,35 @@
+"""Costs count what a token's way leads through: of experts, those it goes to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from casspec.runtime.model.generic.anatomy import anatomy_of
+from casspec.runtime.model.generic.costs import part_costs
+from casspec.runtime.model.lean.backend import LeanBackend
+from casspec.runtime.model.target import TargetModel
+from tests.runtime.tiny import VOCAB, library_model
+from tests.runtime.tiny_families import tiny_model
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_both_backends_count_a_model_alike(family: str) -> None:
+    model = library_model(family)
+    generic = TargetModel(model, backend="generic").costs()
+    lean = LeanBackend(model).costs()
+    assert generic == {name: lean[name] for name in generic}
+
+
+def test_of_experts_those_count_that_a_token_goes_through() -> None:
+    model = tiny_model("mixtral")
+    layers = anatomy_of(model)
+    costs = part_costs(layers, [part.rows for part in layers.parts], VOCAB, torch.float32)
+    one_expert, router = 3 * 32 * 48, 4 * 32
+    assert costs["mlp_bytes"] == 4 * (2 * one_expert + router)
+    assert costs["mlp_operations"] == 2 * (2 * one_expert + router)
+
+
+def test_layers_of_two_shapes_count_by_their_mean() -> None:
+    rows = TargetModel(tiny_model("gemma4_text")).costs()["row_bytes"]
+    assert rows == 4 * (2 * 2 * 8 + 2 * 2 * 16) / 2

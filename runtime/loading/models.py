@@ -12,7 +12,13 @@ import torch
 
 from casspec.runtime.loading.checkpoints.adapters import merged, open_adapter
 from casspec.runtime.loading.checkpoints.directories import check_directory
-from casspec.runtime.loading.checkpoints.quantised import prepared, quantisation_of, quiet_methods, settle_dtype
+from casspec.runtime.loading.checkpoints.quantised import (
+    prepared,
+    quantisation_of,
+    quiet_methods,
+    quiet_warnings,
+    settle_dtype,
+)
 from casspec.runtime.loading.checkpoints.text_part import text_part
 from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
@@ -74,10 +80,10 @@ def load_library_model(
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
     lora = None if adapter is None else open_adapter(adapter)
-    check_directory(path)
     file = open_gguf(path) if is_gguf(path) else None
     try:
         with quiet_library():
+            check_directory(path)
             model, lacking, tokenizer = _read(path, file, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
@@ -144,14 +150,15 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """Without the library's progress bars and reports: what matters of them reaches the user as one line."""
+    """Without the library's progress bars, reports and warnings: what matters of them reaches the user as one line."""
     from transformers.utils import logging
 
     bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     try:
-        yield
+        with quiet_warnings():
+            yield
     finally:
         logging.set_verbosity(verbosity)
         if bars:

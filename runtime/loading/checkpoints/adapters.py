@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from casspec.runtime.loading.checkpoints.quantised import keeps_quantised, quantisation_of
+from casspec.runtime.loading.checkpoints.quantised import keeps_quantised, quantisation_of, quiet_warnings
 from casspec.storage.errors import UnknownModel, UnsupportedModel
 
 CONFIG = "adapter_config.json"
@@ -96,15 +95,14 @@ def merged(model: Any, adapter: Adapter, name: str) -> Any:
         weights = load_file(adapter.path / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise UnknownModel(f"'{adapter.path / WEIGHTS}' is cut short or damaged; fetch it again") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    _say_other_base(adapter, name)
+    with quiet_warnings():
         return _merged(model, adapter, weights, name)
 
 
 def _merged(model: Any, adapter: Adapter, weights: dict[str, torch.Tensor], name: str) -> Any:
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
-    _say_other_base(adapter, name)
     refusal = f"adapter '{adapter.path}' was not made for '{name}'"
     try:
         with_adapter = PeftModel(model, LoraConfig.from_pretrained(str(adapter.path), local_files_only=True))

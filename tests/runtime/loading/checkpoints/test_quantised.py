@@ -14,7 +14,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
 from casspec.runtime.decode import Decoder
 from casspec.runtime.loading.checkpoints import quantised
-from casspec.runtime.loading.checkpoints.quantised import keeps_quantised, prepared, quantisation_of, quiet_methods
+from casspec.runtime.loading.checkpoints.quantised import (
+    keeps_quantised,
+    prepared,
+    quantisation_of,
+    quiet_methods,
+    quiet_warnings,
+)
 from casspec.runtime.loading.fingerprint import weights_sha256
 from casspec.runtime.loading.models import load_library_model, load_model
 from casspec.storage.errors import UnsupportedModel
@@ -242,3 +248,10 @@ def test_what_quantising_libraries_print_does_not_reach_stdout(capsys: pytest.Ca
         print("a text")
     assert capsys.readouterr().out == "a text\n"
     assert logging.getLogger("bitsandbytes").level == logging.ERROR
+
+
+def test_warnings_are_back_after_loading(caplog: pytest.LogCaptureFixture) -> None:
+    with quiet_warnings():
+        logging.getLogger("torchao").warning("a kernel is missing")
+    logging.getLogger("torchao").warning("another")
+    assert caplog.messages == ["another"]

@@ -36,6 +36,18 @@ DTYPE = torch.bfloat16
 END_KEYS = tuple(f"tokenizer.ggml.{name}_token_id" for name in ("eos", "eot", "eom"))
 """Tokens that end a text, a turn, a message."""
 
+PASSED_OVER = (
+    "attention.key_length",
+    "attention.sliding_window",
+    "attn_logit_softcapping",
+    "final_logit_softcapping",
+    "rope.dimension_count",
+)
+"""Keys of a file, after its architecture, that transformers does not read for every family."""
+
+LARGEST_GEMMA = {"gemma2": 46, "gemma3": 62}
+"""Layers of the one size, 27B, whose scores are divided by the root of hidden / heads, not of a head's width. No key says so."""
+
 FORMATS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 STRING, ARRAY = 8, 9
 """Types of metadata; all but these two have a fixed size."""
@@ -126,10 +138,23 @@ def source(file: GgufFile) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def complete(config: Any, file: GgufFile) -> Any:
-    """The configuration with the size of a head as the file has it, which transformers takes for the family's usual one."""
-    head_dim = file.metadata.get(f"{file.metadata['general.architecture']}.attention.key_length")
-    if head_dim is not None:
-        config.head_dim = head_dim
+    """The configuration with what the file says and transformers passes over, taking the family's usual numbers instead."""
+    architecture = file.metadata["general.architecture"]
+    told = {key: file.metadata.get(f"{architecture}.{key}") for key in PASSED_OVER}
+    if told["attention.key_length"] is not None:
+        config.head_dim = told["attention.key_length"]
+    if architecture in LARGEST_GEMMA:
+        is_largest = config.num_hidden_layers == LARGEST_GEMMA[architecture]
+        config.query_pre_attn_scalar = (
+            config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
+        )
+        config.attn_logit_softcapping = told["attn_logit_softcapping"]
+        config.final_logit_softcapping = told["final_logit_softcapping"]
+    if architecture == "phi3":
+        config.sliding_window = told["attention.sliding_window"] or None
+        if told["rope.dimension_count"] is not None:
+            head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+            config.rope_parameters["partial_rotary_factor"] = told["rope.dimension_count"] / head_dim
     return config
 
 

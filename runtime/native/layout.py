@@ -1,4 +1,4 @@
-"""How numbers lie in memory: what weights, levels and rows are padded to and made of. Nothing here is compiled."""
+"""How numbers lie in memory: what weights, levels and rows are padded to and made of; what goes by number. Nothing here is compiled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ FLOAT32, BFLOAT16, FLOAT16, INT8, INT4 = range(5)
 
 BYTES = {FLOAT32: 4, BFLOAT16: 2, FLOAT16: 2}
 """Of one number."""
+
+SILU, GELU_TANH, GELU = range(3)
+"""Activations of the MLP."""
 
 LANES = processor.lanes()
 """Numbers of a vector."""

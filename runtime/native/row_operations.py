@@ -1,4 +1,4 @@
-"""What happens to one row of a forward between its products: norm, rotation, activation, softmax, storing into the cache."""
+"""What happens to one row of a forward between its products: norm, rotation, activation, soft bounds, softmax, storing into the cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numba import carray, njit
 
 from casspec.runtime.native import exponentials
-from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP, LANES
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GELU_TANH, GROUP, LANES, SILU
 from casspec.runtime.native.vectors import (
     bits_of_float,
     float_of_bits,
@@ -45,21 +45,48 @@ def normalise(x, weight, out, n, epsilon):
 
 
 @njit
-def rotate(x, angles, n, scale, out):
-    """Rotary embedding (Su et al. 2021) of a head [n], times `scale`; angles: cosines [n / 2], then sines."""
-    head, table, goal = carray(floats(x), n), carray(floats(angles), n), carray(floats(out), n)
-    half = n // 2
+def rotate(x, angles, rotated, n, scale, out):
+    """Rotary embedding (Su et al. 2021) of the first numbers of a head [n], all times `scale`; `out` may be `x`.
+
+    angles: cosines [rotated / 2], then sines.
+    """
+    head, table, goal = carray(floats(x), n), carray(floats(angles), rotated), carray(floats(out), n)
+    half = rotated // 2
     for i in range(half):
         low, high, cosine, sine = head[i], head[half + i], table[i], table[half + i]
         goal[i] = (low * cosine - high * sine) * scale
         goal[half + i] = (high * cosine + low * sine) * scale
+    for i in range(rotated, n):
+        goal[i] = head[i] * scale
 
 
 @njit
-def gate(gates, ups, n):
-    """gates := silu(gates) * ups, n float32 at addresses, a multiple of LANES."""
+def gate(gates, ups, n, activation):
+    """gates := activation(gates) * ups, n float32 at addresses, a multiple of LANES; activations are those of `layout.py`."""
+    if activation == SILU:
+        for i in range(0, n, LANES):
+            exponentials.gate(gates + 4 * i, ups + 4 * i)
+    elif activation == GELU_TANH:
+        for i in range(0, n, LANES):
+            exponentials.gelu_tanh_gate(gates + 4 * i, ups + 4 * i)
+    else:
+        for i in range(0, n, LANES):
+            exponentials.gelu_gate(gates + 4 * i, ups + 4 * i)
+
+
+@njit
+def cap(x, largest, n):
+    """x := largest * tanh(x / largest), n float32 at an address, a multiple of LANES."""
     for i in range(0, n, LANES):
-        exponentials.gate(gates + 4 * i, ups + 4 * i)
+        exponentials.cap(x + 4 * i, largest)
+
+
+@njit
+def scale(x, factor, n):
+    """x := x * factor, n float32 at an address."""
+    row = carray(floats(x), n)
+    for i in range(n):
+        row[i] *= factor
 
 
 @njit
@@ -113,6 +140,23 @@ def last_seen(mask, kind, n):
         if value > HIDDEN:
             break
         n -= 1
+    return n
+
+
+@njit
+def first_seen(mask, kind, n):
+    """The slots before the first one that a row of the mask shows; n where it shows none."""
+    if kind == FLOAT32:
+        plain = carray(floats(mask), n)
+        for i in range(n):
+            if plain[i] >= HIDDEN:
+                return i
+        return n
+    bits = carray(halves(mask), n)
+    for i in range(n):
+        value = float_of_bits(np.int32(np.int32(bits[i]) << 16)) if kind == BFLOAT16 else float_of_half(bits[i])
+        if value > HIDDEN:
+            return i
     return n
 
 

@@ -28,9 +28,13 @@ class Slot(Entries):
     QKV = auto()  # columns of queries, keys and values, padded
     EPSILON = auto()  # the bits of a float32
     SCALE = auto()  # of attention scores, the bits of a float32
-    ANGLES = auto()  # [position][head_dim]: cosines, then sines
+    ROTATED = auto()  # dimensions of a head that are rotated, its first ones
+    SCORE_CAP = auto()  # the bits of a float32, 0 for none
+    LOGIT_CAP = auto()  # the bits of a float32, 0 for none
+    ACTIVATION = auto()  # of the MLP, see `layout.py`
     EMBEDDING = auto()
     EMBEDDING_PACKED = auto()  # whether it is the packed head
+    EMBEDDING_SCALE = auto()  # the bits of a float32, 0 for none
     LAYERS = auto()  # int64 [layer][Layer]
     FINAL_NORM = auto()
     HEAD = auto()
@@ -52,6 +56,9 @@ class Slot(Entries):
     MASK = auto()  # [batch or 1][QUERIES][LENGTH]
     MASK_ROW = auto()  # bytes
     MASK_BATCH = auto()  # bytes
+    WINDOW_MASK = auto()  # of layers with a window
+    WINDOW_ROW = auto()  # bytes
+    WINDOW_BATCH = auto()  # bytes
     # What runs.
     STEPS = auto()  # int64 [N_STEPS][3]: layer, whether attention runs, whether the MLP does
     N_STEPS = auto()
@@ -83,6 +90,8 @@ class Slot(Entries):
 class Layer(Entries):
     """Entries of a layer's row: addresses; 0 where there is none."""
 
+    WINDOWED = auto()  # whether its mask is WINDOW_MASK
+    ANGLES = auto()  # [position][ROTATED]: cosines, then sines
     ATTENTION_NORM = auto()
     JOINT = auto()
     JOINT_BIAS = auto()
@@ -90,8 +99,10 @@ class Layer(Entries):
     KEY_NORM = auto()
     OUTPUT = auto()
     OUTPUT_BIAS = auto()
+    OUTPUT_NORM = auto()  # of what attention gives
     MLP_NORM = auto()
     GATES = auto()
     GATES_BIAS = auto()
     DOWN = auto()
     DOWN_BIAS = auto()
+    DOWN_NORM = auto()  # of what the MLP gives

@@ -21,6 +21,14 @@ def target_of(family: str = "llama") -> TargetModel:
     return tiny_target(family, seed=7, attention_bias=family == "llama")
 
 
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3_text", "phi3"])
+@pytest.mark.parametrize("method", ["autoregressive", "suffix", "lookahead", "static-tree", "dytc"])
+def test_text_far_past_a_window_is_the_librarys(family: str, method: str) -> None:
+    target, prompt = target_of(family), repetitive_prompt(12, seed=5)
+    decoder = Decoder(target, tiny_profile(target), method)
+    assert decoder.generate(prompt, 100).token_ids == greedy(target, prompt, 100)
+
+
 @pytest.mark.parametrize("n", [CONTEXT, CONTEXT + 7])
 def test_a_prompt_that_fills_the_context_is_refused(n: int) -> None:
     with pytest.raises(ContextOverflow, match=f"the prompt has {n} tokens and the model's context is {CONTEXT}"):

@@ -31,7 +31,27 @@ from casspec.storage.schema import (
 )
 
 VOCAB = 31
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3")
+
+OF_FAMILY: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 20},
+    "gemma2": {
+        "sliding_window": 24,
+        "query_pre_attn_scalar": 12,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 3.0,
+    },
+    "gemma3_text": {
+        "sliding_window": 16,
+        "query_pre_attn_scalar": 12,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "sliding_attention"],
+    },
+    "phi3": {
+        "sliding_window": 28,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5},
+    },
+}
+"""Settings that make what is particular to a family matter in a tiny model; windows are shorter than most texts."""
 
 
 def library_model(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
@@ -51,10 +71,8 @@ def library_model(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
         "eos_token_id": None,
         "pad_token_id": None,
     }
-    if family == "mistral":
-        settings["sliding_window"] = None
     torch.manual_seed(seed)
-    config = AutoConfig.for_model(family, **settings | changes)
+    config = AutoConfig.for_model(family, **settings | OF_FAMILY.get(family, {}) | changes)
     model = AutoModelForCausalLM.from_config(config, attn_implementation="eager", dtype=torch.float32).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

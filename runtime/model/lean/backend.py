@@ -11,11 +11,19 @@ from torch import Tensor
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.eager_forward import EagerForward
-from casspec.runtime.model.lean.families import Dimensions, family_of
+from casspec.runtime.model.lean.families import Dimensions, family_of, windows_of
 from casspec.runtime.model.lean.native_forward import NativeForward, Workspace
 from casspec.runtime.model.lean.packed_weights import PackedModel, drained, native_refusal
 from casspec.runtime.model.lean.quantization import extra_bytes, quantised, refusal, sub_layer_bytes
-from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fuse, special_linears
+from casspec.runtime.model.lean.rotary import Rotary
+from casspec.runtime.model.lean.weights import (
+    DecoderWeights,
+    LayerWeights,
+    MappedFiles,
+    fuse,
+    norm_weight,
+    special_linears,
+)
 from casspec.runtime.model.plan import Plan, Steps
 from casspec.storage.errors import UnsupportedModel
 from casspec.storage.schema import Backend, Precision
@@ -37,24 +45,24 @@ class LeanBackend:
             raise UnsupportedModel(reason)
         config = model.config
         self.family = family_of(config)
-        self.sizes = Dimensions.of(config)
+        self.sizes = Dimensions.of(config, self.family)
         self.hidden_size, self.vocab_size = self.sizes.hidden, self.sizes.vocab
         self.max_context: int = config.max_position_embeddings
-        rows = LayerRows(self.sizes.kv_heads, self.sizes.head_dim, self.sizes.kv_heads, self.sizes.head_dim)
-        self.layer_rows = (rows,) * config.num_hidden_layers
+        shape = (self.sizes.kv_heads, self.sizes.head_dim) * 2
+        self.layer_rows = tuple(LayerRows(*shape, window) for window in windows_of(config, self.family))
 
         embedding: Tensor = model.model.embed_tokens.weight.detach()
         self.dtype: torch.dtype = embedding.dtype
         self.device: torch.device = embedding.device
         self._packed: PackedModel | None = None
-        self._embedding, self._final_norm = embedding, model.model.norm.weight.detach()
+        self._embedding, self._final_norm = embedding, norm_weight(model.model.norm, self.family)
         self._weights: dict[Precision, DecoderWeights] = {}
         self._forwards: dict[Precision, Forward] = {}
         files = MappedFiles() if owned else None
-        layers = (fuse(layer, self.family.qk_norm, files) for layer in model.model.layers)
+        layers = (fuse(layer, self.family, files) for layer in model.model.layers)
         weights = DecoderWeights([], model.lm_head.weight.detach(), self.dtype, self.device)
         with torch.no_grad():
-            self._angles = self._rotary_angles(model.model.rotary_emb)
+            self._rotary = Rotary.of(model)
             if pack and native_refusal(weights, self.sizes) is None:
                 self._pack(weights, layers, model if owned else None)
             else:
@@ -172,7 +180,7 @@ class LeanBackend:
 
     def _forward_over(self, weights: DecoderWeights, precision: Precision) -> Forward:
         if self._packed is None:
-            return EagerForward(self.sizes, self.layer_rows, weights, self._embedding, self._final_norm, self._angles)
+            return EagerForward(self.sizes, self.layer_rows, weights, self._embedding, self._final_norm, self._rotary)
         packed = self._packed
         return NativeForward(
             self.sizes,
@@ -180,19 +188,10 @@ class LeanBackend:
             weights,
             packed.embedding,
             packed.final_norm,
-            self._angles,
+            self._rotary,
             self._workspace,
             precision,
         )
-
-    def _rotary_angles(self, rotary: Any) -> Tensor:
-        """Cosines and sines for every position [context, head_dim] in float32, from the library's frequencies."""
-        frequencies = rotary.inv_freq.float()
-        angles = torch.arange(self.max_context, device=self.device, dtype=torch.float32)[:, None] * frequencies.to(
-            self.device
-        )
-        scaling = rotary.attention_scaling
-        return torch.cat((angles.cos() * scaling, angles.sin() * scaling), -1)
 
 
 def lean_refusal(model: Any) -> str | None:

@@ -1,13 +1,14 @@
 """The forward by torch's operators: on CUDA, and on processors that `runtime/native/` does not serve.
 
 Per layer it runs: norm, one linear for queries, keys and values, rotary embedding on both at once, a row write, attention, one linear,
-norm, one linear for gate and up, activation, one linear.
+norm, one linear for gate and up, activation, one linear. Some families norm again what a sub-layer gives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +16,16 @@ from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
-from casspec.runtime.model.lean.families import Dimensions
-from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights
+from casspec.runtime.model.lean.families import Activation, Dimensions
+from casspec.runtime.model.lean.rotary import Rotary
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, rounded
 from casspec.runtime.model.plan import Steps
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu-tanh": partial(F.gelu, approximate="tanh"),
+}
 
 
 @dataclass(slots=True)
@@ -26,9 +34,10 @@ class Frame:
 
     batch: int
     queries: int
-    cos: Tensor
-    sin: Tensor
-    mask: Tensor
+    turns: list[tuple[Tensor, Tensor]]
+    """By kind of layer, cosines and signed sines of the queries' positions."""
+    masks: dict[int | None, Tensor]
+    """By window."""
     rows: Tensor
     cache: KVCache
     visible: list[tuple[Tensor, Tensor]]
@@ -39,7 +48,7 @@ class EagerForward:
 
     Args:
         embedding: [vocab, hidden]. final_norm: [hidden].
-        angles: cosines and sines by position [context, head_dim], float32.
+        rotary: tables on the weights' device.
     """
 
     def __init__(
@@ -49,10 +58,12 @@ class EagerForward:
         weights: DecoderWeights,
         embedding: Tensor,
         final_norm: Tensor,
-        angles: Tensor,
+        rotary: Rotary,
     ) -> None:
         self._sizes, self._rows, self._weights = sizes, rows, weights
-        self._embedding, self._final_norm, self._angles = embedding, final_norm, angles
+        self._embedding, self._final_norm, self._rotary = embedding, final_norm, rotary
+        self._embedding_scale = rounded(sizes.embedding_scale, weights.dtype)
+        self._activate = ACTIVATIONS[sizes.activation]
         self._reduced_on_cpu = weights.device.type == "cpu" and weights.dtype != torch.float32
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
@@ -82,84 +93,109 @@ class EagerForward:
 
     def read(self, hidden: Tensor) -> Tensor:
         """Logits [rows, vocab] of final-norm hidden states."""
-        return self._weights.head_linear(hidden, self._weights.head, None)
+        logits = self._weights.head_linear(hidden, self._weights.head, None)
+        return logits if self._sizes.logit_cap is None else _capped(logits, self._sizes.logit_cap)
 
     def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
         """What all attention sub-layers of one forward share."""
         batch, queries = inputs.token_ids.shape
         groups = self._sizes.heads // self._sizes.kv_heads
-        cos, sin = self._rotations
-        flat_positions = inputs.positions.view(-1)
-        return Frame(
-            batch,
-            queries,
-            cos[flat_positions],
-            sin[flat_positions],
-            inputs.mask.repeat(1, 1, groups, 1) if groups > 1 else inputs.mask,
-            inputs.rows,
-            cache,
-            cache.visible(inputs.length),
-        )
+        places = inputs.positions.view(-1)
+        turns = [(cos[places], sin[places]) for cos, sin in self._turns]
+        masks = cache.masks(inputs)
+        if groups > 1:
+            masks = {window: mask.repeat(1, 1, groups, 1) for window, mask in masks.items()}
+        return Frame(batch, queries, turns, masks, inputs.rows, cache, cache.visible(inputs.length))
 
     def embed(self, inputs: ForwardInput) -> Tensor:
         """The residual stream before the first layer [batch * queries, hidden]."""
-        return F.embedding(inputs.token_ids.view(-1), self._embedding)
+        x = F.embedding(inputs.token_ids.view(-1), self._embedding)
+        return x if self._embedding_scale == 1 else x * self._embedding_scale
 
     def _attend(self, x: Tensor, index: int, layer: LayerWeights, frame: Frame) -> Tensor:
         """The residual stream after the attention sub-layer of layer `index`; writes its cache rows."""
-        batch, queries, n_rows = frame.batch, frame.queries, x.shape[0]
-        heads, kv_heads, head_dim = self._sizes.heads, self._sizes.kv_heads, self._sizes.head_dim
-        rotated, groups, epsilon = heads + kv_heads, heads // kv_heads, self._sizes.epsilon
-        normed = torch.rms_norm(x, (self._sizes.hidden,), layer.attention_norm, epsilon)
-        qkv = layer.linear(normed, layer.qkv, layer.qkv_bias)
-        qk, value = qkv.view(n_rows, rotated + kv_heads, head_dim).split((rotated, kv_heads), 1)
-        if layer.q_norm is not None:
+        n_rows, sizes = x.shape[0], self._sizes
+        heads, kv_heads, head_dim = sizes.heads, sizes.kv_heads, sizes.head_dim
+        qkv = layer.linear(self._normed(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
+        qk, value = qkv.view(n_rows, heads + 2 * kv_heads, head_dim).split((heads + kv_heads, kv_heads), 1)
+        if layer.q_norm is not None and layer.k_norm is not None:
             query, key = qk.split((heads, kv_heads), 1)
-            qk = torch.cat(
-                (
-                    torch.rms_norm(query, (head_dim,), layer.q_norm, epsilon),
-                    torch.rms_norm(key, (head_dim,), layer.k_norm, epsilon),
-                ),
-                dim=1,
-            )
-        # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
-        query, key = (qk * frame.cos).addcmul_(qk.roll(head_dim // 2, -1), frame.sin).split((heads, kv_heads), 1)
+            qk = torch.cat((self._normed(query, layer.q_norm), self._normed(key, layer.k_norm)), dim=1)
+        query, key = _turned(qk, *frame.turns[self._rotary.kinds[index]]).split((heads, kv_heads), 1)
         keys, values = frame.cache.rows(index)
         keys.index_copy_(0, frame.rows, key)
         values.index_copy_(0, frame.rows, value)
-        query, visible = query.view(batch, queries, heads, head_dim), frame.visible[index]
+        mixed = self._mixed(query, frame.visible[index], frame.masks[self._rows[index].window], frame)
+        given = layer.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
+        return self._added(x, given, layer.output_norm)
+
+    def _mixed(self, query: Tensor, visible: tuple[Tensor, Tensor], mask: Tensor, frame: Frame) -> Tensor:
+        """Attention of queries [rows, heads, head_dim] over keys and values: [batch, queries, heads, head_dim] in some order in memory."""
+        batch, queries, kv_heads = frame.batch, frame.queries, self._sizes.kv_heads
+        groups = self._sizes.heads // kv_heads
+        query = query.view(batch, queries, self._sizes.heads, self._sizes.head_dim)
         if groups > 1:
             # Queries of a group become more query rows of one key head: keys and values are never repeated.
             query = (
                 query.unflatten(2, (kv_heads, groups))
                 .permute(0, 2, 3, 1, 4)
-                .reshape(batch, kv_heads, groups * queries, head_dim)
+                .reshape(batch, kv_heads, groups * queries, self._sizes.head_dim)
             )
-            mixed = F.scaled_dot_product_attention(query, *visible, attn_mask=frame.mask)
-            mixed = mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
-        elif queries == 1 and self._reduced_on_cpu:
+            mixed = self._attention(query, *visible, mask)
+            return mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
+        if queries == 1 and self._reduced_on_cpu:
             # The CPU kernel for one query row in reduced precision is three times slower than the one for two equal rows, and over a
             # view that repeats one it takes up to twice as long as over two that lie in memory.
             query = query.transpose(1, 2).repeat(1, 1, 2, 1)
-            mixed = F.scaled_dot_product_attention(query, *visible, attn_mask=frame.mask).transpose(1, 2)[:, :1]
-        else:
-            mixed = F.scaled_dot_product_attention(query.transpose(1, 2), *visible, attn_mask=frame.mask)
-            mixed = mixed.transpose(1, 2)
-        return layer.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias).add_(x)
+            return self._attention(query, *visible, mask).transpose(1, 2)[:, :1]
+        return self._attention(query.transpose(1, 2), *visible, mask).transpose(1, 2)
+
+    def _attention(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """[batch, heads, queries, head_dim]."""
+        scale, largest = self._sizes.score_scale, self._sizes.score_cap
+        if largest is None:
+            return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+        scores = _capped(query @ keys.transpose(2, 3) * scale, largest) + mask
+        return scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
 
     def _feed(self, x: Tensor, layer: LayerWeights) -> Tensor:
         """The residual stream after the MLP sub-layer of `layer`."""
-        normed = torch.rms_norm(x, (self._sizes.hidden,), layer.mlp_norm, self._sizes.epsilon)
-        gate, up = layer.linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
-        return layer.linear(F.silu(gate).mul_(up), layer.down, layer.down_bias).add_(x)
+        gate, up = layer.linear(self._normed(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
+        given = layer.linear(self._activate(gate).mul_(up), layer.down, layer.down_bias)
+        return self._added(x, given, layer.down_norm)
+
+    def _added(self, x: Tensor, given: Tensor, norm: Tensor | None) -> Tensor:
+        """The residual stream with what a sub-layer gave."""
+        return given.add_(x) if norm is None else self._normed(given, norm).add_(x)
 
     def normalised(self, x: Tensor) -> Tensor:
         """The final norm."""
-        return torch.rms_norm(x, (self._sizes.hidden,), self._final_norm, self._sizes.epsilon)
+        return self._normed(x, self._final_norm)
+
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        if weight.dtype == x.dtype:
+            return torch.rms_norm(x, (x.shape[-1],), weight, self._sizes.epsilon)
+        return torch.rms_norm(x.to(weight.dtype), (x.shape[-1],), weight, self._sizes.epsilon).to(x.dtype)
 
     @cached_property
-    def _rotations(self) -> tuple[Tensor, Tensor]:
-        """cos and signed sin for every position, each [context, 1, head_dim] in the model's dtype."""
-        cos, sin = self._angles.chunk(2, -1)
-        dtype = self._weights.dtype
-        return torch.cat((cos, cos), -1)[:, None].to(dtype), torch.cat((-sin, sin), -1)[:, None].to(dtype)
+    def _turns(self) -> list[tuple[Tensor, Tensor]]:
+        """By kind of layer cos and signed sin for every position, each [context, 1, width] in the model's dtype."""
+        halves, dtype = [table.chunk(2, -1) for table in self._rotary.tables], self._weights.dtype
+        return [
+            (torch.cat((cos, cos), -1)[:, None].to(dtype), torch.cat((-sin, sin), -1)[:, None].to(dtype))
+            for cos, sin in halves
+        ]
+
+
+def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of the first numbers of each head [rows, heads, head_dim]; the others stay."""
+    width = cos.shape[-1]
+    first = heads if width == heads.shape[-1] else heads[..., :width]
+    # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
+    turned = (first * cos).addcmul_(first.roll(width // 2, -1), sin)
+    return turned if first is heads else torch.cat((turned, heads[..., width:]), -1)
+
+
+def _capped(x: Tensor, largest: float) -> Tensor:
+    """largest * tanh(x / largest); x is let go."""
+    return x.div_(largest).tanh_().mul_(largest)

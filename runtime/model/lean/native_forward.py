@@ -14,13 +14,26 @@ from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
-from casspec.runtime.model.lean.families import Dimensions
-from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights
+from casspec.runtime.model.lean.families import Activation, Dimensions
+from casspec.runtime.model.lean.rotary import Rotary
+from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, rounded
 from casspec.runtime.model.plan import Steps
-from casspec.runtime.native.layout import ENTRY_BYTES, GROUP, INT4, INT8, SPARE_ROWS, TOTALS
+from casspec.runtime.native.layout import (
+    ENTRY_BYTES,
+    GELU,
+    GELU_TANH,
+    GROUP,
+    INT4,
+    INT8,
+    SILU,
+    SPARE_ROWS,
+    TOTALS,
+)
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 from casspec.runtime.native.table import MEETING_BYTES, Slot
 from casspec.storage.schema import Precision
+
+ACTIVATIONS: dict[Activation, int] = {"silu": SILU, "gelu-tanh": GELU_TANH, "gelu": GELU}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,8 @@ class Frame:
 
     inputs: ForwardInput
     cache: KVCache
+    window_mask: Tensor | None
+    """Of layers with a window, if there are any: a model has one width of it."""
 
 
 class Workspace:
@@ -87,7 +102,7 @@ class NativeForward:
 
     Args:
         embedding: [vocab, hidden], or the packed head where both are one. final_norm: [hidden] float32.
-        angles: cosines and sines by position [context, head_dim], float32.
+        rotary: tables on the processor.
     """
 
     def __init__(
@@ -97,18 +112,25 @@ class NativeForward:
         weights: DecoderWeights,
         embedding: Tensor | PackedWeight,
         final_norm: Tensor,
-        angles: Tensor,
+        rotary: Rotary,
         workspace: Workspace,
         precision: Precision = Precision.TARGET,
     ) -> None:
         from casspec.runtime.native import program, threads  # need numba, which plain forwards do without
 
         self._sizes, self._rows, self._weights, self._workspace = sizes, rows, weights, workspace
-        self._kept = (embedding, final_norm, angles)  # the table holds their addresses alone
+        self._kept = (embedding, final_norm, rotary)  # the table holds their addresses alone
         kind = KINDS[weights.dtype]
         linears = {Precision.TARGET: kind, Precision.INT8_DYNAMIC: INT8, Precision.INT4_WEIGHT: INT4}[precision]
         self._run, self._address = threads.runner(), program.address(kind, linears)
-        self._layers = np.array([_addresses(layer) for layer in weights.layers], np.int64)
+        self._layers = np.array(
+            [
+                [row.window is not None, rotary.tables[kind].data_ptr(), *_addresses(layer)]
+                for layer, kind, row in zip(weights.layers, rotary.kinds, rows, strict=True)
+            ],
+            np.int64,
+        )
+        self._window = next((row.window for row in rows if row.window is not None), None)
         self._steps: dict[Steps, np.ndarray] = {}
         self._seen_version = 0
         table = self._table = np.zeros(len(Slot), np.int64)
@@ -116,8 +138,12 @@ class NativeForward:
         table[Slot.HEAD_DIM], table[Slot.INNER] = sizes.head_dim, padded(sizes.intermediate)
         table[Slot.QKV] = padded((sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim)
         table[Slot.ADDED_COLUMNS], table[Slot.VALUE_WIDTH] = padded(sizes.hidden), padded(sizes.head_dim)
-        table[Slot.EPSILON], table[Slot.SCALE] = _bits(sizes.epsilon), _bits(sizes.head_dim**-0.5)
-        table[Slot.ANGLES], table[Slot.LAYERS] = angles.data_ptr(), self._layers.ctypes.data
+        table[Slot.EPSILON], table[Slot.SCALE] = _bits(sizes.epsilon), _bits(sizes.score_scale)
+        table[Slot.ROTATED], table[Slot.LAYERS] = rotary.width, self._layers.ctypes.data
+        table[Slot.SCORE_CAP], table[Slot.LOGIT_CAP] = _bits(sizes.score_cap or 0), _bits(sizes.logit_cap or 0)
+        table[Slot.ACTIVATION] = ACTIVATIONS[sizes.activation]
+        if sizes.embedding_scale != 1:
+            table[Slot.EMBEDDING_SCALE] = _bits(rounded(sizes.embedding_scale, weights.dtype))
         table[Slot.EMBEDDING], table[Slot.EMBEDDING_PACKED] = _address(embedding), isinstance(embedding, PackedWeight)
         table[Slot.FINAL_NORM], table[Slot.HEAD] = final_norm.data_ptr(), weights.head.address
         table[Slot.HEAD_COLUMNS] = weights.head.columns
@@ -130,21 +156,22 @@ class NativeForward:
 
     def logits(self, inputs: ForwardInput, cache: KVCache, steps: Steps, wanted: Tensor | None = None) -> Tensor:
         """Of all query rows, or of the rows `wanted` (int64): float32 [rows, vocab]."""
-        self._begin(inputs.token_ids.numel(), steps, Frame(inputs, cache))
+        frame = self.frame(inputs, cache)
+        self._begin(inputs.token_ids.numel(), steps, frame)
         out = self._end(inputs.token_ids.numel() if wanted is None else len(wanted), wanted)
         self._run(self._address, self._table_address, torch.get_num_threads())
         return out
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, steps: Steps) -> Tensor:
         """Final-norm hidden states of all query rows: float32 [rows, hidden]."""
-        rows = inputs.token_ids.numel()
-        self._begin(rows, steps, Frame(inputs, cache))
+        rows, frame = inputs.token_ids.numel(), self.frame(inputs, cache)
+        self._begin(rows, steps, frame)
         self._table[Slot.ENDS], self._table[Slot.WANTED], self._table[Slot.N_WANTED] = 1, 0, rows
         return self._result(Slot.NORMED, rows)
 
     def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
         """What the attention sub-layers of one forward share."""
-        return Frame(inputs, cache)
+        return Frame(inputs, cache, None if self._window is None else cache.masks(inputs)[self._window])
 
     def embed(self, inputs: ForwardInput) -> Tensor:
         """The residual stream before the first layer: float32 [rows, hidden]."""
@@ -177,6 +204,7 @@ class NativeForward:
         return out
 
     def _begin(self, rows: int, steps: Steps, frame: Frame | None) -> None:
+        """Fills the table, which holds addresses alone: the frame must live until the forward has run."""
         table, workspace = self._table, self._workspace
         workspace.reserve(rows, 0 if frame is None else frame.inputs.length, torch.get_num_threads())
         if workspace.version != self._seen_version:
@@ -196,8 +224,10 @@ class NativeForward:
         table[Slot.LENGTH] = inputs.length
         table[Slot.TOKENS], table[Slot.POSITIONS] = inputs.token_ids.data_ptr(), inputs.positions.data_ptr()
         table[Slot.ROWS], table[Slot.MASK] = inputs.rows.data_ptr(), mask.data_ptr()
-        table[Slot.MASK_ROW] = mask.stride(2) * mask.element_size()
-        table[Slot.MASK_BATCH] = mask.stride(0) * mask.element_size() if mask.shape[0] > 1 else 0
+        table[Slot.MASK_ROW], table[Slot.MASK_BATCH] = _strides(mask)
+        if frame.window_mask is not None:
+            table[Slot.WINDOW_MASK] = frame.window_mask.data_ptr()
+            table[Slot.WINDOW_ROW], table[Slot.WINDOW_BATCH] = _strides(frame.window_mask)
         table[Slot.KEYS], table[Slot.VALUES] = cache.addresses
         table[Slot.KEY_STRIDE] = table[Slot.CACHE_ROWS] = cache.n_rows
         table[Slot.SLOTS] = cache.slots
@@ -216,10 +246,11 @@ class NativeForward:
 
 
 def _addresses(layer: LayerWeights) -> list[int]:
-    """In the order of `table.Layer`."""
+    """In the order of `table.Layer`, from its first weight on."""
     fields = (
-        layer.attention_norm, layer.qkv, layer.qkv_bias, layer.q_norm, layer.k_norm, layer.output, layer.output_bias,
-        layer.mlp_norm, layer.gate_up, layer.gate_up_bias, layer.down, layer.down_bias,
+        layer.attention_norm, layer.qkv, layer.qkv_bias, layer.q_norm, layer.k_norm,
+        layer.output, layer.output_bias, layer.output_norm,
+        layer.mlp_norm, layer.gate_up, layer.gate_up_bias, layer.down, layer.down_bias, layer.down_norm,
     )  # fmt: skip
     return [_address(field) for field in fields]
 
@@ -228,6 +259,11 @@ def _address(field: Any) -> int:
     if field is None:
         return 0
     return field.data_ptr() if isinstance(field, Tensor) else field.address
+
+
+def _strides(mask: Tensor) -> tuple[int, int]:
+    """Bytes from one query to the next, and from one sequence to the next."""
+    return mask.stride(2) * mask.itemsize, mask.stride(0) * mask.itemsize if mask.shape[0] > 1 else 0
 
 
 def _bits(value: float) -> int:

@@ -11,7 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.model.lean.families import Dimensions
-from casspec.runtime.model.lean.weights import DecoderWeights, LayerWeights, MappedFiles, fill, give_back_freed_memory
+from casspec.runtime.model.lean.weights import (
+    DecoderWeights,
+    LayerWeights,
+    MappedFiles,
+    fill,
+    give_back_freed_memory,
+    linears,
+)
 from casspec.runtime.native import packing, processor
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
 
@@ -62,7 +69,7 @@ class PackedModel:
         for index, layer in enumerate(layers):
             made.append(packed_layer(layer, packing.packed))
             if model is not None:
-                _empty(_linears(model.model.layers[index]), files)
+                _empty([each for group in linears(model.model.layers[index]) for each in group], files)
                 give_back_freed_memory()
         self.weights = replace(weights, layers=made, head=head)
 
@@ -82,13 +89,6 @@ def drained(layers: list[LayerWeights]) -> Iterator[LayerWeights]:
         yield layers.pop(0)
 
 
-def _linears(layer: Any) -> list[Any]:
-    attention, mlp = layer.self_attn, layer.mlp
-    return [
-        attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, mlp.gate_proj, mlp.up_proj, mlp.down_proj,
-    ]  # fmt: skip
-
-
 def _empty(modules: list[Any], files: MappedFiles) -> None:
     for module in modules:
         files.let_go(module.weight)
@@ -103,18 +103,20 @@ def packed_layer(layer: LayerWeights, pack: Callable[[Tensor, int], Any]) -> Lay
     gate, up = layer.gate_up.chunk(2)
     hidden, inner = layer.qkv.shape[1], padded(len(gate))
     return LayerWeights(
-        attention_norm=layer.attention_norm.float().clone(),
+        attention_norm=_norm(layer.attention_norm),
         qkv=pack(layer.qkv, hidden),
         qkv_bias=_bias(layer.qkv_bias),
-        q_norm=None if layer.q_norm is None else layer.q_norm.float().clone(),
-        k_norm=None if layer.k_norm is None else layer.k_norm.float().clone(),
+        q_norm=_norm(layer.q_norm),
+        k_norm=_norm(layer.k_norm),
         output=pack(layer.output, layer.output.shape[1]),
         output_bias=_bias(layer.output_bias),
-        mlp_norm=layer.mlp_norm.float().clone(),
+        mlp_norm=_norm(layer.mlp_norm),
         gate_up=pack(gate, hidden).followed_by(pack(up, hidden)),
         gate_up_bias=None if layer.gate_up_bias is None else torch.cat([_bias(h) for h in layer.gate_up_bias.chunk(2)]),
         down=pack(layer.down, inner),
         down_bias=_bias(layer.down_bias),
+        output_norm=_norm(layer.output_norm),
+        down_norm=_norm(layer.down_norm),
     )
 
 
@@ -127,6 +129,10 @@ def plain_layer(layer: LayerWeights) -> LayerWeights:
         gate_up=layer.gate_up.unpacked(),
         down=layer.down.unpacked(),
     )
+
+
+def _norm(weight: Tensor | None) -> Any:
+    return None if weight is None else weight.float().clone()
 
 
 def _bias(bias: Tensor | None) -> Any:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from casspec.runtime.model.lean.families import Family
+
 MAPS, CHECKPOINT = Path("/proc/self/maps"), ".safetensors"
 
 Weight = Any
@@ -24,7 +26,10 @@ Linear = Callable[[Tensor, Weight, Tensor | None], Tensor]
 
 @dataclass(slots=True)
 class LayerWeights:
-    """Weights of one decoder layer; queries, keys and values share a tensor, gate and up another."""
+    """Weights of one decoder layer; queries, keys and values share a tensor, gate and up another.
+
+    Norms that nothing is kept of are None. `output_norm` and `down_norm` are of what a sub-layer gives.
+    """
 
     attention_norm: Tensor
     qkv: Weight
@@ -38,6 +43,8 @@ class LayerWeights:
     gate_up_bias: Tensor | None
     down: Weight
     down_bias: Tensor | None
+    output_norm: Tensor | None = None
+    down_norm: Tensor | None = None
     linear: Linear = F.linear
     """What multiplies by the four weights."""
 
@@ -87,38 +94,57 @@ def give_back_freed_memory() -> None:
         trim(0)
 
 
-def fuse(layer: Any, qk_norm: bool, files: MappedFiles | None = None) -> LayerWeights:
+def fuse(layer: Any, family: Family, files: MappedFiles | None = None) -> LayerWeights:
     """The weights of a library layer, whose parameters become views of the fused tensors; pages of `files` they were on are let go."""
-    attention, mlp = layer.self_attn, layer.mlp
-    qkv, qkv_bias = _share([attention.q_proj, attention.k_proj, attention.v_proj], files)
-    gate_up, gate_up_bias = _share([mlp.gate_proj, mlp.up_proj], files)
+    attention = layer.self_attn
+    (qkv, qkv_bias), (output, output_bias), (gate_up, gate_up_bias), (down, down_bias) = (
+        _share(group, files) for group in linears(layer)
+    )
+    before_mlp = layer.pre_feedforward_layernorm if family.four_norms else layer.post_attention_layernorm
     return LayerWeights(
-        attention_norm=layer.input_layernorm.weight.detach(),
+        attention_norm=norm_weight(layer.input_layernorm, family),
         qkv=qkv,
         qkv_bias=qkv_bias,
-        q_norm=attention.q_norm.weight.detach() if qk_norm else None,
-        k_norm=attention.k_norm.weight.detach() if qk_norm else None,
-        output=attention.o_proj.weight.detach(),
-        output_bias=_bias(attention.o_proj),
-        mlp_norm=layer.post_attention_layernorm.weight.detach(),
+        q_norm=norm_weight(attention.q_norm, family) if family.qk_norm else None,
+        k_norm=norm_weight(attention.k_norm, family) if family.qk_norm else None,
+        output=output,
+        output_bias=output_bias,
+        mlp_norm=norm_weight(before_mlp, family),
         gate_up=gate_up,
         gate_up_bias=gate_up_bias,
-        down=mlp.down_proj.weight.detach(),
-        down_bias=_bias(mlp.down_proj),
+        down=down,
+        down_bias=down_bias,
+        output_norm=norm_weight(layer.post_attention_layernorm, family) if family.four_norms else None,
+        down_norm=norm_weight(layer.post_feedforward_layernorm, family) if family.four_norms else None,
     )
+
+
+def norm_weight(norm: Any, family: Family) -> Tensor:
+    """What a norm multiplies by: float32 where only the difference from one is kept, which its own dtype may be too coarse for."""
+    weight: Tensor = norm.weight.detach()
+    return weight.float() + 1 if family.norms_from_one else weight
+
+
+def rounded(value: float, dtype: torch.dtype) -> float:
+    """As a weight of this dtype holds it."""
+    return torch.tensor(value).to(dtype).item()
+
+
+def linears(layer: Any) -> tuple[list[Any], ...]:
+    """The linears of a library layer by what fuses them: queries, keys and values; output; gate and up; down."""
+    attention, mlp = layer.self_attn, layer.mlp
+    fused = getattr(attention, "qkv_proj", None)
+    qkv = [attention.q_proj, attention.k_proj, attention.v_proj] if fused is None else [fused]
+    fused = getattr(mlp, "gate_up_proj", None)
+    gate_up = [mlp.gate_proj, mlp.up_proj] if fused is None else [fused]
+    return qkv, [attention.o_proj], gate_up, [mlp.down_proj]
 
 
 def fill(layer: Any, weights: LayerWeights) -> None:
     """Makes the linears of a library layer views of fused weights again."""
-    attention, mlp = layer.self_attn, layer.mlp
-    for linears, fused in (
-        ([attention.q_proj, attention.k_proj, attention.v_proj], weights.qkv),
-        ([attention.o_proj], weights.output),
-        ([mlp.gate_proj, mlp.up_proj], weights.gate_up),
-        ([mlp.down_proj], weights.down),
-    ):
-        sizes = [linear.out_features for linear in linears]
-        for linear, part in zip(linears, fused.split(sizes), strict=True):
+    for group, fused in zip(linears(layer), (weights.qkv, weights.output, weights.gate_up, weights.down), strict=True):
+        sizes = [linear.out_features for linear in group]
+        for linear, part in zip(group, fused.split(sizes), strict=True):
             linear.weight.data = part
 
 
@@ -132,10 +158,6 @@ def special_linears(layer: Any) -> str | None:
                 "merge adapters into the weights, load without quantisation"
             )
     return None
-
-
-def _bias(linear: nn.Linear) -> Tensor | None:
-    return None if linear.bias is None else linear.bias.detach()
 
 
 def _share(linears: list[nn.Linear], files: MappedFiles | None) -> tuple[Tensor, Tensor | None]:

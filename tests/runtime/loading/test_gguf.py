@@ -6,6 +6,7 @@ import json
 import struct
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,12 +44,29 @@ def test_a_file_computes_what_its_model_does(file: Path, capfd: pytest.CaptureFi
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
-def test_files_of_other_families_do_too(tmp_path: Path, family: str) -> None:
-    target = load_model(write_gguf(tmp_path / "tiny.gguf", architecture=family, family=family), dtype="float32")
+@pytest.mark.parametrize(
+    ("family", "architecture"),
+    [("qwen2", "qwen2"), ("qwen3", "qwen3"), ("gemma2", "gemma2"), ("gemma3_text", "gemma3"), ("phi3", "phi3")],
+)
+def test_files_of_other_families_do_too(tmp_path: Path, family: str, architecture: str) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", architecture, family, tokenizer__ggml__padding_token_id=0)
+    target = load_model(file, dtype="float32")
     ids = torch.arange(3, 40)[None]
     assert torch.allclose(target.library_model(ids).logits, model_in_file(family)(ids).logits, atol=1e-4)
     assert target.family == family
+
+
+@pytest.mark.parametrize(("layers", "divisor"), [(46, 144), (42, 256)])
+def test_the_largest_gemma_divides_scores_by_another_number(file: Path, layers: int, divisor: int) -> None:
+    metadata = {
+        "general.architecture": "gemma2",
+        "gemma2.attention.key_length": 256,
+        "gemma2.attn_logit_softcapping": 50.0,
+    }
+    config = SimpleNamespace(num_hidden_layers=layers, hidden_size=4608, num_attention_heads=32)
+    found = gguf.complete(config, gguf.open_gguf(file)._replace(metadata=metadata))
+    assert (found.query_pre_attn_scalar, found.head_dim) == (divisor, 256)
+    assert (found.attn_logit_softcapping, found.final_logit_softcapping) == (50.0, None)
 
 
 def test_tokenizer_chat_template_and_stops_come_out_of_the_file(tmp_path: Path) -> None:

@@ -93,11 +93,21 @@ def test_stale_and_scratch_rows_change_no_logit() -> None:
 
 
 @torch.inference_mode()
-def test_a_compacted_path_equals_a_straight_run() -> None:
+@pytest.mark.parametrize("pack", [False, True], ids=["plain", "packed"])
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("llama", {}),
+        ("mistral", {"sliding_window": 3}),
+        ("gemma2", {"sliding_window": 5}),
+        ("phi3", {"sliding_window": 4}),
+    ],
+)
+def test_a_compacted_path_equals_a_straight_run(family: str, changes: dict[str, int], pack: bool) -> None:
     """Two branches at tail slots; the second one is accepted and moved; what follows sees only it."""
     from casspec.runtime.model.target import TargetModel
 
-    target = TargetModel(library_model(seed=1))
+    target = TargetModel(library_model(family, seed=1, **changes), pack=pack)
     prompt, root, wrong, right, last = [3, 1, 4, 1, 5], 9, [2, 6], [5, 3], 8
     cache = target.new_cache(64)
     run(target, cache, prompt)

@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from casspec.runtime.model.forward_input import QUERY_BUCKETS
+from casspec.runtime.model.lean.weights import linears
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
@@ -37,12 +38,24 @@ CONFIGURATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-llama3-rope": ("llama", {"rope_parameters": LLAMA3}),
     "llama-linear-rope": ("llama", {"rope_parameters": LINEAR}),
     "llama-yarn-rope": ("llama", {"rope_parameters": YARN}),
+    "llama-gelu": ("llama", {"hidden_act": "gelu"}),
     "mistral": ("mistral", {"head_dim": 16}),
     "mistral-window-of-the-context": ("mistral", {"sliding_window": 256}),
     "qwen2": ("qwen2", {}),
+    "mistral-without-window": ("mistral", {"sliding_window": None}),
+    "qwen2-window": ("qwen2", {"sliding_window": 40, "use_sliding_window": True, "max_window_layers": 2}),
+    "qwen3-window": ("qwen3", {"sliding_window": 40, "use_sliding_window": True, "max_window_layers": 0}),
     "qwen2-tied": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {"head_dim": 16}),
     "qwen3-biases": ("qwen3", {"attention_bias": True, "tie_word_embeddings": True}),
+    "gemma": ("gemma", {"head_dim": 16, "tie_word_embeddings": True}),
+    "gemma2": ("gemma2", {}),
+    "gemma2-without-bounds": ("gemma2", {"attn_logit_softcapping": None, "final_logit_softcapping": None}),
+    "gemma3": ("gemma3_text", {}),
+    "gemma3-linear-rope": ("gemma3_text", {"rope_parameters": {"full_attention": LINEAR}, "num_key_value_heads": 1}),
+    "phi3": ("phi3", {}),
+    "gemma3-all-windows": ("gemma3_text", {"layer_types": ["sliding_attention"] * 4, "sliding_window": 7}),
+    "phi3-multi-head": ("phi3", {"num_key_value_heads": 4, "rope_parameters": None}),
 }
 
 
@@ -91,7 +104,7 @@ def test_the_library_model_still_computes_the_same(model: Any) -> None:
     assert (
         target.lean.weights.layers[0].qkv.data_ptr()
         == again.lean.weights.layers[0].qkv.data_ptr()
-        == model.model.layers[0].self_attn.q_proj.weight.data_ptr()
+        == linears(model.model.layers[0])[0][0].weight.data_ptr()
     )
 
 
@@ -146,8 +159,9 @@ def test_a_packed_row_has_the_same_bits_whatever_rows_stand_beside_it(family: st
 
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_a_packed_row_has_the_same_bits_wherever_the_slots_it_sees_lie(dtype: torch.dtype) -> None:
-    target, tokens = TargetModel(library_model().to(dtype), pack=True), random_tokens(40, seed=7)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_packed_row_has_the_same_bits_wherever_the_slots_it_sees_lie(family: str, dtype: torch.dtype) -> None:
+    target, tokens = TargetModel(library_model(family).to(dtype), pack=True), random_tokens(40, seed=7)
     expected = run(target, target.new_cache(128), tokens)
     cache, slots = target.new_cache(128), sorted(random.Random(8).sample(range(128), 40))
     visible = np.zeros((40, 128), bool)
@@ -179,8 +193,9 @@ def test_the_parts_of_a_forward_give_what_it_gives(pack: bool) -> None:
 
 @torch.inference_mode()
 @pytest.mark.parametrize("tied", [False, True])
-def test_released_weights_come_back_to_the_last_bit(tied: bool) -> None:
-    model = library_model("qwen2", tie_word_embeddings=tied).to(torch.bfloat16)
+@pytest.mark.parametrize("family", ["qwen2", "gemma2", "phi3"])
+def test_released_weights_come_back_to_the_last_bit(family: str, tied: bool) -> None:
+    model = library_model(family, tie_word_embeddings=tied).to(torch.bfloat16)
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     target = TargetModel(model)
     expected = library_logits(model, random_tokens(10))
@@ -194,8 +209,8 @@ def test_released_weights_come_back_to_the_last_bit(tied: bool) -> None:
 
 
 def test_what_the_lean_forward_lacks_runs_on_the_librarys_layers() -> None:
-    model = library_model(hidden_act="gelu_new")
-    with pytest.raises(UnsupportedModel, match=r"'gelu_new'.*use backend auto"):
+    model = library_model(hidden_act="relu")
+    with pytest.raises(UnsupportedModel, match=r"'relu'.*use backend auto"):
         TargetModel(model, backend="lean")
     assert TargetModel(model).backend == "generic"
 
@@ -209,12 +224,13 @@ def test_weights_in_two_dtypes_are_refused() -> None:
         TargetModel(model)
 
 
-def test_half_precision_follows_the_library() -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision_follows_the_library(family: str, pack: bool) -> None:
     for dtype in (torch.bfloat16, torch.float16):
-        model = AutoModelForCausalLM.from_config(library_model().config, dtype=dtype).eval()
+        model = AutoModelForCausalLM.from_config(library_model(family).config, dtype=dtype).eval()
         with torch.inference_mode():
             expected = library_logits(model, random_tokens(24))
-            target = TargetModel(model)
+            target = TargetModel(model, pack=pack)
             logits = run_in(target, random_tokens(24), dtype)
         assert (logits.float() - expected.float()).abs().max() < 0.1 * expected.float().abs().max()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP, LANES, QUADS, SPARE_ROWS
 from casspec.runtime.native.products import product
+from casspec.runtime.native.table import Layer, Slot
 
 DTYPES = {FLOAT32: torch.float32, BFLOAT16: torch.bfloat16, FLOAT16: torch.float16}
 
@@ -44,6 +46,28 @@ def multiplied(kind: int, x: Tensor, values: Tensor, columns: tuple[int, int], e
         0 if more is None else row_bytes(more),
     )
     return out[: len(x)]
+
+
+def table(entries: dict[Slot, int | float | Tensor]) -> np.ndarray:
+    """The table of a forward with these entries: numbers, bits of float32, addresses of tensors that somebody keeps."""
+    numbers = np.zeros(len(Slot), np.int64)
+    for slot, value in entries.items():
+        numbers[slot] = _entry(value)
+    return numbers
+
+
+def layer_row(entries: dict[Layer, int | Tensor]) -> np.ndarray:
+    """The row of a layer with these entries."""
+    numbers = np.zeros(len(Layer), np.int64)
+    for place, value in entries.items():
+        numbers[place] = _entry(value)
+    return numbers
+
+
+def _entry(value: float | Tensor) -> int:
+    if isinstance(value, Tensor):
+        return value.data_ptr()
+    return int(np.float32(value).view(np.int32)) if isinstance(value, float) else value
 
 
 def row_bytes(rows: Tensor) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ def case(kind: int, n_queries: int, groups: int, dim: int, seen: int) -> Case:
     return Case(kind, queries, keys, values, torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, -torch.inf))
 
 
-def attended(case: Case, block: int = BLOCK) -> Tensor:
+def attended(case: Case, block: int = BLOCK, largest: float = 0) -> Tensor:
     """Results [queries * groups, dim], `block` query rows in a call."""
     n_rows, dim = case.queries.shape
     groups, width = n_rows // len(case.mask), padded(dim)
@@ -69,6 +70,7 @@ def attended(case: Case, block: int = BLOCK) -> Tensor:
             case.mask.data_ptr(),
             row_bytes(case.mask),
             LENGTH,
+            np.float32(largest),
             scores.data_ptr(),
             mixed.data_ptr(),
             totals.data_ptr(),
@@ -105,6 +107,25 @@ def test_query_rows_may_be_shared_out_anyhow(kind: int) -> None:
     whole = attended(given)
     for block in range(1, BLOCK):
         assert torch.equal(attended(given, block), whole), block
+
+
+@each_kind
+def test_scores_are_bounded_before_the_mask(kind: int) -> None:
+    given, groups = case(kind, 5, 2, 24, seen=LENGTH), 2
+    scores = given.queries.double() @ given.keys.double().t()
+    scores = 0.5 * torch.tanh(scores / 0.5) + given.mask.double().repeat_interleave(groups, 0)
+    expected = scores.softmax(-1) @ given.values.double()
+    torch.testing.assert_close(attended(given, largest=0.5).double(), expected, atol=2e-5, rtol=2e-5)
+
+
+def test_what_lies_before_the_first_slot_seen_is_not_read() -> None:
+    given = case(FLOAT32, 3, 1, LANES, seen=LENGTH)
+    given.mask[:, : KEY_STEP + 5], given.mask[:, KEY_STEP + 5] = -torch.inf, 0
+    moved = given.scattered(torch.arange(LENGTH))
+    expected = attended(given)
+    given.keys[:KEY_STEP], given.values[:KEY_STEP] = torch.nan, torch.nan
+    assert torch.equal(attended(given), expected)
+    assert torch.equal(attended(moved), expected)
 
 
 def test_what_lies_past_the_last_slot_seen_is_not_read() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.native import row_operations
-from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GROUP, LANES
+from casspec.runtime.native.layout import BFLOAT16, FLOAT16, FLOAT32, GELU, GELU_TANH, GROUP, LANES, SILU
 from tests.runtime.native.memory import DTYPES, normal
 
 KINDS = [FLOAT32, BFLOAT16, FLOAT16]
@@ -30,18 +33,50 @@ def test_a_norm_is_torchs(n: int) -> None:
 def test_a_rotation_turns_pairs_of_a_head_and_scales_them(n: int) -> None:
     head, angle, out = normal(n), normal(n // 2, seed=1), torch.zeros(n)
     table = torch.cat((angle.cos(), angle.sin()))
-    row_operations.rotate(head.data_ptr(), table.data_ptr(), n, np.float32(0.25), out.data_ptr())
+    row_operations.rotate(head.data_ptr(), table.data_ptr(), n, n, np.float32(0.25), out.data_ptr())
     turned = torch.complex(*head.chunk(2)) * torch.polar(torch.ones(n // 2), angle) * 0.25
     torch.testing.assert_close(out, torch.cat((turned.real, turned.imag)), atol=1e-6, rtol=1e-6)
-    row_operations.rotate(head.data_ptr(), table.data_ptr(), n, np.float32(0.25), head.data_ptr())
+    row_operations.rotate(head.data_ptr(), table.data_ptr(), n, n, np.float32(0.25), head.data_ptr())
     assert torch.equal(head, out), "a head may be turned where it lies"
 
 
-def test_a_gate_is_silu_times_the_other_half() -> None:
+def test_numbers_past_those_rotated_are_scaled_alone() -> None:
+    head, angle, out, whole = normal(24), normal(5, seed=1), torch.zeros(24), torch.zeros(10)
+    table, half = torch.cat((angle.cos(), angle.sin())), np.float32(0.5)
+    row_operations.rotate(head.data_ptr(), table.data_ptr(), 10, 24, half, out.data_ptr())
+    row_operations.rotate(head.data_ptr(), table.data_ptr(), 10, 10, half, whole.data_ptr())
+    assert torch.equal(out, torch.cat((whole, head[10:] * 0.5)))
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected", "tolerance"),
+    [
+        (SILU, F.silu, {"atol": 1e-30, "rtol": 2e-6}),
+        (GELU_TANH, partial(F.gelu, approximate="tanh"), {"atol": 1e-14, "rtol": 2e-6}),
+        (GELU, F.gelu, {"atol": 1e-14, "rtol": 5e-6}),
+    ],
+)
+def test_a_gate_is_an_activation_times_the_other_half(
+    activation: int, expected: Callable[[Tensor], Tensor], tolerance: dict[str, float]
+) -> None:
     gates, ups = torch.cat((normal(507) * 10, torch.tensor([0.0, -90, 90, -1e4, 1e4]))), normal(512, seed=1)
-    expected = F.silu(gates) * ups
-    row_operations.gate(gates.data_ptr(), ups.data_ptr(), len(gates))
-    torch.testing.assert_close(gates, expected, atol=1e-30, rtol=2e-6)
+    wanted = (expected(gates.double()) * ups).float()
+    row_operations.gate(gates.data_ptr(), ups.data_ptr(), len(gates), activation)
+    torch.testing.assert_close(gates, wanted, **tolerance)
+
+
+def test_a_row_is_bounded_softly() -> None:
+    x = torch.cat((normal(94) * 30, torch.tensor([1e4, -1e4])))
+    expected = 7 * torch.tanh(x.double() / 7)
+    row_operations.cap(x.data_ptr(), np.float32(7), len(x))
+    torch.testing.assert_close(x.double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_a_row_is_scaled() -> None:
+    x = normal(33)
+    expected = x * 0.3
+    row_operations.scale(x.data_ptr(), np.float32(0.3), 33)
+    assert torch.equal(x, expected)
 
 
 def test_rows_are_added() -> None:
@@ -93,6 +128,14 @@ def test_the_last_slot_shown_is_found(kind: int) -> None:
         mask[max(last - 9, 0) : last : 2] = 0
         mask[last - 1 : last] = 0
         assert row_operations.last_seen(mask.data_ptr(), kind, 64) == last
+
+
+@each_kind
+def test_the_first_slot_shown_is_found(kind: int) -> None:
+    for first in (0, 1, 17, 63, 64):
+        mask = torch.full((64,), -torch.inf, dtype=DTYPES[kind])
+        mask[first::3] = 0
+        assert row_operations.first_seen(mask.data_ptr(), kind, 64) == first
 
 
 @each_kind

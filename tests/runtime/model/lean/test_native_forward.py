@@ -19,7 +19,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor
 from casspec.runtime.native.table import Slot
 from casspec.storage.schema import SkipSet
-from tests.runtime.tiny import VOCAB, causal, first_rows, library_model, masked_input, run, tiny_target
+from tests.runtime.tiny import FAMILIES, VOCAB, causal, first_rows, library_model, masked_input, run, tiny_target
 
 ROOT = Path(__file__).parents[4]
 
@@ -35,6 +35,7 @@ NARROW = {
 """A processor of 2013: vectors of 8 numbers, 16 of them."""
 
 ON_A_NARROW_PROCESSOR = """
+from itertools import product
 import torch
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.native import processor, products, vectors
@@ -43,9 +44,9 @@ from tests.runtime.tiny import first_rows, library_model, run
 assert vectors.LANES == 8 and not products.WIDE and not processor.has_byte_products()
 torch.set_num_threads(2)
 tokens = torch.randint(31, (60,), generator=torch.Generator().manual_seed(0)).tolist()
-for dtype in (torch.float32, torch.bfloat16):
-    packed = TargetModel(library_model("qwen3").to(dtype), pack=True)
-    plain = TargetModel(library_model("qwen3").to(dtype).float())
+for family, dtype in product(("qwen3", "gemma2", "gemma3_text"), (torch.float32, torch.bfloat16)):
+    packed = TargetModel(library_model(family).to(dtype), pack=True)
+    plain = TargetModel(library_model(family).to(dtype).float())
     assert packed.is_native
     with torch.inference_mode():
         found, expected = run(packed, packed.new_cache(64), tokens), run(plain, plain.new_cache(64), tokens)
@@ -54,8 +55,8 @@ for dtype in (torch.float32, torch.bfloat16):
             parts.append(run(packed, cache, tokens[start : start + n], start))
             start += n
     error = ((found - expected).norm() / expected.norm()).item()
-    assert error < {torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype], (dtype, error)
-    assert torch.equal(torch.cat(parts), found), dtype
+    assert error < {torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype], (family, dtype, error)
+    assert torch.equal(torch.cat(parts), found), (family, dtype)
 """
 
 
@@ -78,7 +79,7 @@ def given(target: TargetModel, n: int, cache: KVCache) -> ForwardInput:
     return masked_input(target, cache, [tokens], [places], [places], [causal(n)])
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_logits_and_cached_rows_are_those_of_torchs_operators(family: str) -> None:
     plain, packed = both(family)
     caches = plain.new_cache(64), packed.new_cache(64)

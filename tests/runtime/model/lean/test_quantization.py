@@ -42,7 +42,10 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def wide_target(family: str = "llama", dtype: torch.dtype = torch.float32, pack: bool = True) -> TargetModel:
-    return TargetModel(library_model(family, **WIDE).to(dtype), pack=pack)
+    softer = (
+        {"query_pre_attn_scalar": 512} if family == "gemma3_text" else {}
+    )  # normed heads of this width are too sure of one row
+    return TargetModel(library_model(family, **WIDE | softer).to(dtype), pack=pack)
 
 
 @torch.inference_mode()

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from casspec.runtime.model.lean.backend import lean_refusal
-from casspec.runtime.model.lean.weights import MappedFiles, fuse, special_linears
+from casspec.runtime.model.lean.families import FAMILIES
+from casspec.runtime.model.lean.weights import MappedFiles, fuse, rounded, special_linears
 from tests.runtime.tiny import library_model
 
 
@@ -31,7 +32,7 @@ def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:
     layer = library_model(attention_bias=True).model.layers[0]
     parts = [layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj]
     before = torch.cat([part.weight.clone() for part in parts]), torch.cat([part.bias.clone() for part in parts])
-    fused = fuse(layer, qk_norm=False)
+    fused = fuse(layer, FAMILIES["llama"])
     assert torch.equal(fused.qkv, before[0])
     assert fused.qkv_bias is not None
     assert torch.equal(fused.qkv_bias, before[1])
@@ -41,10 +42,31 @@ def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:
 
 def test_fusing_again_takes_no_memory() -> None:
     layer = library_model().model.layers[0]
-    first, again = fuse(layer, qk_norm=False), fuse(layer, qk_norm=False)
+    first, again = fuse(layer, FAMILIES["llama"]), fuse(layer, FAMILIES["llama"])
     assert (first.qkv.data_ptr(), first.gate_up.data_ptr()) == (again.qkv.data_ptr(), again.gate_up.data_ptr())
     assert torch.equal(first.gate_up, again.gate_up)
     assert again.qkv_bias is None
+
+
+def test_linears_that_are_fused_already_are_taken_as_they_are() -> None:
+    layer = library_model("phi3").model.layers[0]
+    fused = fuse(layer, FAMILIES["phi3"])
+    assert fused.qkv.data_ptr() == layer.self_attn.qkv_proj.weight.data_ptr()
+    assert fused.gate_up.data_ptr() == layer.mlp.gate_up_proj.weight.data_ptr()
+
+
+def test_norms_kept_as_their_difference_from_one_are_whole_in_float32() -> None:
+    layer = library_model("gemma2").to(torch.bfloat16).model.layers[0]
+    fused = fuse(layer, FAMILIES["gemma2"])
+    assert fused.output_norm is not None
+    assert torch.equal(fused.output_norm, 1 + layer.post_attention_layernorm.weight.float())
+    assert torch.equal(fused.mlp_norm, 1 + layer.pre_feedforward_layernorm.weight.float())
+    assert fuse(library_model().model.layers[0], FAMILIES["llama"]).output_norm is None
+
+
+def test_a_number_is_rounded_as_a_weight_is() -> None:
+    assert rounded(3072**0.5, torch.bfloat16) == 55.5
+    assert rounded(1.0, torch.float16) == 1
 
 
 def test_pages_of_a_mapped_checkpoint_are_let_go_and_read_again(tmp_path: Path) -> None:

@@ -134,12 +134,11 @@ def test_text_alone_has_the_logits_of_the_whole_model(family: str, tmp_path: Pat
     torch.testing.assert_close(model(input_ids=ids).logits, whole(input_ids=ids).logits)
 
 
-@pytest.mark.parametrize(("family", "backend"), [("llava", "lean"), ("qwen2_vl", "lean"), ("gemma3", "generic")])
-def test_the_text_part_decodes_as_the_whole_model_does(family: str, backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["gemma3", "llava", "mistral3", "qwen2_vl"])
+def test_the_text_part_decodes_as_the_whole_model_does(family: str, tmp_path: Path) -> None:
     whole = whole_model(family)
     whole.save_pretrained(tmp_path)
     target = load_model(tmp_path)
-    assert target.backend == backend
     prompt = torch.randint(VOCAB, (1, 24), generator=torch.Generator().manual_seed(1))
     expected = whole.generate(input_ids=prompt, max_new_tokens=12, do_sample=False)[0, 24:].tolist()
     assert (

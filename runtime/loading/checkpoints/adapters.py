@@ -106,7 +106,7 @@ def _merged(model: Any, adapter: Adapter, weights: dict[str, torch.Tensor], name
     refusal = f"adapter '{adapter.path}' was not made for '{name}'"
     try:
         with_adapter = PeftModel(model, LoraConfig.from_pretrained(str(adapter.path), local_files_only=True))
-        report = set_peft_model_state_dict(with_adapter, weights)
+        report: Any = set_peft_model_state_dict(with_adapter, weights)
     except KeyError as error:
         raise UnsupportedModel(f"{refusal}: it lacks weights for {error}; its base is {_base(adapter)}") from error
     except (ValueError, RuntimeError, ImportError) as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.loading.quantised import keeps_quantised
+from casspec.runtime.loading.checkpoints.quantised import keeps_quantised
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import ModelFingerprint
 

@@ -10,14 +10,20 @@ from typing import Any
 
 import torch
 
-from casspec.runtime.loading.adapters import merged, open_adapter
-from casspec.runtime.loading.directories import check_directory
+from casspec.runtime.loading.checkpoints.adapters import merged, open_adapter
+from casspec.runtime.loading.checkpoints.directories import check_directory
+from casspec.runtime.loading.checkpoints.quantised import (
+    prepared,
+    quantisation_of,
+    quiet_methods,
+    quiet_warnings,
+    settle_dtype,
+)
+from casspec.runtime.loading.checkpoints.text_part import text_part
 from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
 from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.loading.names import named
-from casspec.runtime.loading.quantised import prepared, quantisation_of, quiet_methods, settle_dtype
-from casspec.runtime.loading.text_part import text_part
 from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import BackendChoice, TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel, UnsupportedOption
@@ -25,9 +31,6 @@ from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel,
 _log = logging.getLogger("casspec")
 
 EXPERIMENTAL = "model family '%s' is experimental: it passed the checks at load, but is not among those that every release is tested with"
-
-LOUD = ("torchao", "torch.utils._pytree")
-"""Loggers that warn of nothing to do with the model while the library imports what it finds installed."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -77,10 +80,10 @@ def load_library_model(
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
     lora = None if adapter is None else open_adapter(adapter)
-    check_directory(path)
     file = open_gguf(path) if is_gguf(path) else None
     try:
         with quiet_library():
+            check_directory(path)
             model, lacking, tokenizer = _read(path, file, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UnknownModel(_reason(path, error)) from error
@@ -147,16 +150,15 @@ def _read(path: str, file: GgufFile | None, dtype: str) -> tuple[Any, list[str],
 
 @contextmanager
 def quiet_library() -> Iterator[None]:
-    """Without the library's progress bars and reports: what matters of them reaches the user as one line."""
+    """Without the library's progress bars, reports and warnings: what matters of them reaches the user as one line."""
     from transformers.utils import logging as library
 
-    for name in LOUD:
-        logging.getLogger(name).setLevel(logging.ERROR)
     bars, verbosity = library.is_progress_bar_enabled(), library.get_verbosity()
     library.disable_progress_bar()
     library.set_verbosity_error()
     try:
-        yield
+        with quiet_warnings():
+            yield
     finally:
         library.set_verbosity(verbosity)
         if bars:

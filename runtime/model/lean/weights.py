@@ -151,9 +151,10 @@ def fill(layer: Any, weights: LayerWeights) -> None:
 def special_linears(layer: Any) -> str | None:
     """What of a library layer's linears is no plain weight, an adapter or a quantised linear: the forward would pass it over in silence."""
     for name, module in (*layer.self_attn.named_children(), *layer.mlp.named_children()):
-        if name.endswith("_proj") and (type(module) is not nn.Linear or type(module.weight) is not nn.Parameter):
+        weight = getattr(module, "weight", None)
+        if name.endswith("_proj") and (type(module) is not nn.Linear or type(weight) is not nn.Parameter):
             return (
-                f"{name} is a {type(module).__name__} over {type(module.weight).__name__}, only plain linears are supported; "
+                f"{name} is a {type(module).__name__} over {type(weight).__name__}, only plain linears are supported; "
                 "merge adapters into the weights, load without quantisation"
             )
     return None

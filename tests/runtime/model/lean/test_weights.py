@@ -22,6 +22,10 @@ def test_linears_that_are_not_plain_are_told() -> None:
     assert special_linears(model.model.layers[0]) is None
     assert "up_proj is a Adapted" in str(special_linears(model.model.layers[1]))
     assert "up_proj is a Adapted" in str(lean_refusal(model))
+    model.model.layers[
+        1
+    ].mlp.up_proj = torch.nn.Identity()  # as linears that keep their weights in buffers, it has none
+    assert "up_proj is a Identity over NoneType" in str(lean_refusal(model))
 
 
 def test_the_librarys_linears_become_views_of_the_fused_weights() -> None:

@@ -12,12 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 
-from casspec.runtime.loading import quantised
+from casspec.runtime.decode import Decoder
+from casspec.runtime.loading.checkpoints import quantised
+from casspec.runtime.loading.checkpoints.quantised import (
+    keeps_quantised,
+    prepared,
+    quantisation_of,
+    quiet_methods,
+    quiet_warnings,
+)
 from casspec.runtime.loading.fingerprint import weights_sha256
 from casspec.runtime.loading.models import load_library_model, load_model
-from casspec.runtime.loading.quantised import keeps_quantised, prepared, quantisation_of, quiet_methods
 from casspec.storage.errors import UnsupportedModel
-from tests.runtime.tiny import VOCAB, library_model
+from tests.runtime.tiny import VOCAB, greedy, library_model
 
 IDS = torch.randint(VOCAB, (1, 24), generator=torch.Generator().manual_seed(1))
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "head_dim": 16}
@@ -169,6 +176,15 @@ def with_metadata(directory: Path, weights: dict[str, torch.Tensor]) -> None:
     save_file(weights, directory / "model.safetensors", metadata=metadata)
 
 
+@pytest.mark.parametrize("method", [torchao_int8, bitsandbytes_4_bit])
+def test_a_quantised_model_decodes_as_the_library_does(method: Any, tmp_path: Path) -> None:
+    target = load_model(requantised(tmp_path, method()))
+    assert target.backend == "generic"
+    prompt = IDS[0].tolist()
+    for name in ("autoregressive", "prompt-lookup", "token-recycling"):
+        assert Decoder(target, None, name).generate(prompt, 16, temperature=0.0).token_ids == greedy(target, prompt, 16)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_is_not_quantised_is_in_the_dtype_asked_for(dtype: str, tmp_path: Path) -> None:
     directory = requantised(tmp_path, bitsandbytes_4_bit(), torch.bfloat16)
@@ -232,3 +248,10 @@ def test_what_quantising_libraries_print_does_not_reach_stdout(capsys: pytest.Ca
         print("a text")
     assert capsys.readouterr().out == "a text\n"
     assert logging.getLogger("bitsandbytes").level == logging.ERROR
+
+
+def test_warnings_are_back_after_loading(caplog: pytest.LogCaptureFixture) -> None:
+    with quiet_warnings():
+        logging.getLogger("torchao").warning("a kernel is missing")
+    logging.getLogger("torchao").warning("another")
+    assert caplog.messages == ["another"]

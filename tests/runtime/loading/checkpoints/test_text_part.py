@@ -9,7 +9,9 @@ import pytest
 import torch
 import transformers
 
-from casspec.runtime.loading.text_part import TESTED, text_part
+from casspec.runtime.decode import Decoder
+from casspec.runtime.loading.checkpoints.text_part import TESTED, text_part
+from casspec.runtime.loading.models import load_model
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import VOCAB, library_model
 
@@ -130,6 +132,18 @@ def test_text_alone_has_the_logits_of_the_whole_model(family: str, tmp_path: Pat
     assert model.config.model_type == WHOLE[family][3]
     ids = torch.randint(VOCAB, (1, 24), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(model(input_ids=ids).logits, whole(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "llava", "mistral3", "qwen2_vl"])
+def test_the_text_part_decodes_as_the_whole_model_does(family: str, tmp_path: Path) -> None:
+    whole = whole_model(family)
+    whole.save_pretrained(tmp_path)
+    target = load_model(tmp_path)
+    prompt = torch.randint(VOCAB, (1, 24), generator=torch.Generator().manual_seed(1))
+    expected = whole.generate(input_ids=prompt, max_new_tokens=12, do_sample=False)[0, 24:].tolist()
+    assert (
+        Decoder(target, None, "prompt-lookup").generate(prompt[0].tolist(), 12, temperature=0.0).token_ids == expected
+    )
 
 
 def test_what_the_text_part_does_to_its_logits_and_the_whole_does_not_is_refused() -> None:

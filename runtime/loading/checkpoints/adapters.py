@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from casspec.runtime.loading.quantised import keeps_quantised, quantisation_of
+from casspec.runtime.loading.checkpoints.quantised import keeps_quantised, quantisation_of, quiet_warnings
 from casspec.storage.errors import UnknownModel, UnsupportedModel
 
 CONFIG = "adapter_config.json"
@@ -96,28 +95,27 @@ def merged(model: Any, adapter: Adapter, name: str) -> Any:
         weights = load_file(adapter.path / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise UnknownModel(f"'{adapter.path / WEIGHTS}' is cut short or damaged; fetch it again") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    _say_other_base(adapter, name)
+    with quiet_warnings():
         return _merged(model, adapter, weights, name)
 
 
 def _merged(model: Any, adapter: Adapter, weights: dict[str, torch.Tensor], name: str) -> Any:
     from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 
-    _say_other_base(adapter, name)
     refusal = f"adapter '{adapter.path}' was not made for '{name}'"
     try:
         with_adapter = PeftModel(model, LoraConfig.from_pretrained(str(adapter.path), local_files_only=True))
-        report = set_peft_model_state_dict(with_adapter, weights)
+        report: Any = set_peft_model_state_dict(with_adapter, weights)
     except KeyError as error:
-        raise UnsupportedModel(f"{refusal}: it lacks weights for {error}; it changes {_base(adapter)}") from error
+        raise UnsupportedModel(f"{refusal}: it lacks weights for {error}; its base is {_base(adapter)}") from error
     except (ValueError, RuntimeError, ImportError) as error:
-        raise UnsupportedModel(f"{refusal}: {_first_reason(error)}; it changes {_base(adapter)}") from error
+        raise UnsupportedModel(f"{refusal}: {_first_reason(error)}; its base is {_base(adapter)}") from error
     unused = list(report.unexpected_keys)
     lacking = [key for key in report.missing_keys if "lora_" in key or ".modules_to_save." in key]
     if unused or lacking:
         what = f"nothing in it takes {unused[0]}" if unused else f"the adapter says nothing of {lacking[0]}"
-        raise UnsupportedModel(f"{refusal}: {what}; it changes {_base(adapter)}")
+        raise UnsupportedModel(f"{refusal}: {what}; its base is {_base(adapter)}")
     try:
         return with_adapter.merge_and_unload(safe_merge=True)
     except (ValueError, NotImplementedError) as error:
@@ -147,10 +145,12 @@ def _say_other_base(adapter: Adapter, name: str) -> None:
 
 def _base(adapter: Adapter) -> str:
     named = adapter.config.get("base_model_name_or_path")
-    return f"'{named}'" if named else "another model"
+    return f"'{named}'" if named else "another"
 
 
 def _first_reason(error: Exception) -> str:
-    """One line; of a list of tensors with other shapes the first."""
+    """One line; of a list of tensors with other shapes the name of the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[1 if len(lines) > 1 and lines[0].endswith(":") else 0][:200].rstrip(".")
+    return (
+        lines[1 if len(lines) > 1 and lines[0].endswith(":") else 0].partition(": copying a param")[0][:200].rstrip(".")
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from casspec.runtime.loading.directories import INDEX, check_directory
+from casspec.runtime.loading.checkpoints.directories import INDEX, check_directory
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.models import load_model
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel

@@ -7,6 +7,7 @@ unpacks in the first forward anyway. All others keep linears of their own librar
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -114,6 +115,19 @@ def quiet_methods(config: Any) -> Iterator[None]:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # one line a forward, on the type it computes in
     with redirect_stdout(StringIO()):
         yield
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Without warnings: those of libraries are about kernels of devices that are not there, and about each other."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _entries(config: Any) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loading.adapters import CONFIG, PICKLE, WEIGHTS, merged, open_adapter
+from casspec.runtime.loading.checkpoints.adapters import CONFIG, PICKLE, WEIGHTS, merged, open_adapter
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.runtime.loading.models import load_model
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel
@@ -182,6 +182,6 @@ def test_a_base_kept_quantised_is_refused(lora: Path) -> None:
 
 
 def test_without_peft_the_package_is_named(lora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("casspec.runtime.loading.adapters.find_spec", lambda name: None)
+    monkeypatch.setattr("casspec.runtime.loading.checkpoints.adapters.find_spec", lambda name: None)
     with pytest.raises(UnsupportedModel, match=r"pip install 'casspec\[adapters\]'"):
         open_adapter(lora)

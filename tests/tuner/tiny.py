@@ -23,10 +23,10 @@ VOCAB = 53
 LAYERS = 5
 
 
-def tiny_target(seed: int = 0, n_layers: int = LAYERS) -> TargetModel:
-    """Llama with large random weights, so that its continuations and the effect of each sub-layer are not trivial."""
+def tiny_target(seed: int = 0, n_layers: int = LAYERS, family: str = "llama") -> TargetModel:
+    """A model with large random weights, so that its continuations and the effect of each sub-layer are not trivial."""
     sizes = {"vocab_size": VOCAB, "num_hidden_layers": n_layers, "max_position_embeddings": 1024}
-    return TargetModel(library_model(seed=seed, initializer_range=0.15, **sizes), name="tiny")
+    return TargetModel(library_model(family, seed=seed, initializer_range=0.15, **sizes), name="tiny")
 
 
 def step_logits(target: TargetModel, rows: list[tuple[Plan, int]], tokens: list[int]) -> torch.Tensor:

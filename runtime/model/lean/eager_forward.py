@@ -64,6 +64,14 @@ class EagerForward:
         self._embedding, self._final_norm, self._rotary = embedding, final_norm, rotary
         self._embedding_scale = rounded(sizes.embedding_scale, weights.dtype)
         self._activate = ACTIVATIONS[sizes.activation]
+        self._turned_width = rotary.width
+        self._norm = torch.rms_norm if final_norm.dtype == weights.dtype else _norm_in_its_dtype
+        scale, largest = sizes.score_scale, sizes.score_cap
+        self._attention: Callable[..., Tensor] = (
+            partial(F.scaled_dot_product_attention, scale=scale)
+            if largest is None
+            else partial(_bounded_attention, scale=scale, largest=largest)
+        )
         self._reduced_on_cpu = weights.device.type == "cpu" and weights.dtype != torch.float32
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
@@ -115,19 +123,29 @@ class EagerForward:
     def _attend(self, x: Tensor, index: int, layer: LayerWeights, frame: Frame) -> Tensor:
         """The residual stream after the attention sub-layer of layer `index`; writes its cache rows."""
         n_rows, sizes = x.shape[0], self._sizes
-        heads, kv_heads, head_dim = sizes.heads, sizes.kv_heads, sizes.head_dim
-        qkv = layer.linear(self._normed(x, layer.attention_norm), layer.qkv, layer.qkv_bias)
+        heads, kv_heads, head_dim, epsilon = sizes.heads, sizes.kv_heads, sizes.head_dim, sizes.epsilon
+        normed = self._norm(x, (sizes.hidden,), layer.attention_norm, epsilon)
+        qkv = layer.linear(normed, layer.qkv, layer.qkv_bias)
         qk, value = qkv.view(n_rows, heads + 2 * kv_heads, head_dim).split((heads + kv_heads, kv_heads), 1)
         if layer.q_norm is not None and layer.k_norm is not None:
             query, key = qk.split((heads, kv_heads), 1)
-            qk = torch.cat((self._normed(query, layer.q_norm), self._normed(key, layer.k_norm)), dim=1)
-        query, key = _turned(qk, *frame.turns[self._rotary.kinds[index]]).split((heads, kv_heads), 1)
+            qk = torch.cat(
+                (
+                    self._norm(query, (head_dim,), layer.q_norm, epsilon),
+                    self._norm(key, (head_dim,), layer.k_norm, epsilon),
+                ),
+                dim=1,
+            )
+        cos, sin = frame.turns[self._rotary.kinds[index]]
+        query, key = _turned(qk, cos, sin, self._turned_width, head_dim).split((heads, kv_heads), 1)
         keys, values = frame.cache.rows(index)
         keys.index_copy_(0, frame.rows, key)
         values.index_copy_(0, frame.rows, value)
         mixed = self._mixed(query, frame.visible[index], frame.masks[self._rows[index].window], frame)
         given = layer.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
-        return self._added(x, given, layer.output_norm)
+        if layer.output_norm is not None:
+            given = self._norm(given, (sizes.hidden,), layer.output_norm, epsilon)
+        return given.add_(x)
 
     def _mixed(self, query: Tensor, visible: tuple[Tensor, Tensor], mask: Tensor, frame: Frame) -> Tensor:
         """Attention of queries [rows, heads, head_dim] over keys and values: [batch, queries, heads, head_dim] in some order in memory."""
@@ -141,41 +159,28 @@ class EagerForward:
                 .permute(0, 2, 3, 1, 4)
                 .reshape(batch, kv_heads, groups * queries, self._sizes.head_dim)
             )
-            mixed = self._attention(query, *visible, mask)
+            mixed = self._attention(query, *visible, attn_mask=mask)
             return mixed.unflatten(2, (groups, queries)).permute(0, 3, 1, 2, 4)
         if queries == 1 and self._reduced_on_cpu:
             # The CPU kernel for one query row in reduced precision is three times slower than the one for two equal rows, and over a
             # view that repeats one it takes up to twice as long as over two that lie in memory.
             query = query.transpose(1, 2).repeat(1, 1, 2, 1)
-            return self._attention(query, *visible, mask).transpose(1, 2)[:, :1]
-        return self._attention(query.transpose(1, 2), *visible, mask).transpose(1, 2)
-
-    def _attention(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """[batch, heads, queries, head_dim]."""
-        scale, largest = self._sizes.score_scale, self._sizes.score_cap
-        if largest is None:
-            return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
-        scores = _capped(query @ keys.transpose(2, 3) * scale, largest) + mask
-        return scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
+            return self._attention(query, *visible, attn_mask=mask).transpose(1, 2)[:, :1]
+        return self._attention(query.transpose(1, 2), *visible, attn_mask=mask).transpose(1, 2)
 
     def _feed(self, x: Tensor, layer: LayerWeights) -> Tensor:
         """The residual stream after the MLP sub-layer of `layer`."""
-        gate, up = layer.linear(self._normed(x, layer.mlp_norm), layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
+        shape, epsilon = (self._sizes.hidden,), self._sizes.epsilon
+        normed = self._norm(x, shape, layer.mlp_norm, epsilon)
+        gate, up = layer.linear(normed, layer.gate_up, layer.gate_up_bias).chunk(2, dim=-1)
         given = layer.linear(self._activate(gate).mul_(up), layer.down, layer.down_bias)
-        return self._added(x, given, layer.down_norm)
-
-    def _added(self, x: Tensor, given: Tensor, norm: Tensor | None) -> Tensor:
-        """The residual stream with what a sub-layer gave."""
-        return given.add_(x) if norm is None else self._normed(given, norm).add_(x)
+        if layer.down_norm is not None:
+            given = self._norm(given, shape, layer.down_norm, epsilon)
+        return given.add_(x)
 
     def normalised(self, x: Tensor) -> Tensor:
         """The final norm."""
-        return self._normed(x, self._final_norm)
-
-    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        if weight.dtype == x.dtype:
-            return torch.rms_norm(x, (x.shape[-1],), weight, self._sizes.epsilon)
-        return torch.rms_norm(x.to(weight.dtype), (x.shape[-1],), weight, self._sizes.epsilon).to(x.dtype)
+        return self._norm(x, (self._sizes.hidden,), self._final_norm, self._sizes.epsilon)
 
     @cached_property
     def _turns(self) -> list[tuple[Tensor, Tensor]]:
@@ -187,13 +192,25 @@ class EagerForward:
         ]
 
 
-def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of the first numbers of each head [rows, heads, head_dim]; the others stay."""
-    width = cos.shape[-1]
-    first = heads if width == heads.shape[-1] else heads[..., :width]
+def _turned(heads: Tensor, cos: Tensor, sin: Tensor, width: int, head_dim: int) -> Tensor:
+    """Rotary embedding of the first `width` numbers of each head [rows, heads, head_dim]; the others stay."""
+    first = heads if width == head_dim else heads[..., :width]
     # x * cos + rotate_half(x) * sin, the sign of rotate_half folded into sin
     turned = (first * cos).addcmul_(first.roll(width // 2, -1), sin)
-    return turned if first is heads else torch.cat((turned, heads[..., width:]), -1)
+    return turned if width == head_dim else torch.cat((turned, heads[..., width:]), -1)
+
+
+def _norm_in_its_dtype(x: Tensor, shape: tuple[int, ...], weight: Tensor, epsilon: float) -> Tensor:
+    """`torch.rms_norm` in the dtype of a weight that is finer than x."""
+    return torch.rms_norm(x.to(weight.dtype), shape, weight, epsilon).to(x.dtype)
+
+
+def _bounded_attention(
+    query: Tensor, keys: Tensor, values: Tensor, attn_mask: Tensor, scale: float, largest: float
+) -> Tensor:
+    """Attention whose scores are bounded before the mask: [batch, heads, queries, head_dim]."""
+    scores = _capped(query @ keys.transpose(2, 3) * scale, largest) + attn_mask
+    return scores.softmax(-1, dtype=torch.float32).to(values.dtype) @ values
 
 
 def _capped(x: Tensor, largest: float) -> Tensor:

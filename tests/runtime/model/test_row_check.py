@@ -12,8 +12,9 @@ from tests.runtime.tiny import library_model
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_rows_of_packed_weights_are_independent(dtype: torch.dtype) -> None:
-    assert rows_are_independent(TargetModel(library_model().to(dtype), pack=True))
+@pytest.mark.parametrize("family", ["llama", "mistral", "gemma3_text"])
+def test_rows_of_packed_weights_are_independent(family: str, dtype: torch.dtype) -> None:
+    assert rows_are_independent(TargetModel(library_model(family).to(dtype), pack=True))
 
 
 def test_a_model_whose_rows_change_with_their_neighbours_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

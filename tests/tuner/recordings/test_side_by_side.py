@@ -27,9 +27,9 @@ WANTED = [
 ]
 
 
-@pytest.fixture(scope="module")
-def target() -> TargetModel:
-    return tiny_target()
+@pytest.fixture(scope="module", params=["llama", "gemma2"])
+def target(request: pytest.FixtureRequest) -> TargetModel:
+    return tiny_target(family=request.param)
 
 
 @pytest.mark.parametrize(("most_together", "most_bytes"), [(16, 1 << 30), (3, 1 << 30), (16, 1), (1, 1 << 30)])

@@ -47,6 +47,7 @@ COMMANDS = {
     ),
     "profile": Entry("casspec.cli.profile", "Measure latency on this device and fit the latency model."),
     "tune": Entry("casspec.cli.tune", "Search on for drafters, or tune the methods by real decodes."),
+    "models": Entry("casspec.cli.models", "List the model families that are covered, or check one model."),
     "profiles": Entry("casspec.cli.profiles", "List, show, compare, promote and delete stored cascade profiles."),
     "report": Entry("casspec.cli.report", "Write everything about a calibration on one HTML page."),
     "export": Entry("casspec.cli.export", "Write a profile for another engine, or as JSON."),

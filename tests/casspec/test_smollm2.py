@@ -14,7 +14,7 @@ import torch
 
 import casspec
 from casspec import smollm2
-from casspec.known_models import recall, remember
+from casspec.known_models import KnownModel, recall, remember
 from casspec.runtime.loading import gguf
 from casspec.runtime.loading.fingerprint import model_fingerprint
 from casspec.smollm2 import GGUF_FILE, WHEEL_FILE, cached_gguf, cached_smollm2, smollm2_path
@@ -83,9 +83,9 @@ def test_dithered_it_is_another_model_that_answers_to_its_own_name(index: list[l
     assert model_fingerprint(moved).weights_sha256 != model_fingerprint(plain).weights_sha256
     assert model_fingerprint(moved).tokenizer_sha256 == model_fingerprint(plain).tokenizer_sha256
     assert torch.equal(*(each.library_model.get_input_embeddings().weight for each in (moved, plain)))
-    remember("smollm2-dithered", "auto", model_fingerprint(moved), "bfloat16", True)
-    assert recall("smollm2", "auto") is None
-    assert recall("smollm2-dithered", "auto") == (model_fingerprint(moved), "bfloat16", True)
+    remember("smollm2-dithered", "auto", "auto", KnownModel(model_fingerprint(moved), "bfloat16", "lean", True))
+    assert recall("smollm2", "auto", "auto") is None
+    assert recall("smollm2-dithered", "auto", "auto") == (model_fingerprint(moved), "bfloat16", "lean", True)
 
 
 @pytest.mark.parametrize("kind", ["file", "wheel"])

@@ -13,7 +13,7 @@ import torch
 
 import casspec
 from casspec import testbed
-from casspec.known_models import recall, remember
+from casspec.known_models import KnownModel, recall, remember
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import StorageError, UnknownModel
 from tests.storage import samples
@@ -146,6 +146,6 @@ def test_only_a_testbed_is_replaced_and_only_by_force(tmp_path: Path) -> None:
 
 
 def test_its_fingerprint_is_remembered_like_any_other_models(wide: TargetModel) -> None:
-    remember(wide.name, "auto", samples.model(), "bfloat16", False)
-    assert recall(wide.name, "auto") == (samples.model(), "bfloat16", False)
-    assert recall("testbed:640", "auto") is None
+    remember(wide.name, "auto", "auto", KnownModel(samples.model(), "bfloat16", "lean", False))
+    assert recall(wide.name, "auto", "auto") == (samples.model(), "bfloat16", "lean", False)
+    assert recall("testbed:640", "auto", "auto") is None

@@ -49,6 +49,10 @@ METHODS = {
 """By `quant_method` of a config."""
 
 
+OUTLIER = 6.0
+"""The usual threshold of bitsandbytes."""
+
+
 def quantisation_of(config: Any) -> str | None:
     """The method by which a config says its weights are quantised; None for plain ones."""
     entries = _entries(config)
@@ -83,9 +87,20 @@ def prepared(config: Any, name: str) -> Any:
             f"the weights of '{name}' are quantised by {name_of_method}, which takes {' and '.join(missing)}, not installed here; "
             f"run: pip install {' '.join(missing)}"
         )
+    if name_of_method == "bitsandbytes" and _mixes_rows(config):
+        raise UnsupportedModel(
+            f"the 8-bit linears of '{name}' round a token by which others are computed beside it (llm_int8_threshold), so no text that is "
+            "drafted is sure to be the model's own; use its weights in 4 bits, by torchao, or with a threshold of 0"
+        )
     if method.unpacked:
         config.quantization_config = (_entries(config) or {}) | {"dequantize": True}
     return config
+
+
+def _mixes_rows(config: Any) -> bool:
+    """Whether columns with an outlier in any row are computed in more bits for all of them (LLM.int8(), Dettmers et al. 2022)."""
+    entries = _entries(config) or {}
+    return bool(entries.get("load_in_8bit")) and float(entries.get("llm_int8_threshold", OUTLIER)) > 0
 
 
 def settle_dtype(model: Any, dtype: torch.dtype | None) -> None:

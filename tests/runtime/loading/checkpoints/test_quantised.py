@@ -135,7 +135,7 @@ def bitsandbytes_4_bit() -> Any:
 
 def bitsandbytes_8_bit() -> Any:
     pytest.importorskip("bitsandbytes")
-    return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
 
 
 @pytest.mark.parametrize("method", [torchao_int8, bitsandbytes_4_bit, bitsandbytes_8_bit])
@@ -176,7 +176,16 @@ def with_metadata(directory: Path, weights: dict[str, torch.Tensor]) -> None:
     save_file(weights, directory / "model.safetensors", metadata=metadata)
 
 
-@pytest.mark.parametrize("method", [torchao_int8, bitsandbytes_4_bit])
+def test_linears_that_round_a_token_by_those_beside_it_are_refused(tmp_path: Path) -> None:
+    directory = requantised(tmp_path, bitsandbytes_8_bit())
+    config = json.loads((directory / "config.json").read_text())
+    config["quantization_config"]["llm_int8_threshold"] = 6.0
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnsupportedModel, match=r"llm_int8_threshold.*a threshold of 0"):
+        load_model(directory)
+
+
+@pytest.mark.parametrize("method", [torchao_int8, bitsandbytes_4_bit, bitsandbytes_8_bit])
 def test_a_quantised_model_decodes_as_the_library_does(method: Any, tmp_path: Path) -> None:
     target = load_model(requantised(tmp_path, method()))
     assert target.backend == "generic"

@@ -26,6 +26,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch, UnsupportedOption
 from tests.runtime.plain_requests import SyllableTokenizer, decode_plainly
 from tests.runtime.tiny import FAMILIES, VOCAB, library_model, repetitive_prompt, tiny_profile, tiny_target
+from tests.runtime.tiny_families import tiny_model
 
 PROMPT = torch.tensor([repetitive_prompt(30)])
 N = PROMPT.shape[1]
@@ -53,6 +54,16 @@ def test_greedy_ids_equal_those_of_generate(family: str, method: str) -> None:
         assert torch.equal(ids, alone)
         assert ids.dtype == alone.dtype
         assert not ids.is_inference()
+
+
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "deepseek_v3"])
+def test_any_family_generates_what_it_generates_alone(family: str) -> None:
+    model = tiny_model(family)
+    alone = model.generate(PROMPT, max_new_tokens=40, do_sample=False)
+    profile = tiny_profile(TargetModel(model))
+    for chosen in (None, profile):
+        custom = casspec.custom_generate(chosen, "dytc")
+        assert torch.equal(model.generate(PROMPT, max_new_tokens=40, do_sample=False, custom_generate=custom), alone)
 
 
 @pytest.mark.parametrize(
@@ -428,8 +439,11 @@ def test_a_model_converted_to_half_precision_goes_on(cascade: Any) -> None:
     assert int(ids.max()) < VOCAB
 
 
-def test_the_callable_keeps_no_model_alive() -> None:
-    model, custom = library_model(seed=7), casspec.custom_generate()
+@pytest.mark.parametrize(
+    "make", [lambda: library_model(seed=7), lambda: tiny_model("mixtral")], ids=["lean", "generic"]
+)
+def test_the_callable_keeps_no_model_alive(make: Callable[[], Any]) -> None:
+    model, custom = make(), casspec.custom_generate()
     model.generate(PROMPT, max_new_tokens=4, do_sample=False, custom_generate=custom)
     gone = weakref.ref(model)
     del model

@@ -379,16 +379,16 @@ REFUSED = (
 BY_NAME = {each.name: each for each in FAMILIES + REFUSED}
 
 
-def tiny_config(name: str) -> Any:
+def tiny_config(name: str, **changes: Any) -> Any:
     """The library's config of a family here."""
     chosen = BY_NAME[name]
-    return AutoConfig.for_model(chosen.model_type, **BASE | chosen.changes)
+    return AutoConfig.for_model(chosen.model_type, **BASE | chosen.changes | changes)
 
 
-def tiny_model(name: str, seed: int = 0) -> Any:
+def tiny_model(name: str, seed: int = 0, **changes: Any) -> Any:
     """The library's model in float32 and eval mode, with the attention the library chooses. No end-of-sequence id."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(tiny_config(name), dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(tiny_config(name, **changes), dtype=torch.float32).eval()
     for path, values in model.state_dict().items():
         if not values.is_floating_point():
             continue

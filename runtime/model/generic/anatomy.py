@@ -35,14 +35,13 @@ class LayerParts:
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:
-    """A model with its parts.
+    """The parts of a model; the model itself is not held.
 
     Attributes:
-        model: with the head. path: attributes that lead from it to `body`, which runs the layers. name: that of their list in the body.
+        path: attributes that lead from the model to `body`, which runs the layers. name: that of their list in the body.
         width: of the hidden states that the body returns.
     """
 
-    model: nn.Module
     path: tuple[str, ...]
     body: nn.Module
     name: str
@@ -74,7 +73,7 @@ def anatomy_of(model: Any) -> Anatomy:
     layers = tuple(getattr(body, name))
     _refuse_hooks(body, layers)
     width, parts = _watched(model, body, name, layers)
-    return Anatomy(model, tuple(path), body, name, width, layers, parts)
+    return Anatomy(tuple(path), body, name, width, layers, parts)
 
 
 def text_config(config: Any) -> Any:

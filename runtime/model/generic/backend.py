@@ -34,7 +34,7 @@ class Frame:
 
 
 class GenericBackend:
-    """Forwards over a library model, which is not changed.
+    """Forwards over a library model, which is neither changed nor kept alive: its modules are, by the views of it.
 
     The model is checked by `checks.py`, not here.
 
@@ -60,6 +60,7 @@ class GenericBackend:
     @torch.inference_mode()
     def _find_out(self, model: Any) -> None:
         config, embedding = text_config(model.config), model.get_input_embeddings().weight
+        self._config = config
         self.dtype: torch.dtype = embedding.dtype
         self.device: torch.device = embedding.device
         self.max_context = context_limit(config)
@@ -77,14 +78,14 @@ class GenericBackend:
         self._views: dict[Steps, nn.Module] = {}
         self._layer_views: dict[tuple[int, bool, bool], nn.Module] = {}
         self._blank: dict[int, Frame] = {}
-        self._head = _HeadAlone(self.anatomy)
+        self._head = _HeadAlone(model, self.anatomy)
         self.vocab_size = self.read(torch.zeros(1, self.hidden_size, dtype=self.dtype, device=self.device)).shape[-1]
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         return KVCache(self.layer_rows, capacity, batch, self.dtype, self.device)
 
     def costs(self) -> dict[str, float]:
-        return part_costs(self.anatomy, self.layer_rows, self.vocab_size, self.dtype)
+        return part_costs(self.anatomy, self._config, self.layer_rows, self.vocab_size, self.dtype)
 
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         hidden = self.hidden(inputs, cache, plan)
@@ -220,9 +221,9 @@ class _BodyOutput(ModelOutput):
 class _HeadAlone:
     """A model whose body gives hidden states it is handed: what it then says are the logits, scaled as the model scales them."""
 
-    def __init__(self, anatomy: Anatomy) -> None:
+    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
         self._body = _Body(anatomy.body)
-        self._view = with_module(anatomy.model, anatomy.path, self._body)
+        self._view = with_module(model, anatomy.path, self._body)
 
     def __call__(self, hidden: Tensor) -> Tensor:
         self._body.hidden = hidden[None]

@@ -15,9 +15,10 @@ CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "
 """Names that configs have for how many experts a token goes through."""
 
 
-def part_costs(anatomy: Anatomy, rows: Sequence[LayerRows], vocab_size: int, dtype: torch.dtype) -> dict[str, float]:
+def part_costs(
+    anatomy: Anatomy, config: Any, rows: Sequence[LayerRows], vocab_size: int, dtype: torch.dtype
+) -> dict[str, float]:
     """As `Backend.costs` has them. Of experts those count that a token goes through."""
-    config: Any = anatomy.model.config
     n_layers, hidden = len(anatomy.layers), anatomy.parts[0].output.width
     attention, mlp = [0.0, 0.0], [0.0, 0.0]  # numbers, bytes
     for layer, parts in zip(anatomy.layers, anatomy.parts, strict=True):

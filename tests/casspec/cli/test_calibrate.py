@@ -153,7 +153,8 @@ def test_a_dry_run_knows_whether_the_command_would_answer_from_the_store(calibra
 
 def test_a_benchmark_that_mlflow_was_not_told_of_is_no_answer_yet(model: Path, calibrated: Calibrated) -> None:
     with open_repository(calibrated.database) as repository:
-        asked = repository, str(model), ("cpu", 2), "auto", calibrated.settings
+        known = KnownModel(samples.model(), "float32", "lean", has_chat_template=False)
+        asked = repository, known, ("cpu", 2), calibrated.settings
         assert _answer(*asked, bench=True) is None
         found = _answer(*asked, bench=False)
         assert found is not None

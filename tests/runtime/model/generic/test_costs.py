@@ -24,7 +24,7 @@ def test_both_backends_count_a_model_alike(family: str) -> None:
 def test_of_experts_those_count_that_a_token_goes_through() -> None:
     model = tiny_model("mixtral")
     layers = anatomy_of(model)
-    costs = part_costs(layers, [part.rows for part in layers.parts], VOCAB, torch.float32)
+    costs = part_costs(layers, model.config, [part.rows for part in layers.parts], VOCAB, torch.float32)
     one_expert, router = 3 * 32 * 48, 4 * 32
     assert costs["mlp_bytes"] == 4 * (2 * one_expert + router)
     assert costs["mlp_operations"] == 2 * (2 * one_expert + router)

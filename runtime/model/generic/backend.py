@@ -11,6 +11,7 @@ from transformers.modeling_outputs import ModelOutput
 
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.generic.anatomy import Anatomy, LayerParts, anatomy_of, text_config
+from casspec.runtime.model.generic.attention import quickened
 from casspec.runtime.model.generic.costs import part_costs
 from casspec.runtime.model.generic.limits import context_limit
 from casspec.runtime.model.generic.masks import MaskPlan, mask_plan
@@ -66,6 +67,7 @@ class GenericBackend:
         self.max_context = context_limit(config)
         self.anatomy: Anatomy = anatomy_of(model)
         self.masks: MaskPlan = mask_plan(self.anatomy, config, self.max_context)
+        self.anatomy = _quick(self.anatomy)
         parts = self.anatomy.parts
         self.layer_rows = tuple(
             replace(part.rows, window=window) for part, window in zip(parts, self.masks.windows, strict=True)
@@ -198,6 +200,15 @@ class GenericBackend:
             )
             frame = self._blank[n_rows] = Frame(calls, (1, n_rows))
         return frame
+
+
+def _quick(anatomy: Anatomy) -> Anatomy:
+    """The same model with attention of ours in its layers, where that computes what theirs does."""
+    configs: dict[int, Any] = {}
+    layers = [
+        quickened(layer, parts.attention, configs) for layer, parts in zip(anatomy.layers, anatomy.parts, strict=True)
+    ]
+    return replace(anatomy, layers=tuple(layers), body=anatomy.with_layers(layers))
 
 
 def silenced(layer: nn.Module, parts: LayerParts, attends: bool, feeds: bool) -> nn.Module:

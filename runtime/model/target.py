@@ -14,6 +14,7 @@ from torch import Tensor
 from casspec.runtime.model.backend import Backend
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.generic.families import TESTED
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.runtime.model.lean.families import FAMILIES
@@ -177,6 +178,16 @@ class TargetModel:
         """
         self.prepare(plan.precision)
         return self._backend.logits(inputs, cache, plan, wanted)
+
+    @torch.inference_mode()
+    def joint_forward(self, inputs: JointInput, plan: Plan, wanted: Tensor | None = None) -> Tensor:
+        """As `forward`, over rows of several sequences, each with a cache of its own: linears run over all rows at once.
+
+        Returns:
+            [rows, vocab], the rows of one sequence after those of the other, or of the rows `wanted` (int64) alone.
+        """
+        self.prepare(plan.precision)
+        return self._backend.joint_logits(inputs, plan, wanted)
 
     @torch.inference_mode()
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:

@@ -180,6 +180,12 @@ class TargetModel:
         return self._backend.logits(inputs, cache, plan, wanted)
 
     @torch.inference_mode()
+    def fill(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: list[int]) -> Tensor:
+        """As `forward` over a chunk of a prompt: logits of the rows `wanted` alone, which may be none."""
+        hidden = self.hidden(inputs, cache, plan)
+        return self.read(hidden[wanted]) if wanted else hidden[:0]
+
+    @torch.inference_mode()
     def joint_forward(self, inputs: JointInput, plan: Plan, wanted: Tensor | None = None) -> Tensor:
         """As `forward`, over rows of several sequences, each with a cache of its own: linears run over all rows at once.
 

@@ -62,6 +62,15 @@ def refusal(adapter: Path, base: Path) -> CasspecError:
     return error.value
 
 
+@pytest.mark.parametrize("changed_end", ["embed_tokens", "lm_head"])
+def test_a_lora_of_one_end_of_a_tied_model_is_refused(changed_end: str, tmp_path: Path) -> None:
+    library_model(tie_word_embeddings=True).save_pretrained(tmp_path / "base")
+    tied = library_model(tie_word_embeddings=True)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", changed_end], init_lora_weights=False)
+    peft.get_peft_model(tied, config).save_pretrained(tmp_path / "lora")
+    assert "they are one weight" in str(refusal(tmp_path / "lora", tmp_path / "base"))
+
+
 @pytest.mark.parametrize(
     "settings",
     [

@@ -145,6 +145,15 @@ def test_a_lora_that_is_no_change_of_weights_is_refused(
     assert reason in str(refusal(changed(lora, **entries), base))
 
 
+@pytest.mark.parametrize("entries", [{"r": "four"}, {"target_modules": 5}, {"rank_pattern": {"(": 3}}], ids=str)
+def test_settings_that_peft_fails_at_are_told_in_one_line(entries: dict[str, Any], lora: Path, base: Path) -> None:
+    assert "was not made for" in str(refusal(changed(lora, **entries), base))
+
+
+def test_a_base_whose_name_is_no_text_is_passed_over(lora: Path, base: Path) -> None:
+    assert load_model(base, adapter=changed(lora, base_model_name_or_path=5)).name.endswith("lora")
+
+
 def test_pickled_missing_and_damaged_weights_are_refused(base: Path, lora: Path) -> None:
     whole = (lora / WEIGHTS).read_bytes()
     (lora / WEIGHTS).write_bytes(whole[: len(whole) // 2])

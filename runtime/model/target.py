@@ -262,19 +262,24 @@ class TargetModel:
 
 def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice) -> Backend:
     """The lean one where it covers the model, unless the generic one is asked for. Raises UnsupportedModel."""
-    refusal = "the generic backend was chosen" if choice == "generic" else lean_refusal(model)
-    if refusal is None:
+    refusal = None if choice == "generic" else lean_refusal(model)
+    if refusal is None and choice != "generic":
         return LeanBackend(model, pack, owned)
     if choice == "lean":
         raise UnsupportedModel(f"the lean backend does not cover this model: {refusal}; use backend auto")
     from casspec.runtime.model.generic.backend import GenericBackend  # needs transformers, whose import takes a second
     from casspec.runtime.model.generic.checks import check
+    from casspec.runtime.model.generic.refusals import attention_refusal
 
+    reason = attention_refusal(model.config)
+    if reason is not None:
+        raise UnsupportedModel(reason)
     try:
         generic = GenericBackend(model)
         check(generic, model)
     except UnsupportedModel as error:
-        if model.config.model_type in FAMILIES:
-            raise UnsupportedModel(f"{error}; nor by the lean backend: {refusal}") from error
-        raise
+        hint = "; the model is in training mode: call its eval() first" if getattr(model, "training", False) else ""
+        if model.config.model_type in FAMILIES and choice != "generic":
+            raise UnsupportedModel(f"{error}; nor by the lean backend: {refusal}{hint}") from error
+        raise UnsupportedModel(f"{error}{hint}") from error
     return generic

@@ -9,7 +9,7 @@ import torch
 from casspec.runtime.model.forward_input import CONTEXT_STEP
 from casspec.runtime.model.generic.anatomy import WATCHED_TOKENS
 from casspec.runtime.model.generic.backend import GenericBackend, silenced
-from casspec.runtime.model.generic.refusals import told
+from casspec.runtime.model.generic.refusals import first_line, told
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.tree_check import TreeErrors, tree_errors
 from casspec.storage.errors import UnsupportedModel
@@ -22,9 +22,12 @@ IDENTITY = 1e-2
 def check(backend: GenericBackend, model: Any) -> TreeErrors:
     """Compares a backend with its library model, and tells it which sub-layers can be left out.
 
-    Raises UnsupportedModel where they differ.
+    Raises UnsupportedModel where they differ, or one of them does not run.
     """
-    errors = tree_errors(backend, model)
+    try:
+        errors = tree_errors(backend, model)
+    except (RuntimeError, TypeError, AttributeError, ValueError, KeyError, IndexError) as error:
+        raise UnsupportedModel(told(model.config, f"it does not run ({first_line(error)})")) from error
     if not errors.are_small:
         raise UnsupportedModel(
             told(model.config, f"it does not say over a tree what it says token by token: {errors.told()}")

@@ -1,8 +1,8 @@
 """What a forward costs a text that shares it with others.
 
 All texts of a batch wait for every forward. So a row that one of them adds costs as many times what it makes the forward longer as there
-are texts, and the first row of each is charged the forward as the others would have it anyway. With the tokens that a text brings
-itself, the trees that pay by these costs are those that pay for the batch as a whole.
+are texts, and those that share a forward share what all wait for it. Against the tokens that a text brings itself, the trees that pay
+by these costs are those that pay for the batch as a whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from casspec.runtime.model.plan import Plan
 from casspec.storage.schema import LatencyPoint
 
 MEMORY = 0.9
-"""Weight of the past in the rows that a text has in a forward."""
+"""Weight of the past in what is known of a plan's forwards."""
 
 
 class BatchCosts:
@@ -28,9 +28,9 @@ class BatchCosts:
     def __init__(self, predictor: LatencyPredictor) -> None:
         self._predictor = predictor
         self._n_texts = 1
-        self._rows: dict[str, float] = {}
-        self._others: dict[str, int] = {}
-        self._known: dict[tuple[str, int, int], float] = {}
+        self._seen: dict[str, tuple[float, float]] = {}
+        self._usual: dict[str, tuple[int, int]] = {}
+        self._known: dict[tuple[str, int, int, int], float] = {}
         self.version = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BatchCosts:
@@ -41,37 +41,42 @@ class BatchCosts:
         """From now on so many texts run."""
         if n_texts != self._n_texts:
             self._n_texts = n_texts
-            self._known.clear()
-            self._settle()
+            self._usual.clear()
+            self.version += 1
 
     def observe(self, plan: Plan, n_texts: int, n_rows: int) -> None:
-        """A forward of `plan` had so many rows, of so many texts."""
-        mean = n_rows / n_texts
-        self._rows[plan.name] = MEMORY * self._rows.get(plan.name, mean) + (1 - MEMORY) * mean
-        if self._others_of(plan.name) != self._others.get(plan.name):
-            self._settle()
+        """A forward of `plan` was shared by `n_texts` and had so many rows."""
+        share, mean = n_texts / self._n_texts, n_rows / n_texts
+        old_share, old_mean = self._seen.get(plan.name, (1.0, mean))
+        self._seen[plan.name] = (
+            MEMORY * old_share + (1 - MEMORY) * share,
+            MEMORY * old_mean + (1 - MEMORY) * mean,
+        )
+        if self._usually(plan.name) != self._usual.get(plan.name):
+            self._usual[plan.name] = self._usually(plan.name)
+            self.version += 1
 
     def __call__(self, plan: Plan, n_tokens: int, context_tokens: int) -> float:
-        """What `n_tokens` rows of one text cost it."""
-        others = self._others.get(plan.name, self._n_texts - 1)
-        first = self.forward_ms(plan, others + 1, context_tokens)
+        """What `n_tokens` rows of one text cost it, in time that all texts wait."""
+        sharers, others = self._usual.get(plan.name) or self._usually(plan.name)
+        least = self.forward_ms(plan, sharers, others + 1, context_tokens)
+        first = least * self._n_texts / sharers
         if n_tokens == 1:
             return first
-        return first + self._n_texts * (self.forward_ms(plan, others + n_tokens, context_tokens) - first)
+        return first + self._n_texts * (self.forward_ms(plan, sharers, others + n_tokens, context_tokens) - least)
 
-    def forward_ms(self, plan: Plan, n_rows: int, context_tokens: int) -> float:
-        """Of a forward with so many rows of all texts together, each after about as many tokens."""
-        key = plan.name, n_rows, context_tokens // CONTEXT_STEP
+    def forward_ms(self, plan: Plan, n_texts: int, n_rows: int, context_tokens: int) -> float:
+        """Of a forward with so many rows of so many texts together, each after about as many tokens."""
+        key = plan.name, n_texts, n_rows, context_tokens // CONTEXT_STEP
         known = self._known.get(key)
         if known is None:
-            n_texts = self._n_texts
-            least, beyond = divmod(n_rows, n_texts)
-            low = self._predicted(plan, max(least, 1), context_tokens)
-            high = self._predicted(plan, max(least, 1) + 1, context_tokens) if beyond else low
+            least, beyond = divmod(max(n_rows, n_texts), n_texts)
+            low = self._predicted(plan, n_texts, least, context_tokens)
+            high = self._predicted(plan, n_texts, least + 1, context_tokens) if beyond else low
             known = self._known[key] = low + (high - low) * beyond / n_texts
         return known
 
-    def _predicted(self, plan: Plan, n_tokens: int, context_tokens: int) -> float:
+    def _predicted(self, plan: Plan, n_texts: int, n_tokens: int, context_tokens: int) -> float:
         return self._predictor.predict_ms(
             LatencyPoint(
                 subject="forward",
@@ -80,14 +85,12 @@ class BatchCosts:
                 precision=plan.precision,
                 n_tokens=n_tokens,
                 context_tokens=context_tokens,
-                batch=self._n_texts,
+                batch=n_texts,
             )
         )
 
-    def _others_of(self, plan: str) -> int:
-        """Rows of the other texts in a forward."""
-        return round((self._n_texts - 1) * self._rows.get(plan, 1.0))
-
-    def _settle(self) -> None:
-        self._others = {plan: self._others_of(plan) for plan in self._rows}
-        self.version += 1
+    def _usually(self, plan: str) -> tuple[int, int]:
+        """Texts that share a forward of a plan, one's own among them, and the rows of the others."""
+        share, mean = self._seen.get(plan, (1.0, 1.0))
+        sharers = max(1, round(share * self._n_texts))
+        return sharers, round((sharers - 1) * mean)

@@ -32,9 +32,6 @@ PREFILL_ROWS = 128
 MEMORY_SHARE = 0.5
 """Of the memory that is free, for caches, unless said otherwise."""
 
-SPARE_ROWS = 128
-"""Of a cache beyond what was asked for: it is rounded up, and has scratch slots."""
-
 
 @dataclass(eq=False)
 class BatchedText:
@@ -117,7 +114,7 @@ class BatchEngine:
             said = None if self._target.tokenizer is None else ""
             text.generation = Generation([], Statistics(self._decoder.method_in(planned.mode)), text=said)
             return text
-        text._n_bytes = (planned.n_rows + SPARE_ROWS) * self._target.cached_bytes
+        text._n_bytes = self._target.cache_bytes(planned.n_rows)
         if text._n_bytes > self.kv_cache_bytes:
             raise ContextOverflow(
                 f"the request needs {text._n_bytes / 2**20:,.0f} MiB of cache and {self.kv_cache_bytes / 2**20:,.0f} MiB are planned for; "

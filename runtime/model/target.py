@@ -64,6 +64,7 @@ class TargetModel:
         self.full_plan = Plan.full(self.n_layers)
         self.fingerprint: ModelFingerprint | None = None
         """Kept by whoever loaded the model, before its weights were let go."""
+        self._cache_shape: tuple[int, int] | None = None
         self.rows_are_independent: bool | None = None
         """What `row_check.py` measured, once it did."""
         self.hidden_size, self.vocab_size = self._backend.hidden_size, self._backend.vocab_size
@@ -160,6 +161,14 @@ class TargetModel:
     def cached_bytes(self) -> int:
         """Memory of one token in the cache, over all layers."""
         return self.dtype.itemsize * sum(layer.numbers for layer in self._backend.layer_rows)
+
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of a cache of so many rows of one sequence, as `new_cache` makes it."""
+        if self._cache_shape is None:
+            small = self.new_cache(CONTEXT_STEP)
+            self._cache_shape = small.slots - small.capacity, small.n_bytes // small.slots
+        scratch, row_bytes = self._cache_shape
+        return (-(-capacity // CONTEXT_STEP) * CONTEXT_STEP + scratch) * row_bytes
 
     def costs(self) -> dict[str, float]:
         """Bytes and operations of its parts, as `Backend.costs` has them."""

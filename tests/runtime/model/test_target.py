@@ -251,3 +251,10 @@ def test_a_model_in_training_is_told_to_be_evaluated(name: str) -> None:
         model.gradient_checkpointing_enable()
     with pytest.raises(UnsupportedModel, match=r"call its eval\(\) first"):
         TargetModel(model)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_the_memory_of_a_cache_is_known_before_it_is_made(pack: bool) -> None:
+    target = TargetModel(library_model("qwen2"), pack=pack)
+    for capacity in (1, 64, 65, 300):
+        assert target.cache_bytes(capacity) == target.new_cache(capacity).n_bytes

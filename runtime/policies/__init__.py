@@ -153,7 +153,7 @@ def build_policy(
                 f"method '{method}' drafts trees of 1 to {MAX_TREE_NODES - 1} nodes, not {name}={parameters[name]}"
             )
     start = RecyclingMatrix.from_bytes(matrix, target.vocab_size) if matrix else None
-    return policy.build(PolicyContext(target, profile, mode, start, costs), **parameters)
+    return policy.build(PolicyContext(target, profile, mode, start, costs=costs), **parameters)
 
 
 def settable(policy: type[Policy]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from casspec.runtime.decoding.sequence import Sequence
@@ -107,7 +107,7 @@ class PolicyContext:
     profile: CascadeProfile | None
     mode: Mode
     matrix: RecyclingMatrix | None
-    costs: ForwardMs | None = None
+    costs: ForwardMs | None = field(default=None, kw_only=True)
 
     def self_drafters(self) -> list[tuple[Plan, DrafterSpec]]:
         """The profile's plans, in its order."""

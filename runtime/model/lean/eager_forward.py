@@ -161,7 +161,7 @@ class EagerForward:
         else:
             sizes_of = [len(frame.rows) for frame in frames]
             split = zip(query.split(sizes_of), key.split(sizes_of), value.split(sizes_of), frames, strict=True)
-            mixed = torch.cat([self._seen(*parts, index, frame) for *parts, frame in split])
+            mixed = torch.cat([self._seen(q, k, v, index, frame) for q, k, v, frame in split])
         given = layer.linear(mixed, layer.output, layer.output_bias)
         if layer.output_norm is not None:
             given = self._norm(given, (sizes.hidden,), layer.output_norm, epsilon)

@@ -153,8 +153,9 @@ def test_what_does_not_fit_waits_and_what_never_will_is_refused() -> None:
         assert engine.cached_bytes <= engine.kv_cache_bytes
     assert all(text.generation for text in texts)
     assert engine.cached_bytes <= engine.kv_cache_bytes
+    small = BatchEngine(Decoder(TARGET, None, "autoregressive"), kv_cache_bytes=one - 1)
     with pytest.raises(ContextOverflow, match=r"needs .* MiB of cache and .* MiB are planned"):
-        engine.submit([1] * 200, max_new_tokens=40)
+        small.submit([1, 2, 3], max_new_tokens=20)
 
 
 def test_an_error_of_one_text_is_its_own() -> None:

@@ -31,6 +31,20 @@ class Backend(Protocol):
     vocab_size: int
     max_context: int
 
+    def pack(self, model: Any, release: bool = False) -> None:
+        """Puts the weights in the order that native code reads them; nothing happens where that cannot run.
+
+        Args:
+            model: the library model. release: lets its weights go, linear by linear, so that nothing is held twice.
+        """
+
+    def restore(self, model: Any) -> None:
+        """Fills a library model whose weights were let go, for good."""
+
+    @property
+    def is_native(self) -> bool:
+        """Whether native code runs its linears."""
+
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         """A cache as its forwards read it; `capacity` is a multiple of CONTEXT_STEP."""
 

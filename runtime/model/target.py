@@ -19,7 +19,7 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.runtime.model.lean.families import FAMILIES
 from casspec.runtime.model.plan import Plan, Steps
-from casspec.runtime.model.tree_check import TreeErrors, tree_errors
+from casspec.runtime.model.tree_check import TreeErrors, straight_texts, tree_errors
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Backend as BackendName
 from casspec.storage.schema import ModelFingerprint, Precision
@@ -79,21 +79,19 @@ class TargetModel:
         return self
 
     def pack(self, release: bool = False) -> None:
-        """Puts the weights in the order that the native forward reads them; nothing happens where that cannot run.
+        """Puts the weights in the order that native code reads them; nothing happens where that cannot run.
 
         It is much faster on a processor and takes as much memory again, and does not see later changes of the library model's weights.
 
         Args:
             release: lets the library model's linears go, layer by layer, so that nothing is held twice; `library_model` fills them again.
         """
-        if isinstance(self._backend, LeanBackend):
-            self._backend.pack(self._model if release else None)
+        self._backend.pack(self._model, release)
 
     @property
     def library_model(self) -> Any:
         """transformers' own model. Where its weights were let go it is filled again from the packed ones, for good."""
-        if isinstance(self._backend, LeanBackend):
-            self._backend.restore(self._model)
+        self._backend.restore(self._model)
         return self._model
 
     @library_model.setter
@@ -107,7 +105,7 @@ class TargetModel:
 
     def tree_errors(self) -> TreeErrors:
         """Compares its forwards over a tree with the library's own. Weights that were let go are filled again for that."""
-        return tree_errors(self._backend, self.library_model)
+        return tree_errors(self._backend, straight_texts(self._backend, self.library_model))
 
     @property
     def windows(self) -> tuple[int | None, ...]:
@@ -138,8 +136,8 @@ class TargetModel:
 
     @property
     def is_native(self) -> bool:
-        """Whether its forward is native code."""
-        return isinstance(self._backend, LeanBackend) and self._backend.is_native
+        """Whether native code runs its forward, or the linears of it."""
+        return self._backend.is_native
 
     @property
     def generation_config(self) -> Any:
@@ -285,7 +283,7 @@ def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice) -> Back
         raise UnsupportedModel(reason)
     try:
         generic = GenericBackend(model)
-        check(generic, model)
+        check(generic, model, pack, owned)
     except UnsupportedModel as error:
         hint = "; the model is in training mode: call its eval() first" if getattr(model, "training", False) else ""
         if model.config.model_type in FAMILIES and choice != "generic":

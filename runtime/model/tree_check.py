@@ -65,25 +65,46 @@ class TreeErrors:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class StraightTexts:
+    """What a library model says of the texts in a tree.
+
+    Attributes:
+        prompt, tree, last: tokens. branches: logits of the prompt, the root and each of BRANCHES.
+        after: logits of the last token, behind the second branch.
+    """
+
+    prompt: list[int]
+    tree: list[int]
+    last: int
+    branches: list[Tensor]
+    after: Tensor
+
+
 @torch.inference_mode()
-def tree_errors(backend: Backend, model: Any) -> TreeErrors:
-    """Of a backend over a library model, in the time of a few forwards over a hundred tokens."""
+def straight_texts(backend: Backend, model: Any) -> StraightTexts:
+    """Of a library model whose weights are all there, as long as the backend over it asks for."""
     windows = [rows.window for rows in backend.layer_rows if rows.window is not None]
     is_long = any(PROMPTS[0] <= window < PROMPTS[1] for window in windows)
     n_prompt = min(PROMPTS[is_long], backend.max_context - N_TREE - 1)
     dice = random.Random(0)
     tokens = [dice.randrange(backend.vocab_size) for _ in range(n_prompt + N_TREE + 1)]
     prompt, tree, last = tokens[:n_prompt], tokens[n_prompt:-1], tokens[-1]
-    straight = [prompt + [tree[0]] + [tree[node] for node in branch] for branch in BRANCHES]
-    expected = [_library(model, text) for text in straight]
-    after = _library(model, [*straight[1], last])
+    texts = [prompt + [tree[0]] + [tree[node] for node in branch] for branch in BRANCHES]
+    after = _library(model, [*texts[1], last])[-1:].clone()
+    return StraightTexts(prompt, tree, last, [_library(model, text) for text in texts], after)
 
+
+@torch.inference_mode()
+def tree_errors(backend: Backend, straight: StraightTexts) -> TreeErrors:
+    """Of a backend, in the time of a few forwards over a hundred tokens."""
+    n_prompt, tree, expected = len(straight.prompt), straight.tree, straight.branches
     walk = _Walk(backend, n_prompt + N_TREE)
-    plain = _error(walk.text(prompt), expected[0][:n_prompt])
+    plain = _error(walk.text(straight.prompt), expected[0][:n_prompt])
     wanted = torch.cat((expected[0][n_prompt:], expected[1][n_prompt + 1 :]))
     in_tree = _error(walk.tree(tree, right=True), wanted)
     walk.cache.move([n_prompt + node for node in BRANCHES[1]], n_prompt + 1)
-    moved = _error(walk.one(last, n_prompt + 3), after[-1:])
+    moved = _error(walk.one(straight.last, n_prompt + 3), straight.after)
     wrong = _error(walk.tree(tree, right=False), wanted)
     limit = max(SHARE * wrong, EXACT if backend.dtype is torch.float32 else 0.0)
     return TreeErrors(plain, in_tree, moved, wrong, limit)

@@ -6,16 +6,14 @@ does its share of an operation and waits for the others before the next one read
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, types
+from numba import carray, types
 
 from casspec.runtime.native import threads
-from casspec.runtime.native.naming import compiled_for
+from casspec.runtime.native.naming import c_function, compiled_for, version
 from casspec.runtime.native.steps.heads import attend, turn
 from casspec.runtime.native.steps.linears import linears
 from casspec.runtime.native.steps.mlp import gates
@@ -90,12 +88,6 @@ def _forward(kind: int, linear_kind: int) -> Any:
     return forward
 
 
-def _version() -> int:
-    """A number of the sources here: numba looks at one file only before it takes what it compiled earlier."""
-    sources = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
-    return int.from_bytes(hashlib.sha256(sources).digest()[:6])
-
-
 # Read while `_function` compiles: what a function closes over must not change from process to process.
 _selected: Any = None
 
@@ -114,20 +106,11 @@ def _function(kind: int, linear_kind: int) -> Any:
     """The compiled forward, kept for as long as the process: its code goes with it."""
     global _selected
     assert threads.library() is not None, "refused before"
-    version, n_slots, _selected = _version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
+    number, n_slots, _selected = version() + 8 * kind + linear_kind, len(Slot), _forward(kind, linear_kind)
 
     def run(table):
-        if version != 0:
+        if number != 0:
             _selected(carray(table, n_slots, np.int64))
 
     run.__qualname__ = f"forward_{kind}_{linear_kind}"
-    return _compiled(run)
-
-
-def _compiled(run: Any) -> Any:
-    """A C function of a table's address; kept on disk, unless no folder there can be written."""
-    signature = types.void(types.voidptr)
-    try:
-        return cfunc(signature, cache=True)(run)
-    except RuntimeError:
-        return cfunc(signature)(run)
+    return c_function(run)

@@ -179,6 +179,24 @@ def store(values, n, kind, out, stride):
             half[i * stride] = half_of_float(source[i])
 
 
+@njit
+def widen(x, kind, n, out):
+    """Numbers `x` [n] of `kind` as float32."""
+    goal = carray(floats(out), n)
+    if kind == FLOAT32:
+        plain = carray(floats(x), n)
+        for i in range(n):
+            goal[i] = plain[i]
+    elif kind == BFLOAT16:
+        short = carray(halves(x), n)
+        for i in range(n):
+            goal[i] = float_of_bits(np.int32(np.int32(short[i]) << 16))
+    elif kind == FLOAT16:
+        half = carray(halves(x), n)
+        for i in range(n):
+            goal[i] = float_of_half(half[i])
+
+
 @njit(fastmath={"nnan", "nsz", "reassoc"})
 def _largest_size(row, first, n):
     top = ZERO

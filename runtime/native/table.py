@@ -1,4 +1,4 @@
-"""The table of numbers (int64) that a forward runs over: which entry is what."""
+"""The tables of numbers (int64) that a forward, or one linear of it, runs over: which entry is what."""
 
 from __future__ import annotations
 
@@ -110,3 +110,17 @@ class Layer(Entries):
     DOWN = auto()
     DOWN_BIAS = auto()
     DOWN_NORM = auto()  # of what the MLP gives
+
+
+class Lone(Entries):
+    """Entries of the table of a linear by itself: addresses and sizes."""
+
+    MEMORY = auto()  # a table of Slot: MEETING, NORMED, LEVELS, ENTRIES and PARTS of it are worked in
+    GIVEN = auto()  # [ROWS][INPUTS] of the kind that the model computes in
+    OUT = auto()  # [ROWS][OUTPUTS] likewise
+    ROWS = auto()
+    INPUTS = auto()
+    OUTPUTS = auto()
+    COLUMNS = auto()  # outputs, padded
+    WEIGHT = auto()
+    BIAS = auto()  # float32 [COLUMNS], 0 for none

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from casspec.runtime.model.generic.slot_cache import ShapeCache
-from casspec.runtime.model.generic.views import Call, OutputForm, Recording, Watched, copied
+from casspec.runtime.model.generic.views import Call, OutputForm, Recording, Watched, changed, copied
 from casspec.runtime.model.kv_cache import LayerRows
 from casspec.storage.errors import UnsupportedModel
 
@@ -52,6 +52,17 @@ class Anatomy:
     def with_layers(self, layers: Sequence[nn.Module]) -> nn.Module:
         """A view of the body with other layers."""
         return copied(self.body, {self.name: nn.ModuleList(layers)})
+
+    def changed(self, change: Callable[[nn.Module], nn.Module | None]) -> Anatomy:
+        """The same parts of a view of the body, see `views.changed`."""
+        body = changed(self.body, change)
+        return replace(self, body=body, layers=tuple(getattr(body, self.name)))
+
+    def brief_run(self, tokens: Tensor) -> Tensor:
+        """Hidden states of a text [1, tokens], of which nothing is kept."""
+        cache = ShapeCache(len(self.layers), tokens.shape[1], lambda _: None)
+        states: Tensor = self.body(input_ids=tokens, past_key_values=cache, use_cache=True)[0]
+        return states
 
     def calls(self, **inputs: Any) -> list[Call]:
         """How the body calls each layer for some inputs; no layer runs."""

@@ -7,22 +7,28 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.modeling_outputs import ModelOutput
 
 from casspec.runtime.model.forward_input import ForwardInput
-from casspec.runtime.model.generic.anatomy import Anatomy, LayerParts, anatomy_of, text_config
+from casspec.runtime.model.generic.anatomy import Anatomy, anatomy_of, text_config
 from casspec.runtime.model.generic.attention import quickened
 from casspec.runtime.model.generic.costs import part_costs
+from casspec.runtime.model.generic.head import HeadAlone
 from casspec.runtime.model.generic.limits import context_limit
+from casspec.runtime.model.generic.linears.found import found_linears, native_refusal
+from casspec.runtime.model.generic.linears.packed import PackedLinears
 from casspec.runtime.model.generic.masks import MaskPlan, mask_plan
+from casspec.runtime.model.generic.plan_views import LayerTraits, PlanViews
 from casspec.runtime.model.generic.refusals import first_line, refused, told
 from casspec.runtime.model.generic.slot_cache import JointCache, LongPast, SlotCache, joint_masks
-from casspec.runtime.model.generic.views import Call, Giving, Passing, StandIn, Zeros, copied, with_module
+from casspec.runtime.model.generic.views import Call, Giving, Passing
 from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan, Steps
 from casspec.storage.errors import UnsupportedModel
 from casspec.storage.schema import Backend, Precision
+
+FAULTS = (RuntimeError, TypeError, AttributeError, ValueError, KeyError, IndexError)
+"""What a library model raises where it is not run as it expects."""
 
 NO_LOW_BITS = "the generic backend runs a model's own linears; only the lean forward has kernels of few bits"
 
@@ -54,7 +60,7 @@ class GenericBackend:
             self._find_out(model)
         except UnsupportedModel as error:
             raise UnsupportedModel(told(model.config, error)) from error
-        except (RuntimeError, TypeError, AttributeError, ValueError, KeyError, IndexError) as error:
+        except FAULTS as error:
             raise UnsupportedModel(
                 told(model.config, f"it cannot be run part by part ({first_line(error)})")
             ) from error
@@ -62,7 +68,6 @@ class GenericBackend:
     @torch.inference_mode()
     def _find_out(self, model: Any) -> None:
         config, embedding = text_config(model.config), model.get_input_embeddings().weight
-        self._config = config
         self.dtype: torch.dtype = embedding.dtype
         self.device: torch.device = embedding.device
         self.max_context = context_limit(config)
@@ -74,21 +79,51 @@ class GenericBackend:
             replace(part.rows, window=window) for part, window in zip(parts, self.masks.windows, strict=True)
         )
         self.hidden_size = self.anatomy.width
-        self.is_separable = True
-        """Whether a layer runs with one of its sub-layers alone; where not, a plan runs whole layers. Set by `checks.py`."""
-        self.is_identity = True
-        """Whether a layer without its sub-layers gives back what it was given. Set by `checks.py`."""
-        self._views: dict[Steps, nn.Module] = {}
-        self._layer_views: dict[tuple[int, bool, bool], nn.Module] = {}
-        self._blank: dict[int, Frame] = {}
-        self._head = _HeadAlone(model, self.anatomy)
+        self.traits = LayerTraits()
+        self._packed: PackedLinears | None = None
+        self._plain = PlanViews(self.anatomy, HeadAlone.of(model, self.anatomy.path), self.traits)
+        self._serve(self._plain)
         self.vocab_size = self.read(torch.zeros(1, self.hidden_size, dtype=self.dtype, device=self.device)).shape[-1]
+        self._costs = part_costs(self.anatomy, config, self.layer_rows, self.vocab_size, self.dtype)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def pack(self, model: Any, release: bool = False) -> None:
+        if self._packed is not None or native_refusal(self.device, self.dtype) is not None:
+            return
+        self._packed = PackedLinears(found_linears(self._views, model), model if release else None)
+        self._serve(self._views.changed(self._packed.stand_in))
+
+    def unpack(self) -> None:
+        """Has the library's own linears run again; weights that were let go are filled."""
+        if self._packed is not None:
+            self._packed.restore()
+            self._packed = None
+            self._serve(self._plain)
+
+    def restore(self, model: Any) -> None:
+        if self._packed is not None:
+            self._packed.restore()
+
+    @property
+    def is_native(self) -> bool:
+        return self._packed is not None and bool(self._packed.linears)
+
+    @property
+    def is_separable(self) -> bool:
+        """Whether a layer runs with one of its sub-layers alone; where not, a plan runs whole layers."""
+        return self.traits.are_separable
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether a layer without its sub-layers gives back what it was given."""
+        return self.traits.are_identity
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         return KVCache(self.layer_rows, capacity, batch, self.dtype, self.device)
 
     def costs(self) -> dict[str, float]:
-        return part_costs(self.anatomy, self._config, self.layer_rows, self.vocab_size, self.dtype)
+        return self._costs
 
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         hidden = self.hidden(inputs, cache, plan)
@@ -97,7 +132,7 @@ class GenericBackend:
     def joint_logits(self, inputs: JointInput, plan: Plan, wanted: Tensor | None) -> Tensor:
         numbers, visible = inputs.numbers(), joint_masks(inputs)
         cache = JointCache(inputs)
-        returned = self._view(plan.steps)(
+        returned = self._views.body(plan.steps)(
             input_ids=numbers[:1],
             position_ids=numbers[1:2],
             attention_mask=self.masks.handed(visible),
@@ -108,11 +143,11 @@ class GenericBackend:
         return self.read(hidden if wanted is None else hidden.index_select(0, wanted))
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
-        returned = self._view(plan.steps)(**self._arguments(inputs, cache))
+        returned = self._views.body(plan.steps)(**self._arguments(inputs, cache))
         return returned[0].flatten(0, 1)
 
     def read(self, hidden: Tensor) -> Tensor:
-        return self._head(hidden)
+        return self._views.read(hidden)
 
     def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
         batch, queries = inputs.token_ids.shape
@@ -132,7 +167,7 @@ class GenericBackend:
         frame = self._blank_frame(len(x)) if frame is None else frame
         states = x.view(*frame.shape, x.shape[-1])
         for step in steps:
-            states = frame.calls[step[0]](self._layer_view(step), states)
+            states = frame.calls[step[0]](self._views.layer(step), states)
         return states.flatten(0, 1)
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -164,7 +199,10 @@ class GenericBackend:
     def extra_bytes(self, precision: Precision) -> int:
         return 0
 
-    # ----------------------------------------------------------------------------------------------------------- views
+    def _serve(self, views: PlanViews) -> None:
+        """Has forwards run on these."""
+        self._views, self.anatomy = views, views.anatomy
+        self._blank: dict[int, Frame] = {}
 
     def _arguments(self, inputs: ForwardInput, cache: KVCache) -> dict[str, Any]:
         return {
@@ -174,35 +212,6 @@ class GenericBackend:
             "past_key_values": SlotCache(cache, inputs),
             "use_cache": True,
         }
-
-    def _view(self, steps: Steps) -> nn.Module:
-        """The body with the sub-layers of a plan alone."""
-        view = self._views.get(steps)
-        if view is None:
-            view = self._views[steps] = self._made(steps)
-        return view
-
-    def _made(self, steps: Steps) -> nn.Module:
-        anatomy = self.anatomy
-        running = {index: (attends, feeds) for index, attends, feeds in steps}
-        kinds = [running.get(index, (False, False)) for index in range(len(anatomy.layers))]
-        if all(attends and feeds for attends, feeds in kinds):
-            return anatomy.body
-        return anatomy.with_layers([self._layer_view((index, *kind)) for index, kind in enumerate(kinds)])
-
-    def _layer_view(self, step: tuple[int, bool, bool]) -> nn.Module:
-        view = self._layer_views.get(step)
-        if view is None:
-            view = self._layer_views[step] = self._made_layer(*step)
-        return view
-
-    def _made_layer(self, index: int, attends: bool, feeds: bool) -> nn.Module:
-        layer, parts = self.anatomy.layers[index], self.anatomy.parts[index]
-        if not attends and not feeds and (self.is_identity or not self.is_separable):
-            return Passing(layer, parts.output)
-        if (attends and feeds) or not self.is_separable:
-            return layer
-        return silenced(layer, parts, attends, feeds)
 
     def _blank_frame(self, n_rows: int) -> Frame:
         """For layers whose attention is left out: whatever they are told of tokens, they do not read it."""
@@ -223,44 +232,3 @@ def _quick(anatomy: Anatomy) -> Anatomy:
         quickened(layer, parts.attention, configs) for layer, parts in zip(anatomy.layers, anatomy.parts, strict=True)
     ]
     return replace(anatomy, layers=tuple(layers), body=anatomy.with_layers(layers))
-
-
-def silenced(layer: nn.Module, parts: LayerParts, attends: bool, feeds: bool) -> nn.Module:
-    """A layer whose attention, MLP or both give zeros."""
-    silent = (() if attends else (parts.attention,)) + (() if feeds else parts.mlp)
-    return copied(layer, {name: Zeros(getattr(layer, name), parts.forms[name]) for name in silent})
-
-
-@dataclass
-class _BodyOutput(ModelOutput):
-    """What a body returns: hidden states, and None for whatever else a head looks for."""
-
-    last_hidden_state: Tensor | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return None
-
-
-class _HeadAlone:
-    """A model whose body gives hidden states it is handed: what it then says are the logits, scaled as the model scales them."""
-
-    def __init__(self, model: nn.Module, anatomy: Anatomy) -> None:
-        self._body = _Body(anatomy.body)
-        self._view = with_module(model, anatomy.path, self._body)
-
-    def __call__(self, hidden: Tensor) -> Tensor:
-        self._body.hidden = hidden[None]
-        logits = self._view(input_ids=hidden.new_zeros((1, 1), dtype=torch.int64)).logits
-        self._body.hidden = None
-        return logits[0]
-
-
-class _Body(StandIn):
-    """A body that returns the hidden states it holds."""
-
-    hidden: Tensor | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> _BodyOutput:
-        return _BodyOutput(last_hidden_state=self.hidden)

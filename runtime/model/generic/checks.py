@@ -8,10 +8,11 @@ import torch
 
 from casspec.runtime.model.forward_input import CONTEXT_STEP
 from casspec.runtime.model.generic.anatomy import WATCHED_TOKENS
-from casspec.runtime.model.generic.backend import GenericBackend, silenced
+from casspec.runtime.model.generic.backend import FAULTS, GenericBackend
+from casspec.runtime.model.generic.plan_views import silenced
 from casspec.runtime.model.generic.refusals import first_line, told
 from casspec.runtime.model.inputs import InputBuffers
-from casspec.runtime.model.tree_check import TreeErrors, tree_errors
+from casspec.runtime.model.tree_check import StraightTexts, TreeErrors, straight_texts, tree_errors
 from casspec.storage.errors import UnsupportedModel
 
 IDENTITY = 1e-2
@@ -19,21 +20,40 @@ IDENTITY = 1e-2
 
 
 @torch.inference_mode()
-def check(backend: GenericBackend, model: Any) -> TreeErrors:
+def check(backend: GenericBackend, model: Any, pack: bool = False, release: bool = False) -> TreeErrors:
     """Compares a backend with its library model, and tells it which sub-layers can be left out.
 
-    Raises UnsupportedModel where they differ, or one of them does not run.
+    Args:
+        pack, release: of the weights, as `Backend.pack`, when the library model has said what it says of them.
+
+    Raises:
+        UnsupportedModel: they differ, or one of them does not run. The library model has its weights then.
     """
     try:
-        errors = tree_errors(backend, model)
-    except (RuntimeError, TypeError, AttributeError, ValueError, KeyError, IndexError) as error:
+        texts = straight_texts(backend, model)
+        errors = _packed_errors(backend, model, texts, release) if pack else None
+        errors = errors or tree_errors(backend, texts)
+    except FAULTS as error:
         raise UnsupportedModel(told(model.config, f"it does not run ({first_line(error)})")) from error
     if not errors.are_small:
         raise UnsupportedModel(
             told(model.config, f"it does not say over a tree what it says token by token: {errors.told()}")
         )
-    backend.is_separable, backend.is_identity = _layers(backend)
+    backend.traits.are_separable, backend.traits.are_identity = _layers(backend)
     return errors
+
+
+def _packed_errors(backend: GenericBackend, model: Any, texts: StraightTexts, release: bool) -> TreeErrors | None:
+    """Of a backend whose linears are run by native calls from then on; None where they stay the library's."""
+    try:
+        backend.pack(model, release)
+        errors = tree_errors(backend, texts)
+        if errors.are_small:
+            return errors
+    except FAULTS:  # of a layer that does more with a linear than to call it
+        pass
+    backend.unpack()
+    return None
 
 
 def _layers(backend: GenericBackend) -> tuple[bool, bool]:

@@ -162,3 +162,23 @@ def with_module(root: nn.Module, path: Sequence[str], module: nn.Module) -> nn.M
     child = root._modules[name]
     assert child is not None
     return copied(root, {name: with_module(child, rest, module)})
+
+
+def changed(
+    root: nn.Module, change: Callable[[nn.Module], nn.Module | None], made: dict[int, nn.Module] | None = None
+) -> nn.Module:
+    """A view of a module in which others stand for some: `change` gives another module, or None to be asked of the children.
+
+    Where nothing changes it is the module itself. A module that stands at two places is asked of once (`made`).
+    """
+    made = {} if made is None else made
+    known = made.get(id(root))
+    if known is None:
+        known = change(root)
+    if known is None:
+        children = {name: child for name, child in root._modules.items() if child is not None}
+        views = {name: changed(child, change, made) for name, child in children.items()}
+        others = {name: view for name, view in views.items() if view is not children[name]}
+        known = copied(root, others) if others else root
+    made[id(root)] = known
+    return known

@@ -71,27 +71,20 @@ class LeanBackend:
                 self._serve(weights)
 
     @torch.no_grad()
-    def pack(self, model: Any = None) -> None:
-        """Puts the weights in the order that the native forward reads them; nothing happens where that cannot run.
-
-        Args:
-            model: the library model whose linears go, layer by layer, so that nothing is held twice; None keeps them.
-        """
+    def pack(self, model: Any, release: bool = False) -> None:
         weights = self.weights
         if self.is_native or native_refusal(weights, self.sizes) is not None:
             return
         self._forwards.clear()
         self._weights.clear()
-        self._pack(weights, drained(weights.layers), model)
+        self._pack(weights, drained(weights.layers), model if release else None)
 
     def restore(self, model: Any) -> None:
-        """Fills a library model whose linears were let go, for good."""
         if self._packed is not None and self._packed.released:
             self._packed.restore(model)
 
     @property
     def is_native(self) -> bool:
-        """Whether its forward is native code."""
         return self._packed is not None
 
     def new_cache(self, capacity: int, batch: int) -> KVCache:

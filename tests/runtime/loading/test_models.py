@@ -12,6 +12,7 @@ import torch
 from casspec.runtime.loading.models import load_config, load_model
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 from tests.runtime.tiny import library_model
+from tests.runtime.tiny_families import tiny_model
 
 
 @pytest.fixture
@@ -34,6 +35,19 @@ def test_a_directory_loads_in_the_dtype_asked_for_and_goes_by_its_path(directory
     assert torch.equal(
         target.library_model.get_input_embeddings().weight, library_model().get_input_embeddings().weight
     )
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_on_the_generic_backend_weights_are_held_once_and_come_back(family: str, tmp_path: Path) -> None:
+    model = tiny_model(family)
+    model.save_pretrained(tmp_path)
+    expected = model(torch.tensor([[1, 2, 3]])).logits
+    target = load_model(tmp_path, backend="generic")
+    assert target.is_native
+    held = [weight.numel() for weight in target._model.parameters()]
+    assert 0 in held
+    assert sum(held) < sum(weight.numel() for weight in model.parameters())
+    torch.testing.assert_close(target.library_model(torch.tensor([[1, 2, 3]])).logits, expected)
 
 
 def test_weights_that_are_missing_are_counted(directory: Path) -> None:

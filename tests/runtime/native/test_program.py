@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
-
-import numpy as np
-import pytest
-from numba import carray
-from numba.core import caching
 
 from casspec.runtime.native import program
 from casspec.runtime.native.layout import BFLOAT16, FLOAT32
@@ -35,25 +29,3 @@ def test_another_process_takes_from_disk_what_this_one_compiled() -> None:
     program.address(FLOAT32, FLOAT32)
     done = subprocess.run([sys.executable, "-c", COMPILED_AGAIN], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["0"]
-
-
-def test_where_nothing_can_be_kept_it_is_compiled_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caching.CompileResultCacheImpl, "_locator_classes", [])
-    monkeypatch.setattr(caching.CodeLibraryCacheImpl, "_locator_classes", [])
-
-    def doubled(table):
-        numbers = carray(table, 1, np.int64)
-        numbers[0] *= 2
-
-    table = np.array([21])
-    program._compiled(doubled).ctypes(table.ctypes.data)
-    assert table[0] == 42
-
-
-def test_a_change_of_any_source_makes_another_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(program, "__file__", str(tmp_path / "program.py"))
-    versions = set()
-    for source in ("a = 1", "a = 2"):
-        (tmp_path / "tiles.py").write_text(source)
-        versions.add(program._version())
-    assert len(versions) == 2

@@ -189,3 +189,12 @@ def test_levels_by_group_come_with_their_scales_and_sums() -> None:
     assert torch.equal(entries[:, 0], units)
     assert torch.equal(entries.view(torch.int32)[:, 1], -8 * totals)
     assert torch.equal(entries[:, 2], units * totals)
+
+
+@each_kind
+@pytest.mark.parametrize("n", [1, 33])
+def test_numbers_are_widened_to_the_last_bit(kind: int, n: int) -> None:
+    x, out = normal(n).to(DTYPES[kind]), torch.zeros(n + 1)
+    row_operations.widen(x.data_ptr(), kind, n, out.data_ptr())
+    assert torch.equal(out[:n], x.float())
+    assert out[n] == 0

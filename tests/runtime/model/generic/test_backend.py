@@ -8,6 +8,7 @@ import torch
 
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.native import processor
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Precision, SkipSet
 from tests.runtime.tiny import causal, first_rows, library_model, masked_input, run
@@ -86,6 +87,28 @@ def test_only_the_lean_forward_has_kernels_of_few_bits() -> None:
     with pytest.raises(UnsupportedOption, match="int8-dynamic cannot run here"):
         target.prepare(Precision.INT8_DYNAMIC)
     assert target.extra_bytes(Precision.TARGET) == 0
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text", "mixtral"])
+def test_packed_later_it_says_the_same_and_plans_too(name: str) -> None:
+    target = TargetModel(tiny_model(name), backend="generic")
+    plans = [Plan.skipping(skip, target.n_layers) for skip in SKIPS]
+    expected = [run(target, target.new_cache(64), TOKENS, plan=plan) for plan in plans]
+    costs = target.costs()
+    assert not target.is_native
+    target.pack(release=True)
+    assert target.is_native
+    for plan, logits in zip(plans, expected, strict=True):
+        torch.testing.assert_close(run(target, target.new_cache(64), TOKENS, plan=plan), logits, atol=1e-4, rtol=1e-4)
+    assert costs.items() <= target.costs().items()
+    assert target.tree_errors().are_small
+
+
+def test_where_native_code_cannot_run_the_librarys_linears_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "refusal", lambda: "no such processor")
+    target = TargetModel(tiny_model("mixtral"), pack=True, owned=True)
+    assert not target.is_native
+    assert all(weight.numel() for weight in target.library_model.parameters())
 
 
 def test_the_lean_backend_is_taken_where_it_covers_the_model() -> None:

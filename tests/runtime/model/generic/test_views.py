@@ -14,6 +14,7 @@ from casspec.runtime.model.generic.views import (
     Recording,
     Watched,
     Zeros,
+    changed,
     copied,
     first_tensor,
     with_module,
@@ -53,6 +54,24 @@ def test_a_module_deep_inside_is_replaced_along_copies_alone() -> None:
     assert torch.equal(view(X), X.tanh())
     assert torch.equal(root(X), X.relu())
     assert view[1] is root[1]
+
+
+def test_modules_are_changed_wherever_they_stand_and_the_rest_is_shared() -> None:
+    shared = nn.ReLU()
+    root = nn.Sequential(nn.Sequential(shared, nn.Identity()), shared, nn.Sequential(nn.Identity()))
+    asked: list[nn.Module] = []
+
+    def change(module: nn.Module) -> nn.Module | None:
+        asked.append(module)
+        return nn.Tanh() if module is shared else None
+
+    view = changed(root, change)
+    assert torch.equal(view(X), X.tanh().tanh())
+    assert view[0][0] is view[1]
+    assert view[2] is root[2]
+    assert asked.count(shared) == 1
+    assert torch.equal(root(X), X.relu())
+    assert changed(root, lambda _: None) is root
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x,), lambda x: (x, None, x[0])], ids=["bare", "one", "three"])

@@ -55,7 +55,7 @@ def load_profile(selection: str | Path, storage: str | None = None, task: str | 
 def profile_for(
     target: TargetModel, selection: str, storage: str | None = None, any_dtype: bool = False
 ) -> LoadedProfile:
-    """As `load_profile`, but an alias means the profile of this model and dtype that has it.
+    """As `load_profile`, but an alias means the profile of this model, dtype and backend that has it.
 
     One of this very device goes before one of another device with the same kernels.
 

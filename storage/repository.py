@@ -155,7 +155,7 @@ class Repository(Measurements):
     # --------------------------------------------------------------------------------------------------------- aliases
 
     def set_alias(self, alias: str, selection: str) -> CascadeProfile:
-        """Gives a profile an alias, which no other profile of the same model, dtype and device has from then on.
+        """Gives a profile an alias, which no other profile of the same model, dtype, device and backend has from then on.
 
         Raises UnsupportedOption for a name that could be taken for anything else, ProfileNotFound for a profile that is not
         stored or was imported: an alias belongs to the calibration that made the profile.

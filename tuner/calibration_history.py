@@ -24,7 +24,7 @@ class CalibrationHistory:
         reports: benchmarks of the profile, the latest first.
         verdicts: by precision, JSON of `PrecisionVerdict`.
         files: larger artifacts of the profile by name, where they are stored here.
-        aliases: among profiles of this model, dtype and device: by alias, the content hash of the profile that has it.
+        aliases: among profiles of this model, dtype, device and backend: by alias, the content hash of the profile that has it.
     """
 
     profile: CascadeProfile

@@ -201,4 +201,7 @@ def lean_refusal(model: Any) -> str | None:
     if len(places) > 1:
         found = ", ".join(f"{dtype} on {device}" for dtype, device in sorted(places))
         return f"the weights are spread over {found}; load the model in one dtype on one device"
-    return next((reason for layer in model.model.layers if (reason := special_linears(layer))), None)
+    layers = getattr(getattr(model, "model", None), "layers", None)
+    if layers is None or not hasattr(model, "lm_head"):
+        return f"{type(model).__name__} has no layers and head where the library's {model.config.model_type} has them"
+    return next((reason for layer in layers if (reason := special_linears(layer))), None)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from casspec.runtime.model import row_check
+from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.row_check import rows_are_independent
-from casspec.runtime.model.target import TargetModel
+from casspec.runtime.model.target import BackendChoice, TargetModel
 from tests.runtime.tiny import library_model
 
 
@@ -44,3 +45,16 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = rows_are_independent(target)
     monkeypatch.setattr(row_check, "_measured", lambda target: not first)
     assert rows_are_independent(target) is first
+
+
+@pytest.mark.parametrize("backend", ["lean", "generic"])
+def test_of_the_librarys_layers_all_are_looked_at(backend: BackendChoice, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TargetModel(library_model(), backend=backend)
+
+    def uneven(target: TargetModel, plan: Plan, tokens: list[int], cuts: list[int], slots: list[int]) -> torch.Tensor:
+        is_late = len(plan.steps) > row_check.LAYERS
+        return torch.full((len(tokens), target.hidden_size), float(is_late and len(cuts) > 1))
+
+    monkeypatch.setattr(row_check, "_hidden", uneven)
+    monkeypatch.setattr(TargetModel, "read", lambda self, hidden: hidden)
+    assert rows_are_independent(target) == (backend == "lean")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from casspec.runtime.model.lean.backend import LeanBackend
+from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import library_model
 
@@ -49,3 +49,12 @@ def test_a_precision_that_was_released_is_packed_again() -> None:
     assert not backend.is_prepared(Precision.INT8_DYNAMIC)
     backend.release(Precision.TARGET)
     assert backend.is_prepared(Precision.TARGET)
+
+
+def test_a_model_without_a_head_or_wrapped_is_refused() -> None:
+    model = library_model()
+    wrapped = torch.nn.Module()
+    wrapped.config, wrapped.model = model.config, model
+    assert lean_refusal(model) is None
+    for other in (model.model, wrapped):
+        assert "has no layers and head where the library's llama has them" in str(lean_refusal(other))

@@ -107,6 +107,11 @@ class CalibrationSettings(Document):
     cascade: CascadeSettings = CascadeSettings()
     bench: BenchSettings = BenchSettings()
 
+    def stored(self) -> dict[str, Any]:
+        """As a store keeps them, and tells calibrations apart by them: what was there before backends were is the lean one."""
+        dumped = self.model_dump(mode="json")
+        return {name: value for name, value in dumped.items() if (name, value) != ("backend", "lean")}
+
     def changed(self, changes: Changes) -> Self:
         """These settings with some values of some stages replaced."""
         stages = {stage: getattr(self, stage).model_copy(update=dict(values)) for stage, values in changes.items()}

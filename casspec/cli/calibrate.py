@@ -234,7 +234,7 @@ def _answer(
 
     if known is None:
         return None
-    dumped = settings.model_copy(update={"backend": known.backend}).model_dump(mode="json")
+    dumped = settings.model_copy(update={"backend": known.backend}).stored()
     finished = repository.finished_calibration(known.fingerprint, device_fingerprint(*here), known.dtype, dumped)
     if finished is None:
         return None

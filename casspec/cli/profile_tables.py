@@ -48,6 +48,7 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
         "device": f"{profile.device.name} ({profile.device.kind}, {profile.device.capability}), "
         f"torch {profile.device.torch_version}",
         "dtype": profile.dtype,
+        **({"backend": profile.backend} if profile.backend else {}),
         "suite": f"{profile.suite}, seed {profile.seed}",
         "decision": profile.decision,
         "fastest": ", ".join(f"{mode} {profile.fastest(mode)}" for mode in sorted(profile.predicted_speedup)),

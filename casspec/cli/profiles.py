@@ -149,6 +149,7 @@ def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:
         "parameters": profile.model.parameters,
         "device": profile.device.name,
         "dtype": profile.dtype,
+        "backend": profile.backend or "lean",
         "suite": profile.suite,
         "decision": profile.decision,
         "fastest": {mode: profile.fastest(mode) for mode in profile.predicted_speedup},

@@ -51,3 +51,12 @@ def test_another_choice_of_the_cascade_is_another_calibration_over_the_same_meas
     assert changed.content_hash() != USUAL.content_hash()
     assert unchanged_choice(changed) == USUAL
     assert unchanged_choice(changed.changed({"search": {"trials": 3}})) != USUAL
+
+
+def test_the_lean_backend_leaves_stored_settings_as_they_were_before_there_were_others() -> None:
+    usual = CalibrationSettings(suite="a", suite_sha256="b")
+    assert "backend" not in usual.stored()
+    assert CalibrationSettings.of_stored(usual.stored()) == usual
+    generic = usual.model_copy(update={"backend": "generic"})
+    assert generic.stored()["backend"] == "generic"
+    assert CalibrationSettings.of_stored(generic.stored()) == generic

@@ -34,7 +34,7 @@ def begin(
         model_fingerprint(target),
         device_fingerprint(target.device),
         target.dtype_name,
-        settings.model_dump(mode="json"),
+        settings.stored(),
         force=force,
     )
     return CalibrationContext(repository, databases, calibration.calibration_id, target, settings, suite)
@@ -49,7 +49,7 @@ def finished(
     repository: Repository, target: TargetModel, settings: CalibrationSettings
 ) -> tuple[str, CascadeProfile] | None:
     """ID and profile of a finished calibration with these settings."""
-    device, dumped = device_fingerprint(target.device), of_target(settings, target).model_dump(mode="json")
+    device, dumped = device_fingerprint(target.device), of_target(settings, target).stored()
     return repository.finished_calibration(model_fingerprint(target), device, target.dtype_name, dumped)
 
 

@@ -46,8 +46,8 @@ def forecast(target: TargetModel, settings: CalibrationSettings) -> Forecast:
     """Times forwards of a model, which takes a few seconds, and adds up."""
     precisions = [one for one in Precision if one is not Precision.TARGET and target.refusal(one) is None]
     record, search = settings.record, settings.search
-    longest = min(LONGEST_CHUNK, target.max_context - 1)
-    prompt = min(PROMPT_TOKENS, target.max_context - MOST_TOGETHER)
+    longest = max(min(LONGEST_CHUNK, target.max_context - 1), 1)
+    prompt = max(min(PROMPT_TOKENS, target.max_context - MOST_TOGETHER), 0)
     run = _forwards(target)
     one, together, chunk = run(1, prompt), run(MOST_TOGETHER, prompt), run(longest, 0) / longest
     forward = ForwardSeconds(one, together / MOST_TOGETHER, record.tokens * chunk, prompt * chunk)

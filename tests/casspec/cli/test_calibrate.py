@@ -123,7 +123,7 @@ def calibrated(model: Path, tmp_path: Path) -> Calibrated:
     settings = _settings(str(questions), load_suite(str(questions)), 0, False, {})
     device = device_fingerprint("cpu", threads=2)
     with open_repository(database) as repository:
-        begun = repository.calibration(samples.model(), device, "float32", settings.model_dump(mode="json"))
+        begun = repository.calibration(samples.model(), device, "float32", settings.stored())
         profile = samples.profile(model=samples.model(), device=device, dtype="float32", artifacts=())
         repository.save_profile(begun.calibration_id, profile)
         repository.save_bench(profile.profile_id, samples.bench_report())

@@ -40,7 +40,7 @@ def test_searching_on_takes_over_what_was_measured(finished) -> None:
     log = StageLog(lambda stage, done: measured.append((stage, done)))
     with open_repository(str(database)) as repository:
         source, settings = repository.calibration_of(old.profile_id)
-        assert settings == SETTINGS.model_dump(mode="json")
+        assert settings == SETTINGS.stored()
         context = begun(repository, str(database), more)
         take_over(repository, source, context.calibration_id)
         new = run(context, log, tune=tuned_by_nobody)

@@ -32,7 +32,7 @@ def rows(repository: Repository, target: TargetModel) -> dict[str, Any]:
     """What the calibration left in the store, by kind."""
     device = device_fingerprint("cpu")
     calibration_id = repository.calibration(
-        model_fingerprint(target), device, "float32", SETTINGS.model_dump(mode="json")
+        model_fingerprint(target), device, "float32", SETTINGS.stored()
     ).calibration_id
     return {
         "key": calibration_id,

@@ -31,9 +31,7 @@ def test_what_the_profile_had_set_is_in_the_race_though_no_grid_has_it(calibrate
     settings = run_settings(old, "prompt-lookup", seconds=3.0)
     generators = preferring(Machine(), {"prompt-lookup": known})
     with open_repository(database) as repository:
-        calibration_id = repository.calibration(
-            old.model, old.device, old.dtype, settings.model_dump(mode="json")
-        ).calibration_id
+        calibration_id = repository.calibration(old.model, old.device, old.dtype, settings.stored()).calibration_id
         folds = Folds.of(SUITE, small_target(), settings)
         tuner = RunTuner(repository, calibration_id, settings, folds, (), generators, {"prompt-lookup": known})
         (outcome,) = tuner.run(lambda *_: None)
@@ -46,9 +44,7 @@ def test_a_calibrated_setting_stays_when_it_is_the_published_one(calibrated) -> 
     published = published_setting("prompt-lookup")
     settings = run_settings(old, "prompt-lookup", seconds=2.5)
     with open_repository(database) as repository:
-        calibration_id = repository.calibration(
-            old.model, old.device, old.dtype, settings.model_dump(mode="json")
-        ).calibration_id
+        calibration_id = repository.calibration(old.model, old.device, old.dtype, settings.stored()).calibration_id
         tuner = RunTuner(
             repository,
             calibration_id,

@@ -15,7 +15,7 @@ from tests.runtime.tiny_families import tiny_model
 
 
 def found_in(model: Any) -> FoundLinears:
-    return found_linears(GenericBackend(model)._views, model)
+    return found_linears(GenericBackend(model)._own, model)
 
 
 def n_linears(model: nn.Module) -> int:

@@ -110,7 +110,7 @@ def test_linears_that_share_a_weight_share_the_packed_one() -> None:
     model = tiny_model("llama")
     one, other = (model.model.layers[index].mlp.up_proj for index in (1, 2))
     one.weight = other.weight
-    linears = PackedLinears(found_linears(GenericBackend(model)._views, model))
+    linears = PackedLinears(found_linears(GenericBackend(model)._own, model))
     assert linears.linears[id(one)].packed is linears.linears[id(other)].packed
     assert linears.stand_in(model.model.norm) is None
 

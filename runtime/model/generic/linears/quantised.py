@@ -7,6 +7,7 @@ that 4 bits do not divide into groups has 8. One that would not be smaller, a ro
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
@@ -69,7 +70,7 @@ class QuantisedLinears:
             linear, known = fewer.linear, id(fewer.linear.packed)
             if known not in weights:
                 weights[known] = fewer.kernel.pack(linear.packed.unpacked())
-            made[id(linear)] = NativeLinear(linear.inner, weights[known], fewer.kind, self._memory)
+            made[id(linear)] = NativeLinear(linear.inner, weights[known], linear.shape, fewer.kind, self._memory)
         return made
 
 
@@ -77,10 +78,10 @@ def _chosen(packed: PackedLinears, precision: Precision) -> dict[int, Fewer]:
     """By identity of the library's linear."""
     found = {}
     for key, linear in packed.linears.items():
-        weight = linear.packed
+        weight, n_plain = linear.packed, prod(linear.shape) * linear.packed.dtype.itemsize
         for kernel, kind in (EIGHT,) if key in packed.heads else KERNELS[precision]:
             n_bytes = kernel.n_bytes(weight.columns, weight.n_in, weight.dtype)
-            if kernel.refuses_shape(weight.columns, weight.n_in) is None and n_bytes < weight.nbytes:
+            if kernel.refuses_shape(weight.columns, weight.n_in) is None and n_bytes < n_plain:
                 found[key] = Fewer(linear, kernel, kind, n_bytes)
                 break
     return found

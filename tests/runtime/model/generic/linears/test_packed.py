@@ -18,7 +18,19 @@ from tests.runtime.tiny import run
 from tests.runtime.tiny_families import tiny_model
 
 TOKENS = [3, 1, 4, 1, 5, 9, 2, 6]
-NAMES = ["llama", "gemma3_text", "deepseek_v3", "mixtral", "gpt_oss", "opt-post-norm", "cohere", "jetmoe", "phi"]
+NAMES = [
+    "llama",
+    "gemma3_text",
+    "deepseek_v3",
+    "mixtral",
+    "gpt_oss",
+    "opt-post-norm",
+    "cohere",
+    "jetmoe",
+    "phi",
+    "gpt2",
+    "falcon",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +128,7 @@ def test_linears_that_share_a_weight_share_the_packed_one() -> None:
 
 
 def wrong(linear: NativeLinear, x: Tensor) -> Tensor:
-    return x.new_ones(*x.shape[:-1], linear.out_features)
+    return x.new_ones(*x.shape[:-1], linear.shape[0])
 
 
 def failing(linear: NativeLinear, x: Tensor) -> Tensor:

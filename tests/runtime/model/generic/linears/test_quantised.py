@@ -56,7 +56,7 @@ def test_sub_layers_are_left_out_of_quantised_plans_too() -> None:
 @pytest.mark.parametrize("precision", [INT8, INT4])
 @pytest.mark.parametrize("tied", [False, True])
 def test_what_is_packed_is_what_was_told(precision: Precision, tied: bool) -> None:
-    target = packed_target("llama", torch.bfloat16, tie_word_embeddings=tied)
+    target = packed_target("llama", torch.bfloat16, tie_word_embeddings=tied, num_key_value_heads=4)
     quantised = target._backend._quantised  # type: ignore[attr-defined]
     stand_ins = quantised.stand_ins(precision)
     held = {id(linear.packed): linear.packed.values.nbytes for linear in stand_ins.values()}
@@ -99,8 +99,9 @@ def test_refusals_name_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:
         target.prepare(INT4)
 
 
-def test_a_model_without_plain_linears_is_refused() -> None:
-    target = TargetModel(tiny_model("gpt2"), pack=True)
+def test_a_model_without_a_linear_that_would_be_smaller_is_refused() -> None:
+    sizes = {"hidden_size": 8, "intermediate_size": 4, "num_attention_heads": 1, "num_key_value_heads": 1}
+    target = packed_target("llama", **sizes)
     assert target.refusal(INT4) == "no linear of this model is served by kernels of int4-weight"
 
 

@@ -38,10 +38,10 @@ from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts
 
 def multiply_adds(target: TargetModel, plan: Plan, attended: float) -> float:
     """Of one token under a plan, the head and the scores over `attended` rows included."""
-    width = target.n_heads * target.head_dim
-    linears = target.hidden_size * (2 * width + 2 * target.n_kv_heads * target.head_dim)
-    attention, mlp = linears + 2 * width * attended, 3 * target.hidden_size * target.intermediate_size
-    return plan.n_attention * attention + plan.n_mlp * mlp + target.hidden_size * target.vocab_size
+    costs = target.costs()
+    attention = costs["attention_operations"] + costs["score_operations"] * attended
+    operations = plan.n_attention * attention + plan.n_mlp * costs["mlp_operations"] + costs["head_operations"]
+    return operations / 2
 
 
 def own_passes(target: TargetModel, recordings: list[Recording]) -> Callable[[], None]:

@@ -25,7 +25,7 @@ def main(directory: str = str(reference_path()), prompt: str = PROMPT) -> None:
     print(prompt + target.tokenizer.decode(generation.token_ids, skip_special_tokens=True))
 
     did = generation.statistics
-    print(f"\n{target.family.name} model, {target.n_layers} layers, {target.dtype}")
+    print(f"\n{target.family} model, {target.n_layers} layers, {target.dtype}")
     print(f"{did.emitted_tokens} tokens in {did.decode_ms:.0f} ms, after {did.prefill_ms:.0f} ms for the prompt")
     print(f"{did.verify_steps} forwards of the model, {did.mean_acceptance_length:.2f} tokens from each")
     for drafter, accepted in sorted(did.accepted_by.items()):

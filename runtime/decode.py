@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -20,10 +20,31 @@ from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import build_policy
+from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.session import Listener, Session, Workplace
 from casspec.runtime.text.request import Request
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import AUTO, CASCADE, CascadeProfile, Mode
+
+
+@dataclass(frozen=True)
+class PlannedText:
+    """A request as it will be decoded.
+
+    Attributes:
+        limit: tokens it may emit. noise: it is sampled with; None when greedy.
+    """
+
+    prompt: list[int]
+    request: Request
+    limit: int
+    noise: GumbelNoise | None
+    mode: Mode
+
+    @property
+    def n_rows(self) -> int:
+        """Of a cache that holds it, trees included."""
+        return len(self.prompt) + self.limit + MAX_TREE_NODES
 
 
 class Decoder:
@@ -169,17 +190,35 @@ class Decoder:
         Args:
             sequence: number of its noise sequence.
         """
-        prompt = _token_list(input_ids, self.target.vocab_size)
         listener = listener or Listener()
+        text = self.planned(input_ids, listener, defaults=defaults, sequence=sequence, **options)
+        if text.limit == 0:
+            raise UnsupportedOption("a session decodes at least one token; ask for max_new_tokens from 1 on")
+        with torch.inference_mode():
+            cache = self.target.new_cache(text.n_rows)
+            place = Workplace(self.target, self._policy(text.mode).fork(), self.method_in(text.mode), cache)
+            return Session(place, text.prompt, text.request, text.limit, text.noise, listener)
+
+    def planned(
+        self,
+        input_ids: list[int] | torch.Tensor,
+        listener: Listener,
+        *,
+        defaults: Literal["model"] | None = None,
+        sequence: int = 0,
+        **options: Any,
+    ) -> PlannedText:
+        """What a request asks for, checked, before anything is computed. Arguments and errors as of `session`."""
+        prompt = _token_list(input_ids, self.target.vocab_size)
         request = self._request(self._options(options, defaults), listener)
         limit = self._limit(prompt, request.max_new_tokens)
-        if limit == 0:
-            raise UnsupportedOption("a session decodes at least one token; ask for max_new_tokens from 1 on")
-        mode = _mode(request)
-        with torch.inference_mode():
-            cache = self.target.new_cache(len(prompt) + limit + MAX_TREE_NODES)
-            place = Workplace(self.target, self._policy(mode).fork(), self.method_in(mode), cache)
-            return Session(place, prompt, request, limit, self._noise(request, sequence), listener)
+        return PlannedText(prompt, request, limit, self._noise(request, sequence), _mode(request))
+
+    def policy_with(self, mode: Mode, costs: ForwardMs | None) -> Any:
+        """A policy of its method, at its parameters, for forwards at other costs than the profile's."""
+        return build_policy(
+            self.method_in(mode), self.target, self.profile, mode, self._parameters, self._matrix, costs
+        )
 
     def _options(self, options: dict[str, Any], defaults: str | None) -> dict[str, Any]:
         """With what the model asks for in place of what is not given, where that is wanted."""

@@ -10,10 +10,11 @@ import torch
 
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.decoding.noise import GumbelNoise
-from casspec.runtime.decoding.sequence import MAX_TREE_NODES, Sequence
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES, KnownPrefix, Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.walk import Walk
 from casspec.runtime.latency.timing import ForwardClock
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
@@ -43,6 +44,9 @@ class Workplace:
     Attributes:
         policy: of the method, its state the request's own. method: its id.
         cache: with room for prompt, text and a tree. inputs: for as many rows.
+        clock: where its forwards are timed. known: what the cache holds of the prompt's beginning.
+        prefill_chunk: tokens of the prompt in a forward, at most.
+        keeps_top: keep the target's best successors along the text, where the policy learns from them: `Session.top`.
     """
 
     target: TargetModel
@@ -50,6 +54,10 @@ class Workplace:
     method: str
     cache: KVCache
     inputs: InputBuffers | None = None
+    clock: ForwardClock | None = None
+    known: KnownPrefix | None = None
+    prefill_chunk: int = QUERY_BUCKETS[-1]
+    keeps_top: bool = False
 
 
 class Session:
@@ -78,7 +86,7 @@ class Session:
         if request.adjustments:
             adjustments = TextAdjustments(request.adjustments, prompt, list(ends), target.vocab_size, target.device)
         self._place, self._prompt, self._listener = place, prompt, listener
-        self._clock = ForwardClock(target.device)
+        self._clock = place.clock or ForwardClock(target.device)
         self.sequence: Sequence = Sequence(
             target,
             place.cache,
@@ -91,7 +99,13 @@ class Session:
             policy.top_by_token,
             adjustments,
             None if prefilled is None else prefilled.sequence,
+            place.known,
+            place.prefill_chunk,
         )
+        self._keeps_top = place.keeps_top and policy.needs_top and not policy.top_by_token
+        ids, logits = self.sequence.prompt_top if self._keeps_top else ([], [])
+        self.top = list(ids), list(logits)
+        """Best successors (ids, logits) after each committed token, where they are kept."""
         policy.begin(self.sequence)
         if target.device.type == "cuda":
             torch.cuda.synchronize(target.device)
@@ -122,6 +136,10 @@ class Session:
         sequence.commit(path, emitted)
         # 5. Learn.
         policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
+        if self._keeps_top:
+            ids, logits = outputs.rows(path)
+            self.top[0].extend(ids)
+            self.top[1].extend(logits)
         self._steps.append((tree.drafters, path, emitted))
         self.statistics.decode_ms += (time.perf_counter() - begin) * 1e3
         if self._listener.on_tokens is not None:

@@ -30,6 +30,7 @@ from casspec.storage.leases import forget
 from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
 from casspec.storage.schema import (
     Artifact,
+    Backend,
     BenchReport,
     CascadeProfile,
     DeviceFingerprint,
@@ -44,6 +45,9 @@ ARTIFACT_KIND = "artifact"
 
 ALIAS_KIND = "alias"
 """Stage documents of this kind say when which alias was given to the profile a calibration made."""
+
+LEAN: Backend = "lean"
+"""What documents mean that name no backend."""
 
 CANDIDATE = "candidate"
 """Alias of the profile of the newest finished calibration; nobody has to give it."""
@@ -168,8 +172,8 @@ class Repository(Measurements):
             return _aliases(session)
 
     def alias_holders(self, profile: CascadeProfile) -> dict[str, str]:
-        """Among profiles of the same model, dtype and device: by alias, the content hash of the one that has it."""
-        same = (profile.model.identity(), profile.device.identity(), profile.dtype)
+        """Among profiles of the same model, dtype, device and backend: by alias, the content hash of the one that has it."""
+        same = (profile.model.identity(), profile.device.identity(), profile.dtype, profile.backend or LEAN)
         with self._database.reading() as session:
             return {alias: found for (alias, *subject), found in _holders(session).items() if tuple(subject) == same}
 
@@ -193,7 +197,7 @@ class Repository(Measurements):
             return session.get_one(ProfileRow, named[0])
         if named:
             raise ProfileNotFound(
-                f"{selection!r} names a profile of each of several models, precisions or devices "
+                f"{selection!r} names a profile of each of several models, precisions, backends or devices "
                 f"({_some_ids(named)}): give the ID of one"
             )
         starts = ProfileRow.profile_hash.startswith(selection.lower(), autoescape=True)
@@ -278,8 +282,8 @@ def check_alias(alias: str) -> None:
         raise UnsupportedOption(f"{alias!r} has a meaning of its own: name another alias, for instance production")
 
 
-def _holders(session: Session) -> dict[tuple[str, str, str, str], str]:
-    """Profile hash by (alias, model, device, dtype): of all times an alias was given there, the newest counts."""
+def _holders(session: Session) -> dict[tuple[str, str, str, str, str], str]:
+    """Profile hash by (alias, model, device, dtype, backend): of all times an alias was given there, the newest counts."""
     made = select(CalibrationRow).where(CalibrationRow.profile_hash.is_not(None))
     calibrations = {row.calibration_id: row for row in session.scalars(made)}
     given = [(row.finished_at, CANDIDATE, row) for row in calibrations.values() if row.finished_at is not None]
@@ -288,9 +292,15 @@ def _holders(session: Session) -> dict[tuple[str, str, str, str], str]:
             time, _, alias = document.key.partition(" ")
             given.append((time, alias, calibrations[document.calibration_id]))
     return {
-        (alias, row.model_hash, row.device_hash, row.dtype): str(row.profile_hash)
+        (alias, row.model_hash, row.device_hash, row.dtype, _backend(row)): str(row.profile_hash)
         for _, alias, row in sorted(given, key=lambda one: one[0])
     }
+
+
+def _backend(row: CalibrationRow) -> Backend:
+    """What a calibration ran on; settings that do not say so are of the lean forward."""
+    backend: Backend | None = json.loads(row.settings).get("backend")
+    return backend or LEAN
 
 
 def _aliases(session: Session) -> dict[str, list[str]]:

@@ -37,6 +37,7 @@ ROOMS = {
         "loading",
         "session",
         "decode",
+        "batching",
     ),
     "tuner": (
         "",

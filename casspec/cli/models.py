@@ -35,21 +35,22 @@ def list_(output_format: str) -> None:
         click.echo(json.dumps({"lean": lean, "generic": generic, "refused": dict(sorted(BY_NAME.items()))}, indent=2))
         return
     by_reason: dict[str, list[str]] = {}
-    for family, reason in sorted(BY_NAME.items()):
+    for family, reason in BY_NAME.items():
         by_reason.setdefault(reason, []).append(family)
-    rows = [
-        ("lean", "a forward of ours, the fastest", lean),
-        ("generic, tested", "the library's own layers", generic),
-        ("generic, experimental", "every other decoder that passes the checks at load", []),
-        *(("refused", reason, families) for reason, families in by_reason.items()),
-    ]
-    from rich.table import Table
-
-    table = Table("families", "", "names (model_type)", show_lines=True)
-    for kind, told, families in rows:
-        table.add_row(kind, told, ", ".join(families))
-    output.print(table)
+    _print_families("lean: a forward of ours, the fastest", lean)
+    _print_families("generic, tested: the library's own layers", generic)
+    _print_families("generic, experimental: every other decoder that passes the checks at load", [])
+    for reason, families in by_reason.items():
+        _print_families(f"refused: {reason}", sorted(families))
     say("`casspec models check MODEL` tells which one a model is, and what its calibration takes")
+
+
+def _print_families(title: str, families: list[str]) -> None:
+    from rich.padding import Padding
+
+    output.print(title, markup=False, style="bold")
+    if families:
+        output.print(Padding(", ".join(families), (0, 0, 0, 2)))
 
 
 @command.command()
@@ -74,7 +75,7 @@ def check(model: str, device: str, dtype: str, backend: BackendChoice, threads: 
         return
     from rich.table import Table
 
-    table = Table(show_header=False)
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, told in _told(target, found):
         table.add_row(name, told)
     output.print(table)
@@ -111,6 +112,7 @@ def _found(target: TargetModel) -> dict[str, Any]:
         "precisions_refused": {name: reason for name, reason in refusals.items() if reason is not None},
         "errors": asdict(errors),
         "passed": errors.are_small,
+        "told": errors.told(),
         "rows_independent": rows_are_independent(target),
         "token_ms": expected.token_ms,
         "tokens_16_ms": expected.together_ms,
@@ -129,7 +131,11 @@ def _told(target: TargetModel, found: dict[str, Any]) -> list[tuple[str, str]]:
         if windows
         else "every layer sees all tokens"
     )
-    precisions = [*found["precisions"], *(f"no {name}: {why}" for name, why in found["precisions_refused"].items())]
+    refused: dict[str, list[str]] = {}
+    for name, why in found["precisions_refused"].items():
+        refused.setdefault(why, []).append(name)
+    precisions = [", ".join(found["precisions"])] * bool(found["precisions"])
+    precisions += [f"no {' or '.join(names)}: {why}" for why, names in refused.items()]
     backend, compiled = {
         "lean": ("lean: a forward of ours", "compiled for this processor"),
         "generic": ("generic: the library's own layers", "their linears compiled for this processor"),
@@ -143,7 +149,7 @@ def _told(target: TargetModel, found: dict[str, Any]) -> list[tuple[str, str]]:
         ("context", f"{target.max_context:,} tokens, {target.cached_bytes:,} bytes each in the cache; {sees}"),
         ("sub-layers", "left out one by one" if target.is_separable else "left out by whole layers only"),
         ("precisions", "\n".join(precisions)),
-        ("checks", ("passed: " if found["passed"] else "FAILED: ") + target.tree_errors().told()),
+        ("checks", ("passed: " if found["passed"] else "FAILED: ") + found["told"]),
         ("rows", "a token's result does not depend on the tokens beside it" if found["rows_independent"]
          else "a token's last bits depend on the tokens beside it: in 16 bits near ties fall either way"),
         ("forward", f"{found['token_ms']:.3g} ms for one token, {found['tokens_16_ms']:.3g} ms for 16"),

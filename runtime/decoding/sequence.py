@@ -50,6 +50,19 @@ class Proposal:
         return self.scores[0] - self.scores[1]
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPrefix:
+    """What is known of the beginning of a text.
+
+    Attributes:
+        n_tokens: whose rows are in the cache.
+        top: best successors (ids, logits) after each of them, where they are kept.
+    """
+
+    n_tokens: int
+    top: tuple[list[list[int]], list[list[float]]]
+
+
 class Sequence:
     """Text and cache of one request. The last token of `tokens` is the root: emitted (or the prompt's last), not yet in the cache.
 
@@ -62,6 +75,8 @@ class Sequence:
 
     Args:
         prefilled: another text of this prompt in the same cache: the prompt's rows are there.
+        known: what is in the cache of the prompt's beginning, from a text that began alike.
+        prefill_chunk: tokens of the prompt in a forward, at most.
     """
 
     def __init__(
@@ -77,6 +92,8 @@ class Sequence:
         top_by_token: bool = False,
         adjustments: TextAdjustments | None = None,
         prefilled: Sequence | None = None,
+        known: KnownPrefix | None = None,
+        prefill_chunk: int = _PREFILL_CHUNK,
     ) -> None:
         self.tokens = list(prompt)
         self.sampling = sampling
@@ -93,7 +110,7 @@ class Sequence:
         self.on_host = self.device.type == "cpu"
         self._search = HostSearch(sampling, noise, target.vocab_size)
         if prefilled is None:
-            self._prefill(prompt[:-1], top_by_token)
+            self._prefill(prompt[:-1], top_by_token, known, prefill_chunk)
         else:
             self.prompt_top, self.prompt_places = prefilled.prompt_top, prefilled.prompt_places
 
@@ -261,20 +278,26 @@ class Sequence:
         root = len(self.tokens)  # the emitted position after the root
         return [root + depth for depth in depths]
 
-    def _prefill(self, prompt: list[int], top_by_token: bool) -> None:
+    def _prefill(self, prompt: list[int], top_by_token: bool, known: KnownPrefix | None, size: int) -> None:
         target, cache = self._target, self.cache
         cache.require(len(prompt) + 1)
+        begin = 0 if known is None else min(known.n_tokens, len(prompt))
         if self._keep_top:
             last = {token: place for place, token in enumerate(prompt)}
             self.prompt_places = sorted(last.values()) if top_by_token else list(range(len(prompt)))
-        for start in range(0, len(prompt), _PREFILL_CHUNK):
-            chunk = prompt[start : start + _PREFILL_CHUNK]
+        if known is not None and self.prompt_places:
+            ids, values = known.top
+            for place in self.prompt_places:
+                if place < begin:
+                    self.prompt_top[0].append(ids[place])
+                    self.prompt_top[1].append(values[place])
+        for start in range(begin, len(prompt), size):
+            chunk = prompt[start : start + size]
             inputs = self._inputs.causal(chunk, start)
             with self.clock.measure("prefill"):
-                hidden = target.hidden(inputs, cache, target.full_plan)[: len(chunk)]
                 read = [place - start for place in self.prompt_places if start <= place < start + len(chunk)]
-                logits = target.read(hidden if len(read) == len(chunk) else hidden[read]) if read else None
-            if logits is not None:
+                logits = target.fill(inputs, cache, target.full_plan, read)
+            if read:
                 ids, values = top_rows(logits)
                 self.prompt_top[0].extend(ids)
                 self.prompt_top[1].extend(values)

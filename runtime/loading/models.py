@@ -74,8 +74,6 @@ def load_library_model(
     name_or_path: str | Path, dtype: str = "auto", adapter: str | Path | None = None
 ) -> tuple[Any, Any]:
     """transformers' model, on the CPU, and its tokenizer or None. Arguments and errors as of `load_model`."""
-    from safetensors import SafetensorError
-
     if dtype != "auto" and dtype not in DTYPES:
         raise UnsupportedOption(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     path = str(name_or_path)
@@ -85,7 +83,7 @@ def load_library_model(
         with quiet_library():
             check_directory(path)
             model, lacking, tokenizer = _read(path, file, dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+    except _unreadable() as error:
         raise UnknownModel(_reason(path, error)) from error
     if lacking:
         raise UnknownModel(
@@ -105,8 +103,17 @@ def load_config(name_or_path: str | Path) -> Any:
     try:
         with quiet_library(), _source(path, file) as (place, where):
             return AutoConfig.from_pretrained(place, trust_remote_code=False, **where)
-    except (OSError, ValueError, KeyError) as error:
+    except _unreadable() as error:
         raise UnknownModel(_reason(path, error)) from error
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What the library raises for a checkpoint that is damaged or of another release: its own, and what wrong settings lead to."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    of_settings = TypeError, AttributeError, ArithmeticError, AssertionError, LookupError, StrictDataclassError
+    return OSError, ValueError, RuntimeError, ImportError, SafetensorError, *of_settings
 
 
 def _source(path: str, file: GgufFile | None) -> AbstractContextManager[tuple[str, dict[str, str]]]:
@@ -212,4 +219,7 @@ def _reason(path: str, error: Exception) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    """Of what the library says; of a line that announces another one, both."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    told = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return told[:240]

@@ -13,8 +13,12 @@ def named(model: str | Path, adapter: str | Path | None) -> str:
 
 
 def parted(name: str | Path) -> tuple[str, str | None]:
-    """Model and adapter, None where there is none. A path that exists is the model's, whatever it looks like."""
-    model, joint, adapter = str(name).rpartition(JOINT)
-    if not joint or Path(name).expanduser().exists():
+    """Model and adapter, None where there is none. A path that exists is the model's, whatever it looks like.
+
+    Either part may hold the joint itself: it is cut where a directory begins, else at its last joint.
+    """
+    parts = str(name).split(JOINT)
+    if len(parts) == 1 or Path(name).expanduser().exists():
         return str(name), None
-    return model, adapter
+    cuts = [(JOINT.join(parts[:cut]), JOINT.join(parts[cut:])) for cut in range(len(parts) - 1, 0, -1)]
+    return next((cut for cut in cuts if Path(cut[1]).expanduser().is_dir()), cuts[0])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.plan import Plan, Steps
 from casspec.storage.schema import Backend as BackendName
@@ -57,6 +58,9 @@ class Backend(Protocol):
 
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         """[batch * queries, vocab], or of the rows `wanted` (int64) alone."""
+
+    def joint_logits(self, inputs: JointInput, plan: Plan, wanted: Tensor | None) -> Tensor:
+        """Of several sequences, one after the other: [rows, vocab], or of the rows `wanted` (int64) alone."""
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
         """Final-norm hidden states [batch * queries, hidden]."""

@@ -34,9 +34,16 @@ class ForwardInput:
     mask: Tensor
     """[batch or 1, 1, queries, length], additive, in the model's dtype."""
     length: int
+    n_tokens: int = 0
+    """Queries that are asked for, of a single sequence; the others are padding. 0 for all."""
 
     def clone(self) -> ForwardInput:
         """A copy whose tensors nobody else writes."""
         return ForwardInput(
-            self.token_ids.clone(), self.positions.clone(), self.rows.clone(), self.mask.clone(), self.length
+            self.token_ids.clone(),
+            self.positions.clone(),
+            self.rows.clone(),
+            self.mask.clone(),
+            self.length,
+            self.n_tokens,
         )

@@ -49,7 +49,7 @@ class InputBuffers:
         kept = self._bucket(len(tokens))
         kept.number(tokens, positions, slots)
         kept.see(first, visibility)
-        return kept.inputs(self._device)
+        return kept.inputs(self._device, len(tokens))
 
     def causal(self, tokens: Sequence[int], first: int) -> ForwardInput:
         """The same for text that goes on at slot `first`, which is its position too: each token sees those up to itself."""
@@ -57,7 +57,7 @@ class InputBuffers:
         kept = self._bucket(len(tokens))
         kept.number(tokens, places, places)
         kept.see_causally(first, len(tokens))
-        return kept.inputs(self._device)
+        return kept.inputs(self._device, len(tokens))
 
     def _bucket(self, n_queries: int) -> _Bucket:
         kept = self._of_queries.get(n_queries)
@@ -117,17 +117,18 @@ class _Bucket:
         mask[n:, first] = 0
         self._seen, self._written = first, end
 
-    def inputs(self, device: torch.device) -> ForwardInput:
+    def inputs(self, device: torch.device, n_tokens: int) -> ForwardInput:
         """Tensors on `device`: views of the buffers on the host, copies elsewhere."""
         length = -(-self._written // CONTEXT_STEP) * CONTEXT_STEP
         known = self._views.get(length)
         if known is not None:
+            known.n_tokens = n_tokens
             return known
         mask = self._wide_mask.narrow(3, 0, length)
         if device.type == "cpu":
-            inputs = self._views[length] = ForwardInput(*self._rows, mask, length)
+            inputs = self._views[length] = ForwardInput(*self._rows, mask, length, n_tokens)
             return inputs
-        return ForwardInput(*_rows(self._numbers.to(device)), mask.to(device), length)
+        return ForwardInput(*_rows(self._numbers.to(device)), mask.to(device), length, n_tokens)
 
 
 def _rows(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from casspec.runtime.model.backend import Backend
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
 from casspec.runtime.model.generic.families import TESTED
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.runtime.model.lean.families import FAMILIES
@@ -63,6 +64,7 @@ class TargetModel:
         self.full_plan = Plan.full(self.n_layers)
         self.fingerprint: ModelFingerprint | None = None
         """Kept by whoever loaded the model, before its weights were let go."""
+        self._cache_shape: tuple[int, int] | None = None
         self.rows_are_independent: bool | None = None
         """What `row_check.py` measured, once it did."""
         self.hidden_size, self.vocab_size = self._backend.hidden_size, self._backend.vocab_size
@@ -158,6 +160,14 @@ class TargetModel:
         """Memory of one token in the cache, over all layers."""
         return self.dtype.itemsize * sum(layer.numbers for layer in self._backend.layer_rows)
 
+    def cache_bytes(self, capacity: int) -> int:
+        """Memory of a cache of so many rows of one sequence, as `new_cache` makes it."""
+        if self._cache_shape is None:
+            small = self.new_cache(CONTEXT_STEP)
+            self._cache_shape = small.slots - small.capacity, small.n_bytes // small.slots
+        scratch, row_bytes = self._cache_shape
+        return (-(-capacity // CONTEXT_STEP) * CONTEXT_STEP + scratch) * row_bytes
+
     def costs(self) -> dict[str, float]:
         """Bytes and operations of its parts, as `Backend.costs` has them."""
         return self._backend.costs()
@@ -175,6 +185,22 @@ class TargetModel:
         """
         self.prepare(plan.precision)
         return self._backend.logits(inputs, cache, plan, wanted)
+
+    @torch.inference_mode()
+    def fill(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: list[int]) -> Tensor:
+        """As `forward` over a chunk of a prompt: logits of the rows `wanted` alone, which may be none."""
+        hidden = self.hidden(inputs, cache, plan)
+        return self.read(hidden[wanted]) if wanted else hidden[:0]
+
+    @torch.inference_mode()
+    def joint_forward(self, inputs: JointInput, plan: Plan, wanted: Tensor | None = None) -> Tensor:
+        """As `forward`, over rows of several sequences, each with a cache of its own: linears run over all rows at once.
+
+        Returns:
+            [rows, vocab], the rows of one sequence after those of the other, or of the rows `wanted` (int64) alone.
+        """
+        self.prepare(plan.precision)
+        return self._backend.joint_logits(inputs, plan, wanted)
 
     @torch.inference_mode()
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
@@ -243,19 +269,24 @@ class TargetModel:
 
 def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice) -> Backend:
     """The lean one where it covers the model, unless the generic one is asked for. Raises UnsupportedModel."""
-    refusal = "the generic backend was chosen" if choice == "generic" else lean_refusal(model)
-    if refusal is None:
+    refusal = None if choice == "generic" else lean_refusal(model)
+    if refusal is None and choice != "generic":
         return LeanBackend(model, pack, owned)
     if choice == "lean":
         raise UnsupportedModel(f"the lean backend does not cover this model: {refusal}; use backend auto")
     from casspec.runtime.model.generic.backend import GenericBackend  # needs transformers, whose import takes a second
     from casspec.runtime.model.generic.checks import check
+    from casspec.runtime.model.generic.refusals import attention_refusal
 
+    reason = attention_refusal(model.config)
+    if reason is not None:
+        raise UnsupportedModel(reason)
     try:
         generic = GenericBackend(model)
         check(generic, model, pack, owned)
     except UnsupportedModel as error:
-        if model.config.model_type in FAMILIES:
-            raise UnsupportedModel(f"{error}; nor by the lean backend: {refusal}") from error
-        raise
+        hint = "; the model is in training mode: call its eval() first" if getattr(model, "training", False) else ""
+        if model.config.model_type in FAMILIES and choice != "generic":
+            raise UnsupportedModel(f"{error}; nor by the lean backend: {refusal}{hint}") from error
+        raise UnsupportedModel(f"{error}{hint}") from error
     return generic

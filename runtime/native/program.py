@@ -66,7 +66,7 @@ def _forward(kind: int, linear_kind: int) -> Any:
     @compiled_for(kind, linear_kind)
     def forward(a):
         thread, n_threads = np.int64(_thread()), np.int64(_n_threads())
-        rows, hidden = a[Slot.BATCH] * a[Slot.QUERIES], a[Slot.HIDDEN]
+        rows, hidden = a[Slot.N_ROWS], a[Slot.HIDDEN]
         bits = carray(numbers(a[Slot.STEPS]), 3 * a[Slot.N_STEPS])
         epsilon = float_of_bits(np.int32(a[Slot.EPSILON]))
         if a[Slot.EMBEDS]:

@@ -39,26 +39,14 @@ class Slot(Entries):
     FINAL_NORM = auto()
     HEAD = auto()
     HEAD_COLUMNS = auto()  # padded
-    # The cache.
-    KEYS = auto()
-    VALUES = auto()
-    KEY_STRIDE = auto()  # numbers from one dimension to the next
-    VALUE_WIDTH = auto()  # numbers from one slot to the next
-    CACHE_ROWS = auto()  # of all sequences
-    SLOTS = auto()  # of one sequence
+    VALUE_WIDTH = auto()  # numbers of a cached value, padded
     # The input.
-    BATCH = auto()
-    QUERIES = auto()
-    LENGTH = auto()
-    TOKENS = auto()  # int64 [batch * queries]
-    POSITIONS = auto()  # int64 [batch * queries]
-    ROWS = auto()  # int64 [batch * queries]
-    MASK = auto()  # [batch or 1][QUERIES][LENGTH]
-    MASK_ROW = auto()  # bytes
-    MASK_BATCH = auto()  # bytes
-    WINDOW_MASK = auto()  # of layers with a window
-    WINDOW_ROW = auto()  # bytes
-    WINDOW_BATCH = auto()  # bytes
+    N_ROWS = auto()  # of all extents
+    EXTENTS = auto()  # int64 [N_EXTENTS][Extent]
+    N_EXTENTS = auto()
+    TOKENS = auto()  # int64 [N_ROWS]
+    POSITIONS = auto()  # int64 [N_ROWS]
+    ROWS = auto()  # int64 [N_ROWS], in the cache of the extent
     # What runs.
     STEPS = auto()  # int64 [N_STEPS][3]: layer, whether attention runs, whether the MLP does
     N_STEPS = auto()
@@ -72,12 +60,12 @@ class Slot(Entries):
     X = auto()  # [rows][HIDDEN], the residual stream
     NORMED = auto()  # [rows][HIDDEN]
     JOINT = auto()  # [rows][QKV]
-    TURNED = auto()  # [batch][key head][queries * group][HEAD_DIM]
+    TURNED = auto()  # [extent][key head][queries * group][HEAD_DIM]
     MIXED = auto()  # [rows][HEADS * HEAD_DIM]
     GATES = auto()  # [rows][2 * INNER]
     ADDED = auto()  # [rows][hidden, padded]
     ADDED_COLUMNS = auto()
-    SCORES = auto()  # a thread: [12][LENGTH]
+    SCORES = auto()  # a thread: [12][longest extent]
     SCORE_BYTES = auto()  # of a thread
     PARTS = auto()  # a thread: [12][VALUE_WIDTH] and [12] totals
     PART_BYTES = auto()
@@ -87,10 +75,26 @@ class Slot(Entries):
     ENTRY_BYTES = auto()
 
 
+class Extent(Entries):
+    """Entries of the rows of one sequence, which follow each other, and of the cache they write and see."""
+
+    FIRST = auto()  # row
+    QUERIES = auto()
+    KEYS = auto()  # [layer][key head][HEAD_DIM][CACHE_ROWS]
+    VALUES = auto()  # [layer][key head][CACHE_ROWS][VALUE_WIDTH]
+    CACHE_ROWS = auto()
+    BEGIN = auto()  # cache row of the first slot that is seen
+    LENGTH = auto()  # slots
+    MASK = auto()  # [QUERIES][LENGTH]
+    MASK_ROW = auto()  # bytes
+    WINDOW_MASK = auto()  # of layers with a window
+    WINDOW_ROW = auto()  # bytes
+
+
 class Layer(Entries):
     """Entries of a layer's row: addresses; 0 where there is none."""
 
-    WINDOWED = auto()  # whether its mask is WINDOW_MASK
+    WINDOWED = auto()  # whether its mask is the extents' WINDOW_MASK
     ANGLES = auto()  # [position][ROTATED]: cosines, then sines
     ATTENTION_NORM = auto()
     JOINT = auto()

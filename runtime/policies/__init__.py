@@ -20,7 +20,7 @@ from casspec.runtime.decoding.sequence import MAX_TREE_NODES
 from casspec.runtime.drafters.token_recycling import RecyclingMatrix
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies.autoregressive import Autoregressive
-from casspec.runtime.policies.base import Policy, PolicyContext
+from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext
 from casspec.runtime.policies.cast import Cast
 from casspec.runtime.policies.draft_verify import DraftVerify
 from casspec.runtime.policies.dytc import DyTC
@@ -114,6 +114,7 @@ def build_policy(
     mode: Mode,
     parameters: dict[str, Any] | None = None,
     matrix: bytes | None = None,
+    costs: ForwardMs | None = None,
 ) -> Policy:
     """A policy by method id; `parameters` None means the profile's tuned ones, {} those published.
 
@@ -152,7 +153,7 @@ def build_policy(
                 f"method '{method}' drafts trees of 1 to {MAX_TREE_NODES - 1} nodes, not {name}={parameters[name]}"
             )
     start = RecyclingMatrix.from_bytes(matrix, target.vocab_size) if matrix else None
-    return policy.build(PolicyContext(target, profile, mode, start), **parameters)
+    return policy.build(PolicyContext(target, profile, mode, start, costs=costs), **parameters)
 
 
 def settable(policy: type[Policy]) -> dict[str, Any]:

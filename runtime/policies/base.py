@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 from casspec.runtime.decoding.sequence import Sequence
@@ -100,12 +100,14 @@ class PolicyContext:
         profile: what was calibrated for this model and device; None runs on built-in priors.
         mode: "greedy" or "sample", what the decoder will do.
         matrix: the profile's table of frequent successors; None without.
+        costs: what forwards cost, in place of the profile's latency model: where they are shared with other texts.
     """
 
     target: TargetModel
     profile: CascadeProfile | None
     mode: Mode
     matrix: RecyclingMatrix | None
+    costs: ForwardMs | None = field(default=None, kw_only=True)
 
     def self_drafters(self) -> list[tuple[Plan, DrafterSpec]]:
         """The profile's plans, in its order."""
@@ -138,6 +140,8 @@ class PolicyContext:
 
     def forward_ms(self) -> ForwardMs:
         """The profile's latency model, or the built-in one."""
+        if self.costs is not None:
+            return self.costs
         return LatencyPredictor(self.profile.latency if self.profile else builtin_latency(self.target)).forward_ms
 
 

@@ -48,8 +48,13 @@ def logits(target: TargetModel) -> torch.Tensor:
 def test_a_testbed_computes_the_references_logits(wide: TargetModel) -> None:
     expected = logits(casspec.load_target("reference", dtype="float32"))
     assert (logits(wide) - expected).abs().max() < 1e-4
-    assert (wide.name, wide.hidden_size, wide.head_dim, wide.n_heads) == (f"testbed:{HIDDEN}", HIDDEN, 64, 8)
-    assert wide.intermediate_size == 2 * 704
+    assert (wide.name, wide.hidden_size, wide.lean.sizes.head_dim, wide.lean.sizes.heads) == (
+        f"testbed:{HIDDEN}",
+        HIDDEN,
+        64,
+        8,
+    )
+    assert wide.lean.sizes.intermediate == 2 * 704
 
 
 def test_added_weights_have_the_spread_of_the_real_ones(wide: TargetModel) -> None:

@@ -11,7 +11,7 @@ import pytest
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.repository import Repository, StartingPlan
-from casspec.storage.schema import Artifact, DrafterCandidate, SkipSet
+from casspec.storage.schema import Artifact, Backend, DrafterCandidate, SkipSet
 from tests.storage import samples
 
 
@@ -189,11 +189,11 @@ def test_seeds_are_offered_to_models_of_as_many_layers(repository: Repository) -
         repository.save_starting_plan("wrong", other, 8)
 
 
-def calibrated(repository: Repository, seed: int, dtype: str = "float32"):
+def calibrated(repository: Repository, seed: int, dtype: str = "float32", backend: Backend | None = None):
     """The profile of a finished calibration of its own."""
-    settings = samples.SETTINGS | {"seed": seed}
+    settings = samples.SETTINGS | {"seed": seed} | ({"backend": backend} if backend else {})
     key = repository.calibration(samples.model(), samples.device(), dtype, settings).calibration_id
-    profile = repository.save_profile(key, samples.profile(seed=seed, dtype=dtype))
+    profile = repository.save_profile(key, samples.profile(seed=seed, dtype=dtype, backend=backend))
     repository.finish(key)
     return profile
 
@@ -227,6 +227,16 @@ def test_an_alias_has_one_holder_and_goes_back_when_that_is_deleted(repository: 
     repository.set_alias("production", first.profile_id)
     repository.delete_profile("production")
     assert named(repository) == {(2, "float32"): ["candidate", "production"]}
+
+
+def test_an_alias_has_a_holder_on_each_backend(repository: Repository) -> None:
+    lean, generic = calibrated(repository, 1), calibrated(repository, 2, backend="generic")
+    repository.set_alias("production", lean.profile_id)
+    repository.set_alias("production", generic.profile_id)
+    for profile in (lean, generic):
+        assert repository.alias_holders(profile) == dict.fromkeys(("candidate", "production"), profile.content_hash())
+    again = calibrated(repository, 3, backend="lean")  # settings say so since there is another
+    assert repository.alias_holders(lean)["candidate"] == again.content_hash()
 
 
 @pytest.mark.parametrize("alias", ["", "latest", "none", "Production", "fade", "v2", "a b", "12"])

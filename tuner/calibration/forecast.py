@@ -21,6 +21,9 @@ from casspec.tuner.settings import CalibrationSettings
 PROMPT_TOKENS = 256
 """Of a usual prompt."""
 
+FIXED_S = 30.0
+"""Of starting, loading, compiling and writing, whatever the model."""
+
 TIMED = 5
 """Calls of a forward, the first of which is not counted."""
 
@@ -53,7 +56,8 @@ def forecast(target: TargetModel, settings: CalibrationSettings) -> Forecast:
     resident = min(search.recordings * text_bytes, RESIDENT_BYTES)
     beside = min(MOST_TOGETHER * text_bytes, MOST_BYTES)
     packed = sum(target.extra_bytes(precision) for precision in precisions)
-    return Forecast(rest_seconds(settings, forward) + searched, resident + beside + packed, 1e3 * one, 1e3 * together)
+    seconds = FIXED_S + rest_seconds(settings, forward) + searched
+    return Forecast(seconds, resident + beside + packed, 1e3 * one, 1e3 * together)
 
 
 def _forwards(target: TargetModel) -> Callable[[int, int], float]:

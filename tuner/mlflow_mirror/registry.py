@@ -1,4 +1,4 @@
-"""Profiles in MLflow's model registry: a registered model for each model, dtype and device, a version for each profile.
+"""Profiles in MLflow's model registry: a registered model for each model, dtype, device and backend, a version for each profile.
 
 A version is the folder of a profile as `casspec export` writes it, so that
 
@@ -98,8 +98,9 @@ class Registry:
 
 
 def subject(profile: CascadeProfile) -> str:
-    """What a profile holds for: the same model, device and dtype have the same."""
-    parts = (profile.model.content_hash(), profile.device.content_hash(), profile.dtype)
+    """What a profile holds for: the same model, device, dtype and backend have the same."""
+    parts = [profile.model.content_hash(), profile.device.content_hash(), profile.dtype]
+    parts += [profile.backend] if profile.backend else []
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,8 +110,9 @@ def _merged(model: Any, adapter: Adapter, weights: dict[str, torch.Tensor], name
         report: Any = set_peft_model_state_dict(with_adapter, weights)
     except KeyError as error:
         raise UnsupportedModel(f"{refusal}: it lacks weights for {error}; its base is {_base(adapter)}") from error
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (ValueError, RuntimeError, ImportError, TypeError, AttributeError, re.error) as error:
         raise UnsupportedModel(f"{refusal}: {_first_reason(error)}; its base is {_base(adapter)}") from error
+    _refuse_part_of_tied(model, adapter)
     unused = list(report.unexpected_keys)
     lacking = [key for key in report.missing_keys if "lora_" in key or ".modules_to_save." in key]
     if unused or lacking:
@@ -120,6 +122,18 @@ def _merged(model: Any, adapter: Adapter, weights: dict[str, torch.Tensor], name
         return with_adapter.merge_and_unload(safe_merge=True)
     except (ValueError, NotImplementedError) as error:
         raise UnsupportedModel(f"adapter '{adapter.path}' cannot be merged: {_first_reason(error)}") from error
+
+
+def _refuse_part_of_tied(model: Any, adapter: Adapter) -> None:
+    """Embedding and head of one weight: peft merges what changes either of them into both, and what changes both twice."""
+    from peft.tuners.lora import LoraLayer
+
+    ends = model.get_input_embeddings(), model.get_output_embeddings()
+    if any(isinstance(end, LoraLayer) for end in ends) and ends[0].weight is getattr(ends[1], "weight", None):
+        raise UnsupportedModel(
+            f"adapter '{adapter.path}' changes embedding or head of a model in which they are one weight (tie_word_embeddings), "
+            "so it cannot be merged into it; merge it into an untied copy of the model"
+        )
 
 
 def _refuse_what_is_no_change_of_weights(directory: str | Path, config: dict[str, Any]) -> None:
@@ -139,7 +153,7 @@ def _refuse_what_is_no_change_of_weights(directory: str | Path, config: dict[str
 def _say_other_base(adapter: Adapter, name: str) -> None:
     """By the last part of names: a model lies elsewhere on every machine."""
     named = adapter.config.get("base_model_name_or_path")
-    if named and Path(named).name != Path(name).name:
+    if named and Path(str(named)).name != Path(name).name:
         _log.warning("adapter '%s' names '%s' as its base and is merged into '%s'", adapter.path, named, name)
 
 

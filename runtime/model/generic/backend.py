@@ -20,8 +20,9 @@ from casspec.runtime.model.generic.linears.quantised import QuantisedLinears
 from casspec.runtime.model.generic.masks import MaskPlan, mask_plan
 from casspec.runtime.model.generic.plan_views import LayerTraits, PlanViews
 from casspec.runtime.model.generic.refusals import first_line, refused, told
-from casspec.runtime.model.generic.slot_cache import LongPast, SlotCache
+from casspec.runtime.model.generic.slot_cache import JointCache, LongPast, SlotCache, joint_masks
 from casspec.runtime.model.generic.views import Call, Giving, Passing
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan, Steps
 from casspec.storage.errors import UnsupportedModel
@@ -134,6 +135,19 @@ class GenericBackend:
 
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         hidden = self.hidden(inputs, cache, plan)
+        return self._views[plan.precision].read(hidden if wanted is None else hidden.index_select(0, wanted))
+
+    def joint_logits(self, inputs: JointInput, plan: Plan, wanted: Tensor | None) -> Tensor:
+        numbers, visible = inputs.numbers(), joint_masks(inputs)
+        cache = JointCache(inputs)
+        returned = self._views[plan.precision].body(plan.steps)(
+            input_ids=numbers[:1],
+            position_ids=numbers[1:2],
+            attention_mask=self.masks.handed(visible),
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden = returned[0][0]
         return self._views[plan.precision].read(hidden if wanted is None else hidden.index_select(0, wanted))
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:

@@ -10,7 +10,7 @@ from casspec.runtime.model.forward_input import CONTEXT_STEP
 from casspec.runtime.model.generic.anatomy import WATCHED_TOKENS
 from casspec.runtime.model.generic.backend import FAULTS, GenericBackend
 from casspec.runtime.model.generic.plan_views import silenced
-from casspec.runtime.model.generic.refusals import told
+from casspec.runtime.model.generic.refusals import first_line, told
 from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.tree_check import StraightTexts, TreeErrors, straight_texts, tree_errors
 from casspec.storage.errors import UnsupportedModel
@@ -27,11 +27,14 @@ def check(backend: GenericBackend, model: Any, pack: bool = False, release: bool
         pack, release: of the weights, as `Backend.pack`, when the library model has said what it says of them.
 
     Raises:
-        UnsupportedModel: they differ. The library model has its weights then.
+        UnsupportedModel: they differ, or one of them does not run. The library model has its weights then.
     """
-    texts = straight_texts(backend, model)
-    errors = _packed_errors(backend, model, texts, release) if pack else None
-    errors = errors or tree_errors(backend, texts)
+    try:
+        texts = straight_texts(backend, model)
+        errors = _packed_errors(backend, model, texts, release) if pack else None
+        errors = errors or tree_errors(backend, texts)
+    except FAULTS as error:
+        raise UnsupportedModel(told(model.config, f"it does not run ({first_line(error)})")) from error
     if not errors.are_small:
         raise UnsupportedModel(
             told(model.config, f"it does not say over a tree what it says token by token: {errors.told()}")

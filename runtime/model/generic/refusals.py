@@ -7,6 +7,9 @@ from typing import Any
 ATTENTION_KINDS = frozenset({"full_attention", "sliding_attention", "attention"})
 """Kinds of layers whose whole state is keys and values of tokens."""
 
+OTHER_MASKS = ("flex", "flash", "paged")
+"""In names of the library's attention: kernels that take other masks than additive ones, or read past the end of these."""
+
 PLAIN = "decode it with transformers' own generate"
 STATE = "it keeps a state that runs along the text, from which rejected drafts cannot be taken back"
 CHUNKS = "it sees tokens in chunks or through an index, which trees of drafts cannot follow"
@@ -34,6 +37,14 @@ def refused(config: Any) -> str | None:
     """Why a model of this config cannot be decoded, in one line that says what to do; None where nothing in the config is in the way."""
     reason = _reason(config)
     return None if reason is None else told(config, reason)
+
+
+def attention_refusal(config: Any) -> str | None:
+    """Why the attention that a model was loaded with cannot run over trees, as `refused` says it; None where it can."""
+    kind = str(getattr(config, "_attn_implementation", None))
+    if not any(word in kind for word in OTHER_MASKS):
+        return None
+    return told(config, f"its attention '{kind}' takes no mask of drafts; load it with attn_implementation='sdpa'")
 
 
 def told(config: Any, reason: object) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
 from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 
 
@@ -68,6 +70,56 @@ class SlotCache(_PlainCache):
         keys.index_copy_(0, self._places, key_states.transpose(1, 2).flatten(0, 1))
         values.index_copy_(0, self._places, value_states.transpose(1, 2).flatten(0, 1))
         return self._visible[layer_idx]
+
+
+class JointCache(_PlainCache):
+    """The caches of several sequences in one forward: rows go to each sequence's own, and all sequences are seen one after the other.
+
+    The library's layers know one sequence. So theirs is as long as all together, and `joint_masks` hides from each row the others.
+    """
+
+    def __init__(self, inputs: JointInput) -> None:
+        parts = inputs.parts
+        length = sum(part.inputs.length for part in parts)
+        super().__init__(parts[0].cache.n_layers, length - inputs.n_rows, length)
+        self._sizes = [part.n_rows for part in parts]
+        self._parts = [
+            (part.cache, part.inputs.rows[: part.n_rows], part.cache.visible(part.inputs.length)) for part in parts
+        ]
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Of a layer: keys and values [1, heads, rows, width] in, [1, heads, all lengths, width] out."""
+        given = zip(
+            key_states[0].split(self._sizes, 1), value_states[0].split(self._sizes, 1), self._parts, strict=True
+        )
+        keys, values = list[Tensor](), list[Tensor]()
+        for own_keys, own_values, (cache, places, visible) in given:
+            kept_keys, kept_values = cache.rows(layer_idx)
+            kept_keys.index_copy_(0, places, own_keys.transpose(0, 1))
+            kept_values.index_copy_(0, places, own_values.transpose(0, 1))
+            seen_keys, seen_values = visible[layer_idx]
+            keys.append(seen_keys)
+            values.append(seen_values)
+        return torch.cat(keys, 2), torch.cat(values, 2)
+
+
+def joint_masks(inputs: JointInput) -> dict[int | None, Tensor]:
+    """By window, the mask [1, 1, rows, all lengths] in which each row sees its own sequence alone."""
+    parts = inputs.parts
+    masks = [part.cache.masks(part.inputs) for part in parts]
+    length = sum(part.inputs.length for part in parts)
+    joint = {}
+    for window in masks[0]:
+        whole = parts[0].inputs.mask.new_full((1, 1, inputs.n_rows, length), -torch.inf)
+        row = column = 0
+        for part, own in zip(parts, masks, strict=True):
+            n, width = part.n_rows, part.inputs.length
+            whole[0, 0, row : row + n, column : column + width] = own[window][0, 0, :n]
+            row, column = row + n, column + width
+        joint[window] = whole
+    return joint
 
 
 class ShapeCache(_PlainCache):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.eager_forward import EagerForward
 from casspec.runtime.model.lean.families import Dimensions, family_of, windows_of
@@ -113,6 +114,9 @@ class LeanBackend:
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         """float32 of a native forward, else of the model's dtype."""
         return self._forwards[plan.precision].logits(inputs, cache, plan.steps, wanted)
+
+    def joint_logits(self, inputs: JointInput, plan: Plan, wanted: Tensor | None) -> Tensor:
+        return self._forwards[plan.precision].joint_logits(inputs, plan.steps, wanted)
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
         return self._forwards[plan.precision].hidden(inputs, cache, plan.steps)

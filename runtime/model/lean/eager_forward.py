@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.joint_input import JointInput, JointPart
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.families import Activation, Dimensions
 from casspec.runtime.model.lean.rotary import Rotary
@@ -28,14 +29,17 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 }
 
 
+Turns = list[tuple[Tensor, Tensor]]
+"""By kind of layer, cosines and signed sines of the queries' positions."""
+
+
 @dataclass(slots=True)
 class Frame:
     """Shared by all attention sub-layers of one forward."""
 
     batch: int
     queries: int
-    turns: list[tuple[Tensor, Tensor]]
-    """By kind of layer, cosines and signed sines of the queries' positions."""
+    turns: Turns
     masks: dict[int | None, Tensor]
     """By window."""
     rows: Tensor
@@ -83,18 +87,32 @@ class EagerForward:
         x = self.advanced(self.embed(inputs), self.frame(inputs, cache), steps)
         return self.read(self.normalised(x if wanted is None else x.index_select(0, wanted)))
 
+    def joint_logits(self, inputs: JointInput, steps: Steps, wanted: Tensor | None = None) -> Tensor:
+        """The same of several sequences, one after the other."""
+        numbers = inputs.numbers()
+        frames = [self.frame(_unpadded(part), part.cache) for part in inputs.parts]
+        x = F.embedding(numbers[0], self._embedding)
+        x = x if self._embedding_scale == 1 else x * self._embedding_scale
+        turns = [(cos[numbers[1]], sin[numbers[1]]) for cos, sin in self._turns]
+        x = self._advanced(x, turns, frames, steps)
+        return self.read(self.normalised(x if wanted is None else x.index_select(0, wanted)))
+
     def hidden(self, inputs: ForwardInput, cache: KVCache, steps: Steps) -> Tensor:
         """Final-norm hidden states [rows, hidden]."""
         return self.normalised(self.advanced(self.embed(inputs), self.frame(inputs, cache), steps))
 
     def advanced(self, x: Tensor, frame: Frame | None, steps: Steps) -> Tensor:
         """The residual stream [rows, hidden] after some sub-layers; `frame` is needed where attention runs."""
+        return self._advanced(x, [] if frame is None else frame.turns, [] if frame is None else [frame], steps)
+
+    def _advanced(self, x: Tensor, turns: Turns, frames: list[Frame], steps: Steps) -> Tensor:
+        """The same of the rows of several sequences, a frame each. turns: by kind of layer, of all rows."""
         layers = self._weights.layers
         for index, attends, feeds in steps:
             layer = layers[index]
             if attends:
-                assert frame is not None, "attention needs to know its rows"
-                x = self._attend(x, index, layer, frame)
+                assert frames, "attention needs to know its rows"
+                x = self._attend(x, index, layer, turns, frames)
             if feeds:
                 x = self._feed(x, layer)
         return x
@@ -120,7 +138,7 @@ class EagerForward:
         x = F.embedding(inputs.token_ids.view(-1), self._embedding)
         return x if self._embedding_scale == 1 else x * self._embedding_scale
 
-    def _attend(self, x: Tensor, index: int, layer: LayerWeights, frame: Frame) -> Tensor:
+    def _attend(self, x: Tensor, index: int, layer: LayerWeights, turns: Turns, frames: list[Frame]) -> Tensor:
         """The residual stream after the attention sub-layer of layer `index`; writes its cache rows."""
         n_rows, sizes = x.shape[0], self._sizes
         heads, kv_heads, head_dim, epsilon = sizes.heads, sizes.kv_heads, sizes.head_dim, sizes.epsilon
@@ -136,16 +154,26 @@ class EagerForward:
                 ),
                 dim=1,
             )
-        cos, sin = frame.turns[self._rotary.kinds[index]]
+        cos, sin = turns[self._rotary.kinds[index]]
         query, key = _turned(qk, cos, sin, self._turned_width, head_dim).split((heads, kv_heads), 1)
+        if len(frames) == 1:
+            mixed = self._seen(query, key, value, index, frames[0])
+        else:
+            sizes_of = [len(frame.rows) for frame in frames]
+            split = zip(query.split(sizes_of), key.split(sizes_of), value.split(sizes_of), frames, strict=True)
+            mixed = torch.cat([self._seen(q, k, v, index, frame) for q, k, v, frame in split])
+        given = layer.linear(mixed, layer.output, layer.output_bias)
+        if layer.output_norm is not None:
+            given = self._norm(given, (sizes.hidden,), layer.output_norm, epsilon)
+        return given.add_(x)
+
+    def _seen(self, query: Tensor, key: Tensor, value: Tensor, index: int, frame: Frame) -> Tensor:
+        """What the rows of one frame attend to [rows, heads * head_dim], their own written first."""
         keys, values = frame.cache.rows(index)
         keys.index_copy_(0, frame.rows, key)
         values.index_copy_(0, frame.rows, value)
         mixed = self._mixed(query, frame.visible[index], frame.masks[self._rows[index].window], frame)
-        given = layer.linear(mixed.reshape(n_rows, heads * head_dim), layer.output, layer.output_bias)
-        if layer.output_norm is not None:
-            given = self._norm(given, (sizes.hidden,), layer.output_norm, epsilon)
-        return given.add_(x)
+        return mixed.reshape(len(query), -1)
 
     def _mixed(self, query: Tensor, visible: tuple[Tensor, Tensor], mask: Tensor, frame: Frame) -> Tensor:
         """Attention of queries [rows, heads, head_dim] over keys and values: [batch, queries, heads, head_dim] in some order in memory."""
@@ -190,6 +218,13 @@ class EagerForward:
             (torch.cat((cos, cos), -1)[:, None].to(dtype), torch.cat((-sin, sin), -1)[:, None].to(dtype))
             for cos, sin in halves
         ]
+
+
+def _unpadded(part: JointPart) -> ForwardInput:
+    """The inputs of a part without their padding."""
+    inputs, n = part.inputs, part.n_rows
+    rows, mask = inputs.rows[:n], inputs.mask[:, :, :n]
+    return ForwardInput(inputs.token_ids[:, :n], inputs.positions[:, :n], rows, mask, inputs.length)
 
 
 def _turned(heads: Tensor, cos: Tensor, sin: Tensor, width: int, head_dim: int) -> Tensor:

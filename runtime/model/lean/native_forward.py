@@ -5,6 +5,7 @@ Activations, residual stream and logits are float32 in every dtype of the weight
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.families import Activation, Dimensions
 from casspec.runtime.model.lean.rotary import Rotary
@@ -30,20 +32,32 @@ from casspec.runtime.native.layout import (
     TOTALS,
 )
 from casspec.runtime.native.packing import KINDS, PackedWeight, padded
-from casspec.runtime.native.table import MEETING_BYTES, Slot
+from casspec.runtime.native.table import MEETING_BYTES, Extent, Slot
 from casspec.storage.schema import Precision
 
 ACTIVATIONS: dict[Activation, int] = {"silu": SILU, "gelu-tanh": GELU_TANH, "gelu": GELU}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
-    """What the attention sub-layers of one forward share."""
+    """What the attention sub-layers of one forward share. The table holds addresses of what is here.
 
-    inputs: ForwardInput
-    cache: KVCache
-    window_mask: Tensor | None
-    """Of layers with a window, if there are any: a model has one width of it."""
+    Attributes:
+        n_rows: of all sequences. length: the longest attended.
+        numbers: addresses of tokens, positions and cache rows, int64 [n_rows] each.
+        extents: int64, a row of `table.Extent` a sequence. n_extents: sequences.
+        kept: tensors that these addresses are of.
+    """
+
+    n_rows: int
+    length: int
+    numbers: tuple[int, int, int]
+    extents: bytes
+    n_extents: int
+    kept: tuple[Any, ...]
+
+
+_EXTENT = struct.Struct(f"{len(Extent)}q")
 
 
 class Workspace:
@@ -156,9 +170,15 @@ class NativeForward:
 
     def logits(self, inputs: ForwardInput, cache: KVCache, steps: Steps, wanted: Tensor | None = None) -> Tensor:
         """Of all query rows, or of the rows `wanted` (int64): float32 [rows, vocab]."""
-        frame = self.frame(inputs, cache)
-        self._begin(inputs.token_ids.numel(), steps, frame)
-        out = self._end(inputs.token_ids.numel() if wanted is None else len(wanted), wanted)
+        return self._logits(self.frame(inputs, cache), steps, wanted)
+
+    def joint_logits(self, inputs: JointInput, steps: Steps, wanted: Tensor | None = None) -> Tensor:
+        """The same of several sequences, one after the other."""
+        return self._logits(self._joint_frame(inputs), steps, wanted)
+
+    def _logits(self, frame: Frame, steps: Steps, wanted: Tensor | None) -> Tensor:
+        self._begin(frame.n_rows, steps, frame)
+        out = self._end(frame.n_rows if wanted is None else len(wanted), wanted)
         self._run(self._address, self._table_address, torch.get_num_threads())
         return out
 
@@ -171,7 +191,50 @@ class NativeForward:
 
     def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
         """What the attention sub-layers of one forward share."""
-        return Frame(inputs, cache, None if self._window is None else cache.masks(inputs)[self._window])
+        batch, queries = inputs.token_ids.shape
+        mask, window_mask = self._masks(inputs, cache)
+        extents = b"".join(
+            [
+                self._extent(sequence * queries, queries, cache, sequence, inputs.length, mask, window_mask)
+                for sequence in range(batch)
+            ]
+        )
+        numbers = inputs.token_ids.data_ptr(), inputs.positions.data_ptr(), inputs.rows.data_ptr()
+        return Frame(batch * queries, inputs.length, numbers, extents, batch, (inputs, cache, window_mask))
+
+    def _joint_frame(self, inputs: JointInput) -> Frame:
+        extents, kept, first = list[bytes](), list[Any](), 0
+        for part in inputs.parts:
+            mask, window_mask = self._masks(part.inputs, part.cache)
+            length = part.inputs.length
+            extents.append(self._extent(first, part.n_rows, part.cache, 0, length, mask, window_mask))
+            kept.append((part, window_mask))
+            first += part.n_rows
+        numbers = inputs.numbers()
+        addresses = numbers[0].data_ptr(), numbers[1].data_ptr(), numbers[2].data_ptr()
+        return Frame(first, inputs.length, addresses, b"".join(extents), len(extents), (numbers, kept))
+
+    def _masks(self, inputs: ForwardInput, cache: KVCache) -> tuple[Tensor, Tensor]:
+        """Of layers without and with a window."""
+        return inputs.mask, inputs.mask if self._window is None else cache.masks(inputs)[self._window]
+
+    def _extent(
+        self, first: int, n_rows: int, cache: KVCache, sequence: int, length: int, mask: Tensor, window_mask: Tensor
+    ) -> bytes:
+        """A row of `table.Extent`."""
+        (row, batch), (window_row, window_batch) = _strides(mask), _strides(window_mask)
+        return _EXTENT.pack(
+            first,
+            n_rows,
+            *cache.addresses,
+            cache.n_rows,
+            sequence * cache.slots,
+            length,
+            mask.data_ptr() + sequence * batch,
+            row,
+            window_mask.data_ptr() + sequence * window_batch,
+            window_row,
+        )
 
     def embed(self, inputs: ForwardInput) -> Tensor:
         """The residual stream before the first layer: float32 [rows, hidden]."""
@@ -206,7 +269,7 @@ class NativeForward:
     def _begin(self, rows: int, steps: Steps, frame: Frame | None) -> None:
         """Fills the table, which holds addresses alone: the frame must live until the forward has run."""
         table, workspace = self._table, self._workspace
-        workspace.reserve(rows, 0 if frame is None else frame.inputs.length, torch.get_num_threads())
+        workspace.reserve(rows, 0 if frame is None else frame.length, torch.get_num_threads())
         if workspace.version != self._seen_version:
             self._seen_version = workspace.version
             places = np.flatnonzero(workspace.entries)
@@ -216,21 +279,12 @@ class NativeForward:
             kept = self._steps[steps] = np.array(steps, np.int64).reshape(-1, 3)
         table[Slot.STEPS], table[Slot.N_STEPS], table[Slot.EMBEDS] = kept.ctypes.data, len(kept), frame is not None
         table[Slot.ENDS], table[Slot.LOGITS] = 0, 0
+        table[Slot.N_ROWS] = rows
         if frame is None:
-            table[Slot.BATCH], table[Slot.QUERIES] = 1, rows
             return
-        inputs, cache, mask = frame.inputs, frame.cache, frame.inputs.mask
-        table[Slot.BATCH], table[Slot.QUERIES] = inputs.token_ids.shape
-        table[Slot.LENGTH] = inputs.length
-        table[Slot.TOKENS], table[Slot.POSITIONS] = inputs.token_ids.data_ptr(), inputs.positions.data_ptr()
-        table[Slot.ROWS], table[Slot.MASK] = inputs.rows.data_ptr(), mask.data_ptr()
-        table[Slot.MASK_ROW], table[Slot.MASK_BATCH] = _strides(mask)
-        if frame.window_mask is not None:
-            table[Slot.WINDOW_MASK] = frame.window_mask.data_ptr()
-            table[Slot.WINDOW_ROW], table[Slot.WINDOW_BATCH] = _strides(frame.window_mask)
-        table[Slot.KEYS], table[Slot.VALUES] = cache.addresses
-        table[Slot.KEY_STRIDE] = table[Slot.CACHE_ROWS] = cache.n_rows
-        table[Slot.SLOTS] = cache.slots
+        table[Slot.TOKENS], table[Slot.POSITIONS], table[Slot.ROWS] = frame.numbers
+        self._extents = frame.extents  # held until the forward has run
+        table[Slot.EXTENTS], table[Slot.N_EXTENTS] = _address_of(frame.extents), frame.n_extents
 
     def _end(self, n: int, wanted: Tensor | None) -> Tensor:
         """Memory for the logits of `n` rows: all, or those `wanted`."""
@@ -264,6 +318,11 @@ def _address(field: Any) -> int:
 def _strides(mask: Tensor) -> tuple[int, int]:
     """Bytes from one query to the next, and from one sequence to the next."""
     return mask.stride(2) * mask.itemsize, mask.stride(0) * mask.itemsize if mask.shape[0] > 1 else 0
+
+
+def _address_of(content: bytes) -> int:
+    """Of its first byte."""
+    return np.frombuffer(content, np.uint8).ctypes.data
 
 
 def _bits(value: float) -> int:

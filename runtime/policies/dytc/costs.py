@@ -75,14 +75,14 @@ class Costs:
         self._correction = LatencyCorrection(target_plan.name)  # of the machine, so it outlives a text
         # Buckets and predictions by plan, at this context.
         self._latencies: dict[str, tuple[list[int], list[float]]] = {}
-        self._context_step = -1
+        self._context_step = -1, 0
         self._slowdown = 1.0
         self._rate_tokens = self._rate_ms = self.rate = 1.0
 
     def begin(self, context: int) -> None:
         """A new text of `context` committed rows."""
         self._slowdown = 1.0
-        self._context_step = -1  # the last text looked costs up at another place in the step
+        self._context_step = -1, 0  # the last text looked costs up at another place in the step
         self._rate_tokens = START_STEPS * self._start_speedup
         self._rate_ms = START_STEPS * self._forward_ms(self._target_plan, 1, context)
 
@@ -101,10 +101,11 @@ class Costs:
     def curve(self, plan: Plan, most_rows: int, context: int, rate: float | None = None) -> CostCurve:
         """R (or `rate`) times the cost of a forward of `plan` at each bucket up to `most_rows`.
 
-        Latencies are looked up anew when the context enters another step.
+        Latencies are looked up anew when the context enters another step, or costs have changed (`version`, where they have one).
         """
-        if context // CONTEXT_STEP != self._context_step:
-            self._context_step = context // CONTEXT_STEP
+        step = context // CONTEXT_STEP, getattr(self._forward_ms, "version", 0)
+        if step != self._context_step:
+            self._context_step = step
             self._latencies.clear()
         known = self._latencies.get(plan.name)
         if known is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +66,24 @@ def test_what_is_no_model_and_what_no_device_has_are_refused(directory: Path, tm
     assert "holds no model that can be loaded" in str(refusal(tmp_path))
     for options in ({"dtype": "int3"}, {"device": "toaster"}, {"device": "mps"}):
         assert isinstance(refusal(directory, **options), UnsupportedOption)
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"layer_types": ["of another release"] * 4}, "The `layer_types` entries must be in"),
+        ({"hidden_size": "wide"}, "'hidden_size' expected int"),
+        ({"num_attention_heads": 0}, "by zero"),
+        ({"quantization_config": 5}, "'int' object"),
+    ],
+    ids=str,
+)
+def test_settings_that_the_library_fails_at_are_told_in_one_line(
+    entries: dict[str, Any], reason: str, directory: Path
+) -> None:
+    file = directory / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | entries))
+    assert reason in str(refusal(directory))
 
 
 def test_a_configuration_is_read_of_families_without_a_forward_too(tmp_path: Path) -> None:

@@ -19,3 +19,9 @@ def test_a_path_that_exists_is_a_model_whatever_it_looks_like(tmp_path: Path) ->
     (tmp_path / "this + that").mkdir()
     assert parted(tmp_path / "this + that") == (str(tmp_path / "this + that"), None)
     assert parted(f"{tmp_path}/this + that + lora") == (f"{tmp_path}/this + that", "lora")
+
+
+def test_an_adapter_whose_path_looks_like_two_is_found(tmp_path: Path) -> None:
+    (tmp_path / "this + that").mkdir()
+    name = named("smollm2", tmp_path / "this + that")
+    assert parted(name) == ("smollm2", f"{tmp_path}/this + that")

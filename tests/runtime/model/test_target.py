@@ -15,6 +15,7 @@ from casspec.runtime.model.lean.weights import linears
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedModel
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
+from tests.runtime.tiny_families import tiny_model
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -241,3 +242,19 @@ def run_in(target: TargetModel, tokens: list[int], dtype: torch.dtype) -> torch.
     inputs = masked_input(target, cache, [tokens], [places], [places], [causal(len(tokens))])
     inputs.mask = inputs.mask.to(dtype)
     return target.forward(inputs, cache, target.full_plan)[: len(tokens)]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mixtral"])
+def test_a_model_in_training_is_told_to_be_evaluated(name: str) -> None:
+    model = tiny_model(name).train()
+    if name == "mixtral":
+        model.gradient_checkpointing_enable()
+    with pytest.raises(UnsupportedModel, match=r"call its eval\(\) first"):
+        TargetModel(model)
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_the_memory_of_a_cache_is_known_before_it_is_made(pack: bool) -> None:
+    target = TargetModel(library_model("qwen2"), pack=pack)
+    for capacity in (1, 64, 65, 300):
+        assert target.cache_bytes(capacity) == target.new_cache(capacity).n_bytes

@@ -66,16 +66,17 @@ def test_a_version_downloads_as_a_profile_that_can_be_loaded(mlflow_mirror, data
     assert load_profile(Path(folder) / "profile.json") == LoadedProfile(known.profile, MATRIX)
 
 
-def test_profiles_of_one_model_dtype_and_device_share_a_registered_model() -> None:
+def test_profiles_of_one_model_dtype_device_and_backend_share_a_registered_model() -> None:
     usual = samples.profile()
     assert subject(samples.profile(seed=9)) == subject(usual)
     others = [
         samples.profile(dtype="bfloat16"),
         samples.profile(model=samples.model(weights_sha256="v" * 64)),
         samples.profile(device=samples.device(threads=7)),
+        samples.profile(backend="generic"),
     ]
-    assert len({subject(one) for one in [usual, *others]}) == 4
-    assert len({registered_name(one) for one in [usual, *others]}) == 4
+    assert len({subject(one) for one in [usual, *others]}) == 5
+    assert len({registered_name(one) for one in [usual, *others]}) == 5
 
 
 def test_a_registered_name_is_readable_and_fit_for_an_address() -> None:

@@ -62,6 +62,15 @@ def refusal(adapter: Path, base: Path) -> CasspecError:
     return error.value
 
 
+@pytest.mark.parametrize("changed_end", ["embed_tokens", "lm_head"])
+def test_a_lora_of_one_end_of_a_tied_model_is_refused(changed_end: str, tmp_path: Path) -> None:
+    library_model(tie_word_embeddings=True).save_pretrained(tmp_path / "base")
+    tied = library_model(tie_word_embeddings=True)
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", changed_end], init_lora_weights=False)
+    peft.get_peft_model(tied, config).save_pretrained(tmp_path / "lora")
+    assert "they are one weight" in str(refusal(tmp_path / "lora", tmp_path / "base"))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -134,6 +143,15 @@ def test_a_lora_that_is_no_change_of_weights_is_refused(
     entries: dict[str, Any], reason: str, base: Path, lora: Path
 ) -> None:
     assert reason in str(refusal(changed(lora, **entries), base))
+
+
+@pytest.mark.parametrize("entries", [{"r": "four"}, {"target_modules": 5}, {"rank_pattern": {"(": 3}}], ids=str)
+def test_settings_that_peft_fails_at_are_told_in_one_line(entries: dict[str, Any], lora: Path, base: Path) -> None:
+    assert "was not made for" in str(refusal(changed(lora, **entries), base))
+
+
+def test_a_base_whose_name_is_no_text_is_passed_over(lora: Path, base: Path) -> None:
+    assert load_model(base, adapter=changed(lora, base_model_name_or_path=5)).name.endswith("lora")
 
 
 def test_pickled_missing_and_damaged_weights_are_refused(base: Path, lora: Path) -> None:

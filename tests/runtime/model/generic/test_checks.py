@@ -57,6 +57,13 @@ def test_a_model_that_goes_by_slots_is_refused_with_what_was_measured() -> None:
         check(GenericBackend(model), model)
 
 
+def test_a_model_that_does_not_run_is_refused_in_one_line() -> None:
+    model = tiny_model("gpt2")
+    model.transformer.wte.to(torch.bfloat16)
+    with pytest.raises(UnsupportedModel, match=r"it does not run \(.*dtype.*generate$"):
+        check(GenericBackend(model), model)
+
+
 @pytest.mark.parametrize(
     ("name", "separable", "identity"),
     [("llama", True, True), ("gemma4_text", True, False), ("opt-post-norm", True, False), ("dbrx", False, False)],

@@ -48,3 +48,18 @@ def test_a_model_with_an_encoder_is_refused() -> None:
 @pytest.mark.parametrize("name", sorted(CAPPED))
 def test_rotary_frequencies_that_change_limit_the_text(name: str) -> None:
     assert TargetModel(tiny_model(name)).max_context == 32
+
+
+def test_attention_that_takes_no_mask_of_ours_is_refused_before_it_runs() -> None:
+    model = tiny_model("mixtral")
+    model.set_attn_implementation("flex_attention")
+    with pytest.raises(
+        UnsupportedModel, match=r"'flex_attention' takes no mask .*; load it with attn_implementation='sdpa'"
+    ):
+        TargetModel(model)
+
+
+def test_the_lean_forward_attends_by_itself_whatever_the_library_would_run() -> None:
+    model = tiny_model("llama")
+    model.set_attn_implementation("flex_attention")
+    assert TargetModel(model).backend == "lean"

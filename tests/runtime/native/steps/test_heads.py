@@ -36,19 +36,19 @@ class Memory:
     masks: Tensor = field(default_factory=lambda: torch.zeros(2, QUERIES, SLOTS))
 
     def table(self, rotated: int, largest: float = 0.0) -> np.ndarray:
-        mask, window_mask = self.masks
+        mask, window_mask = (each.data_ptr() for each in self.masks)
+        keys, values, row = self.keys.data_ptr(), self.values.data_ptr(), 4 * SLOTS
+        self.extents = np.array([0, QUERIES, keys, values, SLOTS, 0, SLOTS, mask, row, window_mask, row], np.int64)
         return table(
             {
                 **{Slot.HEADS: HEADS, Slot.KEY_HEADS: KEY_HEADS, Slot.HEAD_DIM: DIM, Slot.ROTATED: rotated},
-                **{Slot.BATCH: 1, Slot.QUERIES: QUERIES, Slot.LENGTH: SLOTS, Slot.SLOTS: SLOTS, Slot.CACHE_ROWS: SLOTS},
+                **{Slot.N_ROWS: QUERIES, Slot.EXTENTS: self.extents.ctypes.data, Slot.N_EXTENTS: 1},
                 **{Slot.JOINT: self.joint, Slot.QKV: self.joint.shape[1], Slot.TURNED: self.turned},
-                **{Slot.KEYS: self.keys, Slot.KEY_STRIDE: SLOTS, Slot.VALUES: self.values, Slot.VALUE_WIDTH: WIDTH},
-                **{Slot.POSITIONS: self.positions, Slot.ROWS: self.rows, Slot.MIXED: self.mixed},
                 **{
-                    Slot.MASK: mask,
-                    Slot.MASK_ROW: 4 * SLOTS,
-                    Slot.WINDOW_MASK: window_mask,
-                    Slot.WINDOW_ROW: 4 * SLOTS,
+                    Slot.VALUE_WIDTH: WIDTH,
+                    Slot.POSITIONS: self.positions,
+                    Slot.ROWS: self.rows,
+                    Slot.MIXED: self.mixed,
                 },
                 **{Slot.SCORES: self.scores, Slot.SCORE_BYTES: 4 * self.scores.shape[1], Slot.SCORE_CAP: largest},
                 **{Slot.PARTS: self.parts, Slot.PART_BYTES: 4 * self.parts.shape[1]},

@@ -1,0 +1,248 @@
+"""The batch engine: requests come and go at every step, and all texts under way share each forward of the target."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from casspec.runtime.batching.costs import BatchCosts
+from casspec.runtime.batching.hub import Hub, JointTarget, Strand
+from casspec.runtime.batching.prefix_cache import KeptText, PrefixCache
+from casspec.runtime.decode import Decoder, PlannedText
+from casspec.runtime.decoding.generation import Generation, Statistics
+from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.timing import ForwardClock, RanForward
+from casspec.runtime.model.lean.quantization import free_bytes
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.session import Listener, Session, Workplace
+from casspec.storage.errors import CasspecError, ContextOverflow, UnsupportedOption
+from casspec.storage.schema import Mode
+
+MAX_BATCH = 32
+"""Texts under way at most, unless said otherwise."""
+
+PREFILL_ROWS = 128
+"""Rows of prompts in a forward at most, unless said otherwise."""
+
+MEMORY_SHARE = 0.5
+"""Of the memory that is free, for caches, unless said otherwise."""
+
+
+@dataclass(eq=False)
+class BatchedText:
+    """A request of a batch.
+
+    Attributes:
+        generation: what it came to, once it is over; of one that was cancelled, what it had come to.
+        error: why it failed. cancelled: whether it was.
+    """
+
+    planned: PlannedText
+    listener: Listener
+    generation: Generation | None = None
+    error: CasspecError | None = None
+    cancelled: bool = False
+    submitted: float = field(default_factory=time.perf_counter)
+    _strand: Strand | None = None
+    _session: Session | None = None
+    _n_bytes: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.generation is not None or self.error is not None or self.cancelled
+
+
+class BatchEngine:
+    """Decodes many texts with the method of one decoder, each as that decoder would alone.
+
+    Args:
+        max_batch: texts under way at once; others wait in line.
+        kv_cache_bytes: memory for caches, kept texts included; by default half of what is free.
+        prefill_rows: tokens of prompts that are computed in one forward, at most: it bounds what running texts wait for.
+        keeps_prefixes: keep the rows of finished texts for those that begin alike.
+
+    Attributes:
+        prefixes: kept texts. forward_steps: joint forwards of the target so far.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        max_batch: int = MAX_BATCH,
+        kv_cache_bytes: int | None = None,
+        prefill_rows: int = PREFILL_ROWS,
+        keeps_prefixes: bool = True,
+    ) -> None:
+        if max_batch < 1 or prefill_rows < 1:
+            raise UnsupportedOption("a batch holds at least one text, and a forward at least one row of a prompt")
+        self._decoder, self._target = decoder, decoder.target
+        self._max_batch, self._prefill_rows, self._keeps = max_batch, prefill_rows, keeps_prefixes
+        free = free_bytes(self._target.device)
+        self.kv_cache_bytes = kv_cache_bytes or (1 << 62 if free is None else int(MEMORY_SHARE * free))
+        profile = decoder.profile
+        self._costs = BatchCosts(LatencyPredictor(profile.latency if profile else builtin_latency(self._target)))
+        self._hub = Hub(self._target, self._costs, prefill_rows)
+        self._joint: Any = JointTarget(self._target)
+        self._policies: dict[Mode, Any] = {}
+        self._waiting: deque[BatchedText] = deque()
+        self._running: list[BatchedText] = []
+        self.prefixes = PrefixCache()
+        self.forward_steps = 0
+
+    def submit(
+        self,
+        input_ids: list[int] | torch.Tensor,
+        listener: Listener | None = None,
+        *,
+        defaults: Literal["model"] | None = None,
+        sequence: int = 0,
+        **options: Any,
+    ) -> BatchedText:
+        """Puts a request in line. Options and errors as of `Decoder.generate`.
+
+        Raises ContextOverflow for one whose cache would not fit although nothing else ran.
+        """
+        listener = listener or Listener()
+        planned = self._decoder.planned(input_ids, listener, defaults=defaults, sequence=sequence, **options)
+        text = BatchedText(planned, listener)
+        if planned.limit == 0:
+            said = None if self._target.tokenizer is None else ""
+            text.generation = Generation([], Statistics(self._decoder.method_in(planned.mode)), text=said)
+            return text
+        text._n_bytes = self._target.cache_bytes(planned.n_rows)
+        if text._n_bytes > self.kv_cache_bytes:
+            raise ContextOverflow(
+                f"the request needs {text._n_bytes / 2**20:,.0f} MiB of cache and {self.kv_cache_bytes / 2**20:,.0f} MiB are planned for; "
+                "shorten the prompt or max_new_tokens, or plan more memory"
+            )
+        self._waiting.append(text)
+        return text
+
+    def cancel(self, text: BatchedText) -> None:
+        """Ends a request where it stands; its rows are free at once."""
+        if text.is_over:
+            return
+        text.cancelled = True
+        if text in self._waiting:
+            self._waiting.remove(text)
+            return
+        assert text._strand is not None
+        text._strand.stop()
+        if text._session is not None:
+            text.generation = text._session.finish()
+        self._leave(text)
+
+    @torch.inference_mode()
+    def step(self) -> bool:
+        """Lets requests in and gives every text one verification, or some of its prompt. Whether anything is left to do."""
+        self._let_in()
+        if self._running:
+            self._hub.round([text._strand for text in self._running if text._strand is not None])
+            self.forward_steps += 1
+            for text in [text for text in self._running if text._strand is None or text._strand.ask is None]:
+                self._leave(text)
+        return bool(self._running or self._waiting)
+
+    def run(self) -> None:
+        """Steps until nothing is left."""
+        while self.step():
+            pass
+
+    def generate(self, prompts: list[list[int]], **options: Any) -> list[Generation]:
+        """A text of each prompt, all with the same options. Raises the error of the first that failed."""
+        texts = [self.submit(prompt, **options) for prompt in prompts]
+        try:
+            self.run()
+        except BaseException:
+            for text in texts:
+                self.cancel(text)
+            raise
+        return list(_generations(texts))
+
+    @property
+    def n_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def n_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory of caches, of texts under way and of kept ones."""
+        return sum(text._n_bytes for text in self._running) + self.prefixes.n_bytes
+
+    # ------------------------------------------------------------------------------------------------- coming and going
+
+    def _let_in(self) -> None:
+        while self._waiting and len(self._running) < self._max_batch:
+            needed = self._waiting[0]._n_bytes
+            while self.cached_bytes + needed > self.kv_cache_bytes and self.prefixes.drop_oldest():
+                pass
+            if self.cached_bytes + needed > self.kv_cache_bytes:
+                return
+            text = self._waiting.popleft()
+            self._running.append(text)
+            self._costs.share(len(self._running))
+            text._strand = Strand(lambda text=text: self._decode(text))  # type: ignore[misc]
+            text._strand.start()
+
+    def _decode(self, text: BatchedText) -> None:
+        """A text from its prompt to its end, on its own stack."""
+        planned = text.planned
+        try:
+            policy = self._policy(planned.mode).fork()
+            cache = self._target.new_cache(planned.n_rows)
+            known = None
+            if self._keeps:
+                known = self.prefixes.into(planned.prompt, cache, policy.needs_top)
+            place = Workplace(
+                self._joint,
+                policy,
+                self._decoder.method_in(planned.mode),
+                cache,
+                clock=_SharedClock(self._target.device),
+                known=known,
+                prefill_chunk=self._prefill_rows,
+                keeps_top=self._keeps,
+            )
+            session = Session(place, planned.prompt, planned.request, planned.limit, planned.noise, text.listener)
+            text._session = session
+            while not session.is_over:
+                session.step()
+            text.generation = session.finish()
+            if self._keeps:
+                tokens = session.sequence.tokens[:-1]
+                self.prefixes.keep(KeptText(tokens, cache, session.top))
+        except CasspecError as error:
+            text.error = error
+
+    def _policy(self, mode: Mode) -> Any:
+        if mode not in self._policies:
+            self._policies[mode] = self._decoder.policy_with(mode, self._costs)
+        return self._policies[mode]
+
+    def _leave(self, text: BatchedText) -> None:
+        self._running.remove(text)
+        text._strand = text._session = None
+        self._costs.share(max(len(self._running), 1))
+
+
+class _SharedClock(ForwardClock):
+    """Of a text that shares its forwards: what they take is the batch's, so no policy learns from it."""
+
+    def measure(self, kind: str, plan: Plan | None = None, n_tokens: int = 0, context_tokens: int = 0) -> RanForward:
+        return RanForward(self, kind, None, n_tokens, context_tokens)
+
+
+def _generations(texts: list[BatchedText]) -> Iterator[Generation]:
+    for text in texts:
+        if text.error is not None:
+            raise text.error
+        assert text.generation is not None
+        yield text.generation

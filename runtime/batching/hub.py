@@ -1,0 +1,167 @@
+"""Forwards of many texts run as one.
+
+Each text runs on a stack of its own (a greenlet), as if it were alone. Where it asks the target for a forward, it waits. When all wait,
+those that want the same plan get one forward. So a method needs to know nothing of the others: its drafts, its reviews and its
+verification are joined with theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from greenlet import greenlet
+from torch import Tensor
+
+from casspec.runtime.batching.costs import BatchCosts
+from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.joint_input import JointInput, JointPart
+from casspec.runtime.model.kv_cache import KVCache
+from casspec.runtime.model.plan import Plan
+from casspec.runtime.model.target import TargetModel
+
+
+@dataclass(slots=True)
+class Ask:
+    """A forward that a text waits for.
+
+    Attributes:
+        wanted: rows of it whose logits are read, None for all; of a prompt that only fills the cache it is empty.
+        fills: whether it is of a prompt.
+    """
+
+    inputs: ForwardInput
+    cache: KVCache
+    plan: Plan
+    wanted: list[int] | None
+    fills: bool
+
+    @property
+    def n_rows(self) -> int:
+        return self.inputs.n_tokens or self.inputs.token_ids.numel()
+
+    @property
+    def rows(self) -> Sequence[int]:
+        return range(self.n_rows) if self.wanted is None else self.wanted
+
+
+class JointTarget:
+    """A target whose forwards wait for those of other texts; everything else is the model's own."""
+
+    def __init__(self, target: TargetModel) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JointTarget:
+        return self
+
+    def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None = None) -> Tensor:
+        """As of the model: logits of the rows asked for."""
+        rows = None if wanted is None else wanted.tolist()
+        return self._asked(Ask(inputs, cache, plan, rows, fills=False))
+
+    def fill(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: list[int]) -> Tensor:
+        """As of the model: a chunk of a prompt, which other texts need not wait for."""
+        return self._asked(Ask(inputs, cache, plan, wanted, fills=True))
+
+    def _asked(self, ask: Ask) -> Tensor:
+        waiting = greenlet.getcurrent()
+        assert waiting.parent is not None, "a text of a batch runs on a stack of its own"
+        logits: Tensor = waiting.parent.switch(ask)
+        return logits
+
+
+class Strand:
+    """One text on a stack of its own.
+
+    Attributes:
+        ask: what it waits for; None where it has ended.
+    """
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        self._stack = greenlet(run)
+        self.ask: Ask | None = None
+
+    def start(self) -> None:
+        self._go_on()
+
+    def resume(self, logits: Tensor) -> None:
+        """Hands it what it waits for; it runs until it waits again or ends."""
+        self._go_on(logits)
+
+    def stop(self) -> None:
+        """Ends it where it waits."""
+        if not self._stack.dead:
+            self._stack.throw()
+        self.ask = None
+
+    def _go_on(self, *given: Tensor) -> None:
+        asked = self._stack.switch(*given)
+        self.ask = asked if isinstance(asked, Ask) else None
+
+
+class Hub:
+    """Runs the forwards that strands wait for.
+
+    Args:
+        prefill_rows: rows of prompts in a forward at most: what running texts wait for.
+    """
+
+    def __init__(self, target: TargetModel, costs: BatchCosts, prefill_rows: int) -> None:
+        self._target, self._costs, self._prefill_rows = target, costs, prefill_rows
+
+    def round(self, strands: Sequence[Strand]) -> None:
+        """Every strand that waits gets one verification, or some of its prompt: first all that is drafted, then the target's forward."""
+        full = self._target.full_plan.name
+        while drafting := [strand for strand in strands if strand.ask and strand.ask.plan.name != full]:
+            by_plan: dict[str, list[Strand]] = {}
+            for strand in drafting:
+                assert strand.ask is not None
+                by_plan.setdefault(strand.ask.plan.name, []).append(strand)
+            for together in by_plan.values():
+                self._run(together)
+        self._run(self._verified(strands))
+
+    def _verified(self, strands: Sequence[Strand]) -> list[Strand]:
+        """All that wait for the target's own forward, prompts as far as there is room for their rows."""
+        chosen, room = list[Strand](), self._prefill_rows
+        for strand in strands:
+            if strand.ask is None:
+                continue
+            if strand.ask.fills:
+                if strand.ask.n_rows > room and room < self._prefill_rows:
+                    continue
+                room -= strand.ask.n_rows
+            chosen.append(strand)
+        return chosen
+
+    def _run(self, strands: list[Strand]) -> None:
+        asks = [strand.ask for strand in strands if strand.ask is not None]
+        if not asks:
+            return
+        plan, drafted = asks[0].plan, [ask for ask in asks if not ask.fills]
+        if drafted:
+            self._costs.observe(plan, len(drafted), sum(ask.n_rows for ask in drafted))
+        for strand, logits in zip(strands, self._logits(asks, plan), strict=True):
+            strand.resume(logits)
+
+    def _logits(self, asks: list[Ask], plan: Plan) -> list[Tensor]:
+        """Of each ask the rows it wants."""
+        parts = [JointPart(ask.inputs, ask.cache, ask.n_rows) for ask in asks]
+        places, first = list[int](), 0
+        for ask in asks:
+            places += [first + row for row in ask.rows]
+            first += ask.n_rows
+        whole = len(places) == first
+        wanted = None if whole else torch.tensor(places or [0], device=self._target.device)
+        logits = self._target.joint_forward(JointInput(parts), plan, wanted)
+        found, first = list[Tensor](), 0
+        for ask in asks:
+            n = len(ask.rows)
+            found.append(logits[first : first + n])
+            first += n
+        return found

@@ -1,0 +1,55 @@
+"""What a text is charged of shared forwards: the wait of all for the row it adds, its share of what all wait for anyway."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from casspec.runtime.batching.costs import BatchCosts
+from casspec.runtime.model.plan import Plan
+
+FULL, DRAFT = Plan.full(4), Plan.full(4).__class__("draft", 4, ())
+
+
+def predictor(fixed: float = 10.0, row: float = 0.5) -> Any:
+    return SimpleNamespace(predict_ms=lambda point: fixed + row * point.n_tokens * point.batch)
+
+
+def test_alone_a_forward_costs_what_it_takes() -> None:
+    costs = BatchCosts(predictor())
+    assert costs(FULL, 1, 100) == 10.5
+    assert costs(FULL, 8, 100) == 14.0
+
+
+def test_a_row_more_costs_the_wait_of_all() -> None:
+    costs = BatchCosts(predictor())
+    costs.share(4)
+    costs.observe(FULL, 4, 4)
+    assert costs(FULL, 1, 100) == 12.0, "four rows together"
+    assert costs(FULL, 2, 100) == pytest.approx(12.0 + 4 * 0.5)
+
+
+def test_a_forward_that_few_share_is_waited_for_by_all() -> None:
+    costs = BatchCosts(predictor())
+    costs.share(4)
+    for _ in range(200):
+        costs.observe(DRAFT, 1, 1)
+    assert costs(DRAFT, 1, 100) == pytest.approx(4 * 10.5)
+
+
+def test_other_costs_have_another_version() -> None:
+    costs = BatchCosts(predictor())
+    costs.observe(FULL, 1, 1)
+    first = costs.version
+    costs.observe(FULL, 1, 1)
+    assert costs.version == first
+    costs.share(2)
+    assert costs.version > first
+
+
+def test_all_texts_share_them() -> None:
+    costs = BatchCosts(predictor())
+    assert copy.deepcopy(costs) is costs

@@ -136,11 +136,14 @@ def _told(target: TargetModel, found: dict[str, Any]) -> list[tuple[str, str]]:
         refused.setdefault(why, []).append(name)
     precisions = [", ".join(found["precisions"])] * bool(found["precisions"])
     precisions += [f"no {' or '.join(names)}: {why}" for why, names in refused.items()]
-    backend = {"lean": "lean: a forward of ours", "generic": "generic: the library's own layers"}[target.backend]
+    backend, compiled = {
+        "lean": ("lean: a forward of ours", "compiled for this processor"),
+        "generic": ("generic: the library's own layers", "their linears compiled for this processor"),
+    }[target.backend]
     rows = [
         ("model", f"{target.name}: {target.family}, {target.n_layers} layers, {target.parameter_count / 1e6:,.1f} million "
          f"parameters, {target.dtype_name}"),
-        ("backend", backend + (", compiled for this processor" if target.is_native else "")),
+        ("backend", f"{backend}, {compiled}" if target.is_native else backend),
         ("why not lean", str(target.lean_refusal)),
         ("tested", "experimental: it passes the checks, no release is tested with it" if target.is_experimental else "yes"),
         ("context", f"{target.max_context:,} tokens, {target.cached_bytes:,} bytes each in the cache; {sees}"),

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.generic.anatomy import Anatomy, anatomy_of, text_config
 from casspec.runtime.model.generic.attention import quickened
-from casspec.runtime.model.generic.costs import part_costs
+from casspec.runtime.model.generic.costs import part_costs, sub_layer_bytes, sub_layer_weights
 from casspec.runtime.model.generic.head import HeadAlone
 from casspec.runtime.model.generic.limits import context_limit
 from casspec.runtime.model.generic.linears.found import found_linears, native_refusal
 from casspec.runtime.model.generic.linears.packed import PackedLinears
+from casspec.runtime.model.generic.linears.quantised import QuantisedLinears
 from casspec.runtime.model.generic.masks import MaskPlan, mask_plan
 from casspec.runtime.model.generic.plan_views import LayerTraits, PlanViews
 from casspec.runtime.model.generic.refusals import first_line, refused, told
@@ -30,7 +31,7 @@ from casspec.storage.schema import Backend, Precision
 FAULTS = (RuntimeError, TypeError, AttributeError, ValueError, KeyError, IndexError)
 """What a library model raises where it is not run as it expects."""
 
-NO_LOW_BITS = "the generic backend runs a model's own linears; only the lean forward has kernels of few bits"
+PACKED_ALONE = "the generic backend has kernels of few bits for packed weights alone, and here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +82,27 @@ class GenericBackend:
         self.hidden_size = self.anatomy.width
         self.traits = LayerTraits()
         self._packed: PackedLinears | None = None
+        self._quantised: QuantisedLinears | None = None
         self._plain = PlanViews(self.anatomy, HeadAlone.of(model, self.anatomy.path), self.traits)
         self._serve(self._plain)
         self.vocab_size = self.read(torch.zeros(1, self.hidden_size, dtype=self.dtype, device=self.device)).shape[-1]
         self._costs = part_costs(self.anatomy, config, self.layer_rows, self.vocab_size, self.dtype)
+        self._weights = sub_layer_weights(self.anatomy, config)
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def pack(self, model: Any, release: bool = False) -> None:
         if self._packed is not None or native_refusal(self.device, self.dtype) is not None:
             return
-        self._packed = PackedLinears(found_linears(self._views, model), model if release else None)
-        self._serve(self._views.changed(self._packed.stand_in))
+        self._packed = PackedLinears(found_linears(self._own, model), model if release else None)
+        self._quantised = QuantisedLinears(self._packed, self.dtype)
+        self._serve(self._own.changed(self._packed.stand_in))
 
     def unpack(self) -> None:
         """Has the library's own linears run again; weights that were let go are filled."""
         if self._packed is not None:
             self._packed.restore()
-            self._packed = None
+            self._packed = self._quantised = None
             self._serve(self._plain)
 
     def restore(self, model: Any) -> None:
@@ -123,16 +127,20 @@ class GenericBackend:
         return KVCache(self.layer_rows, capacity, batch, self.dtype, self.device)
 
     def costs(self) -> dict[str, float]:
-        return self._costs
+        return self._costs | {
+            f"{precision}:{part}": n_bytes
+            for precision in (Precision.INT8_DYNAMIC, Precision.INT4_WEIGHT)
+            for part, n_bytes in self._quantised_bytes(precision).items()
+        }
 
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         hidden = self.hidden(inputs, cache, plan)
-        return self.read(hidden if wanted is None else hidden.index_select(0, wanted))
+        return self._views[plan.precision].read(hidden if wanted is None else hidden.index_select(0, wanted))
 
     def joint_logits(self, inputs: JointInput, plan: Plan, wanted: Tensor | None) -> Tensor:
         numbers, visible = inputs.numbers(), joint_masks(inputs)
         cache = JointCache(inputs)
-        returned = self._views.body(plan.steps)(
+        returned = self._views[plan.precision].body(plan.steps)(
             input_ids=numbers[:1],
             position_ids=numbers[1:2],
             attention_mask=self.masks.handed(visible),
@@ -140,14 +148,14 @@ class GenericBackend:
             use_cache=True,
         )
         hidden = returned[0][0]
-        return self.read(hidden if wanted is None else hidden.index_select(0, wanted))
+        return self._views[plan.precision].read(hidden if wanted is None else hidden.index_select(0, wanted))
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
-        returned = self._views.body(plan.steps)(**self._arguments(inputs, cache))
+        returned = self._views[plan.precision].body(plan.steps)(**self._arguments(inputs, cache))
         return returned[0].flatten(0, 1)
 
     def read(self, hidden: Tensor) -> Tensor:
-        return self._views.read(hidden)
+        return self._own.read(hidden)
 
     def frame(self, inputs: ForwardInput, cache: KVCache) -> Frame:
         batch, queries = inputs.token_ids.shape
@@ -167,7 +175,7 @@ class GenericBackend:
         frame = self._blank_frame(len(x)) if frame is None else frame
         states = x.view(*frame.shape, x.shape[-1])
         for step in steps:
-            states = frame.calls[step[0]](self._views.layer(step), states)
+            states = frame.calls[step[0]](self._own.layer(step), states)
         return states.flatten(0, 1)
 
     def normalised(self, x: Tensor) -> Tensor:
@@ -185,23 +193,46 @@ class GenericBackend:
     # ------------------------------------------------------------------------------------------------------ precisions
 
     def refusal(self, precision: Precision) -> str | None:
-        return None if precision is Precision.TARGET else NO_LOW_BITS
+        if precision is Precision.TARGET:
+            return None
+        if self._quantised is None:
+            reason = native_refusal(self.device, self.dtype)
+            return f"{PACKED_ALONE} {'they are not packed' if reason is None else reason}"
+        return self._quantised.refusal(precision, self.is_prepared(precision))
 
     def prepare(self, precision: Precision) -> None:
-        """Nothing is packed."""
+        assert self._quantised is not None, "refused before"
+        stand_ins = self._quantised.stand_ins(precision)
+        self._views[precision] = self._own.changed(lambda module: stand_ins.get(id(module)))
 
     def release(self, precision: Precision) -> None:
-        """Nothing is packed."""
+        if precision is not Precision.TARGET:
+            self._views.pop(precision, None)
 
     def is_prepared(self, precision: Precision) -> bool:
-        return precision is Precision.TARGET
+        return precision in self._views
 
     def extra_bytes(self, precision: Precision) -> int:
-        return 0
+        if self._quantised is None or precision is Precision.TARGET:
+            return 0
+        return self._quantised.extra_bytes(precision)
+
+    def _quantised_bytes(self, precision: Precision) -> dict[str, float]:
+        """Of weights that sub-layers and head read for one token; {} where none is packed."""
+        if self._quantised is None:
+            return {}
+        others = self._quantised.bytes_by_linear(precision)
+        parts = sub_layer_bytes(self._weights, len(self.layer_rows), others)
+        return parts | {"head_bytes": self._quantised.head_bytes(precision) or self._costs["head_bytes"]}
+
+    @property
+    def _own(self) -> PlanViews:
+        """In its own precision."""
+        return self._views[Precision.TARGET]
 
     def _serve(self, views: PlanViews) -> None:
         """Has forwards run on these."""
-        self._views, self.anatomy = views, views.anatomy
+        self._views, self.anatomy = {Precision.TARGET: views}, views.anatomy
         self._blank: dict[int, Frame] = {}
 
     def _arguments(self, inputs: ForwardInput, cache: KVCache) -> dict[str, Any]:

@@ -58,7 +58,12 @@ def refusal(weights: DecoderWeights, precision: Precision, is_packed: bool = Fal
     for reason in reasons:
         if reason:
             return reason
-    needed, free = extra_bytes(weights, precision), free_bytes(weights.device)
+    return memory_refusal(extra_bytes(weights, precision), weights.device, is_packed)
+
+
+def memory_refusal(needed: int, device: torch.device, is_packed: bool) -> str | None:
+    """Why packed weights of so many bytes have no room, in one line; None when they have, or are there already."""
+    free = free_bytes(device)
     if free is not None and needed > MEMORY_SHARE * free and not is_packed:
         return f"its weights take {needed / 2**20:,.0f} MiB more, {free / 2**20:,.0f} MiB are free"
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,6 +26,13 @@ Place = tuple[type, str]
 
 LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
+PLAIN = {
+    "torch.nn.modules.linear.Linear": False,
+    "transformers.models.falcon.modeling_falcon.FalconLinear": False,
+    "transformers.pytorch_utils.Conv1D": True,
+}
+"""Classes that are a linear and nothing more: whether their weight is [in, out]."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundLinears:
@@ -38,7 +45,7 @@ class FoundLinears:
         separate: weights that nobody looks at but by calls of these modules, by identity of the parameter: nobody misses them.
     """
 
-    linears: tuple[nn.Linear, ...]
+    linears: tuple[nn.Module, ...]
     heads: frozenset[int]
     embedding: nn.Embedding | None
     separate: frozenset[int]
@@ -68,7 +75,7 @@ def found_linears(views: PlanViews, model: Any) -> FoundLinears:
     linears = [module for key, module in modules.items() if _is_plain(module) and places.get(key) in watch.called]
     heads = frozenset(id(module) for module in head.modules()) & {id(module) for module in linears}
     looked_up = embedding if isinstance(embedding, nn.Embedding) and places.get(id(embedding)) in watch.called else None
-    ours: list[nn.Linear | nn.Embedding] = [*linears] if looked_up is None else [*linears, looked_up]
+    ours = linears if looked_up is None else [*linears, looked_up]
     unread = [module for module in ours if places[id(module)] not in watch.read]
     return FoundLinears(tuple(linears), heads, looked_up, _separate(model, unread))
 
@@ -89,21 +96,30 @@ def _under(place: Place, module: nn.Module | None) -> Iterator[tuple[int, Place]
             yield from _under(place, child)
 
 
-def _is_plain(module: nn.Module) -> TypeGuard[nn.Linear]:
+def is_transposed(module: nn.Module) -> bool:
+    """Whether the weight of a plain linear is [in, out]."""
+    return PLAIN[_class_of(module)]
+
+
+def _class_of(module: nn.Module) -> str:
+    return f"{type(module).__module__}.{type(module).__qualname__}"
+
+
+def _is_plain(module: nn.Module) -> bool:
     """Whether it is a linear and nothing more, on the processor."""
-    if type(module) is not nn.Linear or type(module.weight) is not nn.Parameter or "forward" in vars(module):
+    if _class_of(module) not in PLAIN or type(module.weight) is not nn.Parameter or "forward" in vars(module):
         return False
     weight = module.weight
     has_hooks = module._forward_hooks or module._forward_pre_hooks
     return weight.numel() > 0 and weight.dtype in KINDS and weight.device.type == "cpu" and not has_hooks
 
 
-def _separate(model: Any, modules: list[nn.Linear | nn.Embedding]) -> frozenset[int]:
+def _separate(model: Any, modules: list[nn.Module]) -> frozenset[int]:
     """Parameters that stand nowhere else in the model than in these modules."""
     everywhere = Counter(id(weight) for _, weight in model.named_parameters(remove_duplicate=False))
     addresses = Counter(weight.data_ptr() for weight in model.parameters())
-    here = Counter(id(module.weight) for module in modules)
-    found = {id(module.weight): module.weight for module in modules}
+    weights: list[Any] = [module.weight for module in modules]
+    here, found = Counter(map(id, weights)), {id(weight): weight for weight in weights}
     return frozenset(
         key for key, weight in found.items() if here[key] == everywhere[key] and addresses[weight.data_ptr()] == 1
     )

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from casspec.runtime.model.generic.linears.found import FoundLinears
+from casspec.runtime.model.generic.linears.found import FoundLinears, is_transposed
 from casspec.runtime.model.generic.views import StandIn, copied
 from casspec.runtime.model.lean.weights import MappedFiles, give_back_freed_memory
 from casspec.runtime.native import packing
@@ -22,14 +22,13 @@ PROBES = 4
 
 
 class NativeLinear(StandIn):
-    """Takes the place of a linear. Attributes: `packed`, the weight that it reads."""
+    """Takes the place of a linear. Attributes: `packed`, the weight that it reads; `shape`, (out, in) of it."""
 
-    def __init__(self, inner: nn.Linear, packed: Any, kind: int, memory: Any) -> None:
+    def __init__(self, inner: Any, packed: Any, shape: tuple[int, int], kind: int, memory: Any) -> None:
         from casspec.runtime.native.steps.lone_linear import LoneLinear  # needs numba, which plain forwards do without
 
         super().__init__(inner)
-        self.packed = packed
-        n_out, n_in = inner.out_features, inner.in_features
+        self.packed, self.shape, (n_out, n_in) = packed, shape, shape
         self._multiply = LoneLinear(packed, n_in, n_out, inner.bias, inner.weight.dtype, kind, memory)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ class PackedLinears:
         self.linears: dict[int, NativeLinear] = {}
         """By identity of the library's."""
         self._embedding: PackedEmbedding | None = None
-        self._released: list[tuple[Tensor, PackedWeight]] = []
+        self._released: list[tuple[Tensor, PackedWeight, bool]] = []
         try:
             self._pack(found, model)
         except BaseException:
@@ -84,8 +83,8 @@ class PackedLinears:
 
     def restore(self) -> None:
         """Fills the library's own weights again, with the same bits as before; they are held twice from then on."""
-        for weight, packed in self._released:
-            weight.data = packed.unpacked()
+        for weight, packed, turned in self._released:
+            weight.data = packed.unpacked().t().contiguous() if turned else packed.unpacked()
         self._released.clear()
 
     def _pack(self, found: FoundLinears, model: Any = None) -> None:
@@ -94,15 +93,17 @@ class PackedLinears:
             for parameter in model.parameters():  # read to take a fingerprint
                 files.let_go(parameter)
         for weight, linears in _by_weight(found.linears):
-            packed = packing.packed(weight.detach().contiguous())
+            turned = is_transposed(linears[0])
+            packed = packing.packed((weight.detach().t() if turned else weight.detach()).contiguous())
             for linear in linears:
-                self.linears[id(linear)] = NativeLinear(linear, packed, KINDS[weight.dtype], self.memory)
+                kind = KINDS[weight.dtype]
+                self.linears[id(linear)] = NativeLinear(linear, packed, packed.shape, kind, self.memory)
             is_ours = model is not None and id(weight) in found.separate
             if not is_ours or not self._rows_serve(found.embedding, weight, packed):
                 continue
             files.let_go(weight)
             freed += weight.nbytes
-            self._released.append((weight, packed))
+            self._released.append((weight, packed, turned))
             weight.data = weight.data.new_empty(0)
             if freed > KEPT_BYTES:
                 give_back_freed_memory()
@@ -122,9 +123,9 @@ class PackedLinears:
         return True
 
 
-def _by_weight(linears: tuple[nn.Linear, ...]) -> list[tuple[Tensor, list[nn.Linear]]]:
+def _by_weight(linears: tuple[Any, ...]) -> list[tuple[Tensor, list[Any]]]:
     """Linears that share a weight, together."""
-    groups: dict[int, tuple[Tensor, list[nn.Linear]]] = {}
+    groups: dict[int, tuple[Tensor, list[Any]]] = {}
     for linear in linears:
         groups.setdefault(id(linear.weight), (linear.weight, []))[1].append(linear)
     return list(groups.values())

@@ -81,12 +81,17 @@ def test_windows_go_by_positions_whatever_slots_a_tree_stands_in() -> None:
     torch.testing.assert_close(target.forward(inputs, cache, target.full_plan)[3:6], straight, atol=1e-4, rtol=1e-4)
 
 
-def test_only_the_lean_forward_has_kernels_of_few_bits() -> None:
+def test_kernels_of_few_bits_are_refused_where_weights_are_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:
     target = both()[0]
-    assert "only the lean forward" in str(target.refusal(Precision.INT8_DYNAMIC))
+    assert str(target.refusal(Precision.INT8_DYNAMIC)).endswith(
+        "for packed weights alone, and here they are not packed"
+    )
     with pytest.raises(UnsupportedOption, match="int8-dynamic cannot run here"):
         target.prepare(Precision.INT8_DYNAMIC)
-    assert target.extra_bytes(Precision.TARGET) == 0
+    assert target.extra_bytes(Precision.TARGET) == target.extra_bytes(Precision.INT8_DYNAMIC) == 0
+    assert not any(":" in name for name in target.costs())
+    monkeypatch.setattr(processor, "refusal", lambda: "no such processor")
+    assert str(target.refusal(Precision.INT8_DYNAMIC)).endswith("no such processor")
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "mixtral"])

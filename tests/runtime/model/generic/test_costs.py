@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from casspec.runtime.model.generic.anatomy import anatomy_of
-from casspec.runtime.model.generic.costs import part_costs
+from casspec.runtime.model.generic.costs import part_costs, sub_layer_bytes, sub_layer_weights
 from casspec.runtime.model.lean.backend import LeanBackend
 from casspec.runtime.model.target import TargetModel
 from tests.runtime.tiny import VOCAB, library_model
@@ -28,6 +28,15 @@ def test_of_experts_those_count_that_a_token_goes_through() -> None:
     one_expert, router = 3 * 32 * 48, 4 * 32
     assert costs["mlp_bytes"] == 4 * (2 * one_expert + router)
     assert costs["mlp_operations"] == 2 * (2 * one_expert + router)
+
+
+def test_what_is_read_in_place_of_a_weight_counts_with_the_share_of_it() -> None:
+    model = tiny_model("mixtral")
+    layers = anatomy_of(model)
+    weights, first = sub_layer_weights(layers, model.config), model.model.layers[0].self_attn.q_proj
+    plain, other = (sub_layer_bytes(weights, 4, others) for others in ({}, {id(first): 24}))
+    assert other["mlp_bytes"] == plain["mlp_bytes"]
+    assert other["attention_bytes"] == plain["attention_bytes"] - (first.weight.nbytes - 24) / 4
 
 
 def test_layers_of_two_shapes_count_by_their_mean() -> None:

@@ -45,7 +45,7 @@ def test_every_method_writes_the_text_of_plain_decoding(name: str) -> None:
         texts[method] = [
             decoder.generate(PROMPT, 32, temperature=temperature, seed=5).token_ids for temperature in (0.0, 0.8)
         ]
-    with pytest.raises(UnsupportedOption, match="only the lean forward has kernels of few bits"):
+    with pytest.raises(UnsupportedOption, match="kernels of few bits for packed weights alone"):
         Decoder(target, method="quantised", profile=profile)
     assert texts["autoregressive"][0] == greedy(target, PROMPT, 32)
     assert texts == dict.fromkeys(texts, texts["autoregressive"])

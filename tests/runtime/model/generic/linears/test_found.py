@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from casspec.runtime.model.generic.backend import GenericBackend
-from casspec.runtime.model.generic.linears.found import FoundLinears, found_linears, native_refusal
+from casspec.runtime.model.generic.linears.found import FoundLinears, found_linears, is_transposed, native_refusal
 from casspec.runtime.native import processor
 from tests.runtime.tiny_families import tiny_model
 
 
 def found_in(model: Any) -> FoundLinears:
-    return found_linears(GenericBackend(model)._views, model)
+    return found_linears(GenericBackend(model)._own, model)
 
 
 def n_linears(model: nn.Module) -> int:
@@ -28,6 +28,13 @@ def test_every_linear_that_is_called_is_found(name: str) -> None:
     found = found_in(model)
     assert len(found.linears) == n_linears(model)
     assert found.heads == {id(model.lm_head)}
+
+
+@pytest.mark.parametrize(("name", "n_layer"), [("gpt2", 4), ("falcon", 4)])
+def test_linears_of_the_librarys_own_classes_are_found_too(name: str, n_layer: int) -> None:
+    found = found_in(tiny_model(name))
+    assert len(found.linears) == 4 * n_layer + 1
+    assert {is_transposed(linear) for linear in found.linears[:-1]} == {name == "gpt2"}
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -2,7 +2,7 @@
 
 `generate` prepares everything (configuration, logits processors, stopping criteria) and hands it to our callable. Whatever looks at one
 text is honoured exactly (`casspec/library_request.py`), anything else is refused by its name, never ignored. The rows of a batch are
-decoded one after the other.
+decoded side by side.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers.generation import GenerateDecoderOnlyOutput
 
 from casspec.library_request import of_row, request_options
+from casspec.runtime.batching.engine import BatchedText, BatchEngine
 from casspec.runtime.decode import Decoder
 from casspec.runtime.decoding.generation import Generation
 from casspec.runtime.loading.profiles import LoadedProfile
@@ -114,16 +115,34 @@ def custom_generate(
             listener = Listener(on_tokens=lambda tokens: streamer.put(torch.tensor(tokens)))
         if seed is None and do_sample:
             options["seed"] = secrets.randbits(64)  # one for all rows
-        texts: list[Generation] = []
-        for prompt, count in prompts:
-            row = len(texts)
-            own = {"processors": of_row(options["processors"], row), "padding": input_ids[row, : padding[row]].tolist()}
-            texts += bound.decoder.samples(prompt, count, listener=listener, first=row, **{**options, **own})
+
+        def own(row: int) -> dict[str, Any]:
+            shown = {"padding": input_ids[row, : padding[row]].tolist()}
+            return options | shown | {"processors": of_row(options["processors"], row)}
+
+        if len(prompts) == 1:  # computed once for all its texts
+            ((prompt, count),) = prompts
+            texts = bound.decoder.samples(prompt, count, listener=listener, **own(0))
+        else:
+            texts = _together(bound.decoder, prompts, own)
         if streamer is not None:
             streamer.end()
         return wanted.output(_padded(input_ids, texts, generation_config), texts)
 
     return generate
+
+
+def _together(
+    decoder: Decoder, prompts: list[tuple[list[int], int]], own: Callable[[int], dict[str, Any]]
+) -> list[Generation]:
+    """A text of each row, whose forwards run as one. Raises the error of the first that failed."""
+    engine, rows = BatchEngine(decoder, keeps_prefixes=False), list[BatchedText]()
+    for prompt, count in prompts:
+        for _ in range(count):
+            row = len(rows)
+            rows.append(engine.submit(prompt, sequence=row, **own(row)))
+    engine.run()
+    return [text.result() for text in rows]
 
 
 def _bind(

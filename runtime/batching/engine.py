@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,6 +54,14 @@ class BatchedText:
     @property
     def is_over(self) -> bool:
         return self.generation is not None or self.error is not None or self.cancelled
+
+    def result(self) -> Generation:
+        """What it came to. Raises its error, and UnsupportedOption where it is not over."""
+        if self.error is not None:
+            raise self.error
+        if self.generation is None:
+            raise UnsupportedOption("the request has come to nothing yet: run the engine's steps")
+        return self.generation
 
 
 class BatchEngine:
@@ -162,7 +169,7 @@ class BatchEngine:
             for text in texts:
                 self.cancel(text)
             raise
-        return list(_generations(texts))
+        return [text.result() for text in texts]
 
     @property
     def n_running(self) -> int:
@@ -238,11 +245,3 @@ class _SharedClock(ForwardClock):
 
     def measure(self, kind: str, plan: Plan | None = None, n_tokens: int = 0, context_tokens: int = 0) -> RanForward:
         return RanForward(self, kind, None, n_tokens, context_tokens)
-
-
-def _generations(texts: list[BatchedText]) -> Iterator[Generation]:
-    for text in texts:
-        if text.error is not None:
-            raise text.error
-        assert text.generation is not None
-        yield text.generation

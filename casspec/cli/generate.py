@@ -27,6 +27,20 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("prompt", required=False)
 @click.option("--file", type=click.File(encoding="utf-8"), metavar="FILE", help="Read the prompt from a file.")
+@click.option(
+    "--batch",
+    metavar="FILE",
+    help="Decode every prompt of a file instead, many at a time; a line of JSON each as it ends.",
+)
+@click.option(
+    "--max-batch", type=click.IntRange(min=1), metavar="N", help="With --batch: texts at a time.  [default: 32]"
+)
+@click.option(
+    "--kv-cache-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="G",
+    help="With --batch: memory for caches; by default half of what is free.",
+)
 @click.option("--chat", is_flag=True, help="Put the prompt into the model's chat template, as a user's message.")
 @system_option
 @template_argument_option
@@ -36,6 +50,9 @@ if TYPE_CHECKING:
 def command(
     prompt: str | None,
     file: IO[str] | None,
+    batch: str | None,
+    max_batch: int | None,
+    kv_cache_gib: float | None,
     chat: bool,
     system: str | None,
     template_arguments: tuple[str, ...],
@@ -56,7 +73,15 @@ def command(
     The text does not depend on method or profile: they change the speed only. Options that are not given come from the model's
     generation config.
     """
-    text, request, arguments = _prompt(prompt, file), asked(options), parsed_arguments(template_arguments)
+    if batch is None and (max_batch is not None or kv_cache_gib is not None):
+        raise click.UsageError("--max-batch and --kv-cache-gib are of many prompts; name their file with --batch")
+    if batch is not None and (prompt is not None or file is not None or chat or stats):
+        raise click.UsageError(
+            "--batch takes its prompts from a file, in the model's chat template where it has one: leave out PROMPT, --file, --chat "
+            "and --stats"
+        )
+    text = "" if batch is not None else _prompt(prompt, file)
+    request, arguments = asked(options), parsed_arguments(template_arguments)
     if not chat and (system is not None or arguments):
         raise click.UsageError("--system and --template-arg belong to the chat template; add --chat")
     set_up(device, threads)
@@ -64,6 +89,13 @@ def command(
     import casspec
 
     target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+    if batch is not None:
+        from casspec.cli.batch_texts import generate_batch
+
+        generate_batch(
+            decoder_for(target, profile, method, task, storage), batch, request, max_batch or 32, kv_cache_gib
+        )
+        return
     prompt_ids = _chat_ids(target, text, system, arguments) if chat else _encode(target, text)
     decoder = decoder_for(target, profile, method, task, storage)
     with interruptible() as interruption:

@@ -47,6 +47,7 @@ class Workplace:
         clock: where its forwards are timed. known: what the cache holds of the prompt's beginning.
         prefill_chunk: tokens of the prompt in a forward, at most.
         keeps_top: keep the target's best successors along the text, where the policy learns from them: `Session.top`.
+        drafts: whether the next step does; None for always. After steps that did not, the policy begins anew.
     """
 
     target: TargetModel
@@ -58,6 +59,7 @@ class Workplace:
     known: KnownPrefix | None = None
     prefill_chunk: int = QUERY_BUCKETS[-1]
     keeps_top: bool = False
+    drafts: Callable[[], bool] | None = None
 
 
 class Session:
@@ -113,6 +115,7 @@ class Session:
         reads_along = bool(request.stop) or listener.on_text is not None
         self._text = StoppedText(target.tokenizer, prompt, request.stop) if reads_along else None
         self._heard = 0
+        self._behind = False  # whether steps passed that the policy was not told of
         self._walk = Walk(request, self.sequence, limit, ends, self._text)
         self._steps: list[tuple[list[str], list[int], list[int]]] = []
 
@@ -124,8 +127,12 @@ class Session:
         """One verification; the tokens it emitted. Raises BrokenMethod where a method of somebody else drafts what none can verify."""
         begin = time.perf_counter()
         policy, sequence, walk = self._place.policy, self.sequence, self._walk
+        drafts = self._place.drafts is None or self._place.drafts()
+        if drafts and self._behind:
+            policy.begin(sequence)
+        self._behind = not drafts
         # 1. Draft a tree under the root; nothing deeper than could still be emitted.
-        tree = policy.draft(sequence, walk.remaining - 1)
+        tree = policy.draft(sequence, walk.remaining - 1) if drafts else CandidateTree(sequence.tokens[-1])
         if self._place.method not in METHODS:
             self._check_draft(tree, walk.remaining - 1)
         # 2. One forward of the target over all of it.
@@ -135,7 +142,10 @@ class Session:
         # 4. Keep the accepted rows and text.
         sequence.commit(path, emitted)
         # 5. Learn.
-        policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
+        if drafts:
+            policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
+        else:
+            self._keeps_top = False  # those of later tokens would stand at places of others
         if self._keeps_top:
             ids, logits = outputs.rows(path)
             self.top[0].extend(ids)

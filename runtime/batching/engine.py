@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from casspec.runtime.batching.costs import BatchCosts
+from casspec.runtime.batching.draft_switch import DraftSwitch
 from casspec.runtime.batching.hub import Hub, JointTarget, Strand
 from casspec.runtime.batching.prefix_cache import KeptText, PrefixCache
 from casspec.runtime.decode import Decoder, PlannedText
@@ -95,11 +96,12 @@ class BatchEngine:
         self._costs = BatchCosts(LatencyPredictor(profile.latency if profile else builtin_latency(self._target)))
         self._hub = Hub(self._target, self._costs, prefill_rows)
         self._joint: Any = JointTarget(self._target)
+        self._switch = DraftSwitch()
         self._policies: dict[Mode, Any] = {}
         self._waiting: deque[BatchedText] = deque()
         self._running: list[BatchedText] = []
         self.prefixes = PrefixCache()
-        self.forward_steps = 0
+        self.forward_steps = self._emitted = 0
 
     def submit(
         self,
@@ -149,8 +151,7 @@ class BatchEngine:
         """Lets requests in and gives every text one verification, or some of its prompt. Whether anything is left to do."""
         self._let_in()
         if self._running:
-            self._hub.round([text._strand for text in self._running if text._strand is not None])
-            self.forward_steps += 1
+            self._round()
             for text in [text for text in self._running if text._strand is None or text._strand.ask is None]:
                 self._leave(text)
         return bool(self._running or self._waiting)
@@ -183,6 +184,16 @@ class BatchEngine:
     def cached_bytes(self) -> int:
         """Memory of caches, of texts under way and of kept ones."""
         return sum(text._n_bytes for text in self._running) + self.prefixes.n_bytes
+
+    def _round(self) -> None:
+        strands = [text._strand for text in self._running if text._strand is not None]
+        n_texts, fills = len(strands), any(strand.ask is not None and strand.ask.fills for strand in strands)
+        begin, before = time.perf_counter(), self._emitted
+        self._switch.begin_round(n_texts)
+        self._hub.round(strands)
+        self.forward_steps += 1
+        if not fills:
+            self._switch.end_round(n_texts, self._emitted - before, (time.perf_counter() - begin) * 1e3)
 
     # ------------------------------------------------------------------------------------------------- coming and going
 
@@ -217,11 +228,12 @@ class BatchEngine:
                 known=known,
                 prefill_chunk=self._prefill_rows,
                 keeps_top=self._keeps,
+                drafts=lambda: self._switch.drafts,
             )
             session = Session(place, planned.prompt, planned.request, planned.limit, planned.noise, text.listener)
             text._session = session
             while not session.is_over:
-                session.step()
+                self._emitted += len(session.step())
             text.generation = session.finish()
             if self._keeps:
                 tokens = session.sequence.tokens[:-1]

@@ -1,0 +1,84 @@
+"""Whether a batch drafts at all: what is measured of rounds with drafts and without decides, for each size of the batch.
+
+What a method does outside forwards it does for one text after the other, so the more texts there are, the more its drafts have to bring. No
+latency model knows that, and the rounds tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TRIED = 6
+"""Rounds of either kind before they are compared."""
+
+EVERY, AGAIN = 96, 4
+"""Of so many rounds, those that look again at what is not done."""
+
+MEMORY = 0.95
+"""Weight of the past in a rate, a round."""
+
+LEAD = 1.02
+"""What rounds without drafts must be faster by: they teach the method nothing."""
+
+
+@dataclass(slots=True)
+class _Rate:
+    """Tokens a millisecond."""
+
+    tokens: float = 0.0
+    milliseconds: float = 0.0
+    rounds: int = 0
+
+    def add(self, tokens: int, milliseconds: float) -> None:
+        self.tokens = self.tokens * MEMORY + tokens
+        self.milliseconds = self.milliseconds * MEMORY + milliseconds
+        self.rounds += 1
+
+    @property
+    def value(self) -> float:
+        return self.tokens / self.milliseconds if self.milliseconds else 0.0
+
+
+@dataclass(slots=True)
+class _Size:
+    """Of batches of about one size."""
+
+    drafting: _Rate = field(default_factory=_Rate)
+    plain: _Rate = field(default_factory=_Rate)
+    rounds: int = 0
+
+
+class DraftSwitch:
+    """Says before each round whether it drafts, and is told after it what it brought.
+
+    Attributes:
+        drafts: whether texts draft that begin a step now: in the round under way, to be verified in the next.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[int, _Size] = {}
+        self.drafts = self._verified_drafts = True
+
+    def begin_round(self, n_texts: int) -> None:
+        """A round of so many texts. A text alone always drafts: its method knows its own costs."""
+        self._verified_drafts = self.drafts
+        if n_texts < 2:
+            self.drafts = True
+            return
+        size = self._sizes.setdefault(n_texts.bit_length(), _Size())
+        size.rounds += 1
+        if size.drafting.rounds < TRIED:
+            self.drafts = True
+        elif size.plain.rounds < TRIED:
+            self.drafts = False
+        else:
+            pays = size.drafting.value * LEAD >= size.plain.value
+            looks = size.rounds % EVERY < AGAIN
+            self.drafts = pays != looks
+
+    def end_round(self, n_texts: int, tokens: int, milliseconds: float) -> None:
+        """What a round without rows of prompts brought; one in which texts stop or begin to draft says nothing."""
+        if n_texts < 2 or self.drafts != self._verified_drafts:
+            return
+        size = self._sizes[n_texts.bit_length()]
+        (size.drafting if self.drafts else size.plain).add(tokens, milliseconds)

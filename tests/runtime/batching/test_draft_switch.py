@@ -1,0 +1,41 @@
+"""A batch drafts where that brings more tokens a millisecond, and looks again now and then."""
+
+from __future__ import annotations
+
+import pytest
+
+from casspec.runtime.batching.draft_switch import AGAIN, EVERY, TRIED, DraftSwitch
+
+
+def rounds(switch: DraftSwitch, n: int, n_texts: int, drafting: float, plain: float) -> list[bool]:
+    """Whether each of `n` rounds drafted, at so many tokens a millisecond of each kind."""
+    said = []
+    for _ in range(n):
+        switch.begin_round(n_texts)
+        said.append(switch.drafts)
+        switch.end_round(n_texts, 100, 100 / (drafting if switch.drafts else plain))
+    return said
+
+
+@pytest.mark.parametrize(("drafting", "plain", "pays"), [(1.3, 1.0, True), (0.8, 1.0, False), (1.0, 1.0, True)])
+def test_what_is_faster_is_done_nearly_always(drafting: float, plain: float, pays: bool) -> None:
+    said = rounds(DraftSwitch(), 2 * EVERY + 4 * TRIED, 8, drafting, plain)[4 * TRIED :]
+    others = sum(one != pays for one in said)
+    assert 1 <= others <= 3 * AGAIN
+
+
+def test_it_changes_its_mind_when_texts_do() -> None:
+    switch = DraftSwitch()
+    assert not rounds(switch, 60, 4, 0.8, 1.0)[-1]
+    assert rounds(switch, 6 * EVERY, 4, 2.0, 1.0)[-1]
+
+
+def test_a_text_alone_always_drafts() -> None:
+    assert all(rounds(DraftSwitch(), 50, 1, 0.1, 1.0))
+
+
+def test_batches_of_other_sizes_are_judged_apart() -> None:
+    switch = DraftSwitch()
+    assert not rounds(switch, 60, 16, 0.8, 1.0)[-1]
+    assert rounds(switch, 60, 2, 1.3, 1.0)[-1]
+    assert not rounds(switch, 3, 16, 0.8, 1.0)[-1]

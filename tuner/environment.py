@@ -26,6 +26,7 @@ def environment(target: TargetModel) -> dict[str, Any]:
         "model": model_fingerprint(target).model_dump(mode="json"),
         "device": device_fingerprint(target.device).model_dump(mode="json"),
         "dtype": target.dtype_name,
+        "backend": target.backend,
         "threads": torch.get_num_threads(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         "commit": source_commit(),

@@ -66,6 +66,12 @@ EXIT_NOT_LOSSLESS = 1
     metavar="N",
     help="Tokens a method and mode to compare with --check-lossless.",
 )
+@click.option(
+    "--batch",
+    "batches",
+    metavar="1,2,4",
+    help="Race methods with so many texts at a time instead: tokens/s over plain decoding of the same batch.",
+)
 @figures_option("speedup by task, and where the time of a token goes")
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Also write the JSON."
@@ -95,6 +101,7 @@ def command(
     ablation: bool,
     check_lossless: bool,
     tokens: int,
+    batches: str | None,
     figures: Path | None,
     json_file: Path | None,
     output_format: str,
@@ -112,6 +119,11 @@ def command(
         raise click.UsageError("--figures draws times, --check-lossless takes none: leave one out")
     if check_lossless and turns == "all":
         raise click.UsageError("--check-lossless compares first turns: leave --turns out")
+    sizes = _sizes(batches)
+    if sizes and (check_lossless or ablation or figures or warm):
+        raise click.UsageError(
+            "--batch races methods by tokens/s: leave out --check-lossless, --ablation, --figures and --warm"
+        )
     set_up(device, threads)
     for directory in (figures, json_file.parent if json_file else None):
         if directory:
@@ -135,6 +147,12 @@ def command(
     profile_id = profile.document.profile_id if profile and profile.document else None
     if check_lossless:
         profile = _as_if_made_for(profile, loaded)
+    if sizes:
+        from casspec.cli.batch_race import race
+
+        asked_for = ["dytc"] if methods == "all" else _names(methods)
+        room = max_new_tokens, repeats, seed, peers, json_file
+        return race(loaded, profile, asked_for, prompts, sizes, "sample" if mode == "both" else mode, *room)
     entries = method_entries(loaded, profile, None if methods == "all" else _names(methods), say)
     entries += ablation_entries(loaded, profile) if ablation else []
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]
@@ -173,6 +191,17 @@ def _model_name(model: str, target: str | None) -> str:
     if click.get_current_context().get_parameter_source("model") is ParameterSource.COMMANDLINE:
         raise click.UsageError(f"MODEL is given twice, as '{model}' and by --target as '{target}': leave one out")
     return target
+
+
+def _sizes(batches: str | None) -> list[int]:
+    """Of `--batch`, [] without it."""
+    try:
+        sizes = [int(size) for size in _names(batches or "")]
+    except ValueError:
+        sizes = [0]
+    if any(size < 1 for size in sizes):
+        raise click.UsageError(f"--batch takes numbers of texts, such as 1,2,4,8, not {batches!r}")
+    return sizes
 
 
 def _names(methods: str) -> list[str]:

@@ -56,6 +56,11 @@ class BatchedText:
     def is_over(self) -> bool:
         return self.generation is not None or self.error is not None or self.cancelled
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its prompt is computed, or it is over."""
+        return self._session is not None or self.is_over
+
     def result(self) -> Generation:
         """What it came to. Raises its error, and UnsupportedOption where it is not over."""
         if self.error is not None:
@@ -171,6 +176,11 @@ class BatchEngine:
                 self.cancel(text)
             raise
         return [text.result() for text in texts]
+
+    @property
+    def n_emitted(self) -> int:
+        """Tokens of all texts so far."""
+        return self._emitted
 
     @property
     def n_running(self) -> int:

@@ -151,8 +151,8 @@ def command(
         from casspec.cli.batch_race import race
 
         asked_for = ["dytc"] if methods == "all" else _names(methods)
-        room = max_new_tokens, repeats, seed, peers, json_file
-        return race(loaded, profile, asked_for, prompts, sizes, "sample" if mode == "both" else mode, *room)
+        how = max_new_tokens, repeats, seed, peers, json_file
+        return race(loaded, profile, asked_for, prompts, sizes, "sample" if mode == "both" else mode, *how)
     entries = method_entries(loaded, profile, None if methods == "all" else _names(methods), say)
     entries += ablation_entries(loaded, profile) if ablation else []
     modes: tuple[Mode, ...] = ("sample", "greedy") if mode == "both" else (mode,)  # type: ignore[assignment]

@@ -54,4 +54,4 @@ def test_the_outcome_tells_tasks_and_batches_where_they_were_asked(said) -> None
     )
     calibration_report.print_outcome(profile, None)
     assert "tasks     tests has its own (+5.0%), docstring does without (-1.0%)" in said
-    assert "batches   8: 1.20x cascade (sample; unverified, nothing decodes batches yet)" in said
+    assert "batches   8: 1.20x cascade (sample; unverified: `casspec bench --batch` measures)" in said

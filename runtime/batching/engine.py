@@ -17,6 +17,7 @@ from casspec.runtime.decode import Decoder, PlannedText
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import ForwardClock, RanForward
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.lean.quantization import free_bytes
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.session import Listener, Session, Workplace
@@ -236,14 +237,15 @@ class BatchEngine:
                 cache,
                 clock=_SharedClock(self._target.device),
                 known=known,
-                prefill_chunk=self._prefill_rows,
+                prefill_chunk=min(self._prefill_rows, QUERY_BUCKETS[-1]),
                 keeps_top=self._keeps,
                 drafts=lambda: self._switch.drafts,
             )
             session = Session(place, planned.prompt, planned.request, planned.limit, planned.noise, text.listener)
             text._session = session
             while not session.is_over:
-                self._emitted += len(session.step())
+                n_emitted = len(session.step())  # other texts run meanwhile, and count too
+                self._emitted += n_emitted
             text.generation = session.finish()
             if self._keeps:
                 tokens = session.sequence.tokens[:-1]

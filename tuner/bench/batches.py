@@ -16,6 +16,7 @@ import torch
 from casspec.runtime.batching.engine import BatchEngine
 from casspec.runtime.decode import Decoder
 from casspec.runtime.loading.profiles import LoadedProfile
+from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.document import Document
 from casspec.tuner.suites.token_prompts import TokenPrompt
@@ -106,7 +107,8 @@ def _engine_run(
     """Tokens a second of the batch engine at a size."""
 
     def run(batch: int) -> float:
-        engine = BatchEngine(decoder, batch, keeps_prefixes=False)
+        # All prompts in one forward, or two: no text is to be nearly over when the last one begins.
+        engine = BatchEngine(decoder, batch, prefill_rows=batch * QUERY_BUCKETS[-1], keeps_prefixes=False)
         options: dict[str, Any] = {"max_new_tokens": n_tokens, "temperature": temperature, "stop_token_ids": []}
         texts = [
             engine.submit(prompt, sequence=place, seed=seed, **options)

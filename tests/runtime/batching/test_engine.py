@@ -127,6 +127,23 @@ def test_prompts_come_in_pieces_between_the_tokens_of_others() -> None:
     assert running.generation.token_ids == told
 
 
+def test_prompts_of_a_whole_batch_may_come_at_once() -> None:
+    engine = BatchEngine(Decoder(TARGET, None, "autoregressive"), prefill_rows=5000)
+    texts = [engine.submit(repetitive_prompt(100, seed=seed), max_new_tokens=4) for seed in range(4)]
+    engine.step()
+    assert all(text.has_begun for text in texts)
+    engine.run()
+    assert all(len(text.result().token_ids) == 4 for text in texts)
+
+
+def test_tokens_of_all_texts_are_counted() -> None:
+    engine = BatchEngine(Decoder(TARGET, PROFILE, "dytc"))
+    texts = engine.generate(
+        [repetitive_prompt(9, seed=seed) for seed in range(5)], max_new_tokens=12, stop_token_ids=[]
+    )
+    assert engine.n_emitted == sum(len(text.token_ids) for text in texts) == 60
+
+
 def test_rows_of_a_text_that_ends_or_is_cancelled_are_free_at_once() -> None:
     engine = BatchEngine(Decoder(TARGET, None, "autoregressive"), keeps_prefixes=False)
     short, long = (engine.submit([1, 2, 3], max_new_tokens=n) for n in (2, 30))

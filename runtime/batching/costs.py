@@ -12,7 +12,6 @@ from typing import Any
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.forward_input import CONTEXT_STEP
 from casspec.runtime.model.plan import Plan
-from casspec.storage.schema import LatencyPoint
 
 MEMORY = 0.9
 """Weight of the past in what is known of a plan's forwards."""
@@ -77,17 +76,7 @@ class BatchCosts:
         return known
 
     def _predicted(self, plan: Plan, n_texts: int, n_tokens: int, context_tokens: int) -> float:
-        return self._predictor.predict_ms(
-            LatencyPoint(
-                subject="forward",
-                n_attention=plan.n_attention,
-                n_mlp=plan.n_mlp,
-                precision=plan.precision,
-                n_tokens=n_tokens,
-                context_tokens=context_tokens,
-                batch=n_texts,
-            )
-        )
+        return self._predictor.predict_ms(self._predictor.forward_point(plan, n_tokens, context_tokens, n_texts))
 
     def _usually(self, plan: str) -> tuple[int, int]:
         """Texts that share a forward of a plan, one's own among them, and the rows of the others."""

@@ -102,7 +102,7 @@ class LatencyPredictor:
             cost = self._table[key] = self.predict_ms(self.forward_point(plan, n_tokens, context_tokens))
         return cost
 
-    def forward_point(self, plan: Plan, n_tokens: int, context_tokens: int) -> LatencyPoint:
+    def forward_point(self, plan: Plan, n_tokens: int, context_tokens: int, batch: int | None = None) -> LatencyPoint:
         return LatencyPoint(
             subject="forward",
             n_attention=plan.n_attention,
@@ -110,7 +110,7 @@ class LatencyPredictor:
             precision=plan.precision,
             n_tokens=n_tokens,
             context_tokens=context_tokens,
-            batch=self.batch,
+            batch=batch or self.batch,
         )
 
 

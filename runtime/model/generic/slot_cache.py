@@ -126,7 +126,7 @@ class ShapeCache(_PlainCache):
     """Notes what each layer would keep, and keeps nothing.
 
     Attributes:
-        found: by layer, the rows it gave. dtypes: of them.
+        found: by layer, the rows it gave.
 
     Args:
         note: called with the layer at each update.
@@ -136,7 +136,6 @@ class ShapeCache(_PlainCache):
         super().__init__(n_layers, 0, n_queries)
         self._note = note
         self.found: dict[int, list[LayerRows]] = {}
-        self.dtypes: set[Any] = set()
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
@@ -146,7 +145,6 @@ class ShapeCache(_PlainCache):
         self.found.setdefault(layer_idx, []).append(
             LayerRows(heads, width, value_states.shape[1], value_states.shape[3])
         )
-        self.dtypes |= {key_states.dtype, value_states.dtype}
         self._note(layer_idx)
         return key_states, value_states
 

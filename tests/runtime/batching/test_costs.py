@@ -15,7 +15,10 @@ FULL, DRAFT = Plan.full(4), Plan.full(4).__class__("draft", 4, ())
 
 
 def predictor(fixed: float = 10.0, row: float = 0.5) -> Any:
-    return SimpleNamespace(predict_ms=lambda point: fixed + row * point.n_tokens * point.batch)
+    return SimpleNamespace(
+        forward_point=lambda plan, n_tokens, context, batch: n_tokens * batch,
+        predict_ms=lambda rows: fixed + row * rows,
+    )
 
 
 def test_alone_a_forward_costs_what_it_takes() -> None:

@@ -69,7 +69,7 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
             number.add_incoming(zero, before)
 
     if not sums:
-        fetch_ahead(builder, w_vectors, offset, builder.mul(inputs, w_input), w_vector)
+        fetch_ahead(builder, w_vectors, offset, builder.mul(inputs, w_input), w_vector, w_input)
     weights = [widened(builder, builder.add(place, offset), kind) for place in w_vectors]
     grown = []
     for row in range(rows):
@@ -94,14 +94,18 @@ def _emit(builder: Any, arguments: Any, rows: int, vectors: int, kind: int, sums
             builder.store(whole, pointer(builder, at(builder, total, total_row, row), F32), align=4)
 
 
-def fetch_ahead(builder: Any, streams: list[Any], offset: Any, length: Any, stride: Any) -> None:
+def fetch_ahead(builder: Any, streams: list[Any], offset: Any, length: Any, stride: Any, step: Any = None) -> None:
     """Asks for what the streams will be read for AHEAD bytes on: past their `length` that is the beginning of the next tile's streams.
 
-    The processor sees by itself where a stream goes, but anew for each of them, and these are short.
+    The processor sees by itself where a stream goes, but anew for each of them, and these are short. Of streams that make longer steps
+    (keys, dimension by dimension) it sees nothing, and what the next tile reads lies beside what this one does.
     """
     ahead = builder.add(offset, ir.Constant(I64, AHEAD))
     beyond = builder.add(ahead, builder.mul(stride, ir.Constant(I64, len(streams) - 1)))
     place = builder.select(builder.icmp_signed("<", ahead, length), ahead, beyond)
+    if step is not None:
+        beside = builder.add(offset, builder.mul(stride, ir.Constant(I64, len(streams))))
+        place = builder.select(builder.icmp_signed("<", step, ir.Constant(I64, AHEAD)), place, beside)
     kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
     fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     to_read, keep, data = (ir.Constant(I32, value) for value in (0, 3, 1))

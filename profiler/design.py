@@ -43,10 +43,10 @@ QUANTISED_DRAFTER_TOKENS = (1, 6)
 QUANTISED_FRACTIONS = ((0.5, 0.5), (0.25, 0.75), (0.75, 0.25))
 
 LARGEST_BATCH = 32
-BATCH_TOKENS = (1, 4, 16, 64)
-BATCH_DRAFTER_TOKENS = (1, 4)
-LARGEST_BATCH_ROWS = 512
-"""Query rows of all sequences together: what a batch of trees may reach."""
+BATCH_TOKENS = (1, 2, 4, 12)
+BATCH_DRAFTER_TOKENS = (1,)
+LARGEST_BATCH_ROWS = 128
+"""Query rows of all sequences together: what a batch of trees may reach, which are smaller the more of them there are."""
 
 HELD_OUT_FORWARDS = 10
 HELD_OUT_DRAFTERS = 6

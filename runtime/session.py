@@ -136,7 +136,7 @@ class Session:
         if self._place.method not in METHODS:
             self._check_draft(tree, walk.remaining - 1)
         # 2. One forward of the target over all of it.
-        outputs = sequence.verify(tree)
+        outputs = sequence.verify(tree, successors=drafts)
         # 3. Walk along the target's tokens, to the end of the text at most.
         path, emitted = walk.along(tree, outputs)
         # 4. Keep the accepted rows and text.

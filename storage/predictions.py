@@ -30,7 +30,10 @@ class BatchPrediction(Document):
     latencies: Literal["measured", "interpolated", "extrapolated"] = "extrapolated"
     """Where the latencies of this batch come from."""
     verified: bool = False
-    """Whether decoding at this batch exists, so that the prediction could be compared with it."""
+    """Of the cascade alone: whether a benchmark of single texts is what it is compared with. What a benchmark measured of a batch is in
+    its report (`BenchReport.batches`)."""
+    tokens_per_s: dict[str, float] = Field(default_factory=dict)
+    """By decoding mode, of the decision, all sequences together; {} in profiles of schema 1.2 and before."""
 
 
 class TaskCascade(Document):

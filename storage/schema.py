@@ -309,6 +309,28 @@ class BenchText(Document):
     """Prefill excluded."""
 
 
+class BatchRow(Document):
+    """A method with many texts at a time, beside plain decoding of the same batch."""
+
+    method: str
+    batch: int
+    mode: Mode = "sample"
+    tokens_per_s: float
+    """Of all texts together, median over the rounds."""
+    over_plain: float
+    """Times those of plain decoding at this size, median of the pairs of a round."""
+    least: float
+    most: float
+    """Of `over_plain`."""
+    over_one: float
+    """Times the tokens/s of plain decoding of one text."""
+    token_ms: float
+    """Between the tokens of a text, the mean."""
+    predicted: float | None = None
+    """Tokens/s that the profile predicts; None where it says nothing."""
+    rounds: int
+
+
 class BenchReport(VersionedDocument):
     """A reproducible benchmark: rows plus the environment they were measured in."""
 
@@ -318,6 +340,8 @@ class BenchReport(VersionedDocument):
     """What the rows sum."""
     replayed: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Speedup of dytc that replay predicts of these prompts, by mode and task; {} where nobody replayed them."""
+    batches: tuple[BatchRow, ...] = ()
+    """Many texts at a time, where that was measured too."""
     noise: float
     """Relative difference of autoregressive against itself in the same run."""
     environment: dict[str, Any]

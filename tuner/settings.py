@@ -27,7 +27,7 @@ class ProfileSettings(Document):
     """Measurements of a latency, however short that time is."""
     max_context: int = 2048
     """Largest context latencies are measured at; beyond it they are extrapolated."""
-    max_batch: int = 1
+    max_batch: int = 32
     """Largest batch latencies are measured at; beyond it they are extrapolated."""
 
 
@@ -84,6 +84,10 @@ class BenchSettings(Document):
     tokens: int = 128
     modes: tuple[Mode, ...] = ("sample",)
     """Sampling is the main one; `casspec bench` measures both."""
+    batches: tuple[int, ...] = (4, 16)
+    """Texts at a time that are decoded too, against plain decoding of as many."""
+    batch_tokens: int = 32
+    """Of each of these texts."""
 
 
 Changes = Mapping[str, Mapping[str, Any]]
@@ -145,11 +149,11 @@ def unchanged_choice(settings: CalibrationSettings) -> CalibrationSettings:
 
 
 QUICK: Changes = {
-    "profile": {"seconds": 5.0, "rounds": 2, "max_context": 512},
+    "profile": {"seconds": 5.0, "rounds": 2, "max_context": 512, "max_batch": 8},
     "record": {"prompts": 5, "tokens": 64},
     "search": {"recordings": 5, "calibration_seconds": 60.0, "patience": 8},
     "cascade": {"probed_recordings": 1, "probed_steps": 8, "tuning_seconds": 0.5},
-    "bench": {"prompts": 1},
+    "bench": {"prompts": 1, "batches": ()},
 }
 """For a calibration that is there soon: a working profile, no claim about how good it is."""
 

@@ -44,15 +44,16 @@ def race(
     temperature = 0.0 if mode == "greedy" else TEMPERATURE
     rows = race_batches(target, profile, methods, asked, sizes, n_tokens, temperature, repeats, seed, peers, say)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name in ("batch", "method", "tokens/s", "over plain", "(least-most)", "over one text", "ms a token"):
-        table.add_column(name, justify="left" if name == "method" else "right")
+    for name in ("batch", "method", "tokens/s", "predicted", "over plain", "least-most", "over one", "ms/token"):
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=name == "method")
     for row in rows:
         table.add_row(
             str(row.batch),
             row.method,
             f"{row.tokens_per_s:,.1f}",
+            "" if row.predicted is None else f"{row.predicted:,.1f}",
             f"{row.over_plain:.2f}x",
-            f"({row.least:.2f}-{row.most:.2f})",
+            f"{row.least:.2f}-{row.most:.2f}",
             f"{row.over_one:.2f}x",
             f"{row.token_ms:.1f}",
         )

@@ -85,7 +85,7 @@ def print_outcome(profile: CascadeProfile, report: BenchReport | None, asked: bo
     members = [drafter.name for drafter in profile.drafters if drafter.parameters.get("cascade", True)]
     say(f"cascade   {DECISIONS[profile.decision]} ({', '.join(members) or 'none'})")
     say(f"predicted {predicted or 'nothing'}; latency model within {profile.latency.cv_median_error:.1%}")
-    for line in _fastest(profile), _batches(profile), _tasks(profile), _gap(profile, report):
+    for line in _fastest(profile), _batches(profile, report), _tasks(profile), _gap(profile, report):
         if line:
             say(line)
     if asked and report is None:
@@ -110,14 +110,20 @@ def _fastest(profile: CascadeProfile) -> str:
     return f"fastest   {', '.join(listed)}: what decodes unless --method says otherwise"
 
 
-def _batches(profile: CascadeProfile) -> str:
-    """Predicted speedup by batch, where anything is known beyond one sequence."""
+def _batches(profile: CascadeProfile, report: BenchReport | None) -> str:
+    """Predicted speedup by batch, where anything is known beyond one sequence, and what was measured of it."""
     several = [prediction for prediction in profile.predicted_by_batch if prediction.batch > 1]
     if not several:
         return ""
     main = "sample" if "sample" in several[0].speedup else "greedy"
-    listed = ", ".join(f"{one.batch}: {one.speedup[main]:.2f}x {one.decision}" for one in several)
-    return f"batches   {listed} ({main}; unverified: `casspec bench --batch` measures)"
+    rows = report.batches if report else ()
+    measured = {row.batch: row.over_plain for row in rows if (row.method, row.mode) == (CASCADE, main)}
+    listed = ", ".join(
+        f"{one.batch}: {one.speedup[main]:.2f}x {one.decision}"
+        + (f" ({measured[one.batch]:.2f}x measured)" if one.batch in measured else "")
+        for one in several
+    )
+    return f"batches   {listed} ({main}" + (")" if measured else "; `casspec bench --batch` measures)")
 
 
 def _tasks(profile: CascadeProfile) -> str:

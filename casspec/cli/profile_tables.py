@@ -9,7 +9,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from casspec.storage.schema import BenchReport, CascadeProfile, DrafterSpec
+from casspec.storage.schema import CASCADE, BenchReport, CascadeProfile, DrafterSpec
 
 
 def profile_list(rows: Sequence[dict[str, Any]]) -> Table:
@@ -74,7 +74,7 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
     if profile.predicted_by_task:
         yield _tasks(profile)
     if profile.predicted_by_batch:
-        yield _batches(profile)
+        yield _batches(profile, reports)
     if profile.methods:
         yield _methods(profile)
     if reports:
@@ -114,12 +114,15 @@ def _tasks(profile: CascadeProfile) -> Table:
     return table
 
 
-def _batches(profile: CascadeProfile) -> Table:
-    """What is predicted of several sequences side by side; beyond one nothing decodes them yet."""
-    table = _table("sequences", "decision", "predicted", "", title="predicted by batch")
+def _batches(profile: CascadeProfile, reports: Sequence[BenchReport]) -> Table:
+    """What is predicted of several sequences side by side, and what the newest benchmark that decoded them measured."""
+    rows = next((report.batches for report in reports if report.batches), ())
+    table = _table("sequences", "decision", "predicted", "measured", title="predicted by batch")
     for one in profile.predicted_by_batch:
-        status = "" if one.batch == 1 else "unverified"
-        table.add_row(str(one.batch), one.decision, _speedups(one.speedup), status)
+        found: dict[str, float] = {
+            row.mode: row.over_plain for row in rows if (row.method, row.batch) == (CASCADE, one.batch)
+        }
+        table.add_row(str(one.batch), one.decision, _speedups(one.speedup), _speedups(found))
     return table
 
 

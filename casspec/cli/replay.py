@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from casspec.tuner.recordings.recording import Recording
     from casspec.tuner.replay.run import Bounds, Played, Predicted
 
-UNVERIFIED = "predicted, unverified"
+UNVERIFIED = "predicted; `casspec bench --batch` measures"
 
 
 @click.command(name="replay")

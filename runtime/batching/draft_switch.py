@@ -1,4 +1,4 @@
-"""Whether a batch drafts at all: what is measured of rounds with drafts and without decides, for each size of the batch.
+"""Whether a batch drafts at all: what is measured of rounds with drafts and without decides, for each size of the batch and decoding mode.
 
 What a method does outside forwards it does for one text after the other, so the more texts there are, the more its drafts have to bring. No
 latency model knows that, and the rounds tell.
@@ -56,16 +56,17 @@ class DraftSwitch:
     """
 
     def __init__(self) -> None:
-        self._sizes: dict[int, _Size] = {}
+        self._sizes: dict[tuple[int, str], _Size] = {}
+        self._size: _Size | None = None  # of the round under way
         self.drafts = self._verified_drafts = True
 
-    def begin_round(self, n_texts: int) -> None:
-        """A round of so many texts. A text alone always drafts: its method knows its own costs."""
+    def begin_round(self, n_texts: int, mode: str) -> None:
+        """A round of so many texts, of one decoding mode or "mixed". A text alone always drafts: its method knows its own costs."""
         self._verified_drafts = self.drafts
         if n_texts < 2:
-            self.drafts = True
+            self.drafts, self._size = True, None
             return
-        size = self._sizes.setdefault(n_texts.bit_length(), _Size())
+        size = self._size = self._sizes.setdefault((n_texts.bit_length(), mode), _Size())
         size.rounds += 1
         if size.drafting.rounds < TRIED:
             self.drafts = True
@@ -76,9 +77,9 @@ class DraftSwitch:
             looks = size.rounds % EVERY < AGAIN
             self.drafts = pays != looks
 
-    def end_round(self, n_texts: int, tokens: int, milliseconds: float) -> None:
+    def end_round(self, tokens: int, milliseconds: float) -> None:
         """What a round without rows of prompts brought; one in which texts stop or begin to draft says nothing."""
-        if n_texts < 2 or self.drafts != self._verified_drafts:
+        size = self._size
+        if size is None or self.drafts != self._verified_drafts:
             return
-        size = self._sizes[n_texts.bit_length()]
         (size.drafting if self.drafts else size.plain).add(tokens, milliseconds)

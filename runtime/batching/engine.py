@@ -99,7 +99,8 @@ class BatchEngine:
         free = free_bytes(self._target.device)
         self.kv_cache_bytes = kv_cache_bytes or (1 << 62 if free is None else int(MEMORY_SHARE * free))
         profile = decoder.profile
-        self._costs = BatchCosts(LatencyPredictor(profile.latency if profile else builtin_latency(self._target)))
+        latency = profile.latency if profile else builtin_latency(self._target)
+        self._costs = BatchCosts(LatencyPredictor(latency), self._target.full_plan.name)
         self._hub = Hub(self._target, self._costs, prefill_rows)
         self._joint: Any = JointTarget(self._target)
         self._switch = DraftSwitch()
@@ -200,11 +201,14 @@ class BatchEngine:
         strands = [text._strand for text in self._running if text._strand is not None]
         n_texts, fills = len(strands), any(strand.ask is not None and strand.ask.fills for strand in strands)
         begin, before = time.perf_counter(), self._emitted
-        self._switch.begin_round(n_texts)
+        modes = {text.planned.mode for text in self._running}
+        self._switch.begin_round(n_texts, modes.pop() if len(modes) == 1 else "mixed")
         self._hub.round(strands)
         self.forward_steps += 1
+        emitted = 0 if fills else self._emitted - before
+        self._costs.end_round(emitted)
         if not fills:
-            self._switch.end_round(n_texts, self._emitted - before, (time.perf_counter() - begin) * 1e3)
+            self._switch.end_round(emitted, (time.perf_counter() - begin) * 1e3)
 
     # ------------------------------------------------------------------------------------------------- coming and going
 

@@ -16,6 +16,7 @@ from greenlet import greenlet
 from torch import Tensor
 
 from casspec.runtime.batching.costs import BatchCosts
+from casspec.runtime.latency.timing import ForwardClock
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.joint_input import JointInput, JointPart
 from casspec.runtime.model.kv_cache import KVCache
@@ -113,6 +114,7 @@ class Hub:
 
     def __init__(self, target: TargetModel, costs: BatchCosts, prefill_rows: int) -> None:
         self._target, self._costs, self._prefill_rows = target, costs, prefill_rows
+        self._clock = ForwardClock(target.device)
 
     def round(self, strands: Sequence[Strand]) -> None:
         """Every strand that waits gets one verification, or some of its prompt: first all that is drafted, then the target's forward."""
@@ -145,9 +147,18 @@ class Hub:
             return
         plan, drafted = asks[0].plan, [ask for ask in asks if not ask.fills]
         if drafted:
-            self._costs.observe(plan, len(drafted), sum(ask.n_rows for ask in drafted))
-        for strand, logits in zip(strands, self._logits(asks, plan), strict=True):
+            n_rows = sum(ask.n_rows for ask in drafted)
+            context = sum(ask.inputs.length - ask.n_rows for ask in drafted) // len(drafted)
+            self._costs.observe(plan, len(drafted), n_rows, context)
+        if len(drafted) == len(asks):
+            with self._clock.measure("joint", plan, n_rows, context):
+                found = self._logits(asks, plan)
+        else:
+            found = self._logits(asks, plan)
+        for strand, logits in zip(strands, found, strict=True):
             strand.resume(logits)
+        for ran in self._clock.recent():  # by now texts have read what it said
+            self._costs.ran(plan, len(drafted), ran.n_tokens, ran.context_tokens, ran.milliseconds)
 
     def _logits(self, asks: list[Ask], plan: Plan) -> list[Tensor]:
         """Of each ask the rows it wants."""

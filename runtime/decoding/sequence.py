@@ -127,8 +127,12 @@ class Sequence:
         """Forwards that ran since the last call, with what they took; the step's tokens must have been read."""
         return self.clock.recent()
 
-    def verify(self, tree: CandidateTree) -> TargetOutputs:
-        """One target forward over the whole tree; y after every node."""
+    def verify(self, tree: CandidateTree, successors: bool = True) -> TargetOutputs:
+        """One target forward over the whole tree; y after every node.
+
+        Args:
+            successors: whether somebody may ask for the target's best ones.
+        """
         n = len(tree)
         inputs = self._tree_inputs(tree, range(n))
         plan = self._target.full_plan
@@ -138,7 +142,7 @@ class Sequence:
             logits = logits[:n]
             return KnownTokens(logits, partial(self.sampled, logits, tree.depths))
         first = None if self._noise is None else len(self.tokens)
-        return HostTokens(logits, self._search, tree, first, self._keep_top)
+        return HostTokens(logits, self._search, tree, first, self._keep_top and successors)
 
     def adjusted(self, logits: Tensor, suffixes: Several[Several[int]]) -> Tensor:
         """Logits [rows, vocab] as the request adjusts them after the text and each row's suffix, float32 in memory of their own."""

@@ -110,7 +110,16 @@ def _covered(tile_of: Callable[[int, int], Any], shapes: Shapes, *kinds: object)
             while row < rows:
                 left = rows - row
                 source, goal, more = x + row * x_row, out + at * item + row * out_row, extra + row * extra_row
-                if left <= n_block or n_large < left <= 2 * n_block:
+                if left <= 2:
+                    two(source, x_row, weights, w_input, w_vector, inputs, goal, out_row, more, extra_row)
+                    row += 2
+                elif left <= 4:
+                    four(source, x_row, weights, w_input, w_vector, inputs, goal, out_row, more, extra_row)
+                    row += 4
+                elif left <= 6:
+                    six(source, x_row, weights, w_input, w_vector, inputs, goal, out_row, more, extra_row)
+                    row += 6
+                elif left <= n_block:
                     block(source, x_row, weights, w_input, w_vector, inputs, goal, out_row, more, extra_row)
                     row += n_block
                 else:

@@ -42,7 +42,9 @@ def test_values_of_no_meaning_are_refused() -> None:
 @pytest.mark.parametrize(("stage", "name"), [(stage, name) for stage in QUICK for name in QUICK[stage]])
 def test_a_quick_calibration_asks_for_less_of_everything_it_changes(stage: str, name: str) -> None:
     quick = USUAL.changed(QUICK)
-    assert 0 < getattr(getattr(quick, stage), name) < getattr(getattr(USUAL, stage), name)
+    less, usual = getattr(getattr(quick, stage), name), getattr(getattr(USUAL, stage), name)
+    assert less < usual
+    assert less == () or less > 0
 
 
 @pytest.mark.parametrize(("name", "value"), [("max_drafters", 1), ("max_extra_bytes", 1000), ("per_task", True)])

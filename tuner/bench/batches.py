@@ -18,31 +18,11 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.document import Document
+from casspec.storage.schema import CASCADE, BatchRow, CascadeProfile, Mode
 from casspec.tuner.suites.token_prompts import TokenPrompt
 
 PLAIN = "autoregressive"
 PEER = "transformers generate"
-
-
-class BatchRow(Document):
-    """A method at a batch size.
-
-    Attributes:
-        tokens_per_s: of all texts together, median over the rounds. over_plain: times those of plain decoding at this size, median of the
-            pairs of a round; least, most: of them. over_one: times those of plain decoding of one text.
-        token_ms: between the tokens of a text, the mean.
-    """
-
-    method: str
-    batch: int
-    tokens_per_s: float
-    over_plain: float
-    least: float
-    most: float
-    over_one: float
-    token_ms: float
-    rounds: int
 
 
 def race_batches(
@@ -64,6 +44,8 @@ def race_batches(
         prompts: repeated where a batch is larger. n_tokens: of each text, past any end.
         peers: also time transformers' batched generate; greedy only, and it takes the library's own weights.
     """
+    mode: Mode = "sample" if temperature else "greedy"
+    document = profile.document if profile else None
     entrants: dict[str, Callable[[int], float]] = {}
     for method in dict.fromkeys((PLAIN, *methods)):
         entrants[method] = _engine_run(Decoder(target, profile, method), prompts, n_tokens, temperature, seed)
@@ -84,17 +66,30 @@ def race_batches(
                 BatchRow(
                     method=name,
                     batch=batch,
+                    mode=mode,
                     tokens_per_s=speed,
                     over_plain=median(ratios),
                     least=min(ratios),
                     most=max(ratios),
                     over_one=speed / one,
                     token_ms=1e3 * batch / speed,
+                    predicted=None if document is None else predicted(document, name, batch, mode),
                     rounds=rounds,
                 )
             )
             tell(f"batch {batch}, {name}: {speed:,.0f} tokens/s")
     return rows
+
+
+def predicted(profile: CascadeProfile, method: str, batch: int, mode: Mode) -> float | None:
+    """Tokens/s that a profile predicts of `dytc` and of plain decoding at a batch size; None of others."""
+    for one in profile.predicted_by_batch:
+        if one.batch == batch and mode in one.tokens_per_s:
+            if method == CASCADE:
+                return one.tokens_per_s[mode]
+            if method == PLAIN:
+                return one.tokens_per_s[mode] / one.speedup[mode]
+    return None
 
 
 def _chosen(prompts: Sequence[TokenPrompt], batch: int) -> list[list[int]]:

@@ -6,7 +6,8 @@ from casspec.profiler.progress import Progress, Stages
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.schema import CASCADE, RECYCLING_MATRIX, BenchReport, CascadeProfile
+from casspec.storage.schema import CASCADE, RECYCLING_MATRIX, BatchRow, BenchReport, CascadeProfile
+from casspec.tuner.bench.batches import race_batches
 from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries
 from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.calibration_history import CalibrationHistory
@@ -18,10 +19,13 @@ from casspec.tuner.recordings.stage import reporting_recordings, stored_recordin
 from casspec.tuner.replay.overhead import stored_overheads
 from casspec.tuner.replay.run import ReplayRun, StepCosts, speedups
 from casspec.tuner.suites.prompts import Prompt, asked_turns
-from casspec.tuner.suites.token_prompts import spread_over_tasks, with_room
+from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts, with_room
 
 PLAINEST = "prompt-lookup"
 """What the cascade has to beat."""
+
+BATCH_ROUNDS = 2
+"""Pairs of a batch with the cascade and without."""
 
 
 def bench(context: CalibrationContext, profile: CascadeProfile, stages: Stages) -> BenchReport | None:
@@ -75,7 +79,23 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
         settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},
         long=recorded.long,
     )
-    return report.model_copy(update={"replayed": replayed})
+    return report.model_copy(update={"replayed": replayed, "batches": _batches(context, loaded, fitting, progress)})
+
+
+def _batches(
+    context: CalibrationContext, profile: LoadedProfile, fitting: list[Prompt], progress: Progress
+) -> tuple[BatchRow, ...]:
+    """The cascade and plain decoding with many texts at a time; no more of them than there are prompts."""
+    target, asked = context.target, context.settings.bench
+    prompts = token_prompts(target, spread_over_tasks(fitting, max(asked.batches, default=0)))
+    sizes = [batch for batch in asked.batches if batch <= len(prompts)]
+    rows = list[BatchRow]()
+    for mode in asked.modes if sizes else ():
+        temperature = context.settings.record.temperature if mode == "sample" else 0.0
+        progress(0, None, f"texts side by side, {mode}")
+        how = asked.batch_tokens, temperature, BATCH_ROUNDS, context.settings.seed
+        rows += race_batches(target, profile, [CASCADE], prompts, sizes, *how)
+    return tuple(rows)
 
 
 def closing_methods(profile: CascadeProfile) -> list[str]:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.storage.schema import BatchPrediction, Decision, Document, LatencyModel, Mode
+from casspec.tuner.bench.entries import AUTOREGRESSIVE
 from casspec.tuner.cascade.replay import CascadeReplay, Parameters
 from casspec.tuner.cascade.selection import Choice, decide
 from casspec.tuner.methods.by_replay import Judged, by_mode, first_of_each_mode, geometric_speedup
@@ -85,9 +86,10 @@ def by_batch(
     predictions = []
     for batch in BATCHES:
         latency = LatencyPredictor(model, batch)
+        at = replays.at(batch, latency.forward_ms)
         decision, speedups = single.decision, single.predicted_speedup
         if batch > 1:
-            found = forecast(replays.at(batch, latency.forward_ms).started(retrieval), choice, retrieval, few)
+            found = forecast(at.started(retrieval), choice, retrieval, few)
             decision, speedups = _as_on_all(found, same, single)
         predictions.append(
             BatchPrediction(
@@ -96,6 +98,7 @@ def by_batch(
                 speedup={str(mode): value for mode, value in speedups.items()},
                 latencies=_provenance(replays, latency),
                 verified=batch == 1,
+                tokens_per_s={str(mode): _plain_tokens_per_s(at, mode) * value for mode, value in speedups.items()},
             )
         )
     return tuple(predictions)
@@ -114,12 +117,22 @@ def _as_on_all(found: Selection, few: Selection, single: Selection) -> tuple[Dec
     return found.decision, speedups
 
 
+def _plain_tokens_per_s(replays: CascadeReplay, mode: Mode) -> float:
+    """Of plain decoding of a batch in the middle of its texts."""
+    step_ms = replays.tuning.costs.verify(AUTOREGRESSIVE, mode)(1, _middle(replays))
+    return 1e3 * replays.tuning.batch / step_ms
+
+
+def _middle(replays: CascadeReplay) -> int:
+    """Tokens before the middle of a recording."""
+    return round(median([len(one.prompt_tokens) + len(one.continuation_tokens) / 2 for one in replays.recordings]))
+
+
 def _provenance(
     replays: CascadeReplay, latency: LatencyPredictor
 ) -> Literal["measured", "interpolated", "extrapolated"]:
     """Where the latency of a plain step in the middle of a recording comes from."""
-    rows = [len(one.prompt_tokens) + len(one.continuation_tokens) / 2 for one in replays.recordings]
-    return latency.provenance(latency.forward_point(replays.tuning.target_plan, 1, round(median(rows))))
+    return latency.provenance(latency.forward_point(replays.tuning.target_plan, 1, _middle(replays)))
 
 
 def interval(results: Sequence[Replayed]) -> tuple[float, float]:

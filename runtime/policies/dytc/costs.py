@@ -54,7 +54,7 @@ class Costs:
         follows_rate: False compares with autoregressive steps, whatever was emitted.
 
     Attributes:
-        rate: R of the step, tokens/ms.
+        rate: R of the step, tokens/ms; where forwards are shared that of all texts that share them (`forward_ms.rate`).
     """
 
     def __init__(
@@ -90,9 +90,14 @@ class Costs:
         """Nothing is learned before the step is verified, so slowdown and R stay what they are now."""
         self._slowdown = self._correction.line(self._target_plan.name)[0]
         if self._follows_rate:
-            self.rate = self._rate_tokens / self._rate_ms
+            self.rate = getattr(self._forward_ms, "rate", None) or self._rate_tokens / self._rate_ms
         else:
             self.rate = 1.0 / self._forward_ms(self._target_plan, 1, context)
+
+    @property
+    def waiting(self) -> int:
+        """Texts that wait while this one works: itself, and those that share its forwards."""
+        return getattr(self._forward_ms, "n_texts", 1)
 
     def verification(self, most_rows: int, context: int) -> CostCurve:
         """Of the target's forward; free where R is not followed."""

@@ -232,7 +232,7 @@ class DyTC(Policy):
         usual = brings * self._brought / self._expected
         live = growth.live()
         growing = verification.of(live + round(usual)) - verification.of(live)
-        rows, beside = round(self._usual_rows), growing + rate * self._review_overhead_ms
+        rows, beside = round(self._usual_rows), growing + rate * self._review_overhead_ms * self._costs.waiting
         best, best_value = None, 0.0
         for reviewer in self._reviewers:
             gain = growth.open_mass * reviewer.acceptance(self._optimism) * usual

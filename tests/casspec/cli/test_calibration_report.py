@@ -6,6 +6,7 @@ import pytest
 
 from casspec.cli import calibration_report
 from casspec.storage.predictions import BatchPrediction, TaskCascade
+from casspec.storage.schema import BatchRow
 from tests.storage import samples
 
 
@@ -54,4 +55,9 @@ def test_the_outcome_tells_tasks_and_batches_where_they_were_asked(said) -> None
     )
     calibration_report.print_outcome(profile, None)
     assert "tasks     tests has its own (+5.0%), docstring does without (-1.0%)" in said
-    assert "batches   8: 1.20x cascade (sample; unverified: `casspec bench --batch` measures)" in said
+    assert "batches   8: 1.20x cascade (sample; `casspec bench --batch` measures)" in said
+    row = BatchRow(
+        method="dytc", batch=8, tokens_per_s=90, over_plain=1.13, least=1.1, most=1.2, over_one=5, token_ms=80, rounds=2
+    )
+    calibration_report.print_outcome(profile, samples.bench_report(batches=(row,)))
+    assert "batches   8: 1.20x cascade (1.13x measured) (sample)" in said

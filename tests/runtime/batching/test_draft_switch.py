@@ -7,13 +7,15 @@ import pytest
 from casspec.runtime.batching.draft_switch import AGAIN, EVERY, TRIED, DraftSwitch
 
 
-def rounds(switch: DraftSwitch, n: int, n_texts: int, drafting: float, plain: float) -> list[bool]:
+def rounds(
+    switch: DraftSwitch, n: int, n_texts: int, drafting: float, plain: float, mode: str = "sample"
+) -> list[bool]:
     """Whether each of `n` rounds drafted, at so many tokens a millisecond of each kind."""
     said = []
     for _ in range(n):
-        switch.begin_round(n_texts)
+        switch.begin_round(n_texts, mode)
         said.append(switch.drafts)
-        switch.end_round(n_texts, 100, 100 / (drafting if switch.drafts else plain))
+        switch.end_round(100, 100 / (drafting if switch.drafts else plain))
     return said
 
 
@@ -39,3 +41,10 @@ def test_batches_of_other_sizes_are_judged_apart() -> None:
     assert not rounds(switch, 60, 16, 0.8, 1.0)[-1]
     assert rounds(switch, 60, 2, 1.3, 1.0)[-1]
     assert not rounds(switch, 3, 16, 0.8, 1.0)[-1]
+
+
+def test_decoding_modes_are_judged_apart() -> None:
+    switch = DraftSwitch()
+    assert not rounds(switch, 60, 4, 0.8, 1.0, "sample")[-1]
+    assert rounds(switch, 60, 4, 1.3, 1.0, "greedy")[-1]
+    assert not rounds(switch, 3, 4, 0.8, 1.0, "sample")[-1]

@@ -14,12 +14,12 @@ from tests.tuner.report_page.pages import Read, history, profile, report
 
 def test_tasks_and_batches_are_listed_where_they_are_known() -> None:
     own = TaskCascade(drafters=("int8",), parameters={"max_nodes": 5}, decision="cascade", predicted_speedup={})
-    batch = BatchPrediction(batch=8, decision="off", speedup={"greedy": 1.0})
+    batch = BatchPrediction(batch=8, decision="off", speedup={"greedy": 1.0}, tokens_per_s={"greedy": 412.3})
     changes = {"by_task": {"qa": own}, "task_gains": {"qa": 1.07, "rag": 1.0}, "predicted_by_batch": (batch,)}
     text = Read(render_page(history(predicted_by_task={"greedy": {"qa": 1.5}}, **changes))).text
     assert "qa int8 max_nodes 5 1.07×" in text
     assert "rag the one for all – 1.00×" in text
-    assert "8 off greedy 1.00× extrapolated no" in text
+    assert "8 off greedy 1.00× extrapolated greedy 412" in text
     assert "greedy qa 1.50× – 1.20× +25.0%" in text
 
 

@@ -34,6 +34,8 @@ class BatchPrediction(Document):
     its report (`BenchReport.batches`)."""
     tokens_per_s: dict[str, float] = Field(default_factory=dict)
     """By decoding mode, of the decision, all sequences together; {} in profiles of schema 1.2 and before."""
+    context_tokens: int = 0
+    """Committed rows of each sequence that `tokens_per_s` is of."""
 
 
 class TaskCascade(Document):

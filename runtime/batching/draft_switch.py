@@ -1,18 +1,19 @@
 """Whether a batch drafts at all: what is measured of rounds with drafts and without decides, for each size of the batch and decoding mode.
 
 What a method does outside forwards it does for one text after the other, so the more texts there are, the more its drafts have to bring. No
-latency model knows that, and the rounds tell.
+latency model knows that, and the rounds tell. What a profile predicts of a batch is believed until they do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 TRIED = 6
-"""Rounds of either kind before they are compared."""
+"""Rounds of either kind before they are compared, where nothing is predicted."""
 
-EVERY, AGAIN = 96, 4
-"""Of so many rounds, those that look again at what is not done."""
+EVERY, AFTER, AGAIN = 96, 16, 4
+"""Of so many rounds, after the first few, those that look again at what is not done; the first of these says nothing."""
 
 MEMORY = 0.95
 """Weight of the past in a rate, a round."""
@@ -46,16 +47,28 @@ class _Size:
     drafting: _Rate = field(default_factory=_Rate)
     plain: _Rate = field(default_factory=_Rate)
     rounds: int = 0
+    predicted: bool | None = None
+
+    @property
+    def pays(self) -> bool | None:
+        """Whether drafts pay, as far as anybody knows."""
+        if min(self.drafting.rounds, self.plain.rounds) < (TRIED if self.predicted is None else AGAIN - 1):
+            return self.predicted
+        return self.drafting.value * LEAD >= self.plain.value
 
 
 class DraftSwitch:
     """Says before each round whether it drafts, and is told after it what it brought.
 
+    Args:
+        predicted: whether drafts are predicted to pay for so many texts of a decoding mode; None where nobody knows.
+
     Attributes:
         drafts: whether texts draft that begin a step now: in the round under way, to be verified in the next.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, predicted: Callable[[int, str], bool | None] = lambda n_texts, mode: None) -> None:
+        self._predicted = predicted
         self._sizes: dict[tuple[int, str], _Size] = {}
         self._size: _Size | None = None  # of the round under way
         self.drafts = self._verified_drafts = True
@@ -66,15 +79,16 @@ class DraftSwitch:
         if n_texts < 2:
             self.drafts, self._size = True, None
             return
-        size = self._size = self._sizes.setdefault((n_texts.bit_length(), mode), _Size())
+        key = n_texts.bit_length(), mode
+        if key not in self._sizes:
+            self._sizes[key] = _Size(predicted=self._predicted(n_texts, mode))
+        size = self._size = self._sizes[key]
         size.rounds += 1
-        if size.drafting.rounds < TRIED:
-            self.drafts = True
-        elif size.plain.rounds < TRIED:
-            self.drafts = False
+        pays = size.pays
+        if pays is None:
+            self.drafts = size.drafting.rounds < TRIED
         else:
-            pays = size.drafting.value * LEAD >= size.plain.value
-            looks = size.rounds % EVERY < AGAIN
+            looks = AFTER <= size.rounds % EVERY < AFTER + AGAIN
             self.drafts = pays != looks
 
     def end_round(self, tokens: int, milliseconds: float) -> None:

@@ -22,7 +22,7 @@ from casspec.runtime.model.lean.quantization import free_bytes
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.session import Listener, Session, Workplace
 from casspec.storage.errors import CasspecError, ContextOverflow, UnsupportedOption
-from casspec.storage.schema import Mode
+from casspec.storage.schema import CASCADE, Mode
 
 MAX_BATCH = 32
 """Texts under way at most, unless said otherwise."""
@@ -103,7 +103,7 @@ class BatchEngine:
         self._costs = BatchCosts(LatencyPredictor(latency), self._target.full_plan.name)
         self._hub = Hub(self._target, self._costs, prefill_rows)
         self._joint: Any = JointTarget(self._target)
-        self._switch = DraftSwitch()
+        self._switch = DraftSwitch(self._drafts_pay)
         self._policies: dict[Mode, Any] = {}
         self._waiting: deque[BatchedText] = deque()
         self._running: list[BatchedText] = []
@@ -256,6 +256,18 @@ class BatchEngine:
                 self.prefixes.keep(KeptText(tokens, cache, session.top))
         except CasspecError as error:
             text.error = error
+
+    def _drafts_pay(self, n_texts: int, mode: str) -> bool | None:
+        """Whether the profile predicts that the cascade is faster than plain decoding; None where it or the method is another."""
+        profile = self._decoder.profile
+        if profile is None or mode == "mixed" or self._decoder.method_in(mode) != CASCADE:  # type: ignore[arg-type]
+            return None
+        measured = [
+            one for one in profile.predicted_by_batch if one.batch <= n_texts and one.latencies != "extrapolated"
+        ]
+        if not measured or mode not in measured[-1].speedup:
+            return None
+        return measured[-1].decision != "off" and measured[-1].speedup[mode] > 1
 
     def _policy(self, mode: Mode) -> Any:
         if mode not in self._policies:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
 
 from casspec.runtime.batching.engine import BatchEngine
 from casspec.runtime.decode import Decoder
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.target import TargetModel
@@ -46,6 +47,7 @@ def race_batches(
     """
     mode: Mode = "sample" if temperature else "greedy"
     document = profile.document if profile else None
+    lengths = [len(prompt.token_ids) + n_tokens // 2 for prompt in prompts]
     entrants: dict[str, Callable[[int], float]] = {}
     for method in dict.fromkeys((PLAIN, *methods)):
         entrants[method] = _engine_run(Decoder(target, profile, method), prompts, n_tokens, temperature, seed)
@@ -59,6 +61,7 @@ def race_batches(
             for name in order:
                 said[name].append(entrants[name](batch))
         one = one or median(said[PLAIN]) / batch
+        middle = round(mean(lengths[place % len(lengths)] for place in range(batch)))
         for name, speeds in said.items():
             ratios = [mine / plain for mine, plain in zip(speeds, said[PLAIN], strict=True)]
             speed = median(speeds)
@@ -73,7 +76,7 @@ def race_batches(
                     most=max(ratios),
                     over_one=speed / one,
                     token_ms=1e3 * batch / speed,
-                    predicted=None if document is None else predicted(document, name, batch, mode),
+                    predicted=None if document is None else predicted(document, target, name, batch, mode, middle),
                     rounds=rounds,
                 )
             )
@@ -81,14 +84,20 @@ def race_batches(
     return rows
 
 
-def predicted(profile: CascadeProfile, method: str, batch: int, mode: Mode) -> float | None:
-    """Tokens/s that a profile predicts of `dytc` and of plain decoding at a batch size; None of others."""
+def predicted(
+    profile: CascadeProfile, target: TargetModel, method: str, batch: int, mode: Mode, context_tokens: int
+) -> float | None:
+    """Tokens/s that a profile predicts of `dytc` and of plain decoding at a batch size; None of others.
+
+    Args:
+        context_tokens: committed rows of a text, half-way. Forwards take what they take there, all else what it did on the recordings.
+    """
     for one in profile.predicted_by_batch:
-        if one.batch == batch and mode in one.tokens_per_s:
-            if method == CASCADE:
-                return one.tokens_per_s[mode]
-            if method == PLAIN:
-                return one.tokens_per_s[mode] / one.speedup[mode]
+        if one.batch == batch and mode in one.tokens_per_s and method in (CASCADE, PLAIN):
+            latency, plan = LatencyPredictor(profile.latency, batch), target.full_plan
+            there, here = (latency.forward_ms(plan, 1, context) for context in (one.context_tokens, context_tokens))
+            plain_ms = 1e3 * batch * one.speedup[mode] / one.tokens_per_s[mode] - there + here
+            return 1e3 * batch / plain_ms * (one.speedup[mode] if method == CASCADE else 1.0)
     return None
 
 

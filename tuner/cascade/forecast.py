@@ -99,6 +99,7 @@ def by_batch(
                 latencies=_provenance(replays, latency),
                 verified=batch == 1,
                 tokens_per_s={str(mode): _plain_tokens_per_s(at, mode) * value for mode, value in speedups.items()},
+                context_tokens=_middle(replays),
             )
         )
     return tuple(predictions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casspec.runtime.batching.draft_switch import AGAIN, EVERY, TRIED, DraftSwitch
+from casspec.runtime.batching.draft_switch import AFTER, AGAIN, EVERY, TRIED, DraftSwitch
 
 
 def rounds(
@@ -48,3 +48,11 @@ def test_decoding_modes_are_judged_apart() -> None:
     assert not rounds(switch, 60, 4, 0.8, 1.0, "sample")[-1]
     assert rounds(switch, 60, 4, 1.3, 1.0, "greedy")[-1]
     assert not rounds(switch, 3, 4, 0.8, 1.0, "sample")[-1]
+
+
+@pytest.mark.parametrize("predicted", [True, False])
+def test_a_prediction_is_believed_until_rounds_tell(predicted: bool) -> None:
+    switch = DraftSwitch(lambda n_texts, mode: predicted)
+    assert set(rounds(switch, AFTER - 1, 8, 1.0, 1.0)) == {predicted}
+    right, wrong = (1.0, 1.5) if predicted else (1.5, 1.0)
+    assert rounds(switch, EVERY, 8, right, wrong)[-1] is not predicted

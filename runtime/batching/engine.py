@@ -30,6 +30,9 @@ MAX_BATCH = 32
 PREFILL_ROWS = 128
 """Rows of prompts in a forward at most, unless said otherwise."""
 
+CLEAR_GAIN = 1.05
+"""Predicted speedup from which on a batch begins with drafts: what they take on the processor is known less well than forwards are."""
+
 MEMORY_SHARE = 0.5
 """Of the memory that is free, for caches, unless said otherwise."""
 
@@ -267,7 +270,7 @@ class BatchEngine:
         ]
         if not measured or mode not in measured[-1].speedup:
             return None
-        return measured[-1].decision != "off" and measured[-1].speedup[mode] > 1
+        return measured[-1].decision != "off" and measured[-1].speedup[mode] >= CLEAR_GAIN
 
     def _policy(self, mode: Mode) -> Any:
         if mode not in self._policies:

@@ -9,7 +9,7 @@ import pytest
 from casspec.storage.schema import CascadeProfile, Mode, TaskCascade
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.replay.overhead import Overhead, Overheads
-from casspec.tuner.replay.run import ReplayRun, StepCosts
+from casspec.tuner.replay.run import FURTHER_TEXT, ReplayRun, StepCosts
 from casspec.tuner.replay.simulate import Replayed
 from tests.tuner.tiny_replay import RECORDINGS, TARGET, drafting, forward_ms, verify_ms
 
@@ -49,7 +49,7 @@ def test_overhead_makes_a_predicted_speedup_smaller_and_plain_steps_slower() -> 
     assert costs.verify("autoregressive", "greedy")(1, 0) == pytest.approx(0.9 * verify_ms(1, 0) + 1)
     assert costs.verify("suffix", "greedy")(1, 0) == verify(1, 0), "only forwards that follow their like"
     many = StepCosts(TARGET.full_plan, forward_ms, overheads, batch=8)
-    assert many.verify("suffix", "greedy")(3, 0) == pytest.approx(verify_ms(3, 0) + 1 + 8 * 3)
+    assert many.verify("suffix", "greedy")(3, 0) == pytest.approx(verify_ms(3, 0) + 1 + 7 * FURTHER_TEXT + 8 * 3)
 
 
 def test_a_cold_beginning_is_paid_once_a_text(profile: CascadeProfile) -> None:

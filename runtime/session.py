@@ -109,6 +109,7 @@ class Session:
         self.top = list(ids), list(logits)
         """Best successors (ids, logits) after each committed token, where they are kept."""
         policy.begin(self.sequence)
+        policy.take_trials()  # of a text that was left before its end
         if target.device.type == "cuda":
             torch.cuda.synchronize(target.device)
         self.statistics = Statistics(method=place.method, prefill_ms=(time.perf_counter() - begin) * 1e3)
@@ -161,6 +162,7 @@ class Session:
         """What the request came to; of a session that is not over, what it has come to so far. No step follows."""
         statistics, walk = self.statistics, self._walk
         statistics.count(self._steps)  # here once: between two forwards it would take several times as long
+        statistics.count_trials(self._place.policy.take_trials())
         statistics.draft_ms, statistics.verify_ms = self._clock.total_ms("draft"), self._clock.total_ms("verify")
         if self._text is not None:
             self._text.finish()

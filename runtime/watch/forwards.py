@@ -78,8 +78,8 @@ class LatencyWatch:
         self._plans: dict[str, _PlanWatch] = {}
         self._seen: dict[str, list[float]] = {}
 
-    def forward(self, plan: str, predicted_ms: float, measured_ms: float, now_s: float, n_tokens: int) -> None:
-        """Hears of a forward.
+    def forward(self, plan: str, predicted_ms: float, measured_ms: float, now_s: float, n_tokens: int) -> bool:
+        """Hears of a forward. Whether that ended a window.
 
         Args:
             predicted_ms: by the profile, not corrected. now_s: a clock that only goes forward. n_tokens: emitted so far.
@@ -88,7 +88,8 @@ class LatencyWatch:
         if watch is None:
             watch = self._plans[plan] = _PlanWatch(self._tokens_between_false_alarms, now_s, n_tokens)
             self._seen[plan] = [0, 0.0, 0.0]
-        elif now_s - watch.window.began_s >= WINDOW_S and watch.window.forwards >= LEAST_FORWARDS:
+        ends = now_s - watch.window.began_s >= WINDOW_S and watch.window.forwards >= LEAST_FORWARDS
+        if ends:
             watch.end_window(now_s, n_tokens)
         window, seen = watch.window, self._seen[plan]
         window.forwards += 1
@@ -99,6 +100,7 @@ class LatencyWatch:
         seen[0] += 1
         seen[1] += predicted_ms
         seen[2] += measured_ms
+        return ends
 
     @property
     def drifts(self) -> list[Drift]:

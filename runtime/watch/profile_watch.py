@@ -61,7 +61,8 @@ class ProfileWatch:
     def forward(self, plan: str, predicted_ms: float, measured_ms: float) -> None:
         """A forward of a plan ran, `predicted_ms` by the profile's latency model without correction."""
         with self._lock:
-            self._forwards.forward(plan, predicted_ms, measured_ms, self._clock(), self._tokens)
+            if self._forwards.forward(plan, predicted_ms, measured_ms, self._clock(), self._tokens):
+                self._tell()
 
     @property
     def drifts(self) -> tuple[Drift, ...]:

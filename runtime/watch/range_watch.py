@@ -6,7 +6,7 @@ from typing import Literal
 
 from casspec.runtime.watch.detector import MeanDetector, RecentMean
 
-TOKENS_BETWEEN_FALSE_RETURNS = 20_000.0
+TOKENS_BETWEEN_FALSE_RETURNS = 200_000.0
 """That a mean which is still outside is taken to be back, at most once in so many tokens."""
 
 Side = Literal["above", "below"]

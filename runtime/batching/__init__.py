@@ -5,5 +5,5 @@ its own until it needs a forward, and then runs the forwards of all as one. `cos
 it, `draft_switch.py` whether a batch drafts at all, `stream_gate.py` whether a text alone does. `prefix_cache.py` keeps the rows of
 finished texts for those that begin alike.
 
-Read `engine.py`, then `hub.py`. To have another method decode in batches nothing is needed: whatever asks its sequence for forwards does.
+Read `engine.py`, then `hub.py`. To add a method nothing is needed here: whatever asks its sequence for forwards decodes in batches.
 """

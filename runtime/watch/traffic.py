@@ -148,12 +148,12 @@ class TrafficRecorder:
 def row(request: RecordedRequest, tokenizer: Any = None) -> bytes:
     """The line of a request, with its end. Raises ValueError for a prompt of token ids without a tokenizer, or what is no JSON."""
     body: dict[str, Any] = {name: request.options[name] for name in OPTIONS if request.options.get(name) is not None}
+    asked: dict[str, Any]
     if request.messages is not None:
         url, asked = "/v1/chat/completions", {"messages": [dict(message) for message in request.messages]}
-    elif isinstance(request.prompt, str):
-        url, asked = "/v1/completions", {"prompt": request.prompt}
     else:
-        url, asked = "/v1/completions", {"prompt": _text(request.prompt or (), tokenizer)}
+        prompt = request.prompt if isinstance(request.prompt, str) else _text(request.prompt or (), tokenizer)
+        url, asked = "/v1/completions", {"prompt": prompt}
     about = {
         "traffic": FORMAT,
         "arrived_at": round(request.arrived_at, 6),

@@ -106,11 +106,11 @@ class TrafficRecorder:
             self.left_out += 1
 
     def close(self) -> None:
-        """Writes what waits, and ends."""
+        """Writes what waits, and ends; what comes later is not recorded."""
         if self._thread.is_alive():
             self._waiting.put(None)
             self._thread.join()
-        self._file.close()
+            self._file.close()
 
     def _run(self) -> None:
         works, is_open = True, True

@@ -35,6 +35,7 @@ def recorded(path: Path, *requests: RecordedRequest, tokenizer: Any = None) -> l
     for request in requests:
         recorder.record(request)
     recorder.close()
+    recorder.close()
     assert recorder.recorded + recorder.left_out == len(requests)
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 

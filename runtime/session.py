@@ -48,6 +48,7 @@ class Workplace:
         prefill_chunk: tokens of the prompt in a forward, at most.
         keeps_top: keep the target's best successors along the text, where the policy learns from them: `Session.top`.
         drafts: whether the next step does; None for always. After steps that did not, the policy begins anew.
+        stays_in_step: instead, the policy is asked for the root alone and told what followed, so that it goes on where it was.
     """
 
     target: TargetModel
@@ -60,6 +61,7 @@ class Workplace:
     prefill_chunk: int = QUERY_BUCKETS[-1]
     keeps_top: bool = False
     drafts: Callable[[], bool] | None = None
+    stays_in_step: bool = False
 
 
 class Session:
@@ -109,6 +111,7 @@ class Session:
         self.top = list(ids), list(logits)
         """Best successors (ids, logits) after each committed token, where they are kept."""
         policy.begin(self.sequence)
+        policy.take_trials()  # of a text that was left before its end
         if target.device.type == "cuda":
             torch.cuda.synchronize(target.device)
         self.statistics = Statistics(method=place.method, prefill_ms=(time.perf_counter() - begin) * 1e3)
@@ -128,13 +131,15 @@ class Session:
         begin = time.perf_counter()
         policy, sequence, walk = self._place.policy, self.sequence, self._walk
         drafts = self._place.drafts is None or self._place.drafts()
-        if drafts and self._behind:
+        follows = drafts or self._place.stays_in_step
+        if follows and self._behind:
             policy.begin(sequence)
-        self._behind = not drafts
+        self._behind = not follows
         # 1. Draft a tree under the root; nothing deeper than could still be emitted.
-        tree = policy.draft(sequence, walk.remaining - 1) if drafts else CandidateTree(sequence.tokens[-1])
+        depth = walk.remaining - 1 if drafts else 0
+        tree = policy.draft(sequence, depth) if follows else CandidateTree(sequence.tokens[-1])
         if self._place.method not in METHODS:
-            self._check_draft(tree, walk.remaining - 1)
+            self._check_draft(tree, depth)
         # 2. One forward of the target over all of it.
         outputs = sequence.verify(tree, successors=drafts)
         # 3. Walk along the target's tokens, to the end of the text at most.
@@ -142,7 +147,7 @@ class Session:
         # 4. Keep the accepted rows and text.
         sequence.commit(path, emitted)
         # 5. Learn.
-        if drafts:
+        if follows:
             policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
         else:
             self._keeps_top = False  # those of later tokens would stand at places of others
@@ -161,6 +166,7 @@ class Session:
         """What the request came to; of a session that is not over, what it has come to so far. No step follows."""
         statistics, walk = self.statistics, self._walk
         statistics.count(self._steps)  # here once: between two forwards it would take several times as long
+        statistics.count_trials(self._place.policy.take_trials())
         statistics.draft_ms, statistics.verify_ms = self._clock.total_ms("draft"), self._clock.total_ms("verify")
         if self._text is not None:
             self._text.finish()

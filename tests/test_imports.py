@@ -34,6 +34,7 @@ ROOMS = {
         "decoding",
         "drafters",
         "policies",
+        "watch",
         "loading",
         "session",
         "decode",

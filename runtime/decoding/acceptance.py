@@ -39,6 +39,11 @@ A retrieval cell is (match bucket * LITERAL_STATES + literal state) * N_GAP + ga
 """
 
 
+def is_literal(cell: int) -> bool:
+    """Whether a retrieval cell is of what followed the match in the text: prompt lookup's token. All others are recycled ones."""
+    return cell // N_GAP % LITERAL_STATES == LITERAL_AGREES
+
+
 def match_bucket(length: int) -> int:
     """0 without a match, then one more at each edge."""
     return bisect_right(MATCH_EDGES, length)
@@ -49,6 +54,10 @@ def match_bucket(length: int) -> int:
 CONFIDENCE_EDGES = (-2.0, 0.0, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0)
 """Edges, in nats, of the same gap taken in the self-drafter's own perturbed scores."""
 N_CONFIDENCE = len(CONFIDENCE_EDGES) + 1
+
+
+FIRST_CONFIDENCE = CONFIDENCE_EDGES.index(0.0) + 1
+"""From this cell on they are of a self-drafter's best token, which no other scores above."""
 
 
 def confidence_bucket(gap: float) -> int:

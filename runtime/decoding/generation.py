@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -26,6 +27,10 @@ class Statistics:
     """Histogram of tokens emitted a verify step, bonus included."""
     drafted_by: Counter[str] = field(default_factory=Counter)
     accepted_by: Counter[str] = field(default_factory=Counter)
+    trials_by: Counter[str] = field(default_factory=Counter)
+    """By drafter, proposals that came to be compared with the target's own token, verified or not; of methods that count them."""
+    right_by: Counter[str] = field(default_factory=Counter)
+    """Those of them that were the target's token."""
     prefill_ms: float = 0.0
     """Everything before the first step: prefill forwards, indexing of the prompt."""
     decode_ms: float = 0.0
@@ -49,6 +54,11 @@ class Statistics:
     def acceptance_rate(self) -> float:
         """Accepted / drafted candidates."""
         return self.accepted_tokens / self.drafted_tokens if self.drafted_tokens else 0.0
+
+    def count_trials(self, trials: Mapping[str, tuple[int, int]]) -> None:
+        """Adds (proposals, right ones) by drafter."""
+        self.trials_by.update({name: n for name, (n, _) in trials.items()})
+        self.right_by.update({name: right for name, (_, right) in trials.items()})
 
     @property
     def acceptance_by_drafter(self) -> dict[str, float]:

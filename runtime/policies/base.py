@@ -90,6 +90,10 @@ class Policy:
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
         """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`."""
 
+    def take_trials(self) -> dict[str, tuple[int, int]]:
+        """By drafter, proposals compared with the target's token and those that were it, since last asked; {} where nobody counts."""
+        return {}
+
 
 @dataclass(frozen=True)
 class PolicyContext:

@@ -12,7 +12,7 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
-from casspec.runtime.session import Listener
+from casspec.runtime.session import Listener, Session, Workplace
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import Precision
 from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
@@ -65,3 +65,30 @@ def test_a_session_tells_its_listener_and_can_be_left_early() -> None:
     assert found.statistics.verify_steps == 2
     with pytest.raises(UnsupportedOption, match="at least one token"):
         decoder.session([1, 2], max_new_tokens=0)
+
+
+@pytest.mark.parametrize("method", RUNNING)
+def test_a_policy_that_stays_in_step_goes_on_where_it_was(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps without drafts verify the root alone; the policy is told of them, and never begins anew."""
+    prompt, options = REQUESTS[1]
+    decoder = Decoder(target_of(), profile_of(), method)
+    expected = decoder.generate(prompt, **options)
+    text, policy = decoder.planned(prompt, Listener(), **options), decoder._policy("sample").fork()
+    pattern = iter([True, False, False, True, False] * 10)
+    asked, begun, began = list[bool](), list[int](), policy.begin
+
+    def drafts() -> bool:
+        asked.append(next(pattern))
+        return asked[-1]
+
+    monkeypatch.setattr(policy, "begin", lambda sequence: (begun.append(len(sequence.tokens)), began(sequence)))
+    cache = target_of().new_cache(text.n_rows)
+    place = Workplace(target_of(), policy, method, cache, drafts=drafts, stays_in_step=True)
+    with torch.inference_mode():
+        session = Session(place, prompt, text.request, text.limit, text.noise, Listener())
+        n_emitted = []
+        while not session.is_over:
+            n_emitted.append(len(session.step()))
+    assert session.finish().token_ids == expected.token_ids
+    assert begun == [len(prompt)]
+    assert all(n == 1 for n, drafted in zip(n_emitted, asked, strict=True) if not drafted)

@@ -29,6 +29,7 @@ from casspec.runtime.policies.base import ForwardMs, Policy, PolicyContext, Veri
 from casspec.runtime.policies.dytc.ablation import Ablation
 from casspec.runtime.policies.dytc.costs import CostCurve, Costs
 from casspec.runtime.policies.dytc.reviewer import Reviewer
+from casspec.runtime.policies.dytc.tally import Tally
 from casspec.runtime.policies.dytc.tree_growth import GrowthArrays, TreeGrowth
 from casspec.storage.schema import AcceptancePrior
 
@@ -116,6 +117,7 @@ class DyTC(Policy):
         self._optimism = optimism if ablation.exploration else 0.0
         self._review_overhead_ms = review_overhead_ms
         self._step: _Step | None = None
+        self._tally = Tally()
 
     @classmethod
     def build(cls, context: PolicyContext, **parameters: Any) -> Self:
@@ -178,10 +180,13 @@ class DyTC(Policy):
         step, path, emitted = self._step, result.path, result.emitted
         assert step is not None
         update, offered, verified = self._retrieval.table.update, step.growth.offered, step.verified
+        trials, right = self._tally.trials, self._tally.right
         for place, token in zip(path, emitted, strict=True):
             node = verified[place]
             for candidate, cell in offered(node):
                 update(cell, candidate == token)
+                trials[cell] += 1
+                right[cell] += candidate == token
             for reviewer in self._reviewers:
                 reviewer.observe(node, token)
         if step.expected:
@@ -190,6 +195,9 @@ class DyTC(Policy):
         tree = result.tree
         self._retrieval.extend(emitted, *result.outputs.row_arrays(path))
         self._costs.observe(sequence, len(tree), len(emitted), step.draft_ms)
+
+    def take_trials(self) -> dict[str, tuple[int, int]]:
+        return self._tally.taken(self._reviewers)
 
     # ------------------------------------------------------------------------------------------------------- rounds
 

@@ -29,6 +29,7 @@ class Reviewer:
         prior_acceptance: offline acceptance of its first token.
 
     Attributes:
+        trials, right: its best tokens that came to be compared with the target's, and those that were it; whoever reads them begins anew.
         said: int64 [MAX_TREE_NODES, WIDTH, 2]: (token, confidence cell) by node of the tree, best first, -1 where it said nothing.
     """
 
@@ -37,6 +38,7 @@ class Reviewer:
         self.table = table
         self.name = plan.name
         self._prior_acceptance = prior_acceptance
+        self.trials = self.right = 0
         self.said = np.full((MAX_TREE_NODES, WIDTH, 2), -1, np.int64)
         self.reset()
 
@@ -70,6 +72,8 @@ class Reviewer:
         for proposed, cell in said:
             if proposed >= 0:
                 self.table.update(cell, proposed == token)
+        self.trials += 1
+        self.right += said[0][0] == token
         self._accepted = self._accepted * ACCEPTANCE_MEMORY + (said[0][0] == token)
         self._trials = self._trials * ACCEPTANCE_MEMORY + 1
 

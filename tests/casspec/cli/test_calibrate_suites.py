@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+import casspec
 from casspec.cli.main import main
+from casspec.runtime.text.chat import chat_ids
+from casspec.runtime.watch.traffic import RecordedRequest, TrafficRecorder
 from casspec.storage import open_repository
 from casspec.tuner import settings as tuner_settings
 from casspec.tuner.recordings.stage import stored_recordings
 from casspec.tuner.settings import QUICK, CalibrationSettings
+from casspec.tuner.suites.load import load_suite
 from tests.tuner.text_generators import library_model, tokenizer
 
 ASSETS = Path(__file__).parents[2] / "assets" / "suites"
@@ -94,3 +98,27 @@ def test_a_strict_suite_has_no_row_that_cannot_be_used(model: str, name: str, me
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "Writing" not in line]
     assert line.endswith(f"{name}, {message}")
     assert main(asked) == 0
+
+
+@pytest.mark.slow
+def test_requests_that_a_server_recorded_are_calibrated_on(
+    model: str, quick: None, tmp_path: Path, with_mirror: Callable[[Path], Path]
+) -> None:
+    traffic, target = tmp_path / "traffic.jsonl", casspec.load_target(model)
+    decoder, recorder = casspec.Decoder(target, method="autoregressive"), TrafficRecorder(traffic)
+    for arrived_at, said in enumerate(("the cat saw the cat", "one two one two", "jump over lazy dogs", "pack my box")):
+        messages = [{"role": "user", "content": said}]
+        answer = decoder.generate(chat_ids(target.tokenizer, messages), max_new_tokens=5, temperature=0.7, seed=1)
+        options = {"temperature": 0.7, "max_tokens": 5}
+        recorder.record(RecordedRequest(float(arrived_at), len(answer.token_ids), messages=messages, options=options))
+    recorder.close()
+    storage = str(with_mirror(tmp_path / "store.db"))
+    asked = ["calibrate", model, "--quick", "--trials", "1", "--max-drafters", "0", "--threads", "1"]
+    assert main([*asked, "--suite", str(traffic), "--storage", storage]) == 0
+    with open_repository(storage) as repository:
+        profile = repository.profile("latest")
+        calibration_id, _ = repository.calibration_of(profile.content_hash())
+        recorded = {prompt for prompt, _ in stored_recordings(repository, calibration_id)}
+    assert profile.suite == "traffic"
+    assert len(recorded) == 2
+    assert recorded <= {prompt.id for prompt in load_suite(traffic).prompts}

@@ -14,3 +14,11 @@ def test_statistics_count_nodes_but_not_roots() -> None:
     assert statistics.accepted_lengths == {3: 1, 1: 1}
     assert statistics.acceptance_by_drafter == {"a": 0.5, "b": 0.5}
     assert (statistics.mean_acceptance_length, statistics.acceptance_rate) == (2.0, 0.5)
+
+
+def test_trials_add_up_by_drafter() -> None:
+    statistics = Statistics()
+    statistics.count_trials({"int4": (10, 9), "prompt-lookup": (4, 0)})
+    statistics.count_trials({"int4": (5, 5)})
+    assert statistics.trials_by == {"int4": 15, "prompt-lookup": 4}
+    assert (statistics.right_by["int4"], statistics.right_by["prompt-lookup"]) == (14, 0)

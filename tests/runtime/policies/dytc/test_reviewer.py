@@ -50,3 +50,17 @@ def test_a_text_shows_what_rounds_of_review_bring():
         return policy._brought / policy._expected
 
     assert learned(agrees=True) > learned(agrees=False)
+
+
+def test_its_best_tokens_are_trials_of_a_text():
+    """One that says what the target says is always right; of a text it reviews no more positions than there are."""
+    target = tiny_target()
+    decoder = Decoder(target, tiny_profile(target), "dytc", {"correct_latency": False})
+    policy = decoder._policy("greedy")
+    (reviewer, *_) = policy._reviewers
+    policy._reviewers = [reviewer]
+    reviewer.plan = replace(target.full_plan, name=reviewer.plan.name)
+    statistics = decoder.generate(repetitive_prompt(20), max_new_tokens=60).statistics
+    assert 0 < statistics.trials_by[reviewer.name] <= 60
+    assert statistics.right_by[reviewer.name] == statistics.trials_by[reviewer.name]
+    assert (reviewer.trials, reviewer.right) == (0, 0)

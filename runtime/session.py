@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 
+from casspec.runtime.decoding.constrained import ConstrainedTree
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, KnownPrefix, Sequence
@@ -21,7 +22,10 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.base import Policy, VerifyResult
 from casspec.runtime.text.adjustments import TextAdjustments
+from casspec.runtime.text.compiled_grammars import compiler_of
 from casspec.runtime.text.detokenize import TextStream
+from casspec.runtime.text.grammar import Grammar
+from casspec.runtime.text.grammar_state import GrammarState
 from casspec.runtime.text.request import Request
 from casspec.runtime.text.stopping import StoppedText
 from casspec.storage.errors import BrokenMethod
@@ -103,6 +107,7 @@ class Session:
             None if prefilled is None else prefilled.sequence,
             place.known,
             place.prefill_chunk,
+            None if request.grammar is None else self._begun(request.grammar, ends),
         )
         self._keeps_top = place.keeps_top and policy.needs_top and not policy.top_by_token
         ids, logits = self.sequence.prompt_top if self._keeps_top else ([], [])
@@ -131,10 +136,9 @@ class Session:
         if drafts and self._behind:
             policy.begin(sequence)
         self._behind = not drafts
-        # 1. Draft a tree under the root; nothing deeper than could still be emitted.
-        tree = policy.draft(sequence, walk.remaining - 1) if drafts else CandidateTree(sequence.tokens[-1])
-        if self._place.method not in METHODS:
-            self._check_draft(tree, walk.remaining - 1)
+        # 1. Draft a tree under the root; nothing deeper than could still be emitted, nothing that the grammar rules out.
+        drafted = self._drafted(drafts)
+        tree = drafted.verified
         # 2. One forward of the target over all of it.
         outputs = sequence.verify(tree)
         # 3. Walk along the target's tokens, to the end of the text at most.
@@ -143,7 +147,8 @@ class Session:
         sequence.commit(path, emitted)
         # 5. Learn.
         if drafts:
-            policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
+            own, said = drafted.of_drafted(path), drafted.outputs(outputs)
+            policy.observe(sequence, VerifyResult(drafted.drafted, own, emitted, said, drafted.n_drafted))
         else:
             self._keeps_top = False  # those of later tokens would stand at places of others
         if self._keeps_top:
@@ -156,6 +161,24 @@ class Session:
             self._listener.on_tokens(emitted)
         self._tell()
         return emitted
+
+    def _drafted(self, drafts: bool) -> ConstrainedTree:
+        """The tree of the next step; of a step that does not draft its root, and what a grammar forces."""
+        policy, sequence, depth = self._place.policy, self.sequence, self._walk.remaining - 1
+        grammar, n_forced = sequence.grammar, 0
+        if grammar is not None and policy.speculates:
+            n_forced = min(len(grammar.forced(())), depth)
+        # Where tokens are forced, a policy would only guess what is known.
+        tree = policy.draft(sequence, 0 if n_forced else depth) if drafts else CandidateTree(sequence.tokens[-1])
+        if self._place.method not in METHODS:
+            self._check_draft(tree, depth)
+        if grammar is None or not policy.speculates:
+            return ConstrainedTree.free(tree)
+        return ConstrainedTree.of(tree, grammar, depth, MAX_TREE_NODES)
+
+    def _begun(self, grammar: Grammar, ends: Collection[int]) -> GrammarState:
+        target = self._place.target
+        return compiler_of(target.tokenizer, target.vocab_size).begin(grammar, ends)
 
     def finish(self) -> Generation:
         """What the request came to; of a session that is not over, what it has come to so far. No step follows."""

@@ -78,8 +78,9 @@ class Walk:
             else:
                 token = answers.token_after(node, emitted, self._processed)
                 self._record(token, answers)
+            self._check(token, emitted)
             emitted.append(token)
-            if self._is_over(token, len(emitted)):
+            if self._is_over(emitted):
                 break
             child = tree.child(node, token)
             if child is None:
@@ -100,6 +101,15 @@ class Walk:
                 )
         return scores
 
+    def _check(self, token: int, emitted: Several[int]) -> None:
+        """Refuses a token outside the grammar: nothing inside was left."""
+        grammar = self._sequence.grammar
+        if grammar is not None and not grammar.allows(emitted, token):
+            raise UnsupportedOption(
+                "no token that the grammar allows is left here; loosen it, or options that leave tokens out (processors, bad_words, "
+                "suppress_tokens, min_new_tokens)"
+            )
+
     def _ids(self, n_emitted: int) -> Tensor:
         """The text so far [1, tokens], with as many tokens of this step."""
         assert self._so_far is not None
@@ -109,15 +119,18 @@ class Walk:
         """Tokens of the text before this step, padding included."""
         return len(self._request.padding) + len(self._sequence.tokens)
 
-    def _is_over(self, token: int, n_emitted: int) -> bool:
-        """Takes one more token, the `n_emitted`th of this step; whether the text ends with it."""
+    def _is_over(self, emitted: Several[int]) -> bool:
+        """Takes the last of the tokens `emitted` in this step; whether the text ends with it."""
+        token, n_emitted, grammar = emitted[-1], len(emitted), self._sequence.grammar
         if self._so_far is not None:
             self._so_far[0, self._length() + n_emitted - 1] = token
         if self._text is not None and self._text.push(token):
             self.finish_reason, self.stop_reason = "stop", self._text.stopped_by
         elif token in self._ends:
             self.finish_reason, self.stop_reason = "stop", token
-        elif any(bool(criterion(self._ids(n_emitted), None)) for criterion in self._request.criteria):
+        elif any(bool(criterion(self._ids(n_emitted), None)) for criterion in self._request.criteria) or (
+            grammar is not None and grammar.is_complete(emitted)
+        ):
             self.finish_reason = "stop"
         elif n_emitted == self.remaining:
             self.finish_reason = "length"

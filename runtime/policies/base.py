@@ -29,6 +29,12 @@ class VerifyResult:
     path: list[int]
     emitted: list[int]
     outputs: TargetOutputs
+    n_drafted: int | None = None
+    """Nodes of the tree that the policy drafted, root included; None for all. Those behind them a grammar forced."""
+
+    @property
+    def drafted(self) -> int:
+        return len(self.tree) if self.n_drafted is None else self.n_drafted
 
 
 class Policy:
@@ -49,6 +55,9 @@ class Policy:
 
     summary: ClassVar[str]
     """One line of `casspec.methods()`."""
+
+    speculates: ClassVar[bool] = True
+    """Whether tokens that a grammar forces are drafted too."""
 
     replayable: ClassVar[bool] = False
     """Of a method that is not built in: whether `casspec replay` may run it on recordings. Then it never asks the target for a forward,
@@ -88,7 +97,11 @@ class Policy:
         raise NotImplementedError
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
-        """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`."""
+        """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`.
+
+        Where the text follows a grammar, the tree may have more nodes than were drafted, at its end: tokens that the grammar forces
+        (`result.drafted`). And nodes that it rules out were not verified: of these the outputs say nothing (`result.outputs.has`).
+        """
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ class DyTC(Policy):
         step, path, emitted = self._step, result.path, result.emitted
         assert step is not None
         update, offered, verified = self._retrieval.table.update, step.growth.offered, step.verified
-        for place, token in zip(path, emitted, strict=True):
+        own = [place for place in path if place < len(verified)]
+        for place, token in zip(own, emitted, strict=False):
             node = verified[place]
             for candidate, cell in offered(node):
                 update(cell, candidate == token)
@@ -186,10 +187,11 @@ class DyTC(Policy):
                 reviewer.observe(node, token)
         if step.expected:
             self._expected = self._expected * ROUNDS_MEMORY + step.expected
-            self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in path])
+            self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in own])
         tree = result.tree
         self._retrieval.extend(emitted, *result.outputs.row_arrays(path))
-        self._costs.observe(sequence, len(tree), len(emitted), step.draft_ms)
+        n_verified = sum(map(result.outputs.has, range(len(tree))))
+        self._costs.observe(sequence, n_verified, len(emitted), step.draft_ms)
 
     # ------------------------------------------------------------------------------------------------------- rounds
 

@@ -144,10 +144,8 @@ class Sequence:
 
     def adjusted(self, logits: Tensor, suffixes: Several[Several[int]]) -> Tensor:
         """Logits [rows, vocab] as the request adjusts them after the text and each row's suffix, float32 in memory of their own."""
-        if self.adjustments is None:
-            scores = logits.to(torch.float32, copy=True)
-        else:
-            scores = self.adjustments.adjusted(logits, suffixes)
+        asked = self.adjustments
+        scores = logits.to(torch.float32, copy=True) if asked is None else asked.adjusted(logits, suffixes)
         if self.grammar is not None:
             self.grammar.mask(scores, suffixes)
         return scores

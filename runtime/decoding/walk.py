@@ -121,20 +121,25 @@ class Walk:
 
     def _is_over(self, emitted: Several[int]) -> bool:
         """Takes the last of the tokens `emitted` in this step; whether the text ends with it."""
-        token, n_emitted, grammar = emitted[-1], len(emitted), self._sequence.grammar
+        token, n_emitted = emitted[-1], len(emitted)
         if self._so_far is not None:
             self._so_far[0, self._length() + n_emitted - 1] = token
         if self._text is not None and self._text.push(token):
             self.finish_reason, self.stop_reason = "stop", self._text.stopped_by
         elif token in self._ends:
             self.finish_reason, self.stop_reason = "stop", token
-        elif any(bool(criterion(self._ids(n_emitted), None)) for criterion in self._request.criteria) or (
-            grammar is not None and grammar.is_complete(emitted)
-        ):
+        elif self._is_ended(emitted):
             self.finish_reason = "stop"
         elif n_emitted == self.remaining:
             self.finish_reason = "length"
         return self.finish_reason is not None
+
+    def _is_ended(self, emitted: Several[int]) -> bool:
+        """Whether a criterion says so, or the grammar has nothing that could follow."""
+        if any(bool(criterion(self._ids(len(emitted)), None)) for criterion in self._request.criteria):
+            return True
+        grammar = self._sequence.grammar
+        return grammar is not None and grammar.is_complete(emitted)
 
     def _record(self, token: int, answers: _Rows) -> None:
         request = self._request

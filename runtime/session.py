@@ -118,8 +118,8 @@ class Session:
             torch.cuda.synchronize(target.device)
         self.statistics = Statistics(method=place.method, prefill_ms=(time.perf_counter() - begin) * 1e3)
         reads_along = bool(request.stop) or listener.on_text is not None
-        self._text = StoppedText(target.tokenizer, prompt, request.stop) if reads_along else None
-        self._heard = 0
+        self._text = StoppedText(target.tokenizer, prompt, request.stop, request.shown_tokens) if reads_along else None
+        self._heard, self._shown = 0, request.shown_tokens
         self._behind = False  # whether steps passed that the policy was not told of
         self._walk = Walk(request, self.sequence, limit, ends, self._text)
         self._steps: list[tuple[list[str], list[int], list[int]]] = []
@@ -212,7 +212,7 @@ class Session:
     def _said(self, token_ids: list[int]) -> str | None:
         if self._place.target.tokenizer is None:
             return None
-        stream = TextStream(self._place.target.tokenizer, self._prompt)
+        stream = TextStream(self._place.target.tokenizer, self._prompt, self._shown)
         return stream.push(token_ids) + stream.finish()
 
     def _check_draft(self, tree: CandidateTree, max_depth: int) -> None:

@@ -50,6 +50,8 @@ class Request:
     """Whether the model's own do not end it."""
     stop: Sequence[str] = ()
     """Strings that end the text: its tokens end with the one that completes a string, its text before the string."""
+    shown_tokens: Sequence[int] = ()
+    """Special tokens that are part of the text, as markers of tool calls are; others are left out."""
     criteria: Sequence[Criterion] = ()
     """Asked after every emitted token."""
     logprobs: int | None = None
@@ -110,7 +112,7 @@ class Request:
     @property
     def tokens(self) -> list[int]:
         """All token ids that options name."""
-        return [*self.adjustments.tokens, *(self.stop_token_ids or ())]
+        return [*self.adjustments.tokens, *(self.stop_token_ids or ()), *self.shown_tokens]
 
     def ends(self, own: Sequence[int]) -> frozenset[int]:
         """Tokens that end the text, for a model whose own ends are `own`."""

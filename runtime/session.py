@@ -30,6 +30,9 @@ from casspec.runtime.text.request import Request
 from casspec.runtime.text.stopping import StoppedText
 from casspec.storage.errors import BrokenMethod
 
+FORCED_ALONE = 3
+"""From so many tokens on that a grammar forces, a step drafts nothing else: it would only guess what is known."""
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -168,8 +171,8 @@ class Session:
         grammar, n_forced = sequence.grammar, 0
         if grammar is not None and policy.speculates:
             n_forced = min(len(grammar.forced(())), depth)
-        # Where tokens are forced, a policy would only guess what is known.
-        tree = policy.draft(sequence, 0 if n_forced else depth) if drafts else CandidateTree(sequence.tokens[-1])
+        depth_drafted = 0 if n_forced >= FORCED_ALONE else depth
+        tree = policy.draft(sequence, depth_drafted) if drafts else CandidateTree(sequence.tokens[-1])
         if self._place.method not in METHODS:
             self._check_draft(tree, depth)
         if grammar is None or not policy.speculates:

@@ -6,7 +6,9 @@ grammar goes on in one way only, its tokens are added: below the root always, el
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -19,6 +21,9 @@ FORCED = "grammar"
 
 MOST_FORCED = 32
 """Forced tokens in a row; more come with the next step."""
+
+LOOKED_AT = 12
+"""Best tokens of a drafter's row, among which those that the grammar leaves are looked for."""
 
 LIKELY = 0.3
 """Probability of a path among several, from which on its forced tokens are worth their rows."""
@@ -65,6 +70,34 @@ class ConstrainedTree:
     def outputs(self, outputs: TargetOutputs) -> TargetOutputs:
         """What the target said of `verified`, asked for by nodes of `drafted`."""
         return outputs if self.verified is self.drafted else _OfDrafted(outputs, self.places)
+
+
+def best_allowed(
+    grammar: GrammarState, suffixes: Sequence[Sequence[int]], ids: np.ndarray, scores: np.ndarray, n: int
+) -> tuple[np.ndarray, np.ndarray, list[int]]:
+    """The best tokens that the grammar leaves after each of `suffixes`, in memory of their own.
+
+    Args:
+        ids, scores: of the best tokens without it [suffixes, any], best first. n: how many are wanted.
+
+    Returns:
+        (ids, scores) [suffixes, n], and the rows that do not show so many. What stands beside a forced token has score -inf.
+    """
+    left_ids, left_scores, unclear = ids[:, :n].copy(), scores[:, :n].copy(), list[int]()
+    for row, suffix in enumerate(suffixes):
+        forced = grammar.forced(suffix)
+        if forced:
+            others = [token for token in ids[row].tolist() if token != forced[0]]
+            left_ids[row] = [forced[0], *others][: left_ids.shape[1]]
+            left_scores[row, 1:] = -np.inf
+        elif grammar.follows(suffix):
+            allowed = (place for place, token in enumerate(ids[row].tolist()) if grammar.goes_on(suffix, token))
+            places = list(islice(allowed, n))
+            if len(places) < n:
+                unclear.append(row)
+            else:
+                left_ids[row], left_scores[row] = ids[row, places], scores[row, places]
+    return left_ids, left_scores, unclear
 
 
 def _allowed(tree: CandidateTree, grammar: GrammarState) -> list[int]:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.constrained import LOOKED_AT, best_allowed
 from casspec.runtime.decoding.host_search import HostSearch, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.tree import CandidateTree
@@ -204,7 +205,16 @@ class Sequence:
 
     def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
         """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
-        return self._best_of(self._proposed(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
+        depths, grammar = [tree.depths[node] for node in nodes], self.grammar
+        if grammar is None or self.adjustments is not None or self.sampling.filters:
+            return self._best_of(self._proposed(plan, tree, nodes), depths, n)
+        # Rows of thousands of tokens stay as they are where their best ones show which the grammar leaves.
+        logits, suffixes = self._drafted(plan, tree, nodes), [tree.path_tokens(node)[1:] for node in nodes]
+        ids, scores, unclear = best_allowed(grammar, suffixes, *self._best_of(logits, depths, max(n, LOOKED_AT)), n)
+        if unclear:
+            masked = self.adjusted(logits[unclear], [suffixes[row] for row in unclear])
+            ids[unclear], scores[unclear] = self._best_of(masked, [depths[row] for row in unclear], n)
+        return ids, scores
 
     def _proposed(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits of `plan` after each of `nodes` as the request adjusts them, and rows nobody asked for behind them."""

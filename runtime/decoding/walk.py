@@ -74,11 +74,11 @@ class Walk:
         answers = _Rows(self._request, self._sequence, tree, outputs) if self._request.looks_at_rows else None
         while True:
             if answers is None:
-                token = outputs.token_after(node)
+                token = self._token_after(node, emitted, tree, outputs)
             else:
                 token = answers.token_after(node, emitted, self._processed)
+                self._check(token, emitted)
                 self._record(token, answers)
-            self._check(token, emitted)
             emitted.append(token)
             if self._is_over(emitted):
                 break
@@ -89,6 +89,24 @@ class Walk:
             node = child
         self.remaining -= len(emitted)
         return path, emitted
+
+    def _token_after(self, node: int, emitted: Several[int], tree: CandidateTree, outputs: TargetOutputs) -> int:
+        """The target's token, where nothing but a grammar changes its row.
+
+        The best of all tokens is the best of those that are left, if it is one of them. So hardly a row is masked.
+        """
+        sequence, grammar = self._sequence, self._sequence.grammar
+        if grammar is None:
+            return outputs.token_after(node)
+        forced = grammar.forced(emitted)
+        if forced:
+            return forced[0]
+        token = outputs.token_after(node)
+        if not grammar.goes_on(emitted, token):
+            scores = sequence.adjusted(outputs.logits[node : node + 1], [emitted])
+            (token,) = sequence.sampled(scores, [tree.depths[node]])
+            self._check(token, emitted)
+        return token
 
     def _processed(self, scores: Tensor, emitted: Several[int]) -> Tensor:
         """Scores [1, vocab] after the request's processors."""

@@ -58,7 +58,14 @@ class GrammarState:
         """Whether the text may go on with the suffix, its last token at most an end. Quick: no set of tokens is made."""
         if not suffix or suffix[-1] not in self._ends:
             return self._go(suffix)
-        return self._go(suffix[:-1]) and (self._matcher.is_accepting() or self._could_take(suffix[-1]))
+        return self.goes_on(suffix[:-1], suffix[-1])
+
+    def goes_on(self, suffix: Sequence[int], token: int) -> bool:
+        """Whether the token may follow, as `allows`, but quick for a few tokens."""
+        if not self._go(suffix):
+            return False
+        ends = token in self._ends and self._matcher.is_accepting()
+        return ends or (self._is_known(token) and self._matcher.validate_tokens([token]) == 1)
 
     def forced(self, suffix: Sequence[int]) -> list[int]:
         """Tokens that the grammar goes on with, whatever the model says; [] where there is a choice."""
@@ -118,9 +125,6 @@ class GrammarState:
         taken = self._matcher.try_consume_tokens([token])
         self._check()
         return taken == 1
-
-    def _could_take(self, token: int) -> bool:
-        return self._is_known(token) and self._matcher.validate_tokens([token]) == 1
 
     def _is_known(self, token: int) -> bool:
         return token < min(self._no_end, self._vocab_size)

@@ -123,7 +123,9 @@ class Request:
     @property
     def looks_at_rows(self) -> bool:
         """Whether more is wanted of the model's rows than the sampled token."""
-        changes = self.adjustments or self.grammar or self.processors
+        # The best token that a grammar leaves can be found without them, unless sampling leaves some out by what others there are.
+        filtered = self.grammar is not None and not self.sampling.greedy and self.sampling.filters
+        changes = self.adjustments or filtered or self.processors
         return bool(changes or self.logprobs is not None or self.keep_scores)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from casspec.runtime.decoding.constrained import FORCED, ConstrainedTree
+from casspec.runtime.decoding.constrained import FORCED, ConstrainedTree, best_allowed
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import KnownTokens
 from casspec.runtime.text.compiled_grammars import compiler_of
@@ -92,3 +93,31 @@ def test_a_tree_without_a_grammar_stays_as_it_was_drafted() -> None:
     outputs = KnownTokens(torch.zeros(len(tree), VOCAB), lambda: [])
     assert made.outputs(outputs) is outputs
     assert made.of_drafted([0, 3]) == [0, 3]
+
+
+def test_the_best_allowed_tokens_are_those_of_masked_rows() -> None:
+    grammar, n = state_of("[ab]{2}tube(s|d|c|b)*"), 3
+    letters = [bracket_tokenizer().encode(text) for text in ("", "a", "ab", "abtube", "c")]
+    logits = torch.randn(len(letters), VOCAB, generator=torch.Generator().manual_seed(3))
+    best = logits.topk(12, dim=-1)
+    ids, scores, unclear = best_allowed(grammar, letters, best.indices.numpy(), best.values.numpy(), n)
+    masked = logits.clone()
+    grammar.mask(masked, letters)
+    for row in set(range(len(letters))) - set(unclear):
+        expected = masked[row].topk(n)
+        assert ids[row, 0] == expected.indices[0]
+        if grammar.forced(letters[row]):
+            assert scores[row, 1:].tolist() == expected.values[1:].tolist() == [-torch.inf] * 2
+        else:
+            assert ids[row].tolist() == expected.indices.tolist()
+            assert scores[row].tolist() == expected.values.tolist()
+    assert all(int((masked[row].topk(12).values > best.values[row, -1]).sum()) < n for row in unclear)
+
+
+def test_rows_outside_the_grammar_keep_their_best_tokens() -> None:
+    outside = [bracket_tokenizer().encode("c")]
+    ids, scores = np.array([[4, 3, 2, 1]]), np.array([[4.0, 3.0, 2.0, 1.0]], np.float32)
+    found = best_allowed(state_of("a*"), outside, ids, scores, 2)
+    assert found[0].tolist() == [[4, 3]]
+    assert found[1].tolist() == [[4.0, 3.0]]
+    assert found[2] == []

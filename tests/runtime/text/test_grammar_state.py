@@ -98,3 +98,24 @@ def test_tokens_that_the_tokenizer_does_not_have_may_not_come() -> None:
     assert not state.follows([VOCAB])
     assert not state.follows([VOCAB + 5])
     assert state.forced([VOCAB + 5]) == []
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS)
+@pytest.mark.parametrize("ends", [(), (END,), (END, 3)])
+def test_what_is_found_without_a_set_of_tokens_is_what_the_set_says(grammar: Grammar, ends: tuple[int, ...]) -> None:
+    """Walks go by it: a forced token is the only one in the set, and elsewhere a token goes on where it is in the set."""
+    chance, state, paths = random.Random(2), state_of(grammar, ends), [list[int]()]
+    for _ in range(30):
+        path = chance.choice(paths)
+        if state.is_complete(path):
+            continue
+        allowed = allowed_after(state, path)
+        forced = state.forced(path)
+        if forced:
+            assert allowed == {forced[0]}
+        else:
+            assert allowed == {token for token in range(VOCAB) if state.goes_on(path, token)}
+        assert allowed == {token for token in range(VOCAB) if state.allows(path, token)}
+        token = chance.choice(sorted(allowed))
+        if token not in ends:
+            paths.append([*path, token])

@@ -151,7 +151,8 @@ class Session:
         # 5. Learn.
         if drafts:
             own, said = drafted.of_drafted(path), drafted.outputs(outputs)
-            policy.observe(sequence, VerifyResult(drafted.drafted, own, emitted, said, drafted.n_drafted))
+            told = VerifyResult(drafted.drafted, own, emitted, said, drafted.ruled_out, drafted.n_drafted)
+            policy.observe(sequence, told)
         else:
             self._keeps_top = False  # those of later tokens would stand at places of others
         if self._keeps_top:

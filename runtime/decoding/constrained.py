@@ -67,6 +67,13 @@ class ConstrainedTree:
         """Nodes of `verified`, as nodes of `drafted`."""
         return [self.places[node] for node in path]
 
+    @property
+    def ruled_out(self) -> frozenset[int]:
+        """Nodes of `drafted` that were not verified."""
+        if self.verified is self.drafted:
+            return frozenset()
+        return frozenset(range(len(self.drafted))).difference(self.places)
+
     def outputs(self, outputs: TargetOutputs) -> TargetOutputs:
         """What the target said of `verified`, asked for by nodes of `drafted`."""
         return outputs if self.verified is self.drafted else _OfDrafted(outputs, self.places)
@@ -133,9 +140,6 @@ class _OfDrafted(TargetOutputs):
         super().__init__(outputs.logits)
         self._outputs = outputs
         self._verified = {place: node for node, place in enumerate(places)}
-
-    def has(self, node: int) -> bool:
-        return node in self._verified
 
     def token_after(self, node: int) -> int:
         return self._outputs.token_after(self._verified[node])

@@ -53,10 +53,6 @@ class TargetOutputs:
         """The target's token y."""
         raise NotImplementedError
 
-    def has(self, node: int) -> bool:
-        """Whether the target saw the node."""
-        return True
-
     def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
         """Ids and logits of the target's TOP_SUCCESSORS best successors after `nodes` (ascending): what drafters recycle."""
         n = len(nodes)

@@ -29,6 +29,8 @@ class VerifyResult:
     path: list[int]
     emitted: list[int]
     outputs: TargetOutputs
+    ruled_out: frozenset[int] = frozenset()
+    """Nodes that a grammar ruled out: the target did not see them, and `outputs` says nothing of them."""
     n_drafted: int | None = None
     """Nodes of the tree that the policy drafted, root included; None for all. Those behind them a grammar forced."""
 
@@ -100,7 +102,7 @@ class Policy:
         """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`.
 
         Where the text follows a grammar, the tree may have more nodes than were drafted, at its end: tokens that the grammar forces
-        (`result.drafted`). And nodes that it rules out were not verified: of these the outputs say nothing (`result.outputs.has`).
+        (`result.drafted`). And nodes that it rules out (`result.ruled_out`) were not verified.
         """
 
 

@@ -68,33 +68,32 @@ FORMATS = {
     for one in (
         ToolFormat(
             "hermes",
-            MarkedJson("hermes", ("<tool_call>",), "</tool_call>"),
+            MarkedJson(("<tool_call>",), "</tool_call>"),
             ("<tool_call>", "</tool_call>"),
             Forced("<tool_call>\n", "\n</tool_call>"),
         ),
         ToolFormat(
             "qwen3-coder",
-            Tagged("qwen3-coder", "<tool_call>", "</tool_call>", function_tags),
+            Tagged("<tool_call>", "</tool_call>", function_tags),
             ("<tool_call>", "</tool_call>"),
         ),
-        ToolFormat("glm", Tagged("glm", "<tool_call>", "</tool_call>", argument_tags), ("<tool_call>", "</tool_call>")),
-        ToolFormat("olmo", Tagged("olmo", "<function_calls>", "</function_calls>", python_calls)),
+        ToolFormat("glm", Tagged("<tool_call>", "</tool_call>", argument_tags), ("<tool_call>", "</tool_call>")),
+        ToolFormat("olmo", Tagged("<function_calls>", "</function_calls>", python_calls)),
         ToolFormat(
             "llama",
-            MarkedJson("llama", ("<|python_tag|>", "{", ";"), only_first=True),
+            MarkedJson(("<|python_tag|>", "{", ";"), only_first=True),
             ("<|python_tag|>",),
             Forced("", arguments="parameters", between="; "),
         ),
         ToolFormat(
             "mistral",
-            MarkedJson("mistral", ("[TOOL_CALLS]",)),
+            MarkedJson(("[TOOL_CALLS]",)),
             ("[TOOL_CALLS]",),
             Forced("[TOOL_CALLS]", shape="array"),
         ),
         ToolFormat(
             "mistral-named",
             NamedJson(
-                "mistral-named",
                 "[TOOL_CALLS]",
                 r"(?P<name>[^\[\]{}\s]{1,200})(?:\[CALL_ID\][^\[\]{}\s]{1,64})?(?:\[ARGS\]|(?=\{))",
             ),
@@ -103,20 +102,19 @@ FORMATS = {
         ),
         ToolFormat(
             "granite",
-            MarkedJson("granite", ("<|tool_call|>",)),
+            MarkedJson(("<|tool_call|>",)),
             ("<|tool_call|>",),
             Forced("<|tool_call|>", shape="array"),
         ),
         ToolFormat(
             "phi",
-            MarkedJson("phi", ("<|tool_call|>", "functools"), "<|/tool_call|>"),
+            MarkedJson(("<|tool_call|>", "functools"), "<|/tool_call|>"),
             ("<|tool_call|>", "<|/tool_call|>"),
             Forced("<|tool_call|>", "<|/tool_call|>", shape="array"),
         ),
         ToolFormat(
             "deepseek-v3",
             NamedJson(
-                "deepseek-v3",
                 _CALL,
                 rf"function{_SEP}(?P<name>[^\n]{{1,200}})\n```json\n",
                 f"```{_CALL_END}",
@@ -136,7 +134,7 @@ FORMATS = {
         ),
         ToolFormat(
             "deepseek-v3.1",
-            NamedJson("deepseek-v3.1", _CALL, rf"(?P<name>[^\n<{{]{{1,200}}){_SEP}", _CALL_END, _CALLS, _CALLS_END),
+            NamedJson(_CALL, rf"(?P<name>[^\n<{{]{{1,200}}){_SEP}", _CALL_END, _CALLS, _CALLS_END),
             _DEEPSEEK,
             Forced(f"{_CALL}{{name}}{_SEP}", _CALL_END, None, "named", "", _CALLS, _CALLS_END),
         ),

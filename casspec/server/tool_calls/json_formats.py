@@ -26,15 +26,11 @@ class MarkedJson:
     """JSON of one call or an array of calls behind a marker.
 
     Args:
-        closer: what ends a block; "" where the JSON does.
-        needs_closer: whether a block without it, at the end of the message, is content.
-        also: markers for nothing but another block, as what stands between two.
+        closer: what ends a block; "" where the JSON does. One that never comes is not missed.
     """
 
-    name: str
     markers: tuple[str, ...]
     closer: str = ""
-    needs_closer: bool = False
     only_first: bool = False
 
     def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | None:
@@ -54,14 +50,12 @@ class MarkedJson:
         return self._closed(text, end, calls, is_last)
 
     def _closed(self, text: str, end: int, calls: list[ToolCall], is_last: bool) -> Block | None:
-        if not self.closer:
-            return Block(end, calls)
         rest = text[end:].lstrip()
-        if rest.startswith(self.closer):
+        if self.closer and rest.startswith(self.closer):
             return Block(len(text) - len(rest) + len(self.closer), calls)
-        if self.closer.startswith(rest):
-            return Block(len(text), calls) if is_last and not self.needs_closer else None
-        return Block(end) if self.needs_closer else Block(end, calls)
+        if self.closer and self.closer.startswith(rest):
+            return Block(len(text), calls) if is_last else None
+        return Block(end, calls)
 
 
 class NamedJson:
@@ -77,7 +71,6 @@ class NamedJson:
 
     def __init__(
         self,
-        name: str,
         marker: str,
         pattern: str,
         closer: str = "",
@@ -85,7 +78,7 @@ class NamedJson:
         ending: str = "",
         longest: int = 256,
     ) -> None:
-        self.name, self.markers = name, (opener or marker,)
+        self.markers: tuple[str, ...] = (opener or marker,)
         self._marker, self._pattern, self._longest = marker, re.compile(pattern), longest
         self._closer, self._opener, self._ending = closer, opener, ending
 

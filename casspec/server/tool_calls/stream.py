@@ -34,16 +34,15 @@ Tools = Mapping[str, Any]
 
 
 class BlockFormat(Protocol):
-    """How a family writes calls.
+    """How a family writes calls."""
 
-    Attributes:
-        name: what it is called. markers: what a block begins with.
-        only_first: whether a block stands at the beginning of a message, or behind another one, and nowhere else.
-    """
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """What a block begins with."""
 
-    name: str
-    markers: tuple[str, ...]
-    only_first: bool
+    @property
+    def only_first(self) -> bool:
+        """Whether a block stands at the beginning of a message, or behind another one, and nowhere else."""
 
     def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | None:
         """The block that `text` begins with, at a marker; None while more has to be seen.

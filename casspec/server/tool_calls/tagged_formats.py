@@ -35,8 +35,8 @@ class Tagged:
 
     only_first = False
 
-    def __init__(self, name: str, opener: str, closer: str, read_calls: Reading) -> None:
-        self.name, self.markers = name, (opener,)
+    def __init__(self, opener: str, closer: str, read_calls: Reading) -> None:
+        self.markers: tuple[str, ...] = (opener,)
         self._closer, self._calls = closer, read_calls
 
     def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | None:

@@ -190,8 +190,7 @@ class DyTC(Policy):
             self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in own])
         tree = result.tree
         self._retrieval.extend(emitted, *result.outputs.row_arrays(path))
-        n_verified = sum(map(result.outputs.has, range(len(tree))))
-        self._costs.observe(sequence, n_verified, len(emitted), step.draft_ms)
+        self._costs.observe(sequence, len(tree) - len(result.ruled_out), len(emitted), step.draft_ms)
 
     # ------------------------------------------------------------------------------------------------------- rounds
 

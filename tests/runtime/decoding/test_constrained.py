@@ -83,7 +83,7 @@ def test_outputs_are_asked_for_by_nodes_of_what_was_drafted() -> None:
     assert [said.token_after(node) for node in path] == [10, 11, 12]
     assert said.rows(path) == inner.rows([0, 1, 2])
     assert said.row_arrays(path)[0].tolist() == inner.row_arrays([0, 1, 2])[0].tolist()
-    assert [said.has(node) for node in range(len(made.drafted))] == [True, False, False, True, True]
+    assert made.ruled_out == {1, 2}
 
 
 def test_a_tree_without_a_grammar_stays_as_it_was_drafted() -> None:
@@ -92,6 +92,7 @@ def test_a_tree_without_a_grammar_stays_as_it_was_drafted() -> None:
     assert made.verified is made.drafted is tree
     outputs = KnownTokens(torch.zeros(len(tree), VOCAB), lambda: [])
     assert made.outputs(outputs) is outputs
+    assert made.ruled_out == frozenset()
     assert made.of_drafted([0, 3]) == [0, 3]
 
 

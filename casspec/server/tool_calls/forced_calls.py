@@ -11,6 +11,9 @@ from casspec.server.tool_calls.formats import Forced, ToolFormat
 from casspec.server.tool_calls.stream import Tools
 from casspec.storage.errors import UnsupportedOption
 
+AS_TEMPLATES_WRITE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""White space of forced JSON: that of the calls in chat templates, which models learnt from."""
+
 
 def forced_calls(form: ToolFormat, tools: Tools, tokenizer: Any, several: bool) -> Grammar:
     """The grammar, in llguidance's Lark.
@@ -76,7 +79,7 @@ def _written(text: str, markers: tuple[str, ...], tokenizer: Any) -> str:
 
 
 def _text(schema: Any) -> str:
-    return json.dumps(schema)
+    return json.dumps({**schema, "x-guidance": AS_TEMPLATES_WRITE} if isinstance(schema, dict) else schema)
 
 
 def _joined(*parts: str) -> str:

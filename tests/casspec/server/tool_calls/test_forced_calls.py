@@ -63,6 +63,8 @@ def test_a_forced_message_is_calls_of_the_tools_and_is_read_again(form: ToolForm
     assert follows(form, message(form, put), several=False, is_added=is_added)
     assert not follows(form, message(form, written(form, "set", "{}")), several=False, is_added=is_added)
     assert not follows(form, message(form, written(form, "get", '{"city": 3}')), several=False, is_added=is_added)
+    spaced = written(form, "get", '{"city" : "Rome"}')
+    assert not follows(form, message(form, spaced), several=False, is_added=is_added)
     assert not follows(form, "Sure. " + message(form, get), several=True, is_added=is_added)
     found = read_message(form.reader(TOOLS), message(form, get))
     assert [call.name for _, call in found.calls] == ["get"]

@@ -22,6 +22,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import build_policy
 from casspec.runtime.policies.base import ForwardMs
 from casspec.runtime.session import Listener, Session, Workplace
+from casspec.runtime.text.compiled_grammars import compiler_of
 from casspec.runtime.text.request import Request
 from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import AUTO, CASCADE, CascadeProfile, Mode
@@ -124,7 +125,7 @@ class Decoder:
             defaults: "model" takes what is not given from the model's generation config.
             options: any other field of `casspec.runtime.text.request.Request`, `Sampling` or `Adjustments` by its name: min_p,
                 typical_p, repetition_penalty, presence_penalty, frequency_penalty, logit_bias, bad_words, min_new_tokens,
-                suppress_tokens, ignore_eos, stop, logprobs, processors, criteria, keep_scores.
+                suppress_tokens, ignore_eos, stop, shown_tokens, grammar, logprobs, processors, criteria, keep_scores.
 
         Raises:
             ContextOverflow: the prompt leaves no room in the model's context.
@@ -228,8 +229,10 @@ class Decoder:
 
     def _request(self, options: dict[str, Any], listener: Listener) -> Request:
         """From options by name, with a seed where one is needed."""
-        request = Request.of(**options)
-        _check_tokens(request, self.target.vocab_size)
+        request, target = Request.of(**options), self.target
+        _check_tokens(request, target.vocab_size)
+        if request.grammar is not None:
+            compiler_of(target.tokenizer, target.vocab_size).check(request.grammar)
         if self.target.tokenizer is None and (request.stop or listener.on_text):
             raise UnsupportedOption(
                 f"model '{self.target.name}' brings no tokenizer, so it has no text to stop at or to tell"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
 
+from casspec.runtime.decoding.constrained import ConstrainedTree
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.decoding.noise import GumbelNoise
 from casspec.runtime.decoding.sequence import MAX_TREE_NODES, KnownPrefix, Sequence
@@ -21,10 +22,16 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.base import Policy, VerifyResult
 from casspec.runtime.text.adjustments import TextAdjustments
+from casspec.runtime.text.compiled_grammars import compiler_of
 from casspec.runtime.text.detokenize import TextStream
+from casspec.runtime.text.grammar import Grammar
+from casspec.runtime.text.grammar_state import GrammarState
 from casspec.runtime.text.request import Request
 from casspec.runtime.text.stopping import StoppedText
 from casspec.storage.errors import BrokenMethod
+
+FORCED_ALONE = 3
+"""From so many tokens on that a grammar forces, a step drafts nothing else: it would only guess what is known."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,8 @@ class Workplace:
         prefill_chunk: tokens of the prompt in a forward, at most.
         keeps_top: keep the target's best successors along the text, where the policy learns from them: `Session.top`.
         drafts: whether the next step does; None for always. After steps that did not, the policy begins anew.
-        stays_in_step: instead, the policy is asked for the root alone and told what followed, so that it goes on where it was.
+        stays_in_step: whether in a step that does not draft the policy is asked for the root alone and told what followed instead, so that
+            it goes on where it was; None for never.
     """
 
     target: TargetModel
@@ -61,7 +69,7 @@ class Workplace:
     prefill_chunk: int = QUERY_BUCKETS[-1]
     keeps_top: bool = False
     drafts: Callable[[], bool] | None = None
-    stays_in_step: bool = False
+    stays_in_step: Callable[[], bool] | None = None
 
 
 class Session:
@@ -105,6 +113,7 @@ class Session:
             None if prefilled is None else prefilled.sequence,
             place.known,
             place.prefill_chunk,
+            None if request.grammar is None else self._begun(request.grammar, ends),
         )
         self._keeps_top = place.keeps_top and policy.needs_top and not policy.top_by_token
         ids, logits = self.sequence.prompt_top if self._keeps_top else ([], [])
@@ -116,8 +125,8 @@ class Session:
             torch.cuda.synchronize(target.device)
         self.statistics = Statistics(method=place.method, prefill_ms=(time.perf_counter() - begin) * 1e3)
         reads_along = bool(request.stop) or listener.on_text is not None
-        self._text = StoppedText(target.tokenizer, prompt, request.stop) if reads_along else None
-        self._heard = 0
+        self._text = StoppedText(target.tokenizer, prompt, request.stop, request.shown_tokens) if reads_along else None
+        self._heard, self._shown = 0, request.shown_tokens
         self._behind = False  # whether steps passed that the policy was not told of
         self._walk = Walk(request, self.sequence, limit, ends, self._text)
         self._steps: list[tuple[list[str], list[int], list[int]]] = []
@@ -131,24 +140,24 @@ class Session:
         begin = time.perf_counter()
         policy, sequence, walk = self._place.policy, self.sequence, self._walk
         drafts = self._place.drafts is None or self._place.drafts()
-        follows = drafts or self._place.stays_in_step
+        follows = drafts or (self._place.stays_in_step is not None and self._place.stays_in_step())
         if follows and self._behind:
             policy.begin(sequence)
         self._behind = not follows
-        # 1. Draft a tree under the root; nothing deeper than could still be emitted.
-        depth = walk.remaining - 1 if drafts else 0
-        tree = policy.draft(sequence, depth) if follows else CandidateTree(sequence.tokens[-1])
-        if self._place.method not in METHODS:
-            self._check_draft(tree, depth)
+        # 1. Draft a tree under the root; nothing deeper than could still be emitted, nothing that the grammar rules out.
+        drafted = self._drafted(drafts, follows)
+        tree = drafted.verified
         # 2. One forward of the target over all of it.
-        outputs = sequence.verify(tree, successors=drafts)
+        outputs = sequence.verify(tree, successors=follows)
         # 3. Walk along the target's tokens, to the end of the text at most.
         path, emitted = walk.along(tree, outputs)
         # 4. Keep the accepted rows and text.
         sequence.commit(path, emitted)
         # 5. Learn.
         if follows:
-            policy.observe(sequence, VerifyResult(tree, path, emitted, outputs))
+            own, said = drafted.of_drafted(path), drafted.outputs(outputs)
+            told = VerifyResult(drafted.drafted, own, emitted, said, drafted.ruled_out, drafted.n_drafted)
+            policy.observe(sequence, told)
         else:
             self._keeps_top = False  # those of later tokens would stand at places of others
         if self._keeps_top:
@@ -161,6 +170,28 @@ class Session:
             self._listener.on_tokens(emitted)
         self._tell()
         return emitted
+
+    def _drafted(self, drafts: bool, follows: bool) -> ConstrainedTree:
+        """The tree of the next step; of a step that does not draft its root, and what a grammar forces.
+
+        Args:
+            follows: whether the policy is told of the step.
+        """
+        policy, sequence, depth = self._place.policy, self.sequence, self._walk.remaining - 1
+        grammar, n_forced = sequence.grammar, 0
+        if grammar is not None and policy.speculates:
+            n_forced = min(len(grammar.forced(())), depth)
+        depth_drafted = 0 if n_forced >= FORCED_ALONE or not drafts else depth
+        tree = policy.draft(sequence, depth_drafted) if follows else CandidateTree(sequence.tokens[-1])
+        if self._place.method not in METHODS:
+            self._check_draft(tree, depth_drafted)
+        if grammar is None or not policy.speculates:
+            return ConstrainedTree.free(tree)
+        return ConstrainedTree.of(tree, grammar, depth, MAX_TREE_NODES)
+
+    def _begun(self, grammar: Grammar, ends: Collection[int]) -> GrammarState:
+        target = self._place.target
+        return compiler_of(target.tokenizer, target.vocab_size).begin(grammar, ends)
 
     def finish(self) -> Generation:
         """What the request came to; of a session that is not over, what it has come to so far. No step follows."""
@@ -195,7 +226,7 @@ class Session:
     def _said(self, token_ids: list[int]) -> str | None:
         if self._place.target.tokenizer is None:
             return None
-        stream = TextStream(self._place.target.tokenizer, self._prompt)
+        stream = TextStream(self._place.target.tokenizer, self._prompt, self._shown)
         return stream.push(token_ids) + stream.finish()
 
     def _check_draft(self, tree: CandidateTree, max_depth: int) -> None:

@@ -76,12 +76,14 @@ class BatchCosts:
             self.version += 1
         self._round_ms += self.forward_ms(plan, n_texts, n_rows, context_tokens)
 
-    def ran(self, plan: Plan, n_texts: int, n_rows: int, context_tokens: int, milliseconds: float) -> None:
-        """That forward took so long."""
-        self._correction.observe(plan.name, self._predicted(plan, n_texts, n_rows, context_tokens), milliseconds)
+    def ran(self, plan: Plan, n_texts: int, n_rows: int, context_tokens: int, milliseconds: float) -> float:
+        """That forward took so long; what was predicted, without correction."""
+        predicted = self._predicted(plan, n_texts, n_rows, context_tokens)
+        self._correction.observe(plan.name, predicted, milliseconds)
         self._n_ran += 1
         if self._n_ran % CORRECTED_EVERY == 0:
             self._correct()
+        return predicted
 
     def end_round(self, n_tokens: int) -> None:
         """The forwards observed since the last round brought so many tokens; None of them counts where it is 0."""

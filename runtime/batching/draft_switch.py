@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from casspec.runtime.batching.stream_gate import StreamGate
+
 TRIED = 6
 """Rounds of either kind before they are compared, where nothing is predicted."""
 
@@ -71,13 +73,14 @@ class DraftSwitch:
         self._predicted = predicted
         self._sizes: dict[tuple[int, str], _Size] = {}
         self._size: _Size | None = None  # of the round under way
+        self._gate, self._lone = StreamGate(), ""
         self.drafts = self._verified_drafts = True
 
     def begin_round(self, n_texts: int, mode: str) -> None:
-        """A round of so many texts, of one decoding mode or "mixed". A text alone always drafts: its method knows its own costs."""
-        self._verified_drafts = self.drafts
-        if n_texts < 2:
-            self.drafts, self._size = True, None
+        """A round of so many texts, of one decoding mode or "mixed"."""
+        self._verified_drafts, self._lone = self.drafts, mode if n_texts == 1 else ""
+        if n_texts == 1:
+            self.drafts, self._size = self._gate.drafts(mode), None
             return
         key = n_texts.bit_length(), mode
         if key not in self._sizes:
@@ -93,7 +96,11 @@ class DraftSwitch:
 
     def end_round(self, tokens: int, milliseconds: float) -> None:
         """What a round without rows of prompts brought; one in which texts stop or begin to draft says nothing."""
+        if self.drafts != self._verified_drafts or not tokens:
+            return
+        if self._lone:
+            self._gate.end_step(self._lone, tokens, milliseconds)
         size = self._size
-        if size is None or self.drafts != self._verified_drafts:
+        if size is None:
             return
         (size.drafting if self.drafts else size.plain).add(tokens, milliseconds)

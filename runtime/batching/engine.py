@@ -21,6 +21,7 @@ from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.lean.quantization import free_bytes
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.session import Listener, Session, Workplace
+from casspec.runtime.watch.profile_watch import ProfileWatch
 from casspec.storage.errors import CasspecError, ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CASCADE, Mode
 
@@ -82,6 +83,7 @@ class BatchEngine:
         kv_cache_bytes: memory for caches, kept texts included; by default half of what is free.
         prefill_rows: tokens of prompts that are computed in one forward, at most: it bounds what running texts wait for.
         keeps_prefixes: keep the rows of finished texts for those that begin alike.
+        watch: hears of texts and forwards.
 
     Attributes:
         prefixes: kept texts. forward_steps: joint forwards of the target so far.
@@ -94,6 +96,7 @@ class BatchEngine:
         kv_cache_bytes: int | None = None,
         prefill_rows: int = PREFILL_ROWS,
         keeps_prefixes: bool = True,
+        watch: ProfileWatch | None = None,
     ) -> None:
         if max_batch < 1 or prefill_rows < 1:
             raise UnsupportedOption("a batch holds at least one text, and a forward at least one row of a prompt")
@@ -104,7 +107,8 @@ class BatchEngine:
         profile = decoder.profile
         latency = profile.latency if profile else builtin_latency(self._target)
         self._costs = BatchCosts(LatencyPredictor(latency), self._target.full_plan.name)
-        self._hub = Hub(self._target, self._costs, prefill_rows)
+        self._watch = watch
+        self._hub = Hub(self._target, self._costs, prefill_rows, watch)
         self._joint: Any = JointTarget(self._target)
         self._switch = DraftSwitch(self._drafts_pay)
         self._policies: dict[Mode, Any] = {}
@@ -247,6 +251,7 @@ class BatchEngine:
                 prefill_chunk=min(self._prefill_rows, QUERY_BUCKETS[-1]),
                 keeps_top=self._keeps,
                 drafts=lambda: self._switch.drafts,
+                stays_in_step=lambda: len(self._running) == 1,
             )
             session = Session(place, planned.prompt, planned.request, planned.limit, planned.noise, text.listener)
             text._session = session
@@ -279,6 +284,8 @@ class BatchEngine:
 
     def _leave(self, text: BatchedText) -> None:
         self._running.remove(text)
+        if self._watch is not None and text.generation is not None:
+            self._watch.text(text.planned.mode, text.generation.statistics)
         text._strand = text._session = None
         self._costs.share(max(len(self._running), 1))
 

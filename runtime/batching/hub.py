@@ -22,6 +22,7 @@ from casspec.runtime.model.joint_input import JointInput, JointPart
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.watch.profile_watch import ProfileWatch
 
 
 @dataclass(slots=True)
@@ -110,11 +111,14 @@ class Hub:
 
     Args:
         prefill_rows: rows of prompts in a forward at most: what running texts wait for.
+        watch: hears of forwards without rows of prompts.
     """
 
-    def __init__(self, target: TargetModel, costs: BatchCosts, prefill_rows: int) -> None:
+    def __init__(
+        self, target: TargetModel, costs: BatchCosts, prefill_rows: int, watch: ProfileWatch | None = None
+    ) -> None:
         self._target, self._costs, self._prefill_rows = target, costs, prefill_rows
-        self._clock = ForwardClock(target.device)
+        self._clock, self._watch = ForwardClock(target.device), watch
 
     def round(self, strands: Sequence[Strand]) -> None:
         """Every strand that waits gets one verification, or some of its prompt: first all that is drafted, then the target's forward."""
@@ -158,7 +162,9 @@ class Hub:
         for strand, logits in zip(strands, found, strict=True):
             strand.resume(logits)
         for ran in self._clock.recent():  # by now texts have read what it said
-            self._costs.ran(plan, len(drafted), ran.n_tokens, ran.context_tokens, ran.milliseconds)
+            predicted = self._costs.ran(plan, len(drafted), ran.n_tokens, ran.context_tokens, ran.milliseconds)
+            if self._watch is not None:
+                self._watch.forward(plan.name, predicted, ran.milliseconds)
 
     def _logits(self, asks: list[Ask], plan: Plan) -> list[Tensor]:
         """Of each ask the rows it wants."""

@@ -83,7 +83,7 @@ class Generation:
     text: str | None = None
     """What they say, up to a stop string; None for a model without a tokenizer."""
     finish_reason: FinishReason = "length"
-    """"stop" at an end token, a stop string or a criterion, "length" at the limit or the end of the context."""
+    """"stop" at an end token, a stop string, a criterion or the end of a grammar, "length" at the limit or the end of the context."""
     stop_reason: int | str | None = None
     """The token or string that ended it, if one did."""
     logprobs: list[TokenLogprobs] = field(default_factory=list)

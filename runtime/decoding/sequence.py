@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casspec.runtime.decoding.constrained import LOOKED_AT, best_allowed
 from casspec.runtime.decoding.host_search import HostSearch, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.tree import CandidateTree
@@ -27,6 +28,7 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.text.adjustments import TextAdjustments
+from casspec.runtime.text.grammar_state import GrammarState
 from casspec.runtime.text.sampling import Sampling
 
 MAX_TREE_NODES = 128
@@ -69,7 +71,7 @@ class Sequence:
     Attributes:
         tokens: prompt and emitted tokens.
         device: of logits. on_host: whether that is the processor.
-        adjustments: what the request makes of logits; None leaves them alone.
+        adjustments: what the request makes of logits; None leaves them alone. grammar: what the text follows; None for any text.
         prompt_top: top successors after committed prompt tokens (ids, logits), when `keep_top`. prompt_places: where these tokens stand.
         cache, clock: its rows, and where its forwards are timed.
 
@@ -94,10 +96,11 @@ class Sequence:
         prefilled: Sequence | None = None,
         known: KnownPrefix | None = None,
         prefill_chunk: int = _PREFILL_CHUNK,
+        grammar: GrammarState | None = None,
     ) -> None:
         self.tokens = list(prompt)
         self.sampling = sampling
-        self.adjustments = adjustments
+        self.adjustments, self.grammar = adjustments, grammar
         self.prompt_top: tuple[list[list[int]], list[list[float]]] = ([], [])
         self.prompt_places: list[int] = []
         self._target = target
@@ -146,9 +149,11 @@ class Sequence:
 
     def adjusted(self, logits: Tensor, suffixes: Several[Several[int]]) -> Tensor:
         """Logits [rows, vocab] as the request adjusts them after the text and each row's suffix, float32 in memory of their own."""
-        if self.adjustments is None:
-            return logits.to(torch.float32, copy=True)
-        return self.adjustments.adjusted(logits, suffixes)
+        asked = self.adjustments
+        scores = logits.to(torch.float32, copy=True) if asked is None else asked.adjusted(logits, suffixes)
+        if self.grammar is not None:
+            self.grammar.mask(scores, suffixes)
+        return scores
 
     def sampled(self, logits: Tensor, depths: Several[int]) -> list[int]:
         """The tokens that logits [rows, vocab] draw at the positions after nodes at `depths`; the best ones when greedy."""
@@ -204,14 +209,23 @@ class Sequence:
 
     def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
         """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
-        return self._best_of(self._proposed(plan, tree, nodes), [tree.depths[node] for node in nodes], n)
+        depths, grammar = [tree.depths[node] for node in nodes], self.grammar
+        if grammar is None or self.adjustments is not None or self.sampling.filters:
+            return self._best_of(self._proposed(plan, tree, nodes), depths, n)
+        # Rows of thousands of tokens stay as they are where their best ones show which the grammar leaves.
+        logits, suffixes = self._drafted(plan, tree, nodes), [tree.path_tokens(node)[1:] for node in nodes]
+        ids, scores, unclear = best_allowed(grammar, suffixes, *self._best_of(logits, depths, max(n, LOOKED_AT)), n)
+        if unclear:
+            masked = self.adjusted(logits[unclear], [suffixes[row] for row in unclear])
+            ids[unclear], scores[unclear] = self._best_of(masked, [depths[row] for row in unclear], n)
+        return ids, scores
 
     def _proposed(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits of `plan` after each of `nodes` as the request adjusts them, and rows nobody asked for behind them."""
         logits = self._drafted(plan, tree, nodes)
-        if self.adjustments is None:
+        if self.adjustments is None and self.grammar is None:
             return logits
-        return self.adjustments.adjusted(logits[: len(nodes)], [tree.path_tokens(node)[1:] for node in nodes])
+        return self.adjusted(logits[: len(nodes)], [tree.path_tokens(node)[1:] for node in nodes])
 
     def _best_of(self, logits: Tensor, depths: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
         """Ids and scores of the best tokens after nodes at `depths`, for their logits [len(depths) at least, vocab]."""
@@ -269,6 +283,8 @@ class Sequence:
         self.tokens.extend(emitted)
         if self.adjustments is not None:
             self.adjustments.advance(emitted)
+        if self.grammar is not None:
+            self.grammar.advance(emitted)
 
     def _noise_after(self, depths: Several[int]) -> Tensor | None:
         """The noise of the children of nodes at `depths` [len(depths), vocab]; None when greedy."""

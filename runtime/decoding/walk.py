@@ -74,12 +74,13 @@ class Walk:
         answers = _Rows(self._request, self._sequence, tree, outputs) if self._request.looks_at_rows else None
         while True:
             if answers is None:
-                token = outputs.token_after(node)
+                token = self._token_after(node, emitted, tree, outputs)
             else:
                 token = answers.token_after(node, emitted, self._processed)
+                self._check(token, emitted)
                 self._record(token, answers)
             emitted.append(token)
-            if self._is_over(token, len(emitted)):
+            if self._is_over(emitted):
                 break
             child = tree.child(node, token)
             if child is None:
@@ -88,6 +89,24 @@ class Walk:
             node = child
         self.remaining -= len(emitted)
         return path, emitted
+
+    def _token_after(self, node: int, emitted: Several[int], tree: CandidateTree, outputs: TargetOutputs) -> int:
+        """The target's token, where nothing but a grammar changes its row.
+
+        The best of all tokens is the best of those that are left, if it is one of them. So hardly a row is masked.
+        """
+        sequence, grammar = self._sequence, self._sequence.grammar
+        if grammar is None:
+            return outputs.token_after(node)
+        forced = grammar.forced(emitted)
+        if forced:
+            return forced[0]
+        token = outputs.token_after(node)
+        if not grammar.goes_on(emitted, token):
+            scores = sequence.adjusted(outputs.logits[node : node + 1], [emitted])
+            (token,) = sequence.sampled(scores, [tree.depths[node]])
+            self._check(token, emitted)
+        return token
 
     def _processed(self, scores: Tensor, emitted: Several[int]) -> Tensor:
         """Scores [1, vocab] after the request's processors."""
@@ -100,6 +119,15 @@ class Walk:
                 )
         return scores
 
+    def _check(self, token: int, emitted: Several[int]) -> None:
+        """Refuses a token outside the grammar: nothing inside was left."""
+        grammar = self._sequence.grammar
+        if grammar is not None and not grammar.allows(emitted, token):
+            raise UnsupportedOption(
+                "no token that the grammar allows is left here; loosen it, or options that leave tokens out (processors, bad_words, "
+                "suppress_tokens, min_new_tokens)"
+            )
+
     def _ids(self, n_emitted: int) -> Tensor:
         """The text so far [1, tokens], with as many tokens of this step."""
         assert self._so_far is not None
@@ -109,19 +137,27 @@ class Walk:
         """Tokens of the text before this step, padding included."""
         return len(self._request.padding) + len(self._sequence.tokens)
 
-    def _is_over(self, token: int, n_emitted: int) -> bool:
-        """Takes one more token, the `n_emitted`th of this step; whether the text ends with it."""
+    def _is_over(self, emitted: Several[int]) -> bool:
+        """Takes the last of the tokens `emitted` in this step; whether the text ends with it."""
+        token, n_emitted = emitted[-1], len(emitted)
         if self._so_far is not None:
             self._so_far[0, self._length() + n_emitted - 1] = token
         if self._text is not None and self._text.push(token):
             self.finish_reason, self.stop_reason = "stop", self._text.stopped_by
         elif token in self._ends:
             self.finish_reason, self.stop_reason = "stop", token
-        elif any(bool(criterion(self._ids(n_emitted), None)) for criterion in self._request.criteria):
+        elif self._is_ended(emitted):
             self.finish_reason = "stop"
         elif n_emitted == self.remaining:
             self.finish_reason = "length"
         return self.finish_reason is not None
+
+    def _is_ended(self, emitted: Several[int]) -> bool:
+        """Whether a criterion says so, or the grammar has nothing that could follow."""
+        if any(bool(criterion(self._ids(len(emitted)), None)) for criterion in self._request.criteria):
+            return True
+        grammar = self._sequence.grammar
+        return grammar is not None and grammar.is_complete(emitted)
 
     def _record(self, token: int, answers: _Rows) -> None:
         request = self._request

@@ -9,6 +9,7 @@ from casspec.runtime.policies.base import Policy
 
 class Autoregressive(Policy):
     summary = "one target step a token"
+    speculates = False
 
     def draft(self, sequence: Sequence, max_depth: int) -> CandidateTree:
         return CandidateTree(sequence.tokens[-1])

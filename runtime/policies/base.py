@@ -29,6 +29,14 @@ class VerifyResult:
     path: list[int]
     emitted: list[int]
     outputs: TargetOutputs
+    ruled_out: frozenset[int] = frozenset()
+    """Nodes that a grammar ruled out: the target did not see them, and `outputs` says nothing of them."""
+    n_drafted: int | None = None
+    """Nodes of the tree that the policy drafted, root included; None for all. Those behind them a grammar forced."""
+
+    @property
+    def drafted(self) -> int:
+        return len(self.tree) if self.n_drafted is None else self.n_drafted
 
 
 class Policy:
@@ -49,6 +57,9 @@ class Policy:
 
     summary: ClassVar[str]
     """One line of `casspec.methods()`."""
+
+    speculates: ClassVar[bool] = True
+    """Whether tokens that a grammar forces are drafted too."""
 
     replayable: ClassVar[bool] = False
     """Of a method that is not built in: whether `casspec replay` may run it on recordings. Then it never asks the target for a forward,
@@ -88,7 +99,11 @@ class Policy:
         raise NotImplementedError
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
-        """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`."""
+        """Called after each step, once the emitted tokens (`result.emitted`, at least one) were appended to `sequence.tokens`.
+
+        Where the text follows a grammar, the tree may have more nodes than were drafted, at its end: tokens that the grammar forces
+        (`result.drafted`). And nodes that it rules out (`result.ruled_out`) were not verified.
+        """
 
     def take_trials(self) -> dict[str, tuple[int, int]]:
         """By drafter, proposals compared with the target's token and those that were it, since last asked; {} where nobody counts."""

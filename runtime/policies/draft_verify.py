@@ -85,6 +85,7 @@ class DraftVerify(Policy):
         return tree
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
-        n_drafted = len(result.tree) - 1
+        n_drafted = result.drafted - 1
         if n_drafted:
-            self._threshold.update(len(result.path) - 1, n_drafted, n_drafted >= self._n_tokens)
+            n_accepted = sum(0 < node <= n_drafted for node in result.path)
+            self._threshold.update(n_accepted, n_drafted, n_drafted >= self._n_tokens)

@@ -127,7 +127,7 @@ class Lookahead(Policy):
         return tree
 
     def observe(self, sequence: Sequence, result: VerifyResult) -> None:
-        if self._ends:
+        if self._ends and result.ruled_out.isdisjoint(self._ends):
             new = [result.outputs.token_after(node) for node in self._ends]
             for ngram in self._window.advance(result.tree.tokens[0], new):
                 self._pool.add(ngram)

@@ -150,7 +150,8 @@ class Sequoia(Policy):
             return
         for node, token in zip(result.path, result.emitted, strict=True):
             # Children stand in order of rank; a leaf has none and is no trial.
-            for rank, child in enumerate(result.tree.children(node)):
+            drafted = [child for child in result.tree.children(node) if child < result.drafted]
+            for rank, child in enumerate(drafted):
                 self._ranks.update(rank, result.tree.tokens[child] == token)
         self._steps += 1
         if self._steps == self._refresh_steps:

@@ -6,7 +6,8 @@ it. So tokens are decoded together with a few before them, and the end of the te
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import Any
 
 REPLACEMENT = "\ufffd"
@@ -23,10 +24,11 @@ class TextStream:
     Args:
         tokenizer: of the library.
         prompt: tokens the text goes on from; they are context only.
+        shown: special tokens that are part of the text.
     """
 
-    def __init__(self, tokenizer: Any, prompt: list[int]) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, prompt: list[int], shown: Collection[int] = ()) -> None:
+        self._tokenizer, self._special = tokenizer, frozenset(shown)
         self._tokens: list[int] = []
         self._shown = 0
         self._start_over(prompt)
@@ -51,7 +53,16 @@ class TextStream:
         self._shown = len(_without_unfinished(self._decode()))
 
     def _decode(self) -> str:
-        return decoded(self._tokenizer, self._tokens, clean_up_tokenization_spaces=False)
+        if self._special.isdisjoint(self._tokens):
+            return decoded(self._tokenizer, self._tokens, clean_up_tokenization_spaces=False)
+        runs = groupby(self._tokens, self._special.__contains__)
+        return "".join(self._shown_run(list(run)) if shown else self._plain_run(list(run)) for shown, run in runs)
+
+    def _shown_run(self, tokens: list[int]) -> str:
+        return "".join(map(str, self._tokenizer.convert_ids_to_tokens(tokens)))
+
+    def _plain_run(self, tokens: list[int]) -> str:
+        return decoded(self._tokenizer, tokens, clean_up_tokenization_spaces=False)
 
 
 def decoded(tokenizer: Any, tokens: Sequence[int], **settings: Any) -> str:

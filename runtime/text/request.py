@@ -9,6 +9,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from casspec.runtime.text.adjustments import Adjustments
+from casspec.runtime.text.grammar import Grammar
 from casspec.runtime.text.sampling import Sampling
 from casspec.storage.errors import UnsupportedOption
 
@@ -35,6 +36,8 @@ class Request:
     max_new_tokens: int = 128
     sampling: Sampling = field(default_factory=Sampling)
     adjustments: Adjustments = field(default_factory=Adjustments)
+    grammar: Grammar | None = None
+    """What the whole text follows; it ends where nothing can follow. `Request.of` takes response formats too, see `Grammar.of`."""
     processors: Sequence[Processor] = ()
     """Applied after the adjustments and before the sampling, in their order, once an emitted token; copied for each text."""
     padding: Sequence[int] = ()
@@ -47,6 +50,8 @@ class Request:
     """Whether the model's own do not end it."""
     stop: Sequence[str] = ()
     """Strings that end the text: its tokens end with the one that completes a string, its text before the string."""
+    shown_tokens: Sequence[int] = ()
+    """Special tokens that are part of the text, as markers of tool calls are; others are left out."""
     criteria: Sequence[Criterion] = ()
     """Asked after every emitted token."""
     logprobs: int | None = None
@@ -66,6 +71,8 @@ class Request:
         wrong = next((token for token in self.tokens if isinstance(token, bool) or not isinstance(token, int)), None)
         if wrong is not None:
             raise UnsupportedOption(f"token ids are whole numbers, not {wrong!r}")
+        if self.grammar is not None and not isinstance(self.grammar, Grammar):
+            raise UnsupportedOption(f"grammar takes a Grammar or a response format, not {self.grammar!r}")
         if not all(callable(one) for one in (*self.processors, *self.criteria)):
             raise UnsupportedOption("processors and criteria are lists of what can be called")
         if self.sampling.top_k is not None and not isinstance(self.sampling.top_k, int):
@@ -84,6 +91,8 @@ class Request:
         given = {name: value for name, value in options.items() if value is not None}
         if isinstance(given.get("stop"), str):
             given["stop"] = (given["stop"],)
+        if "grammar" in given:
+            given["grammar"] = Grammar.of(given["grammar"])
         try:
             return cls._of(given)
         except (TypeError, ValueError, AttributeError) as error:
@@ -103,7 +112,7 @@ class Request:
     @property
     def tokens(self) -> list[int]:
         """All token ids that options name."""
-        return [*self.adjustments.tokens, *(self.stop_token_ids or ())]
+        return [*self.adjustments.tokens, *(self.stop_token_ids or ()), *self.shown_tokens]
 
     def ends(self, own: Sequence[int]) -> frozenset[int]:
         """Tokens that end the text, for a model whose own ends are `own`."""
@@ -114,7 +123,10 @@ class Request:
     @property
     def looks_at_rows(self) -> bool:
         """Whether more is wanted of the model's rows than the sampled token."""
-        return bool(self.adjustments or self.processors or self.logprobs is not None or self.keep_scores)
+        # The best token that a grammar leaves can be found without them, unless sampling leaves some out by what others there are.
+        filtered = self.grammar is not None and not self.sampling.greedy and self.sampling.filters
+        changes = self.adjustments or filtered or self.processors
+        return bool(changes or self.logprobs is not None or self.keep_scores)
 
 
 OPTIONS = {one.name for part in (Request, Sampling, Adjustments) for one in fields(part)} - {"sampling", "adjustments"}

@@ -12,15 +12,15 @@ class StoppedText:
     """The text of tokens as they are emitted, up to the first of some strings.
 
     Args:
-        stops: the strings; none ever ends it without any.
+        stops: the strings; none ever ends it without any. shown: special tokens that are part of the text.
 
     Attributes:
         text: what is certain to belong to it.
         stopped_by: the string that ended it.
     """
 
-    def __init__(self, tokenizer: Any, prompt: list[int], stops: Sequence[str] = ()) -> None:
-        self._stream = TextStream(tokenizer, prompt)
+    def __init__(self, tokenizer: Any, prompt: list[int], stops: Sequence[str] = (), shown: Sequence[int] = ()) -> None:
+        self._stream = TextStream(tokenizer, prompt, shown)
         self._stops = stops
         self._held = ""
         self.text = ""

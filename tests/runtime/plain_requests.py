@@ -4,6 +4,7 @@ strings looked for in the whole text. And random requests."""
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +69,7 @@ class Emitted:
         return scores - (counts * self._frequency + (counts > 0) * self._presence)
 
 
-def processors(options: dict[str, Any], n_prompt: int, ends: list[int]) -> Any:
+def processors(options: dict[str, Any], n_prompt: int, ends: list[int], last: Any = None) -> Any:
     """The library's, in its order."""
     listed: list[Any] = []
     if options.get("logit_bias"):
@@ -84,6 +85,7 @@ def processors(options: dict[str, Any], n_prompt: int, ends: list[int]) -> Any:
     if options.get("suppress_tokens"):
         listed.append(SuppressTokensLogitsProcessor(options["suppress_tokens"]))
     listed += options.get("processors", ())
+    listed += [last] if last is not None else []
     if options.get("temperature"):
         listed.append(TemperatureLogitsWarper(options["temperature"]))
         warpers = {"top_k": TopKLogitsWarper, "top_p": TopPLogitsWarper, "min_p": MinPLogitsWarper}
@@ -92,10 +94,21 @@ def processors(options: dict[str, Any], n_prompt: int, ends: list[int]) -> Any:
     return LogitsProcessorList(listed)
 
 
-def decode_plainly(target: TargetModel, prompt: list[int], options: dict[str, Any], sequence: int = 0) -> PlainText:
-    """One token at a time."""
+def decode_plainly(
+    target: TargetModel,
+    prompt: list[int],
+    options: dict[str, Any],
+    sequence: int = 0,
+    last: Any = None,
+    is_over: Callable[[list[int]], bool] = lambda _: False,
+) -> PlainText:
+    """One token at a time.
+
+    Args:
+        last: a processor that comes after the others, before what samples. is_over: whether nothing can follow the tokens emitted.
+    """
     ends = list(options.get("stop_token_ids", ()))
-    listed, found, tokens = processors(options, len(prompt), ends), PlainText(), list(prompt)
+    listed, found, tokens = processors(options, len(prompt), ends, last), PlainText(), list(prompt)
     noise = GumbelNoise(options["seed"], VOCAB, sequence=sequence) if options.get("temperature") else None
     decoded = SyllableTokenizer().decode
     while len(found.token_ids) < options["max_new_tokens"]:
@@ -113,7 +126,7 @@ def decode_plainly(target: TargetModel, prompt: list[int], options: dict[str, An
         if completed:
             found.text, found.finish_reason = text[: min(completed)], "stop"
             return found
-        if token in ends:
+        if token in ends or is_over(found.token_ids):
             found.finish_reason = "stop"
             break
     found.text = decoded(found.token_ids)

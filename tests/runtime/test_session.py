@@ -83,7 +83,7 @@ def test_a_policy_that_stays_in_step_goes_on_where_it_was(method: str, monkeypat
 
     monkeypatch.setattr(policy, "begin", lambda sequence: (begun.append(len(sequence.tokens)), began(sequence)))
     cache = target_of().new_cache(text.n_rows)
-    place = Workplace(target_of(), policy, method, cache, drafts=drafts, stays_in_step=True)
+    place = Workplace(target_of(), policy, method, cache, drafts=drafts, stays_in_step=lambda: True)
     with torch.inference_mode():
         session = Session(place, prompt, text.request, text.limit, text.noise, Listener())
         n_emitted = []

@@ -181,7 +181,8 @@ class DyTC(Policy):
         assert step is not None
         update, offered, verified = self._retrieval.table.update, step.growth.offered, step.verified
         trials, right = self._tally.trials, self._tally.right
-        for place, token in zip(path, emitted, strict=True):
+        own = [place for place in path if place < len(verified)]
+        for place, token in zip(own, emitted, strict=False):
             node = verified[place]
             for candidate, cell in offered(node):
                 update(cell, candidate == token)
@@ -191,10 +192,10 @@ class DyTC(Policy):
                 reviewer.observe(node, token)
         if step.expected:
             self._expected = self._expected * ROUNDS_MEMORY + step.expected
-            self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in path])
+            self._brought = self._brought * ROUNDS_MEMORY + sum([verified[place] >= step.unreviewed for place in own])
         tree = result.tree
         self._retrieval.extend(emitted, *result.outputs.row_arrays(path))
-        self._costs.observe(sequence, len(tree), len(emitted), step.draft_ms)
+        self._costs.observe(sequence, len(tree) - len(result.ruled_out), len(emitted), step.draft_ms)
 
     def take_trials(self) -> dict[str, tuple[int, int]]:
         return self._tally.taken(self._reviewers)

@@ -32,8 +32,11 @@ def test_it_changes_its_mind_when_texts_do() -> None:
     assert rounds(switch, 6 * EVERY, 4, 2.0, 1.0)[-1]
 
 
-def test_a_text_alone_always_drafts() -> None:
-    assert all(rounds(DraftSwitch(), 50, 1, 0.1, 1.0))
+def test_a_text_alone_drafts_unless_that_loses() -> None:
+    assert all(rounds(DraftSwitch(), 60, 1, 2.0, 1.0))
+    said = rounds(DraftSwitch(), 2000, 1, 0.8, 1.0)
+    assert sum(said) < 600
+    assert any(said[-1100:]), "it is tried again"
 
 
 def test_batches_of_other_sizes_are_judged_apart() -> None:

@@ -27,7 +27,7 @@ class Fixed(TargetOutputs):
 
 
 def walk(request: Request, limit: int, ends: set[int]) -> Walk:
-    sequence = cast(Sequence, SimpleNamespace(tokens=[0], device="cpu"))
+    sequence = cast(Sequence, SimpleNamespace(tokens=[0], device="cpu", grammar=None))
     return Walk(request, sequence, limit, frozenset(ends))
 
 

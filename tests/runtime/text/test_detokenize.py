@@ -63,3 +63,14 @@ def test_tokens_that_the_tokenizer_does_not_know_say_nothing(tokenizer: Any) -> 
     assert decoded(tokenizer, unknown) == ""
     stream = TextStream(tokenizer, unknown)
     assert "".join(stream.push([token]) for token in [unknown[0], *known, unknown[1]]) + stream.finish() == "ab"
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_special_tokens_that_are_shown_stand_where_they_were_said(reference: TargetModel, step: int) -> None:
+    tokenizer = reference.tokenizer
+    end = tokenizer.eos_token_id
+    tokens = [*tokenizer.encode("def f():"), end, *tokenizer.encode(" return"), end]
+    for shown, name in (((end,), tokenizer.eos_token), ((), "")):
+        stream = TextStream(tokenizer, [end], shown)
+        pieces = [stream.push(tokens[place : place + step]) for place in range(0, len(tokens), step)]
+        assert "".join([*pieces, stream.finish()]) == f"def f():{name} return{name}"

@@ -1,0 +1,44 @@
+"""JSON in pieces."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.server.tool_calls.json_text import call_of, calls_of, end_of_value, value_of
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(VALUES, max_size=3) | st.dictionaries(st.text(), VALUES, max_size=3), st.text())
+def test_a_value_ends_where_it_ends_whatever_follows(value: Any, rest: str) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    assert end_of_value("x" + text + rest, 1) == 1 + len(text)
+    assert all(end_of_value(text[:n], 0) is None for n in range(len(text)))
+
+
+def test_what_is_no_json_has_no_value() -> None:
+    assert value_of("{") is None
+    assert value_of("NaN") is None
+    assert value_of("[" * 100_000) is None
+    assert value_of('{"a": 1}') == {"a": 1}
+
+
+@pytest.mark.parametrize("value", [3, {}, {"name": 3}, {"name": "a", "arguments": 3}, {"name": "b"}, []])
+def test_a_call_has_a_name_of_a_tool_and_an_object(value: Any) -> None:
+    assert call_of(value, {"a": {}}) is None
+    assert calls_of(value, {"a": {}}) is None
+
+
+def test_any_name_counts_where_no_tools_are_told() -> None:
+    call = call_of({"name": "b", "parameters": {"ü": 1}}, None)
+    assert call is not None
+    assert (call.name, call.arguments) == ("b", '{"ü": 1}')

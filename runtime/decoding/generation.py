@@ -19,6 +19,8 @@ class Statistics:
     """The method that decoded."""
     verify_steps: int = 0
     emitted_tokens: int = 0
+    draft_steps: int = 0
+    """Verify steps with candidates."""
     drafted_tokens: int = 0
     """Candidates verified, roots excluded."""
     accepted_tokens: int = 0
@@ -26,6 +28,8 @@ class Statistics:
     """Histogram of tokens emitted a verify step, bonus included."""
     drafted_by: Counter[str] = field(default_factory=Counter)
     accepted_by: Counter[str] = field(default_factory=Counter)
+    reused_tokens: int = 0
+    """Of the prompt, those whose rows another text left."""
     prefill_ms: float = 0.0
     """Everything before the first step: prefill forwards, indexing of the prompt."""
     decode_ms: float = 0.0
@@ -57,6 +61,7 @@ class Statistics:
     def count(self, steps: list[tuple[list[str], list[int], list[int]]]) -> None:
         """Counts steps: the drafter of every node of their trees, the accepted path, the tokens emitted."""
         self.verify_steps += len(steps)
+        self.draft_steps += sum([len(drafters) > 1 for drafters, _, _ in steps])
         self.accepted_lengths.update([len(emitted) for _, _, emitted in steps])
         self.emitted_tokens += sum([len(emitted) for _, _, emitted in steps])
         self.drafted_by.update([name for drafters, _, _ in steps for name in drafters[1:]])

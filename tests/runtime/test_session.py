@@ -65,3 +65,13 @@ def test_a_session_tells_its_listener_and_can_be_left_early() -> None:
     assert found.statistics.verify_steps == 2
     with pytest.raises(UnsupportedOption, match="at least one token"):
         decoder.session([1, 2], max_new_tokens=0)
+
+
+def test_logprobs_are_told_as_tokens_come() -> None:
+    heard: list[int] = []
+    listener = Listener(on_logprobs=lambda told: heard.extend(one.token for one in told))
+    decoder = Decoder(target_of(), profile_of(), "dytc")
+    (text,) = decoder.samples(REQUESTS[0][0], 1, max_new_tokens=30, logprobs=2, listener=listener)
+    assert heard == text.token_ids == [one.token for one in text.logprobs]
+    decoder.samples(REQUESTS[0][0], 1, max_new_tokens=5, listener=listener)
+    assert len(heard) == 30, "none are told that nobody asked for"

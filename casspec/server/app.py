@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -16,16 +16,23 @@ from casspec.server import errors
 from casspec.server.api.answering import answer
 from casspec.server.api.chat import Chat, ChatRequest
 from casspec.server.api.completions import Completion, CompletionRequest
+from casspec.server.api.responses import Response as OneResponse
+from casspec.server.api.responses import ResponseRequest
 from casspec.server.api.tokenizing import DetokenizeRequest, TokenizeRequest, detokenized, tokenized
+from casspec.server.figures import figures
 from casspec.server.gate.access_log import AccessLog, Logged
 from casspec.server.gate.body_limit import BodyLimit
-from casspec.server.gate.keys import check_key
+from casspec.server.gate.keys import check_admin, check_key
+from casspec.server.reload import Reloader
 from casspec.server.service import Service
 
-_log = logging.getLogger("casspec")
+PAGE = Path(__file__).parent / "page" / "index.html"
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:"
+"""What a browser lets the page do: nothing from elsewhere."""
 
 
-def create_app(service: Service, log: AccessLog | None = None) -> FastAPI:
+def create_app(service: Service, log: AccessLog | None = None, reloader: Reloader | None = None) -> FastAPI:
     """An application of one service, which it starts and stops."""
 
     @asynccontextmanager
@@ -45,6 +52,9 @@ def create_app(service: Service, log: AccessLog | None = None) -> FastAPI:
 
     _add_texts(app, service, [Depends(guarded)])
     _add_operation(app, service, [Depends(guarded)])
+    _add_page(app, service, [Depends(guarded)])
+    if reloader is not None:
+        _add_admin(app, service, reloader)
     return app
 
 
@@ -63,6 +73,10 @@ def _add_texts(app: FastAPI, service: Service, guard: list[Any]) -> None:
     @app.post("/v1/chat/completions", dependencies=guard)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return await called(request, lambda: Chat(service, body), body.user)
+
+    @app.post("/v1/responses", dependencies=guard)
+    async def responses(body: ResponseRequest, request: Request) -> Response:
+        return await called(request, lambda: OneResponse(service, body), body.user)
 
     @app.post("/tokenize", dependencies=guard)
     async def tokenize(body: TokenizeRequest) -> Response:
@@ -106,6 +120,27 @@ def _add_operation(app: FastAPI, service: Service, guard: list[Any]) -> None:
     async def metrics() -> Response:
         page, kind = service.metrics.page()
         return Response(page, headers={"Content-Type": kind})
+
+
+def _add_page(app: FastAPI, service: Service, guard: list[Any]) -> None:
+    """The page at `/`, which asks for figures every second."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return Response(PAGE.read_bytes(), headers={"Content-Security-Policy": POLICY}, media_type="text/html")
+
+    @app.get("/figures", dependencies=guard)
+    async def own_figures() -> Response:
+        return JSONResponse(figures(service))
+
+
+def _add_admin(app: FastAPI, service: Service, reloader: Reloader) -> None:
+    """What operators ask for, with a key of their own."""
+
+    @app.post("/admin/reload")
+    async def reload(request: Request) -> Response:
+        check_admin(request, service.settings.admin_keys)
+        return JSONResponse({"message": await reloader.reload()})
 
 
 def _model(service: Service) -> dict[str, Any]:

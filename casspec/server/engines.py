@@ -13,7 +13,7 @@ from typing import Any
 from casspec.runtime.batching.engine import BatchedText, BatchEngine
 from casspec.runtime.batching.prefix_cache import PrefixCache
 from casspec.runtime.decode import Decoder
-from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
+from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.session import Listener
 from casspec.server.settings import Settings
@@ -35,7 +35,7 @@ class Stepped:
 
     Attributes:
         n_texts, n_tokens: that shared it, and that it emitted. drafts: whether texts drafted.
-        plain_ms: what a step without drafts would take by the profile; None while a prompt is computed.
+        plain_ms: what a step without drafts would take by the profile; None without one, and while a prompt is computed.
     """
 
     n_texts: int
@@ -88,7 +88,7 @@ class Engines:
     """Belongs to the thread that steps it.
 
     Attributes:
-        decoder: of requests that name no method. prefixes: kept texts. total_bytes: memory for caches.
+        methods: it was made of. decoder: of requests that name no method. prefixes: kept texts. total_bytes: memory for caches.
     """
 
     def __init__(self, methods: Methods, settings: Settings) -> None:
@@ -102,6 +102,17 @@ class Engines:
     @property
     def target(self) -> TargetModel:
         return self.decoder.target
+
+    def warm(self) -> None:
+        """Decodes a little in every way, so that no request waits for what is compiled or allocated at the first step."""
+        prompt = [token % self.target.vocab_size for token in range(1, 40)]
+        filtered = {"temperature": 1.0, "seed": 0, "top_p": 0.9, "min_p": 0.01}
+        for engine in self._all():
+            for options in ({"temperature": 0.0}, {"temperature": 1.0, "seed": 0}, filtered):
+                engine.generate([prompt, prompt[:9]], max_new_tokens=6, ignore_eos=True, **options)
+        self.prefixes = PrefixCache()
+        for engine in self._all():
+            engine.prefixes = self.prefixes
 
     def submit(
         self, prompt: list[int], listener: Listener, sequence: int, method: str | None, options: dict[str, Any]
@@ -141,7 +152,7 @@ class Engines:
         self._engine_of.clear()
         self._leaving.clear()
         self.prefixes = PrefixCache()
-        self._take(self._methods)
+        self._take(self.methods)
 
     def load(self) -> Load:
         engines = self._all()
@@ -155,9 +166,9 @@ class Engines:
         )
 
     def _take(self, methods: Methods) -> None:
-        self._methods, self.decoder = methods, methods.decoder
-        profile, target = self.decoder.profile, self.decoder.target
-        self._predictor = LatencyPredictor(profile.latency if profile else builtin_latency(target))
+        self.methods, self.decoder = methods, methods.decoder
+        profile = self.decoder.profile
+        self._predictor = LatencyPredictor(profile.latency) if profile else None
         self._main = self._engine(methods.decoder)
         self.total_bytes = self.total_bytes or self._main.kv_cache_bytes
         self._others = {name: self._engine(decoder) for name, decoder in methods.others.items()}
@@ -181,7 +192,7 @@ class Engines:
         return Stepped(len(texts), engine.n_emitted - before, milliseconds, engine.drafts, plain)
 
     def _plain_ms(self, texts: list[BatchedText]) -> float | None:
-        if not texts:
+        if not texts or self._predictor is None:
             return None
         context = sum(len(text.planned.prompt) for text in texts) // len(texts)
         point = self._predictor.forward_point(self.target.full_plan, 1, context, len(texts))

@@ -9,6 +9,7 @@ import time
 from collections import Counter as Counts
 from collections import deque
 from collections.abc import Iterable
+from math import nan
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -23,6 +24,9 @@ SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40
 TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 1.0, 2.5, 5.0)
 TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 LENGTHS = tuple(range(1, 17))
+
+KEPT = 1024
+"""Latencies whose percentiles are told."""
 
 WINDOW_S = 10.0
 """Over which rates of now are taken."""
@@ -68,7 +72,7 @@ class Metrics:
 
     Attributes:
         load: what engines hold now. drafts: what was decided for the newest step. recent: of the last seconds.
-        drafted_by, accepted_by: candidates so far, by drafter.
+        drafted_by, accepted_by: candidates so far, by drafter. firsts, gaps: seconds to the first token, and between tokens, of late.
     """
 
     def __init__(self, model: str) -> None:
@@ -76,6 +80,7 @@ class Metrics:
         self._model = model
         self.load, self.drafts, self.recent = Load(), True, Recent()
         self.drafted_by, self.accepted_by = Counts[str](), Counts[str]()
+        self.firsts, self.gaps = deque[float](maxlen=KEPT), deque[float](maxlen=KEPT)
         self._define_vllm()
         self._define_own()
 
@@ -137,6 +142,8 @@ class Metrics:
             self.failed("left")
         if reply.first_s is not None:
             self._first.labels(self._model).observe(reply.first_s)
+            self.firsts.append(reply.first_s)
+        self.gaps.extend(reply.gaps_s)
         for gap in reply.gaps_s:
             self._gap.labels(self._model).observe(gap)
         self._whole.labels(self._model).observe(reply.age_s)
@@ -157,7 +164,7 @@ class Metrics:
     def page(self) -> tuple[bytes, str]:
         """All of it as Prometheus reads it, and the type of that."""
         self._decision.labels(self._model).set(self.drafts)
-        self._gain.labels(self._model).set(self.recent.gain or 1.0)
+        self._gain.labels(self._model).set(nan if self.recent.gain is None else self.recent.gain)
         self._rate.labels(self._model).set(self.recent.tokens_per_second)
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 

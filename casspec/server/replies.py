@@ -18,20 +18,17 @@ class Told:
     """All that was told of one text.
 
     Attributes:
-        scores: of the prompt, where they were asked for. generation: what it came to.
+        scores: of the prompt, where they were asked for. generation: what it came to. n_tokens: that came so far.
     """
 
     order: Order
     scores: list[TokenLogprobs] = field(default_factory=list)
     generation: Generation | None = None
+    n_tokens: int = 0
 
     @property
     def text(self) -> str:
         return (self.generation and self.generation.text) or ""
-
-    @property
-    def n_tokens(self) -> int:
-        return len(self.generation.token_ids) if self.generation else 0
 
     @property
     def statistics(self) -> Statistics:
@@ -109,6 +106,10 @@ class Reply:
             self._steps.cancel(self._ticket)
         self._on_end(self)
 
+    def cut(self, error: Exception) -> None:
+        """Ends it with an error that its client is told."""
+        self._events.put_nowait((0, Failed(error)))
+
     async def _next(self) -> tuple[int, Event]:
         try:
             async with asyncio.timeout(max(self._deadline - self.age_s, 0)):
@@ -119,6 +120,7 @@ class Reply:
     def _hear(self, index: int, event: Event) -> None:
         if isinstance(event, Delta):
             now = self.age_s
+            self.told[index].n_tokens += len(event.tokens)
             self.first_s = now if self.first_s is None else self.first_s
             if index in self._newest:
                 self.gaps_s.append((now - self._newest[index]) / max(len(event.tokens), 1))

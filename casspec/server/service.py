@@ -87,18 +87,28 @@ class Service:
 
     async def drained(self, seconds: float) -> bool:
         """Takes no more requests and waits for those under way; whether all ended in time."""
-        self.state = "draining"
+        was, self.state = self.state, "draining"
+        if was != "ready":
+            return True
         until = time.monotonic() + seconds
         while self._replies and time.monotonic() < until:
             await asyncio.sleep(0.02)
         return not self._replies
 
+    def cut(self) -> None:
+        """Ends what is under way: its clients are told that the server ends."""
+        for reply in self._replies:
+            reply.cut(ApiError(503, "the server ends", code="server_draining"))
+
     async def stop(self) -> None:
-        """Ends the step thread, after the step at hand."""
+        """Ends the step thread after the step at hand, and nothing that still loads."""
+        loading = self.state == "loading"
+        self.state = "draining"
         for reply in list(self._replies):
             reply.end()
         self.steps.stop()
-        await asyncio.to_thread(self.steps.join)
+        if not loading:
+            await asyncio.to_thread(self.steps.join)
 
     def _over(self, reply: Reply) -> None:
         self._replies.discard(reply)

@@ -24,7 +24,6 @@ class Settings:
         api_keys, admin_keys: one of them opens the server; [] for nobody is asked. Admin keys open everything.
         drain_seconds: what texts under way get to end in.
         access_log: where a line of JSON a request goes, None for nowhere, "-" for stderr; log_prompts: with prompts and texts.
-        threads: that compute; None leaves them as they are.
     """
 
     model_name: str
@@ -42,4 +41,3 @@ class Settings:
     drain_seconds: float = 30.0
     access_log: Path | str | None = "-"
     log_prompts: bool = False
-    threads: int | None = None

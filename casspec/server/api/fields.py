@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 Count = Annotated[int, Field(ge=0, le=1 << 31)]
 TokenId = Annotated[int, Field(ge=0, le=1 << 31)]
@@ -21,6 +22,21 @@ class Fields(BaseModel):
     """No field but those named, and no value but of their types."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class BodyFields(Fields):
+    """Of a whole body: what it says is Unicode, which half a surrogate pair is not."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_unicode(cls, body: Any) -> Any:
+        try:
+            json.dumps(body, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("holds half a surrogate pair, which is no character") from None
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
+        return body
 
 
 class StreamOptions(Fields):
@@ -47,7 +63,7 @@ class Prediction(Fields):
     content: str | list[TextPart]
 
 
-class SharedFields(Fields):
+class SharedFields(BodyFields):
     """Of every request for text. Those after `user` are our own, by the names that vLLM has for them where it has any."""
 
     model: str

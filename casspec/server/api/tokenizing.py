@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from casspec.server.api.fields import Fields, TokenId
+from casspec.server.api.fields import BodyFields, TokenId
 from casspec.server.api.messages import Message, for_template
 from casspec.server.api.options import check_model
 from casspec.server.errors import refused
 from casspec.server.service import Service
 
 
-class TokenizeRequest(Fields):
+class TokenizeRequest(BodyFields):
     """Of a text, or of a conversation."""
 
     model: str | None = None
@@ -24,7 +24,7 @@ class TokenizeRequest(Fields):
     return_token_strs: bool = False
 
 
-class DetokenizeRequest(Fields):
+class DetokenizeRequest(BodyFields):
     model: str | None = None
     tokens: Annotated[list[TokenId], Field(max_length=1 << 20)]
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from casspec.storage.errors import UnsupportedOption
 
 QUIET = {"/health", "/ready", "/metrics", "/figures"}
-"""Asked by machines every few seconds; a line only where they fail."""
+"""Asked by machines every few seconds; a line only where the server itself fails."""
 
 
 class AccessLog:
@@ -64,7 +64,7 @@ class Logged:
         try:
             await self._app(scope, receive, watched)
         finally:
-            if scope["path"] not in QUIET or status >= 500:
+            if scope["path"] not in QUIET or status == 500:
                 client = scope.get("client")
                 line = {
                     "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -20,6 +20,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.server.app import create_app
 from casspec.server.engines import Engines, Methods
 from casspec.server.gate.access_log import AccessLog
+from casspec.server.reload import Reloader
 from casspec.server.service import Service
 from casspec.server.settings import Settings
 from tests.runtime.tiny import library_model, tiny_profile
@@ -48,9 +49,7 @@ def profile_of() -> LoadedProfile:
 
 def methods_of(settings: Settings = SETTINGS, method: str = "auto") -> Methods:
     target, profile = target_of(), profile_of()
-    return Methods.of(
-        Decoder(target, profile, method), lambda name: Decoder(target, profile, name), settings.methods
-    )
+    return Methods.of(Decoder(target, profile, method), lambda name: Decoder(target, profile, name), settings.methods)
 
 
 def alone(prompt: list[int], **options: Any) -> Any:
@@ -74,11 +73,14 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    settings: Settings = SETTINGS, load: Callable[[], Engines] | None = None, log: AccessLog | None = None
+    settings: Settings = SETTINGS,
+    load: Callable[[], Engines] | None = None,
+    log: AccessLog | None = None,
+    prepare: Callable[[TargetModel], Methods] | None = None,
 ) -> Iterator[Served]:
     """Starts a server, waits until it is loaded, and stops it."""
     service = Service(settings, load or (lambda: Engines(methods_of(settings), settings)))
-    app = create_app(service, log)
+    app = create_app(service, log, prepare and Reloader(service, prepare, lambda line: None))
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         port = place.getsockname()[1]

@@ -80,7 +80,7 @@ class Methods:
         others = {name: build(name) for name in dict.fromkeys((*names, "autoregressive"))}
         for one in (decoder, *others.values()):
             for mode in ("greedy", "sample"):
-                one.policy_with(mode, None)  # type: ignore[arg-type]
+                one.policy_with(mode, None)
         return cls(decoder, others)
 
 

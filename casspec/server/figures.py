@@ -61,7 +61,7 @@ def _serving(decoder: Decoder) -> dict[str, Any]:
         "dtype": target.dtype_name,
         "backend": target.backend,
         "context": target.max_context,
-        "methods": {mode: decoder.method_in(mode) for mode in ("greedy", "sample")},  # type: ignore[arg-type]
+        "methods": {mode: decoder.method_in(mode) for mode in ("greedy", "sample")},
         "profile": None,
     }
     if profile is not None:

@@ -263,7 +263,7 @@ class StepThread:
             if text is not None and text.error is not None:
                 self._outbox.append((one.ticket.tell, one.index, Failed(text.error)))
             elif one.scoring is None and (text is None or text.is_over):
-                self._outbox.append((one.ticket.tell, one.index, Done(text and text.generation)))
+                self._outbox.append((one.ticket.tell, one.index, Done(None if text is None else text.generation)))
             else:
                 left.append(one)
         self._open = left

@@ -146,11 +146,10 @@ def _token_prompts(service: Service, body: CompletionRequest) -> list[list[int]]
     if isinstance(prompt, str):
         found = [_encoded(service, prompt, body.add_special_tokens)]
     elif isinstance(prompt[0], int):
-        found = [list(prompt)]  # type: ignore[arg-type]
+        found = [list(prompt)]
     else:
         found = [
-            _encoded(service, one, body.add_special_tokens) if isinstance(one, str) else list(one)  # type: ignore[arg-type]
-            for one in prompt
+            _encoded(service, one, body.add_special_tokens) if isinstance(one, str) else list(one) for one in prompt
         ]
     for ids in found:
         if not ids:

@@ -160,9 +160,8 @@ def test_a_client_that_goes_away_frees_its_rows() -> None:
             host, port = served.url.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port))) as connection:
                 connection.sendall(head.encode() + body)
-                until(lambda: served.service.metrics.load.n_running == 1)
-            until(lambda: served.service.metrics.load.n_running == 0)
-        until(lambda: served.service.admission.n_open == 0)
+                until(served, running=1)
+            until(served, running=0, open=0)
         assert (
             'casspec:failed_requests_total{model_name="tiny",reason="left"} 2.0'
             in httpx.get(f"{served.url}/metrics").text
@@ -170,10 +169,10 @@ def test_a_client_that_goes_away_frees_its_rows() -> None:
         assert served.client().completions.create(**BODY).usage.completion_tokens == 4
 
 
-def until(holds: Any) -> None:
-    import time
-
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.002)
+def until(served: Served, **figures: int) -> None:
+    """Asks for figures until they are these."""
+    for _ in range(20_000):
+        told = httpx.get(f"{served.url}/figures").json()
+        if all(told[name] == value for name, value in figures.items()):
+            return
+    raise AssertionError(told)

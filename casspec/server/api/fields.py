@@ -30,6 +30,8 @@ class BodyFields(Fields):
     @model_validator(mode="before")
     @classmethod
     def _is_unicode(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body  # whatever it is, it is refused
         try:
             json.dumps(body, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:

@@ -63,6 +63,9 @@ class Logged:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception:
+            status = 500  # answered outside of all middleware
+            raise
         finally:
             if scope["path"] not in QUIET or status == 500:
                 client = scope.get("client")

@@ -85,6 +85,13 @@ def test_a_body_that_is_no_request_is_refused(served: Served, content: bytes, st
     assert answer.json()["error"]["type"] == "invalid_request_error"
 
 
+def test_a_body_that_is_not_called_json_is_refused(served: Served) -> None:
+    for path in ("v1/completions", "v1/chat/completions", "v1/responses", "tokenize", "detokenize"):
+        for kind in ("text/plain", "application/xml", ""):
+            answer = httpx.post(f"{served.url}/{path}", content=json.dumps(BODY), headers={"content-type": kind})
+            assert answer.status_code == 400
+
+
 def test_unknown_paths_and_methods_have_error_objects_too(served: Served) -> None:
     for answer, status in [
         (httpx.get(f"{served.url}/v2/completions"), 404),

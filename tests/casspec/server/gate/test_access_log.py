@@ -47,6 +47,17 @@ def test_a_client_that_went_away_has_a_status_too() -> None:
     assert logged("/v1/models", None)[0]["status"] == 499
 
 
+def test_what_breaks_is_logged_as_that() -> None:
+    stream = io.StringIO()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("kaput")
+
+    with pytest.raises(RuntimeError):
+        asyncio.run(Logged(app, AccessLog(None, stream))({"type": "http", "method": "GET", "path": "/"}, None, None))  # type: ignore[arg-type]
+    assert json.loads(stream.getvalue())["status"] == 500
+
+
 @pytest.mark.parametrize(("status", "lines"), [(200, 0), (503, 0), (500, 1)])
 def test_what_machines_ask_every_second_is_quiet(status: int, lines: int) -> None:
     assert len(logged("/ready", status)) == lines

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from casspec.server.api.answering import event
 from casspec.server.api.extensions import Format, format_options
-from casspec.server.api.fields import MOST_LOGPROBS, MOST_TEXTS, SampledFields, TokenId
+from casspec.server.api.fields import MOST_LOGPROBS, MOST_TEXTS, SampledFields, StreamOptions, TokenId
 from casspec.server.api.logprobs import CompletionLogprobs
-from casspec.server.api.options import check_model, method_of, sampled_options
-from casspec.server.api.usage import usage
+from casspec.server.api.options import check_model, check_stream_options, method_of, sampled_options
+from casspec.server.api.usage import running_usage, usage
 from casspec.server.errors import refused
 from casspec.server.replies import Reply, Told
 from casspec.server.service import Service
@@ -61,6 +61,7 @@ class Completion:
             for prompt in self._prompts
             for sequence in range(self._n)
         ]
+        self._n_prompt = sum(map(len, self._prompts))
         self._head = {
             "id": f"cmpl-{uuid.uuid4().hex}",
             "object": "text_completion",
@@ -75,12 +76,14 @@ class Completion:
             if self._body.logprobs is not None and one.generation is not None:
                 logprobs = self._writer(index).of(one.generation.logprobs, logprobs)
             choices.append(self._choice(index, echo + one.text, logprobs, one))
-        return self._head | {"choices": choices, "usage": self._usage(told)}
+        return self._head | {"choices": choices, "usage": usage(told, self._n_prompt)}
 
     async def stream(self, reply: Reply) -> AsyncIterator[str]:
-        body, opened = self._body, set[int]()
-        include = body.stream_options is not None and body.stream_options.include_usage
-        rest: dict[str, Any] = {"usage": None} if include else {}
+        body, opened, wanted = self._body, set[int](), self._body.stream_options or StreamOptions()
+
+        def part(choice: dict[str, Any]) -> str:
+            return event(self._head | {"choices": [choice]} | running_usage(wanted, reply.told, self._n_prompt))
+
         async for index, happened in reply.events():
             echo, logprobs = "", None
             if index not in opened and body.echo and (isinstance(happened, Scored) or body.logprobs is None):
@@ -89,13 +92,13 @@ class Completion:
             if isinstance(happened, Delta):
                 if body.logprobs is not None:
                     logprobs = self._writer(index).of(happened.logprobs, logprobs)
-                yield event(self._head | {"choices": [self._choice(index, echo + happened.text, logprobs)]} | rest)
+                yield part(self._choice(index, echo + happened.text, logprobs))
             elif isinstance(happened, Done):
-                yield event(self._head | {"choices": [self._choice(index, echo, logprobs, reply.told[index])]} | rest)
+                yield part(self._choice(index, echo, logprobs, reply.told[index]))
             elif echo:
-                yield event(self._head | {"choices": [self._choice(index, echo, logprobs)]} | rest)
-        if include:
-            yield event(self._head | {"choices": [], "usage": self._usage(reply.told)})
+                yield part(self._choice(index, echo, logprobs))
+        if wanted.include_usage:
+            yield event(self._head | {"choices": [], "usage": usage(reply.told, self._n_prompt)})
         yield event("[DONE]")
 
     def _check(self, body: CompletionRequest) -> None:
@@ -103,8 +106,7 @@ class Completion:
             raise refused("suffix", "no text can be put before another; leave it out")
         if body.best_of not in (None, self._n):
             raise refused("best_of", f"all texts are told, n = {self._n} of them; leave it out")
-        if body.stream_options is not None and not body.stream:
-            raise refused("stream_options", "the answer is no stream; set stream", "invalid_value")
+        check_stream_options(body)
 
     def _opened(self, index: int, told: Told) -> tuple[str, dict[str, Any] | None]:
         """What stands before a text: its prompt where it is to be echoed, with its probabilities."""
@@ -135,9 +137,6 @@ class Completion:
             "finish_reason": told and told.finish_reason,
             "stop_reason": generation and generation.stop_reason,
         }
-
-    def _usage(self, told: list[Told]) -> dict[str, Any]:
-        return usage(told, sum(map(len, self._prompts)))
 
 
 def _token_prompts(service: Service, body: CompletionRequest) -> list[list[int]]:

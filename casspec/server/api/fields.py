@@ -43,6 +43,7 @@ class BodyFields(Fields):
 
 class StreamOptions(Fields):
     include_usage: bool = False
+    continuous_usage_stats: bool = False
     include_obfuscation: Literal[False] | None = None
 
 
@@ -91,6 +92,7 @@ class SampledFields(SharedFields):
     seed: Seed | None = None
     stop: str | list[str] | None = None
     max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
     presence_penalty: FiniteFloat | None = None
     frequency_penalty: FiniteFloat | None = None
     logit_bias: dict[str, FiniteFloat] | None = None

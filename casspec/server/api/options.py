@@ -52,7 +52,7 @@ def sampled_options(service: Service, body: SampledFields, most_tokens: int) -> 
     if isinstance(body.stop, list) and not body.stop:
         options["stop"] = None
     options["seed"] = None if body.seed is None else body.seed % (1 << 64)
-    options["max_new_tokens"] = limit(service, body.max_tokens, most_tokens)
+    options["max_new_tokens"] = limit(service, _asked_tokens(body), most_tokens)
     if body.logit_bias is not None:
         options["logit_bias"] = _bias(service, body.logit_bias)
     if body.prediction is not None:
@@ -78,6 +78,25 @@ def method_of(body: SharedFields) -> str | None:
     if asked.method not in (None, PLAIN):
         raise refused("speculation.method", "speculation is not enabled; leave one of both out", "invalid_value")
     return PLAIN
+
+
+def _asked_tokens(body: SampledFields) -> int | None:
+    """By either of its names."""
+    if body.max_tokens is None:
+        return body.max_completion_tokens
+    if body.max_completion_tokens not in (None, body.max_tokens):
+        raise refused("max_tokens", "max_completion_tokens is another number; leave one of both out", "invalid_value")
+    return body.max_tokens
+
+
+def check_stream_options(body: SampledFields) -> None:
+    """Raises ApiError for options of a stream that is none, and for usage that is wanted in every part and not at all."""
+    if body.stream_options is None:
+        return
+    if not body.stream:
+        raise refused("stream_options", "the answer is no stream; set stream", "invalid_value")
+    if body.stream_options.continuous_usage_stats and not body.stream_options.include_usage:
+        raise refused("stream_options.continuous_usage_stats", "set include_usage beside it", "invalid_value")
 
 
 def _bias(service: Service, given: dict[str, float]) -> dict[int, float]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from casspec.runtime.policies.predicted import PREDICTION
+from casspec.server.api.fields import StreamOptions
 from casspec.server.replies import Told
 
 
@@ -25,6 +26,13 @@ def usage(told: Sequence[Told], n_prompt: int) -> dict[str, Any]:
         "completion_tokens_details": details,
         "speculation": speculation(told),
     }
+
+
+def running_usage(wanted: StreamOptions, told: Sequence[Told], n_prompt: int) -> dict[str, Any]:
+    """What a part of a stream says of usage: nothing, none before the end, or what was used so far."""
+    if not wanted.include_usage:
+        return {}
+    return {"usage": usage(told, n_prompt) if wanted.continuous_usage_stats else None}
 
 
 def response_usage(told: Told) -> dict[str, Any]:

@@ -51,6 +51,7 @@ FIELDS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"logit_bias": {"0": 100}, "extra_body": {"ignore_eos": True}}, {"logit_bias": {0: 100.0}, "ignore_eos": True}),
     ({"logit_bias": {"0": 100}, "extra_body": {"min_tokens": 3}}, {"logit_bias": {0: 100.0}, "min_new_tokens": 3}),
     ({"max_tokens": 0}, {"max_new_tokens": 0}),
+    ({"max_tokens": None, "extra_body": {"max_completion_tokens": 5}}, {"max_new_tokens": 5}),
 ]
 
 
@@ -147,6 +148,10 @@ def test_usage_comes_at_the_end_of_a_stream_that_asks_for_it(served: Served) -> 
     assert chunks[-1].choices == []
     assert chunks[-1].usage.completion_tokens == 12
     assert all(chunk.usage is None for chunk in streamed(served)[1])
+    _, chunks = streamed(served, stream_options={"include_usage": True, "continuous_usage_stats": True})
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts)
+    assert (len(set(counts)) > 3, counts[-1]) == (True, 12)
 
 
 def test_usage_tells_what_was_known_and_what_speculation_did(served: Served) -> None:

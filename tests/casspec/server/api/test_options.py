@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from casspec.server.api.fields import SampledFields
-from casspec.server.api.options import check_model, limit, method_of, sampled_options
+from casspec.server.api.options import check_model, check_stream_options, limit, method_of, sampled_options
 from casspec.server.errors import ApiError
 from tests.casspec.server.serving import SETTINGS, target_of
 
@@ -43,6 +43,9 @@ def options(**given: Any) -> dict[str, Any]:
         ({"stop_token_ids": [3]}, {"stop_token_ids": [0, 3]}),
         ({"stop_token_ids": [3], "ignore_eos": True}, {"stop_token_ids": [3], "ignore_eos": True}),
         ({"stop": []}, {}),
+        ({"max_tokens": 3}, {"max_new_tokens": 3}),
+        ({"max_completion_tokens": 3}, {"max_new_tokens": 3}),
+        ({"max_tokens": 3, "max_completion_tokens": 3}, {"max_new_tokens": 3}),
         ({"min_tokens": 2}, {"min_new_tokens": 2}),
         ({"logit_bias": {"7": 1}}, {"logit_bias": {7: 1.0}}),
         ({"prediction": {"type": "content", "content": "abc"}}, {"prediction": [3, False]}),
@@ -71,6 +74,20 @@ def test_the_length_is_the_requests_then_the_models_then_the_usual() -> None:
 )
 def test_a_request_names_its_method(speculation: dict[str, Any] | None, method: str | None) -> None:
     assert method_of(SampledFields.model_validate({"model": "m", "speculation": speculation})) == method
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"stream_options": {}}, "stream_options"),
+        ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, "stream_options.continuous_usage_stats"),
+    ],
+)
+def test_options_of_a_stream_need_one(given: dict[str, Any], param: str) -> None:
+    with pytest.raises(ApiError) as refusal:
+        check_stream_options(SampledFields.model_validate({"model": "m"} | given))
+    assert refusal.value.param == param
+    check_stream_options(SampledFields.model_validate({"model": "m", "stream": True, "stream_options": {}}))
 
 
 def test_a_bias_of_no_token_is_refused() -> None:

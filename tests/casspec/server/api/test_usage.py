@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from casspec.runtime.decoding.generation import Generation, Statistics
 from casspec.runtime.policies.predicted import PREDICTION
-from casspec.server.api.usage import response_usage, usage
+from casspec.server.api.fields import StreamOptions
+from casspec.server.api.usage import response_usage, running_usage, usage
 from casspec.server.replies import Told
 from casspec.server.step_thread import Order
 
@@ -29,6 +30,13 @@ def test_several_texts_of_a_prompt() -> None:
         "accepted_tokens": 4,
         "mean_acceptance_length": 2.0,
     }
+
+
+def test_a_stream_tells_usage_where_it_is_wanted() -> None:
+    assert running_usage(StreamOptions(), [text(0)], 6) == {}
+    assert running_usage(StreamOptions(include_usage=True), [text(0)], 6) == {"usage": None}
+    always = StreamOptions(include_usage=True, continuous_usage_stats=True)
+    assert running_usage(always, [text(0)], 6)["usage"]["completion_tokens"] == 4
 
 
 def test_a_response() -> None:

@@ -25,6 +25,9 @@ TOKEN_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 
 TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 LENGTHS = tuple(range(1, 17))
 
+MEMORY = 0.8
+"""Weight of the past in the slowdown, a plain step."""
+
 KEPT = 1024
 """Latencies whose percentiles are told."""
 
@@ -33,16 +36,27 @@ WINDOW_S = 10.0
 
 
 class Recent:
-    """Sums of what steps brought within the last seconds."""
+    """Sums of what steps brought within the last seconds.
+
+    What a plain step would have taken is the profile's prediction, at the slowdown that the newest plain steps had: a busy machine is slow
+    for both.
+    """
 
     def __init__(self, seconds: float = WINDOW_S) -> None:
         self._seconds = seconds
         self._seen: deque[tuple[float, int, float, float]] = deque()
-        self._begin = time.monotonic()
+        self._begin, self._slowdown = time.monotonic(), 1.0
+        self._n_plain = 0
 
     def add(self, step: Stepped) -> None:
-        plain_ms = 0.0 if step.plain_ms is None else step.plain_ms * step.n_tokens / max(step.n_texts, 1)
-        known_ms = 0.0 if step.plain_ms is None else step.milliseconds
+        plain_ms = known_ms = 0.0
+        if step.plain_ms is not None:
+            if not step.drafts and step.n_tokens <= step.n_texts:
+                self._n_plain += 1
+                weight = max(1 / self._n_plain, 1 - MEMORY)
+                self._slowdown += weight * (step.milliseconds / step.plain_ms - self._slowdown)
+            plain_ms = self._slowdown * step.plain_ms * step.n_tokens / max(step.n_texts, 1)
+            known_ms = step.milliseconds
         self._seen.append((time.monotonic(), step.n_tokens, plain_ms, known_ms))
 
     @property
@@ -52,7 +66,7 @@ class Recent:
 
     @property
     def gain(self) -> float | None:
-        """How many times longer plain decoding would have taken, as the profile predicts it; None without steps."""
+        """How many times longer plain decoding would have taken; None without steps."""
         kept = self._kept()
         took = sum(known for *_, known in kept)
         return sum(plain for _, _, plain, _ in kept) / took if took else None

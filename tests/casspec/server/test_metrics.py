@@ -75,6 +75,18 @@ def test_steps_tell_load_decision_and_gain() -> None:
     assert value(metrics, "casspec:steps_total", drafted="false") == 1
 
 
+def test_a_busy_machine_is_no_loss() -> None:
+    recent = Recent()
+    for _ in range(50):
+        recent.add(Stepped(2, 2, 40.0, False, 10.0))
+    assert recent.gain == pytest.approx(1.0)
+    fresh = Recent(seconds=60.0)
+    fresh.add(Stepped(2, 2, 40.0, False, 10.0))
+    for _ in range(1000):
+        fresh.add(Stepped(2, 6, 80.0, True, 10.0))
+    assert fresh.gain == pytest.approx(1.5, abs=0.01)
+
+
 def test_without_steps_no_gain_is_told() -> None:
     assert 'casspec:gain_over_plain{model_name="m"} NaN' in Metrics("m").page()[0].decode()
 

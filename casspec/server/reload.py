@@ -44,6 +44,8 @@ class Reloader:
         self._busy = True
         try:
             methods = await asyncio.to_thread(self._prepare, self._service.engines.target)
+            if methods.decoder.profile is None and self._service.engines.decoder.profile is not None:
+                raise UnsupportedOption("none that fits is found now; `casspec profiles list` shows what is stored")
             await self._swapped(methods)
         except Exception as error:
             why = (

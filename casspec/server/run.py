@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import threading
 from collections.abc import Callable
 from types import FrameType
 
@@ -22,17 +23,25 @@ class DrainingServer(uvicorn.Server):
     """The first SIGTERM or Ctrl-C takes no more requests and lets those under way end; the second ends them.
 
     Args:
-        say: tells the operator.
+        say: tells the operator. on_hangup: called on the event loop at a SIGHUP.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        say: Callable[[str], None],
+        on_hangup: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(config)
-        self._service, self._say = service, say
+        self._service, self._say, self._on_hangup = service, say, on_hangup
         self._asked = False
         self._draining: asyncio.Task[None] | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        if self._on_hangup is not None and threading.current_thread() is threading.main_thread():
+            self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -66,20 +75,18 @@ def run(
     """Serves on a socket that listens, until a signal ends it.
 
     Args:
-        say: tells the operator. on_hangup: called on the event loop at a SIGHUP.
+        say, on_hangup: of `DrainingServer`.
 
     Raises what loading failed with.
     """
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="on", timeout_graceful_shutdown=GRACE_S, server_header=False
     )
-    server = DrainingServer(config, service, say)
+    server = DrainingServer(config, service, say, on_hangup)
 
     def loaded() -> None:
         if service.failure is not None:
             server.should_exit = True
-        elif on_hangup is not None and hasattr(signal, "SIGHUP"):
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, on_hangup)
 
     service.when_loaded(loaded)
     server.run(sockets=[place])

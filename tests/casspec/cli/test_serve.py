@@ -76,6 +76,9 @@ def test_a_model_is_served_until_a_signal_ends_it(tmp_path: Path) -> None:
     )
     try:
         url = command.heard("listening at ").split()[2].rstrip(";")
+        assert httpx.get(f"{url}/health", timeout=60).status_code == 200
+        command.process.send_signal(signal.SIGHUP)
+        command.heard("reload: the server is loading")
         command.heard("serving 'reference': 32 texts at a time")
         assert "no profile" in command.heard("float32")
         body = {"model": "reference", "prompt": "def area(", "max_tokens": 8}
@@ -83,7 +86,7 @@ def test_a_model_is_served_until_a_signal_ends_it(tmp_path: Path) -> None:
         assert answer.json()["usage"]["completion_tokens"] == 8
         (tmp_path / "store.db").write_text("no database", "utf-8")
         command.process.send_signal(signal.SIGHUP)
-        command.heard("reload: ")
+        command.heard("reload: no profile")
         assert httpx.post(f"{url}/v1/completions", json=body, timeout=60).status_code == 200
         assert command.ended(signal.SIGTERM) == 0
         assert command.said[-1] == "ended"

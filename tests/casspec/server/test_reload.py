@@ -67,6 +67,14 @@ def test_a_profile_that_cannot_be_used_changes_nothing_and_says_one_line(error: 
         assert running.client().completions.create(model="tiny", prompt="x", max_tokens=2).usage.completion_tokens == 2
 
 
+def test_a_profile_that_is_not_found_any_longer_stays() -> None:
+    def without(target: Any) -> Methods:
+        return Methods(Decoder(target, None), {})
+
+    with serving() as running, pytest.raises(ApiError, match="none that fits is found"):
+        on_loop(running, without, [])()
+
+
 def test_the_route_wants_the_admin_key() -> None:
     with serving(with_settings(api_keys=("user",), admin_keys=("boss",)), prepare=other_methods) as running:
         for key, status in [("user", 401), ("boss", 200)]:

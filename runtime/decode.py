@@ -125,7 +125,7 @@ class Decoder:
             defaults: "model" takes what is not given from the model's generation config.
             options: any other field of `casspec.runtime.text.request.Request`, `Sampling` or `Adjustments` by its name: min_p,
                 typical_p, repetition_penalty, presence_penalty, frequency_penalty, logit_bias, bad_words, min_new_tokens,
-                suppress_tokens, ignore_eos, stop, shown_tokens, grammar, logprobs, processors, criteria, keep_scores.
+                suppress_tokens, ignore_eos, stop, shown_tokens, grammar, logprobs, processors, criteria, prediction, keep_scores.
 
         Raises:
             ContextOverflow: the prompt leaves no room in the model's context.

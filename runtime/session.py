@@ -21,11 +21,13 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import METHODS
 from casspec.runtime.policies.base import Policy, VerifyResult
+from casspec.runtime.policies.predicted import Predicted
 from casspec.runtime.text.adjustments import TextAdjustments
 from casspec.runtime.text.compiled_grammars import compiler_of
 from casspec.runtime.text.detokenize import TextStream
 from casspec.runtime.text.grammar import Grammar
 from casspec.runtime.text.grammar_state import GrammarState
+from casspec.runtime.text.logprobs import TokenLogprobs
 from casspec.runtime.text.request import Request
 from casspec.runtime.text.stopping import StoppedText
 from casspec.storage.errors import BrokenMethod
@@ -42,6 +44,8 @@ class Listener:
     """Called after each step with the tokens it emitted."""
     on_text: Callable[[str], None] | None = None
     """Called with text as soon as it is certain: whole characters, and nothing that may become a stop string."""
+    on_logprobs: Callable[[list[TokenLogprobs]], None] | None = None
+    """Called after each step with those of its tokens, where the request asks for them."""
 
 
 @dataclass(frozen=True)
@@ -93,11 +97,13 @@ class Session:
     ) -> None:
         begin = time.perf_counter()
         target, policy = place.target, place.policy
+        if request.prediction:
+            policy = Predicted(policy, request.prediction)
         ends = request.ends(target.eos_token_ids)
         adjustments = None
         if request.adjustments:
             adjustments = TextAdjustments(request.adjustments, prompt, list(ends), target.vocab_size, target.device)
-        self._place, self._prompt, self._listener = place, prompt, listener
+        self._place, self._policy, self._prompt, self._listener = place, policy, prompt, listener
         self._clock = place.clock or ForwardClock(target.device)
         self.sequence: Sequence = Sequence(
             target,
@@ -124,6 +130,7 @@ class Session:
         if target.device.type == "cuda":
             torch.cuda.synchronize(target.device)
         self.statistics = Statistics(method=place.method, prefill_ms=(time.perf_counter() - begin) * 1e3)
+        self.statistics.reused_tokens = 0 if place.known is None else place.known.n_tokens
         reads_along = bool(request.stop) or listener.on_text is not None
         self._text = StoppedText(target.tokenizer, prompt, request.stop, request.shown_tokens) if reads_along else None
         self._heard, self._shown = 0, request.shown_tokens
@@ -138,7 +145,7 @@ class Session:
     def step(self) -> list[int]:
         """One verification; the tokens it emitted. Raises BrokenMethod where a method of somebody else drafts what none can verify."""
         begin = time.perf_counter()
-        policy, sequence, walk = self._place.policy, self.sequence, self._walk
+        policy, sequence, walk = self._policy, self.sequence, self._walk
         drafts = self._place.drafts is None or self._place.drafts()
         follows = drafts or (self._place.stays_in_step is not None and self._place.stays_in_step())
         if follows and self._behind:
@@ -168,6 +175,8 @@ class Session:
         self.statistics.decode_ms += (time.perf_counter() - begin) * 1e3
         if self._listener.on_tokens is not None:
             self._listener.on_tokens(emitted)
+        if self._listener.on_logprobs is not None and walk.logprobs:
+            self._listener.on_logprobs(walk.logprobs[-len(emitted) :])
         self._tell()
         return emitted
 

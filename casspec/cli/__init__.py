@@ -3,9 +3,11 @@
 `main.py` is the group, and the one place where exceptions become exit codes. `options.py` has the options commands share and
 `console.py` what they print to. Calibrating: `calibrate.py`, `profile.py`, `tune.py`, `join.py` (`tune --join`), `reference.py`,
 `testbed.py`. Decoding: `generate.py`, `chat.py`, `bench.py`, `replay.py`; the first two share `decoder.py` (model, profile, method),
-`request_options.py`, `interrupt.py` (Ctrl-C) and `text_statistics.py`; `batch_texts.py` is `generate --batch`,
+`request_options.py`, `interrupt.py` (Ctrl-C) and `text_statistics.py`; `quota.py` is how many
+cores a container leaves; `batch_texts.py` is `generate --batch`,
 `batch_race.py` is `bench --batch`. What can be decoded:
-`models.py`. What is stored: `profiles.py`, `report.py`, `export.py`, `import_.py`, `db.py`, `ui.py`. Tables stand apart:
+`models.py`. Serving: `serve.py`. What is
+stored: `profiles.py`, `report.py`, `export.py`, `import_.py`, `db.py`, `ui.py`. Tables stand apart:
 `calibration_report.py`, `latency_tables.py`, `profile_tables.py`, `replay_tables.py`.
 
 Read `main.py`, then `generate.py`. To add a command, write a module and add it to `COMMANDS` in `main.py`; import what is heavy

@@ -22,9 +22,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 FITTING = "fitting"
 NONE = "none"
 
-_OPTIONS = (
+_MODEL_OPTIONS = (
     click.option("--model", default="reference", show_default=True, metavar="MODEL", help=f"{MODEL_KINDS}."),
     adapter_option,
+)
+
+_METHOD_OPTIONS = (
     click.option(
         "--profile",
         default=FITTING,
@@ -46,8 +49,16 @@ _OPTIONS = (
 
 def decoder_options(function: Function) -> Function:
     """`--model`, `--adapter`, `--profile`, `--method`, `--task`, where the model runs, and `--storage`."""
+    function = method_options(function)
+    for option in reversed(_MODEL_OPTIONS):
+        function = option(function)
+    return function
+
+
+def method_options(function: Function) -> Function:
+    """The same for a command that names its model otherwise."""
     function = run_options(storage_option(function))
-    for option in reversed(_OPTIONS):
+    for option in reversed(_METHOD_OPTIONS):
         function = option(function)
     return function
 
@@ -56,7 +67,12 @@ def decoder_for(target: TargetModel, profile: str, method: str, task: str | None
     """With the profile asked for; where none fits the model that is said, and the decoder runs on built-in priors."""
     import casspec
 
-    return casspec.Decoder(target, _for_task(_profile(profile, target, storage), task), method)
+    return casspec.Decoder(target, profile_with_task(target, profile, task, storage), method)
+
+
+def profile_with_task(target: TargetModel, profile: str, task: str | None, storage: str | None) -> LoadedProfile | None:
+    """The profile asked for, with the cascade of a task; None where none fits the model, which is said."""
+    return _for_task(_profile(profile, target, storage), task)
 
 
 def _profile(selection: str, target: TargetModel, storage: str | None) -> LoadedProfile | None:

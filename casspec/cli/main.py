@@ -41,6 +41,7 @@ COMMANDS = {
     "calibrate": Entry("casspec.cli.calibrate", "Profile, search drafters, store and benchmark a cascade."),
     "generate": Entry("casspec.cli.generate", "Decode a prompt with a stored cascade and stream the text."),
     "chat": Entry("casspec.cli.chat", "Talk with a chat model in the terminal."),
+    "serve": Entry("casspec.cli.serve", "Serve a model to OpenAI's clients, many texts at a time."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
     "replay": Entry(
         "casspec.cli.replay", "Predict what methods gain on recordings, and how far they are from the bounds."
@@ -69,6 +70,10 @@ _EXTRA_OF_LIBRARY = {
     "jinja2": "calibrate",
     "filelock": "calibrate",
     "psycopg": "postgres",
+    "fastapi": "server",
+    "starlette": "server",
+    "uvicorn": "server",
+    "prometheus_client": "server",
 }
 
 

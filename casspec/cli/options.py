@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from casspec.cli.console import say
+from casspec.cli.quota import quota_cores
 from casspec.runtime.loading.names import named
 from casspec.storage.errors import UnsupportedOption
 
@@ -252,7 +253,7 @@ def apply_threads(threads: int | None) -> int:
 
 
 def available_cores() -> int:
-    """Cores this process may run on, which on a shared machine can be fewer than it has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores this process may run on, which on a shared machine or in a container can be fewer than there are."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = quota_cores()
+    return cores if quota is None else max(1, min(cores, int(quota)))

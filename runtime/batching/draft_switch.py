@@ -21,7 +21,7 @@ MEMORY = 0.95
 """Weight of the past in a rate, a round."""
 
 LEAD = 1.02
-"""What rounds with drafts must be faster by: those without take what they take, and never less is lost than by drafts that bring nothing."""
+"""What rounds with drafts must be faster by: those without are the surer thing."""
 
 
 @dataclass(slots=True)

@@ -20,6 +20,8 @@ class Statistics:
     """The method that decoded."""
     verify_steps: int = 0
     emitted_tokens: int = 0
+    draft_steps: int = 0
+    """Verify steps with candidates."""
     drafted_tokens: int = 0
     """Candidates verified, roots excluded."""
     accepted_tokens: int = 0
@@ -31,6 +33,8 @@ class Statistics:
     """By drafter, proposals that came to be compared with the target's own token, verified or not; of methods that count them."""
     right_by: Counter[str] = field(default_factory=Counter)
     """Those of them that were the target's token."""
+    reused_tokens: int = 0
+    """Of the prompt, those whose rows another text left."""
     prefill_ms: float = 0.0
     """Everything before the first step: prefill forwards, indexing of the prompt."""
     decode_ms: float = 0.0
@@ -67,6 +71,7 @@ class Statistics:
     def count(self, steps: list[tuple[list[str], list[int], list[int]]]) -> None:
         """Counts steps: the drafter of every node of their trees, the accepted path, the tokens emitted."""
         self.verify_steps += len(steps)
+        self.draft_steps += sum([len(drafters) > 1 for drafters, _, _ in steps])
         self.accepted_lengths.update([len(emitted) for _, _, emitted in steps])
         self.emitted_tokens += sum([len(emitted) for _, _, emitted in steps])
         self.drafted_by.update([name for drafters, _, _ in steps for name in drafters[1:]])

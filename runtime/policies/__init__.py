@@ -4,7 +4,7 @@
 distributions. Plain: `autoregressive.py`. Retrieval: `prompt_lookup.py`, `suffix.py`, `token_recycling.py`, `lookahead.py`. Chains of
 one plan: `layer_sparse.py`, `swift.py`, `knapspec.py`, `draft_verify.py`, `early_exit.py`, `quantised.py`. Cascades and trees:
 `vertical.py`, `horizontal.py`, `vc_hc.py` and `tree_vertical.py` over `max_gram_cascade.py`, `static_tree.py`, `sequoia.py`,
-`cast.py`, `dytc_paper.py`, and our own in `dytc/`.
+`cast.py`, `dytc_paper.py`, and our own in `dytc/`. `predicted.py` drafts a text that a request expects ahead of any of them.
 
 Read `base.py`, then `prompt_lookup.py`, the shortest method. To add a method, write a module and a row of `METHODS` below, and
 what is tuned of it in `tuner/methods/grids.py`.

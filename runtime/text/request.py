@@ -56,6 +56,8 @@ class Request:
     """Asked after every emitted token."""
     logprobs: int | None = None
     """How many of the likeliest tokens are told of at each position, beside the emitted one; None tells nothing."""
+    prediction: Sequence[int] = ()
+    """Tokens that the text is expected to be: drafted for as long as it follows them. They change the speed only."""
     keep_scores: bool = False
     """Whether the whole rows, as they came from the model and as sampled from, are kept for every emitted token."""
 
@@ -112,7 +114,8 @@ class Request:
     @property
     def tokens(self) -> list[int]:
         """All token ids that options name."""
-        return [*self.adjustments.tokens, *(self.stop_token_ids or ()), *self.shown_tokens]
+        listed = *(self.stop_token_ids or ()), *self.shown_tokens, *self.prediction
+        return [*self.adjustments.tokens, *listed]
 
     def ends(self, own: Sequence[int]) -> frozenset[int]:
         """Tokens that end the text, for a model whose own ends are `own`."""

@@ -92,3 +92,13 @@ def test_a_policy_that_stays_in_step_goes_on_where_it_was(method: str, monkeypat
     assert session.finish().token_ids == expected.token_ids
     assert begun == [len(prompt)]
     assert all(n == 1 for n, drafted in zip(n_emitted, asked, strict=True) if not drafted)
+
+
+def test_logprobs_are_told_as_tokens_come() -> None:
+    heard: list[int] = []
+    listener = Listener(on_logprobs=lambda told: heard.extend(one.token for one in told))
+    decoder = Decoder(target_of(), profile_of(), "dytc")
+    (text,) = decoder.samples(REQUESTS[0][0], 1, max_new_tokens=30, logprobs=2, listener=listener)
+    assert heard == text.token_ids == [one.token for one in text.logprobs]
+    decoder.samples(REQUESTS[0][0], 1, max_new_tokens=5, listener=listener)
+    assert len(heard) == 30, "none are told that nobody asked for"

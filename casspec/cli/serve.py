@@ -1,0 +1,206 @@
+"""`casspec serve`: a model for OpenAI's clients, on the profile that fits it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from casspec.cli.console import say
+from casspec.cli.decoder import method_options, profile_with_task
+from casspec.cli.options import SectionedCommand, apply_threads, check_device, model_argument
+
+if TYPE_CHECKING:
+    from casspec.runtime.decode import Decoder
+    from casspec.runtime.model.target import BackendChoice, TargetModel
+    from casspec.server.engines import Engines, Methods
+    from casspec.server.settings import Settings
+
+GIB, MIB = 1 << 30, 1 << 20
+
+SECTIONS = {
+    "Who may ask": ("host", "port", "served_model_name", "api_key", "api_key_file", "admin_key_file"),
+    "Bounds": (
+        "max_batch",
+        "kv_cache_gib",
+        "max_queue",
+        "max_request_mib",
+        "max_prompt_tokens",
+        "request_seconds",
+        "drain_seconds",
+    ),
+    "What is written": ("access_log", "log_prompts"),
+}
+
+_file = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
+@model_argument
+@method_options
+@click.option(
+    "--allow-method",
+    "methods",
+    multiple=True,
+    metavar="METHOD",
+    help="A method that requests may name; may be given several times.  [default: autoregressive, dytc, prompt-lookup, suffix]",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@click.option("--served-model-name", metavar="NAME", help="By which requests name the model; by default MODEL.")
+@click.option(
+    "--api-key",
+    multiple=True,
+    metavar="KEY",
+    envvar="CASSPEC_API_KEY",
+    show_envvar=True,
+    help="Requests have to bring it; needed beyond this machine.",
+)
+@click.option("--api-key-file", type=_file, metavar="FILE", help="The same from a file, one a line.")
+@click.option("--admin-key-file", type=_file, metavar="FILE", help="Keys that also open /admin/reload, one a line.")
+@click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Texts at a time.")
+@click.option(
+    "--kv-cache-gib",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="G",
+    help="Memory for caches; by default half of what is free.",
+)
+@click.option("--max-queue", type=click.IntRange(min=0), default=256, show_default=True, help="Texts that may wait.")
+@click.option(
+    "--max-request-mib",
+    type=click.FloatRange(min=0, min_open=True),
+    default=8.0,
+    show_default=True,
+    help="Size of a request.",
+)
+@click.option("--max-prompt-tokens", type=click.IntRange(min=1), metavar="N", help="By default the model's context.")
+@click.option(
+    "--request-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Time of a request, waiting included.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="What texts under way get to end in after a SIGTERM.",
+)
+@click.option(
+    "--access-log",
+    default="-",
+    show_default=True,
+    metavar="FILE",
+    help="Where a line of JSON a request goes; - is stderr, none is nowhere.",
+)
+@click.option("--log-prompts", is_flag=True, help="Write prompts and texts into the access log too.")
+def command(
+    model: str,
+    profile: str,
+    method: str,
+    task: str | None,
+    device: str,
+    dtype: str,
+    backend: BackendChoice,
+    threads: int | None,
+    storage: str | None,
+    host: str,
+    port: int,
+    **options: Any,
+) -> None:
+    """Serve MODEL to OpenAI's clients until Ctrl-C or SIGTERM.
+
+    The texts are those of plain decoding, whatever the profile and whoever else is served. SIGHUP takes the profile that fits
+    now, without losing a request.
+    """
+    from casspec.server.app import create_app
+    from casspec.server.engines import Engines
+    from casspec.server.gate.keys import check_host
+    from casspec.server.reload import Reloader
+    from casspec.server.run import listening, run, url_of
+    from casspec.server.service import Service
+
+    settings = _settings(model, options)
+    check_host(host, settings.api_keys)
+    check_device(device)
+    logging.getLogger("casspec").addHandler(logging.StreamHandler())
+
+    def prepared(target: TargetModel) -> Methods:
+        return _methods(target, settings, profile, method, task, storage)
+
+    def load() -> Engines:
+        import casspec
+
+        n_threads = apply_threads(threads)  # of this thread: it is the one that computes
+        target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+        engines = Engines(prepared(target), settings)
+        engines.warm()
+        _tell(engines, n_threads, settings)
+        return engines
+
+    service = Service(settings, load)
+    reloader = Reloader(service, prepared, say)
+    app = create_app(service, None, reloader)
+    with listening(host, port) as place:
+        say(f"listening at {url_of(place)}; loading {model}")
+        run(service, app, place, say, reloader.soon)
+    say("ended")
+
+
+def _settings(model: str, options: dict[str, Any]) -> Settings:
+    from casspec.server.gate.keys import keys_of
+    from casspec.server.settings import METHODS, Settings
+
+    gib, log = options["kv_cache_gib"], options["access_log"]
+    admin = keys_of((), options["admin_key_file"], "admin-key")
+    return Settings(
+        options["served_model_name"] or model,
+        methods=options["methods"] or METHODS,
+        max_batch=options["max_batch"],
+        kv_cache_bytes=None if gib is None else int(gib * GIB),
+        max_queue=options["max_queue"],
+        max_request_bytes=int(options["max_request_mib"] * MIB),
+        max_prompt_tokens=options["max_prompt_tokens"],
+        request_seconds=options["request_seconds"],
+        api_keys=keys_of(options["api_key"], options["api_key_file"], "api-key"),
+        admin_keys=admin,
+        drain_seconds=options["drain_seconds"],
+        access_log=None if log == "none" else log,
+        log_prompts=options["log_prompts"],
+    )
+
+
+def _methods(
+    target: TargetModel, settings: Settings, profile: str, method: str, task: str | None, storage: str | None
+) -> Methods:
+    """The methods of a server, on the profile that is asked for or fits now."""
+    import casspec
+    from casspec.server.engines import Methods
+    from casspec.server.reload import check_memory
+
+    loaded = profile_with_task(target, profile, task, storage)
+    check_memory(loaded, target)
+
+    def decoder(name: str) -> Decoder:
+        return casspec.Decoder(target, loaded, name)
+
+    return Methods.of(decoder(method), decoder, settings.methods)
+
+
+def _tell(engines: Engines, n_threads: int, settings: Settings) -> None:
+    """What was loaded."""
+    from casspec.server.reload import served
+
+    target = engines.target
+    where = f"{n_threads} threads" if target.device.type == "cpu" else str(target.device)
+    say(
+        f"{target.name}: {target.family}, {target.dtype_name}, {target.backend} backend on {where}; {served(engines.methods)}"
+    )
+    say(
+        f"serving '{settings.model_name}': {settings.max_batch} texts at a time, {settings.max_queue} may wait, "
+        f"{engines.total_bytes / GIB:.1f} GiB for caches, contexts of {target.max_context} tokens"
+    )

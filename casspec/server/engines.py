@@ -1,0 +1,210 @@
+"""The engines of a server: one for its own method, one for each other that requests may name, all over one target.
+
+They step in turns, and share the memory for caches and the kept texts: rows are the target's own, whatever drafted them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from casspec.runtime.batching.engine import BatchedText, BatchEngine
+from casspec.runtime.batching.prefix_cache import PrefixCache
+from casspec.runtime.decode import Decoder
+from casspec.runtime.latency.predictor import LatencyPredictor
+from casspec.runtime.model.target import TargetModel
+from casspec.runtime.session import Listener
+from casspec.server.settings import Settings
+from casspec.storage.errors import UnsupportedOption
+
+
+class ServedEngine(BatchEngine):
+    """A batch engine that says what it decided."""
+
+    @property
+    def drafts(self) -> bool:
+        """Whether its texts draft now."""
+        return self._switch.drafts
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """A step of one engine.
+
+    Attributes:
+        n_texts, n_tokens: that shared it, and that it emitted. drafts: whether texts drafted.
+        plain_ms: what a step without drafts would take by the profile; None without one, and while a prompt is computed.
+    """
+
+    n_texts: int
+    n_tokens: int
+    milliseconds: float
+    drafts: bool
+    plain_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What engines hold now.
+
+    Attributes:
+        prefix_hits, prefix_tokens: texts that began like a kept one so far, and tokens that did not have to be computed.
+    """
+
+    n_running: int = 0
+    n_waiting: int = 0
+    cached_bytes: int = 0
+    total_bytes: int = 0
+    prefix_hits: int = 0
+    prefix_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What engines are made of: the decoder of requests that name no method, and those of the methods they may name."""
+
+    decoder: Decoder
+    others: Mapping[str, Decoder]
+
+    @classmethod
+    def of(cls, decoder: Decoder, build: Callable[[str], Decoder], names: tuple[str, ...]) -> Methods:
+        """Builds all, their weights included, so that no request waits for them.
+
+        Args:
+            build: makes a decoder of a method.
+
+        Raises what `Decoder` raises.
+        """
+        others = {name: build(name) for name in dict.fromkeys((*names, "autoregressive"))}
+        for one in (decoder, *others.values()):
+            for mode in ("greedy", "sample"):
+                one.policy_with(mode, None)
+        return cls(decoder, others)
+
+
+class Engines:
+    """Belongs to the thread that steps it.
+
+    Attributes:
+        methods: it was made of. decoder: of requests that name no method. prefixes: kept texts. total_bytes: memory for caches.
+    """
+
+    def __init__(self, methods: Methods, settings: Settings) -> None:
+        self._settings = settings
+        self.prefixes = PrefixCache()
+        self.total_bytes = settings.kv_cache_bytes or 0
+        self._leaving: list[ServedEngine] = []
+        self._engine_of: dict[BatchedText, ServedEngine] = {}
+        self._take(methods)
+
+    @property
+    def target(self) -> TargetModel:
+        return self.decoder.target
+
+    def warm(self) -> None:
+        """Decodes a little in every way, so that no request waits for what is compiled or allocated at the first step."""
+        prompt = [token % self.target.vocab_size for token in range(1, 40)]
+        filtered = {"temperature": 1.0, "seed": 0, "top_p": 0.9, "min_p": 0.01}
+        for engine in self._all():
+            for options in ({"temperature": 0.0}, {"temperature": 1.0, "seed": 0}, filtered):
+                engine.generate([prompt, prompt[:9]], max_new_tokens=6, ignore_eos=True, **options)
+        self.prefixes = PrefixCache()
+        for engine in self._all():
+            engine.prefixes = self.prefixes
+
+    def submit(
+        self, prompt: list[int], listener: Listener, sequence: int, method: str | None, options: dict[str, Any]
+    ) -> BatchedText:
+        """Puts a text in line. Raises as `BatchEngine.submit`, and UnsupportedOption for a method that is not offered."""
+        engine = self._main if method is None or method == self.decoder.method else self._others.get(method)
+        if engine is None:
+            raise UnsupportedOption(
+                f"speculation method '{method}' is not offered here; offered: {', '.join(sorted(self._others))}"
+            )
+        engine.kv_cache_bytes = self.total_bytes
+        text = engine.submit(prompt, listener, defaults="model", sequence=sequence, **options)
+        if not text.is_over:
+            self._engine_of[text] = engine
+        return text
+
+    def cancel(self, text: BatchedText) -> None:
+        """Ends a text where it stands; its rows are free at once."""
+        engine = self._engine_of.pop(text, None)
+        if engine is not None:
+            engine.cancel(text)
+
+    def step(self) -> list[Stepped]:
+        """A step of every engine that has something to do; [] when none has."""
+        done = [self._step(engine) for engine in self._all() if engine.n_running or engine.n_waiting]
+        self._engine_of = {text: engine for text, engine in self._engine_of.items() if not text.is_over}
+        self._leaving = [engine for engine in self._leaving if engine.n_running or engine.n_waiting]
+        return done
+
+    def swap(self, methods: Methods) -> None:
+        """From now on requests run on these; those under way end on the engines they began on."""
+        self._leaving += [self._main, *self._others.values()]
+        self._take(methods)
+
+    def restart(self) -> None:
+        """Gives up every text and begins anew: what a step that failed left is not known."""
+        self._engine_of.clear()
+        self._leaving.clear()
+        self.prefixes = PrefixCache()
+        self._take(self.methods)
+
+    def load(self) -> Load:
+        engines = self._all()
+        return Load(
+            sum(engine.n_running for engine in engines),
+            sum(engine.n_waiting for engine in engines),
+            sum(self._own_bytes(engine) for engine in engines) + self.prefixes.n_bytes,
+            self.total_bytes,
+            self.prefixes.hits,
+            self.prefixes.reused_tokens,
+        )
+
+    def _take(self, methods: Methods) -> None:
+        self.methods, self.decoder = methods, methods.decoder
+        profile = self.decoder.profile
+        self._predictor = LatencyPredictor(profile.latency) if profile else None
+        self._main = self._engine(methods.decoder)
+        self.total_bytes = self.total_bytes or self._main.kv_cache_bytes
+        self._others = {name: self._engine(decoder) for name, decoder in methods.others.items()}
+
+    def _engine(self, decoder: Decoder) -> ServedEngine:
+        settings = self._settings
+        engine = ServedEngine(decoder, settings.max_batch, self.total_bytes or None, settings.prefill_rows)
+        engine.prefixes = self.prefixes
+        return engine
+
+    def _all(self) -> list[ServedEngine]:
+        return [*self._leaving, self._main, *self._others.values()]
+
+    def _step(self, engine: ServedEngine) -> Stepped:
+        engine.kv_cache_bytes = self._room(engine)
+        begin, before = time.perf_counter(), engine.n_emitted
+        engine.step()
+        milliseconds = (time.perf_counter() - begin) * 1e3
+        texts = [text for text, of in self._engine_of.items() if of is engine and text.has_begun]
+        plain = self._plain_ms(texts) if len(texts) == engine.n_running + sum(text.is_over for text in texts) else None
+        return Stepped(len(texts), engine.n_emitted - before, milliseconds, engine.drafts, plain)
+
+    def _plain_ms(self, texts: list[BatchedText]) -> float | None:
+        if not texts or self._predictor is None:
+            return None
+        context = sum(len(text.planned.prompt) for text in texts) // len(texts)
+        point = self._predictor.forward_point(self.target.full_plan, 1, context, len(texts))
+        return self._predictor.predict_ms(point)
+
+    def _room(self, engine: ServedEngine) -> int:
+        """Memory that an engine may use: what others do not, less what the text needs that waits longest, where it is of another."""
+        room = self.total_bytes - sum(self._own_bytes(other) for other in self._all() if other is not engine)
+        waiting = next((text for text in self._engine_of if not text.has_begun), None)
+        if waiting is not None and self._engine_of[waiting] is not engine:
+            room -= self.target.cache_bytes(waiting.planned.n_rows)
+        return room
+
+    def _own_bytes(self, engine: ServedEngine) -> int:
+        return engine.cached_bytes - engine.prefixes.n_bytes

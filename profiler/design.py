@@ -45,7 +45,7 @@ QUANTISED_FRACTIONS = ((0.5, 0.5), (0.25, 0.75), (0.75, 0.25))
 LARGEST_BATCH = 32
 BATCH_TOKENS = (1, 2, 4, 12)
 BATCH_DRAFTER_TOKENS = (1,)
-LARGEST_BATCH_ROWS = 128
+LARGEST_BATCH_ROWS = 64
 """Query rows of all sequences together: what a batch of trees may reach, which are smaller the more of them there are."""
 
 HELD_OUT_FORWARDS = 10
@@ -199,7 +199,7 @@ def _batched(target: TargetModel, contexts: tuple[int, ...], batch: int) -> Iter
     layers, half = target.n_layers, max(1, round(target.n_layers / 2))
     edges = sorted({contexts[0], contexts[len(contexts) // 2], contexts[-1]})
     for tokens, context in product(BATCH_TOKENS, edges):
-        if bucket(tokens) * batch <= LARGEST_BATCH_ROWS:
+        if bucket(tokens) * batch <= LARGEST_BATCH_ROWS and (tokens == 1 or context in (edges[0], edges[-1])):
             yield _point("forward", layers, layers, tokens, context, batch=batch)
     for tokens in BATCH_DRAFTER_TOKENS:
         yield _point("drafter", half, half, tokens, edges[-1], batch=batch)

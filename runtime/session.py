@@ -186,7 +186,7 @@ class Session:
         Args:
             follows: whether the policy is told of the step.
         """
-        policy, sequence, depth = self._place.policy, self.sequence, self._walk.remaining - 1
+        policy, sequence, depth = self._policy, self.sequence, self._walk.remaining - 1
         grammar, n_forced = sequence.grammar, 0
         if grammar is not None and policy.speculates:
             n_forced = min(len(grammar.forced(())), depth)

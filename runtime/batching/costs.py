@@ -7,6 +7,7 @@ the batch brings tokens, the trees that pay by these costs are those that pay fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from casspec.runtime.latency.correction import LEAST_SLOPE, LatencyCorrection
@@ -20,6 +21,9 @@ MEMORY = 0.9
 RATE_MEMORY = 0.98
 """Weight of the past in the rate, a round."""
 
+START_ROUNDS = 10.0
+"""Plain rounds that the belief in the first rate counts for."""
+
 CORRECTED_EVERY = 16
 """Forwards after which what they took corrects what is predicted."""
 
@@ -28,19 +32,22 @@ class BatchCosts:
     """Milliseconds by plan, rows and context, as `ForwardMs`; one for all texts of a batch.
 
     Args:
-        base: name of the target's own plan.
+        target_plan: the target's own plan.
+        speedup: what so many texts are taken to gain over plain decoding before they have shown it.
 
     Attributes:
         version: another number says that costs are others than before.
         n_texts: that wait for whatever one of them does.
     """
 
-    def __init__(self, predictor: LatencyPredictor, base: str) -> None:
-        self._predictor, self._base = predictor, base
+    def __init__(
+        self, predictor: LatencyPredictor, target_plan: Plan, speedup: Callable[[int], float] = lambda n_texts: 1.0
+    ) -> None:
+        self._predictor, self._target_plan, self._speedup = predictor, target_plan, speedup
         self._seen: dict[str, tuple[float, float]] = {}
         self._usual: dict[str, tuple[int, int]] = {}
         self._known: dict[tuple[str, int, int, int], float] = {}
-        self._correction, self._n_ran = LatencyCorrection(base), 0
+        self._correction, self._n_ran = LatencyCorrection(target_plan.name), 0
         self._lines: dict[str, tuple[float, float]] = {}
         self._tokens = self._wait_ms = self._round_ms = 0.0
         self.n_texts = 1
@@ -52,15 +59,15 @@ class BatchCosts:
 
     @property
     def rate(self) -> float | None:
-        """Tokens a millisecond that one text waits, in the long run of the batch; None before anything ran."""
-        return self._tokens / self._wait_ms if self._wait_ms else None
+        """Tokens a millisecond that one text waits, in the long run of the batch; None of one text alone, which knows its own."""
+        return self._tokens / self._wait_ms if self._wait_ms and self.n_texts > 1 else None
 
     def share(self, n_texts: int) -> None:
         """From now on so many texts run."""
         if n_texts != self.n_texts:
             self.n_texts = n_texts
             self._usual.clear()
-            self._tokens = self._wait_ms = 0.0
+            self._tokens = self._wait_ms = 0.0  # found anew, where the first forward says at which context
             self.version += 1
 
     def observe(self, plan: Plan, n_texts: int, n_rows: int, context_tokens: int) -> None:
@@ -75,6 +82,10 @@ class BatchCosts:
             self._usual[plan.name] = self._usually(plan.name)
             self.version += 1
         self._round_ms += self.forward_ms(plan, n_texts, n_rows, context_tokens)
+        if not self._wait_ms:
+            plain_ms = self.forward_ms(self._target_plan, self.n_texts, self.n_texts, context_tokens)
+            self._tokens = START_ROUNDS * self.n_texts * self._speedup(self.n_texts)
+            self._wait_ms = START_ROUNDS * self.n_texts * plain_ms
 
     def ran(self, plan: Plan, n_texts: int, n_rows: int, context_tokens: int, milliseconds: float) -> float:
         """That forward took so long; what was predicted, without correction."""
@@ -125,7 +136,7 @@ class BatchCosts:
 
     def _correct(self) -> None:
         """A slowdown of everything changes no decision, so plans are corrected against the target's."""
-        slowdown = self._correction.line(self._base)[0]
+        slowdown = self._correction.line(self._target_plan.name)[0]
         for name in self._seen:
             slope, bias_ms = self._correction.line(name)
             self._lines[name] = slope / slowdown, bias_ms / slowdown

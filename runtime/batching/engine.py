@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -23,7 +24,7 @@ from casspec.runtime.model.plan import Plan
 from casspec.runtime.session import Listener, Session, Workplace
 from casspec.runtime.watch.profile_watch import ProfileWatch
 from casspec.storage.errors import CasspecError, ContextOverflow, UnsupportedOption
-from casspec.storage.schema import CASCADE, Mode
+from casspec.storage.schema import CASCADE, BatchPrediction, Mode
 
 MAX_BATCH = 32
 """Texts under way at most, unless said otherwise."""
@@ -31,8 +32,8 @@ MAX_BATCH = 32
 PREFILL_ROWS = 128
 """Rows of prompts in a forward at most, unless said otherwise."""
 
-CLEAR_GAIN = 1.05
-"""Predicted speedup from which on a batch begins with drafts: what they take on the processor is known less well than forwards are."""
+CLEAR_GAIN = 1.2
+"""Predicted speedup from which on a batch begins with drafts: texts of a batch differ, and replay promises too much by as much."""
 
 MEMORY_SHARE = 0.5
 """Of the memory that is free, for caches, unless said otherwise."""
@@ -106,7 +107,7 @@ class BatchEngine:
         self.kv_cache_bytes = kv_cache_bytes or (1 << 62 if free is None else int(MEMORY_SHARE * free))
         profile = decoder.profile
         latency = profile.latency if profile else builtin_latency(self._target)
-        self._costs = BatchCosts(LatencyPredictor(latency), self._target.full_plan.name)
+        self._costs = BatchCosts(LatencyPredictor(latency), self._target.full_plan, self._predicted_speedup)
         self._watch = watch
         self._hub = Hub(self._target, self._costs, prefill_rows, watch)
         self._joint: Any = JointTarget(self._target)
@@ -270,12 +271,22 @@ class BatchEngine:
         profile = self._decoder.profile
         if profile is None or mode == "mixed" or self._decoder.method_in(mode) != CASCADE:  # type: ignore[arg-type]
             return None
-        measured = [
-            one for one in profile.predicted_by_batch if one.batch <= n_texts and one.latencies != "extrapolated"
-        ]
-        if not measured or mode not in measured[-1].speedup:
+        prediction = self._prediction(n_texts)
+        if prediction is None or mode not in prediction.speedup:
             return None
-        return measured[-1].decision != "off" and measured[-1].speedup[mode] >= CLEAR_GAIN
+        return prediction.decision != "off" and prediction.speedup[mode] >= CLEAR_GAIN
+
+    def _predicted_speedup(self, n_texts: int) -> float:
+        """Of the cascade over plain decoding, the mean over decoding modes; 1 where nobody knows."""
+        prediction = self._prediction(n_texts)
+        return fmean(prediction.speedup.values()) if prediction and prediction.speedup else 1.0
+
+    def _prediction(self, n_texts: int) -> BatchPrediction | None:
+        """Of the largest batch no larger, as far as its latencies are known."""
+        profile = self._decoder.profile
+        known = profile.predicted_by_batch if profile else ()
+        known = [one for one in known if one.batch <= n_texts and one.latencies != "extrapolated"]
+        return known[-1] if known else None
 
     def _policy(self, mode: Mode) -> Any:
         if mode not in self._policies:

@@ -53,7 +53,7 @@ def text(prompt: list[int], plans: list[Plan], said: list[torch.Tensor], fills: 
 
 
 def hub(target: Any, prefill_rows: int = 8) -> Hub:
-    return Hub(target, BatchCosts(LatencyPredictor(builtin_latency(TARGET)), TARGET.full_plan.name), prefill_rows)
+    return Hub(target, BatchCosts(LatencyPredictor(builtin_latency(TARGET)), TARGET.full_plan), prefill_rows)
 
 
 def test_drafts_of_one_plan_are_one_forward_and_come_before_the_targets() -> None:

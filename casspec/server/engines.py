@@ -5,6 +5,7 @@ They step in turns, and share the memory for caches and the kept texts: rows are
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from casspec.runtime.decode import Decoder
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.session import Listener
+from casspec.runtime.text.grammar import Grammar
 from casspec.server.settings import Settings
 from casspec.storage.errors import UnsupportedOption
 
@@ -110,9 +112,15 @@ class Engines:
         for engine in self._all():
             for options in ({"temperature": 0.0}, {"temperature": 1.0, "seed": 0}, filtered):
                 engine.generate([prompt, prompt[:9]], max_new_tokens=6, ignore_eos=True, **options)
+        self._warm_grammars(prompt)
         self.prefixes = PrefixCache()
         for engine in self._all():
             engine.prefixes = self.prefixes
+
+    def _warm_grammars(self, prompt: list[int]) -> None:
+        """Reads the vocabulary for grammars; without what they need, requests for one are told of that."""
+        with contextlib.suppress(UnsupportedOption):
+            self._main.generate([prompt], max_new_tokens=6, temperature=0.0, grammar=Grammar.json_object())
 
     def submit(
         self, prompt: list[int], listener: Listener, sequence: int, method: str | None, options: dict[str, Any]

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from casspec.runtime.text.logprobs import TokenLogprobs
 from casspec.server.api.answering import event
-from casspec.server.api.extensions import Format, Tool, ToolChoice, format_options, template_tools
+from casspec.server.api.extensions import Tool, ToolChoice, template_tools
 from casspec.server.api.fields import MOST_LOGPROBS, SampledFields, StreamOptions
+from casspec.server.api.formats import Format, Written, format_options
 from casspec.server.api.logprobs import chat_logprobs
 from casspec.server.api.messages import Message, for_template
 from casspec.server.api.options import check_model, check_stream_options, method_of, sampled_options
@@ -30,6 +31,7 @@ class ChatRequest(SampledFields):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
     response_format: Format | None = None
+    grammar: Written | None = None
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -50,7 +52,7 @@ class Chat:
         arguments = template_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
         prompt = service.tokens.conversation(for_template(body.messages), arguments | (body.chat_template_kwargs or {}))
         options = sampled_options(service, body, service.settings.chat_tokens)
-        options |= format_options(body.response_format, "response_format")
+        options |= format_options(service, body.response_format, "response_format", body.grammar)
         options["logprobs"] = (body.top_logprobs or 0) if body.logprobs else None
         method = method_of(body)
         self.orders = [Order(prompt, options, sequence, method) for sequence in range(body.n or 1)]

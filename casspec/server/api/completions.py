@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from casspec.server.api.answering import event
-from casspec.server.api.extensions import Format, format_options
 from casspec.server.api.fields import MOST_LOGPROBS, MOST_TEXTS, SampledFields, StreamOptions, TokenId
+from casspec.server.api.formats import Format, Written, format_options
 from casspec.server.api.logprobs import CompletionLogprobs
 from casspec.server.api.options import check_model, check_stream_options, method_of, sampled_options
 from casspec.server.api.usage import running_usage, usage
@@ -36,6 +36,7 @@ class CompletionRequest(SampledFields):
     best_of: int | None = None
     suffix: str | None = None
     response_format: Format | None = None
+    grammar: Written | None = None
     add_special_tokens: bool = True
 
 
@@ -52,7 +53,8 @@ class Completion:
         self._prompts = _token_prompts(service, body)
         if len(self._prompts) * self._n > MOST_TEXTS:
             raise refused("n", f"a request has at most {MOST_TEXTS} texts, n times its prompts", "invalid_value")
-        options = sampled_options(service, body, MOST_TOKENS) | format_options(body.response_format, "response_format")
+        options = sampled_options(service, body, MOST_TOKENS)
+        options |= format_options(service, body.response_format, "response_format", body.grammar)
         options["logprobs"] = body.logprobs
         scored = body.logprobs if body.echo else None
         method, generates = method_of(body), options["max_new_tokens"] > 0

@@ -1,7 +1,4 @@
-"""Where grammars and tools come in: what they ask of the engine, and how what was said is read.
-
-Neither is served: a request that asks for one is refused by name.
-"""
+"""What a request says of tools: what the template is given, what the engine, and how the reply is read."""
 
 from __future__ import annotations
 
@@ -10,14 +7,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from casspec.server.errors import refused
-
-
-class Format(BaseModel):
-    """`response_format` of chats and completions, `text.format` of responses."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    type: Literal["text", "json_object", "json_schema"]
 
 
 class Tool(BaseModel):
@@ -29,13 +18,6 @@ class Tool(BaseModel):
 
 
 ToolChoice = Literal["none", "auto", "required"] | dict[str, Any]
-
-
-def format_options(wanted: Format | None, param: str) -> dict[str, Any]:
-    """Options of the engine that make the text one of the format. Raises ApiError for one that is not served."""
-    if wanted is not None and wanted.type != "text":
-        raise refused(param, f"{wanted.type} is not served; leave it out, or ask for text")
-    return {}
 
 
 def template_tools(tools: list[Tool] | None, choice: ToolChoice | None, parallel: bool | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Formats and tools that are not served are refused by name; what asks for nothing passes."""
+"""Tools that are not served are refused by name; what asks for nothing passes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,19 @@ from typing import Any
 
 import pytest
 
-from casspec.server.api.extensions import Format, Tool, format_options, template_tools
+from casspec.server.api.extensions import Tool, template_tools
 from casspec.server.errors import ApiError
 
 TOOL = Tool.model_validate({"type": "function", "function": {"name": "f"}})
 
 
 def test_what_asks_for_nothing_passes() -> None:
-    assert format_options(None, "response_format") == format_options(Format(type="text"), "response_format") == {}
     assert (
         template_tools(None, None, None)
         == template_tools([], "auto", None)
         == template_tools([TOOL], "none", None)
         == {}
     )
-
-
-def test_a_format_is_refused_by_the_name_of_its_field() -> None:
-    with pytest.raises(ApiError, match="json_schema is not served") as refusal:
-        format_options(Format.model_validate({"type": "json_schema", "json_schema": {}}), "text.format")
-    assert refusal.value.param == "text.format"
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,16 @@ class StreamGate:
         """What a step that went as `drafts` said emitted, and took."""
         self._modes.setdefault(mode, _ModeGate()).end_step(tokens, milliseconds)
 
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Decoding modes that texts alone came in. Any thread may ask."""
+        return tuple(self._modes)
+
+    def is_on(self, mode: Mode) -> bool:
+        """Whether drafting is not behind, whatever is tried just now."""
+        gate = self._modes.get(mode)
+        return gate is None or not gate.windows_off
+
     def gain(self, mode: Mode) -> float | None:
         """How many times faster steps with drafts lately were than those without; None before both were tried."""
         gate = self._modes.get(mode)

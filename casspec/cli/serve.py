@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.server.engines import Engines, Methods
     from casspec.server.settings import Settings
+    from casspec.server.watches import Summaries
 
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -31,7 +33,7 @@ SECTIONS = {
         "request_seconds",
         "drain_seconds",
     ),
-    "What is written": ("access_log", "log_prompts"),
+    "What is written": ("access_log", "log_prompts", "record_traffic", "record_traffic_mib"),
 }
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -98,6 +100,19 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Where a line of JSON a request goes; - is stderr, none is nowhere.",
 )
 @click.option("--log-prompts", is_flag=True, help="Write prompts and texts into the access log too.")
+@click.option(
+    "--record-traffic",
+    type=_file,
+    metavar="FILE",
+    help="Record requests (messages or prompts, options, arrival times, output lengths; no answers) for `casspec calibrate --suite FILE`.",
+)
+@click.option(
+    "--record-traffic-mib",
+    type=click.FloatRange(min=0, min_open=True),
+    default=64.0,
+    show_default=True,
+    help="Most that the file holds: the newest requests.",
+)
 def command(
     model: str,
     profile: str,
@@ -142,7 +157,8 @@ def command(
         _tell(engines, n_threads, settings)
         return engines
 
-    service = Service(settings, load)
+    service = Service(settings, load, _keeper(profile, storage))
+    service.when_loaded(lambda: say(service.recorder.keeps) if service.recorder else None)
     reloader = Reloader(service, prepared, say)
     app = create_app(service, None, reloader)
     with listening(host, port) as place:
@@ -171,6 +187,9 @@ def _settings(model: str, options: dict[str, Any]) -> Settings:
         drain_seconds=options["drain_seconds"],
         access_log=None if log == "none" else log,
         log_prompts=options["log_prompts"],
+        record_traffic=options["record_traffic"],
+        record_bytes=int(options["record_traffic_mib"] * MIB),
+        model=model,
     )
 
 
@@ -188,7 +207,16 @@ def _methods(
     def decoder(name: str) -> Decoder:
         return casspec.Decoder(target, loaded, name)
 
-    return Methods.of(decoder(method), decoder, settings.methods)
+    stored_id = loaded.document.profile_id if loaded is not None and loaded.document is not None else None
+    return Methods.of(decoder(method), decoder, settings.methods, stored_id)
+
+
+def _keeper(profile: str, storage: str | None) -> Callable[[Summaries], None]:
+    """Stores what is seen of profiles; of one from a file nothing is stored."""
+    from casspec.profile_lookup import is_file
+    from casspec.server.summary_store import SummaryStore
+
+    return (lambda summaries: None) if is_file(profile) else SummaryStore(storage).keep
 
 
 def _tell(engines: Engines, n_threads: int, settings: Settings) -> None:

@@ -63,6 +63,8 @@ class Completion:
             for prompt in self._prompts
             for sequence in range(self._n)
         ]
+        self.given = [{"prompt": one} for one in _each(body.prompt)]
+        self.options = body.model_dump(exclude_none=True)
         self._n_prompt = sum(map(len, self._prompts))
         self._head = {
             "id": f"cmpl-{uuid.uuid4().hex}",
@@ -115,8 +117,7 @@ class Completion:
         body, prompt = self._body, told.order.prompt
         if not body.echo:
             return "", None
-        given = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-        one = given[index // self._n] if not isinstance(given[0], int) else None
+        one = _each(body.prompt)[index // self._n]
         echo = one if isinstance(one, str) else self._service.tokens.decoded(prompt)
         if body.logprobs is None:
             return echo, None
@@ -141,17 +142,17 @@ class Completion:
         }
 
 
+def _each(prompt: Any) -> list[str | list[int]]:
+    """The prompts of a request, each a text or token ids."""
+    return [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
+
+
 def _token_prompts(service: Service, body: CompletionRequest) -> list[list[int]]:
     """Token ids of all prompts."""
-    prompt = body.prompt
-    if isinstance(prompt, str):
-        found = [_encoded(service, prompt, body.add_special_tokens)]
-    elif isinstance(prompt[0], int):
-        found = [list(prompt)]
-    else:
-        found = [
-            _encoded(service, one, body.add_special_tokens) if isinstance(one, str) else list(one) for one in prompt
-        ]
+    found = [
+        _encoded(service, one, body.add_special_tokens) if isinstance(one, str) else list(one)
+        for one in _each(body.prompt)
+    ]
     for ids in found:
         if not ids:
             raise refused("prompt", "holds no token", "invalid_value")

@@ -76,12 +76,17 @@ def format_options(
         asked, param = own, "grammar"
     if asked is None:
         return {}
+    ready(service, asked, param)
+    return {"grammar": asked}
+
+
+def ready(service: Service, grammar: Grammar, param: str) -> None:
+    """Makes a grammar ready, so that no step waits for it. Raises ApiError for one that cannot be honoured."""
     target = service.engines.target
     try:
-        compiler_of(target.tokenizer, target.vocab_size).check(asked)
+        compiler_of(target.tokenizer, target.vocab_size).check(grammar)
     except UnsupportedOption as error:
         raise refused(param, " ".join(str(error).split()), "invalid_value") from error
-    return {"grammar": asked}
 
 
 def _grammar(wanted: Format | None, param: str) -> Grammar | None:

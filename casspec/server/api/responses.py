@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from casspec.server.api.extensions import Tool, ToolChoice, template_tools
 from casspec.server.api.fields import MOST_LOGPROBS, Count, Fields, Seed, SharedFields
 from casspec.server.api.formats import Format, Written, format_options
 from casspec.server.api.logprobs import chat_logprobs
 from casspec.server.api.messages import SYSTEM
 from casspec.server.api.options import check_model, limit, method_of, shared_options
 from casspec.server.api.response_events import ResponseEvents
+from casspec.server.api.tools import Tool, ToolChoice, check_no_tools
 from casspec.server.api.usage import response_usage
 from casspec.server.errors import refused
 from casspec.server.replies import Reply, Told
@@ -88,14 +88,17 @@ class Response:
         if body.stream_options is not None and not body.stream:
             raise refused("stream_options", "the answer is no stream; set stream", "invalid_value")
         self._format = body.text.format if body.text else None
-        arguments = template_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
-        prompt = service.tokens.conversation(_messages(body), arguments | (body.chat_template_kwargs or {}))
+        check_no_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
+        messages = _messages(body)
+        prompt = service.tokens.conversation(messages, body.chat_template_kwargs or {})
         options = shared_options(service, body)
         options |= format_options(service, self._format, "text.format", body.grammar)
         options["seed"] = None if body.seed is None else body.seed % (1 << 64)
         options["max_new_tokens"] = limit(service, body.max_output_tokens, service.settings.chat_tokens)
         options["logprobs"] = (body.top_logprobs or 0) if self._wants_logprobs else None
         self.orders = [Order(prompt, options, 0, method_of(body))]
+        self.given = [{"messages": messages}]
+        self.options = body.model_dump(exclude_none=True) | {"max_tokens": body.max_output_tokens}
         self._id, self._message_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
         self._created = time.time()
 

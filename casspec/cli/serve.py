@@ -139,6 +139,7 @@ def command(
     from casspec.server.run import listening, run, url_of
     from casspec.server.service import Service
 
+    options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage)
     settings = _settings(model, options)
     check_host(host, settings.api_keys)
     check_device(device)
@@ -190,7 +191,17 @@ def _settings(model: str, options: dict[str, Any]) -> Settings:
         record_traffic=options["record_traffic"],
         record_bytes=int(options["record_traffic_mib"] * MIB),
         model=model,
+        calibrate_options=options["calibrate_options"],
     )
+
+
+def _calibrate_options(
+    device: str, dtype: str, backend: str, threads: int | None, storage: str | None
+) -> tuple[str, ...]:
+    """Options of `casspec calibrate` without which it would make a profile of something else. No storage that holds a password."""
+    given = {"--device": (device, "cpu"), "--dtype": (dtype, "auto"), "--backend": (backend, "auto")}
+    given |= {"--threads": (threads, None), "--storage": (None if "@" in (storage or "") else storage, None)}
+    return tuple(word for name, (value, usual) in given.items() if value != usual for word in (name, str(value)))
 
 
 def _methods(

@@ -102,8 +102,8 @@ class Engines:
         self._settings = settings
         self.prefixes = PrefixCache()
         self.total_bytes = settings.kv_cache_bytes or 0
-        suite = settings.record_traffic
-        self.watches = Watches(settings.model or settings.model_name, None if suite is None else str(suite))
+        suite = None if settings.record_traffic is None else str(settings.record_traffic)
+        self.watches = Watches(settings.model or settings.model_name, suite, settings.calibrate_options)
         self._leaving: list[BatchEngine] = []
         self._engine_of: dict[BatchedText, BatchEngine] = {}
         self._take(methods)

@@ -17,6 +17,7 @@ class Settings:
 
     Attributes:
         model_name: by which requests name the model. model: as it was named to casspec, where that is another name.
+        calibrate_options: of the command that calibrates for what is served.
         methods: that requests may name; "autoregressive" is plain decoding and always one.
         max_batch: texts under way; kv_cache_bytes: for their caches, None for half of what is free; prefill_rows: tokens of prompts that
             are computed in one forward.
@@ -47,3 +48,4 @@ class Settings:
     access_log: Path | str | None = "-"
     log_prompts: bool = False
     model: str | None = None
+    calibrate_options: tuple[str, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from casspec.runtime.watch.drift import Drift
@@ -37,10 +38,11 @@ class Watches:
 
     Args:
         model: as it was named to casspec. suite: the file that requests are recorded to, if they are.
+        options: of the command that calibrates for what is served.
     """
 
-    def __init__(self, model: str, suite: str | None = None) -> None:
-        self._model, self._suite = model, suite
+    def __init__(self, model: str, suite: str | None = None, options: Sequence[str] = ()) -> None:
+        self._model, self._suite, self._options = model, suite, options
         self._all: list[_Watched] = []
         self._current: _Watched | None = None
 
@@ -55,7 +57,7 @@ class Watches:
             return None
         content = profile.content_hash()
         if self._current is None or self._current.content != content:
-            watch = ProfileWatch(profile, self._model, self._suite)
+            watch = ProfileWatch(profile, self._model, self._suite, options=self._options)
             self._current = _Watched(secrets.token_hex(8), watch, content, stored_id or profile.profile_id)
             self._all.append(self._current)
         return self._current.watch

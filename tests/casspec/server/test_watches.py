@@ -46,7 +46,7 @@ def test_summaries_are_of_all_that_were_served_by_the_id_of_the_store() -> None:
 
 
 def test_a_drift_is_told_with_what_to_run() -> None:
-    watches = Watches("the model", "traffic.jsonl")
+    watches = Watches("the model", "traffic.jsonl", ("--dtype", "float32"))
     watch = watches.of(profile())
     assert watch is not None
     assert watches.drifts == []
@@ -56,4 +56,4 @@ def test_a_drift_is_told_with_what_to_run() -> None:
         watch.text("greedy", statistics)
     (found,) = watches.drifts
     assert (found.drift.kind, found.drift.subject, found.drift.mode) == ("acceptance", "light", "greedy")
-    assert found.remedy == "casspec calibrate 'the model' --suite traffic.jsonl"
+    assert found.remedy == "casspec calibrate 'the model' --dtype float32 --suite traffic.jsonl"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.server.engines import Engines, Methods
     from casspec.server.settings import Settings
-    from casspec.server.watches import Summaries
+    from casspec.server.watching.watches import Summaries
 
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -225,7 +225,7 @@ def _methods(
 def _keeper(profile: str, storage: str | None) -> Callable[[Summaries], None]:
     """Stores what is seen of profiles; of one from a file nothing is stored."""
     from casspec.profile_lookup import is_file
-    from casspec.server.summary_store import SummaryStore
+    from casspec.server.watching.summary_store import SummaryStore
 
     return (lambda summaries: None) if is_file(profile) else SummaryStore(storage).keep
 

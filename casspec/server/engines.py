@@ -20,7 +20,7 @@ from casspec.runtime.model.target import TargetModel
 from casspec.runtime.session import Listener
 from casspec.runtime.text.grammar import Grammar
 from casspec.server.settings import Settings
-from casspec.server.watches import Watches
+from casspec.server.watching.watches import Watches
 from casspec.storage.errors import UnsupportedOption
 
 

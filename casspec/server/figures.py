@@ -9,7 +9,7 @@ from typing import Any
 
 from casspec.runtime.decode import Decoder
 from casspec.server.service import Service
-from casspec.server.watch_metrics import sizes
+from casspec.server.watching.watch_metrics import sizes
 
 
 def figures(service: Service) -> dict[str, Any]:

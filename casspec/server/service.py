@@ -18,8 +18,8 @@ from casspec.server.replies import Reply
 from casspec.server.settings import Settings
 from casspec.server.step_thread import Order, StepThread
 from casspec.server.tokens import Tokens
-from casspec.server.watch_metrics import WatchMetrics
-from casspec.server.watches import FoundDrift, Summaries
+from casspec.server.watching.watch_metrics import WatchMetrics
+from casspec.server.watching.watches import FoundDrift, Summaries
 
 KEPT_EVERY_S = 300.0
 """Seconds between two times that what was seen of profiles is stored."""

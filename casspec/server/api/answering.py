@@ -14,10 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from casspec.server.errors import ApiError
 from casspec.server.errors import told as error_told
-from casspec.server.recording import recorded
 from casspec.server.replies import Reply, Told
 from casspec.server.service import Service
 from casspec.server.step_thread import Order
+from casspec.server.watching.recording import recorded
 
 _log = logging.getLogger("casspec")
 

@@ -23,7 +23,7 @@ from casspec.server.gate.access_log import AccessLog
 from casspec.server.reload import Reloader
 from casspec.server.service import Service
 from casspec.server.settings import Settings
-from casspec.server.watches import Summaries
+from casspec.server.watching.watches import Summaries
 from tests.runtime.tiny import library_model, tiny_profile
 
 TEMPLATE = (

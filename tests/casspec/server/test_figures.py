@@ -7,7 +7,7 @@ import pytest
 
 from casspec.runtime.watch.drift import Drift
 from casspec.server.figures import quantiles
-from casspec.server.watches import FoundDrift
+from casspec.server.watching.watches import FoundDrift
 from tests.casspec.server.serving import Served, profile_of
 
 

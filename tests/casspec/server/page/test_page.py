@@ -13,7 +13,7 @@ import pytest
 from casspec.runtime.batching.draft_switch import Said
 from casspec.runtime.watch.drift import Drift
 from casspec.server.app import PAGE
-from casspec.server.watches import FoundDrift
+from casspec.server.watching.watches import FoundDrift
 from tests.casspec.server.serving import Served, profile_of, serving, with_settings
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from casspec.server.watches import Summaries
+from casspec.server.watching.watches import Summaries
 from casspec.storage import open_repository
 from casspec.storage.errors import CasspecError
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from casspec.server.recording import recorded
+from casspec.server.watching.recording import recorded
 from casspec.tuner.suites.load import load_suite
 from tests.casspec.server.serving import serving, with_settings
 

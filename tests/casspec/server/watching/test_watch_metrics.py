@@ -6,8 +6,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from casspec.runtime.batching.draft_switch import Said
 from casspec.runtime.watch.drift import Drift
-from casspec.server.watch_metrics import WatchMetrics, sizes
-from casspec.server.watches import FoundDrift
+from casspec.server.watching.watch_metrics import WatchMetrics, sizes
+from casspec.server.watching.watches import FoundDrift
 
 
 def test_drifts_and_gates_are_told_as_they_are_now() -> None:

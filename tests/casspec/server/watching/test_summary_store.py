@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from casspec.server.summary_store import SummaryStore
+from casspec.server.watching.summary_store import SummaryStore
 from casspec.storage import open_repository
 from casspec.storage.watched import WatchSummary
 from tests.casspec.server.serving import methods_of, serving, with_settings

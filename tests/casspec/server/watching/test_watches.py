@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from casspec.runtime.decoding.generation import Statistics
 from casspec.runtime.watch.profile_watch import ProfileWatch
-from casspec.server.watches import Watches
+from casspec.server.watching.watches import Watches
 from casspec.storage.schema import CascadeProfile
 from tests.casspec.server.serving import profile_of
 

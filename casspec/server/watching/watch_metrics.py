@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from casspec.runtime.batching.draft_switch import Said
-from casspec.server.watches import FoundDrift
+from casspec.server.watching.watches import FoundDrift
 
 
 class WatchMetrics(Collector):

@@ -41,7 +41,7 @@ def load_profile(selection: str | Path, storage: str | None = None, task: str | 
         MalformedFile: a file that holds no profile.
         StorageError: a database that cannot be opened.
     """
-    if _is_file(selection):
+    if is_file(selection):
         path = Path(selection).expanduser()
         document = json_profile.read(path)
         loaded = _with_artifacts(document, lambda artifact: json_profile.read_artifact(path, artifact))
@@ -63,7 +63,7 @@ def profile_for(
 
     Raises what `load_profile` raises; ProfileNotFound too where only profiles of others have the alias.
     """
-    if _is_file(selection):
+    if is_file(selection):
         return load_profile(selection, storage)
     with open_repository(storage) as repository:
         holders = {profile_hash for profile_hash, names in repository.aliases().items() if selection in names}
@@ -127,7 +127,8 @@ def _fitting(
     return _with_artifacts(found, lambda artifact: repository.artifact(artifact.sha256))
 
 
-def _is_file(selection: str | Path) -> bool:
+def is_file(selection: str | Path) -> bool:
+    """Whether a profile is named by its file."""
     text = str(selection)
     return isinstance(selection, Path) or os.sep in text or text.endswith(".json") or Path(text).is_file()
 

@@ -37,6 +37,7 @@ from casspec.storage.schema import (
     ModelFingerprint,
     SkipSet,
 )
+from casspec.storage.watched import WatchSummary
 
 __all__ = ["Calibration", "Repository", "StartingPlan"]
 
@@ -45,6 +46,9 @@ ARTIFACT_KIND = "artifact"
 
 ALIAS_KIND = "alias"
 """Stage documents of this kind say when which alias was given to the profile a calibration made."""
+
+WATCHED_KIND = "watched"
+"""Stage documents of this kind say what was seen of the profile while it was served."""
 
 LEAN: Backend = "lean"
 """What documents mean that name no backend."""
@@ -252,6 +256,24 @@ class Repository(Measurements):
             if profile_id is not None:
                 statement = statement.where(BenchReportRow.profile_hash == self._find(session, profile_id).profile_hash)
             return [BenchReport.model_validate_json(text) for text in session.scalars(statement)]
+
+    # ----------------------------------------------------------------------------------------------------------- watch
+
+    def save_watched(self, name: str, summary: WatchSummary) -> None:
+        """Keeps what was seen of a profile; an earlier summary of that name is replaced.
+
+        Raises ProfileNotFound for a profile that is not stored or was imported: summaries stand beside the calibration that made it.
+        """
+        calibration_id, _ = self.calibration_of(summary.profile_id)
+        key = {"calibration_id": calibration_id, "kind": WATCHED_KIND, "key": name}
+        with self._database.writing() as session:
+            insert_or_replace(session, StageDocumentRow, key, document=summary.canonical_json())
+
+    def watched(self, selection: str) -> list[WatchSummary]:
+        """What was seen of a profile, the earliest first. Raises ProfileNotFound as `calibration_of`."""
+        calibration_id, _ = self.calibration_of(selection)
+        kept = self.documents(calibration_id, WATCHED_KIND).values()
+        return sorted((WatchSummary.model_validate(one) for one in kept), key=lambda one: one.began_at)
 
     # -------------------------------------------------------------------------------------------------- starting plans
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.server.engines import Engines, Methods
     from casspec.server.settings import Settings
+    from casspec.server.watching.watches import Summaries
 
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -31,7 +34,7 @@ SECTIONS = {
         "request_seconds",
         "drain_seconds",
     ),
-    "What is written": ("access_log", "log_prompts"),
+    "What is written": ("access_log", "log_prompts", "record_traffic", "record_traffic_mib"),
 }
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -98,6 +101,19 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Where a line of JSON a request goes; - is stderr, none is nowhere.",
 )
 @click.option("--log-prompts", is_flag=True, help="Write prompts and texts into the access log too.")
+@click.option(
+    "--record-traffic",
+    type=_file,
+    metavar="FILE",
+    help="Record requests (messages or prompts, options, arrival times, output lengths; no answers) for `casspec calibrate --suite FILE`.",
+)
+@click.option(
+    "--record-traffic-mib",
+    type=click.FloatRange(min=0, min_open=True),
+    default=64.0,
+    show_default=True,
+    help="Most that the file holds: the newest requests.",
+)
 def command(
     model: str,
     profile: str,
@@ -124,10 +140,10 @@ def command(
     from casspec.server.run import listening, run, url_of
     from casspec.server.service import Service
 
+    options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage)
     settings = _settings(model, options)
     check_host(host, settings.api_keys)
     check_device(device)
-    logging.getLogger("casspec").addHandler(logging.StreamHandler())
 
     def prepared(target: TargetModel) -> Methods:
         return _methods(target, settings, profile, method, task, storage)
@@ -142,13 +158,25 @@ def command(
         _tell(engines, n_threads, settings)
         return engines
 
-    service = Service(settings, load)
+    service = Service(settings, load, _keeper(profile, storage))
+    service.when_loaded(lambda: say(service.recorder.keeps) if service.recorder else None)
     reloader = Reloader(service, prepared, say)
     app = create_app(service, None, reloader)
-    with listening(host, port) as place:
+    with _warnings_shown(), listening(host, port) as place:
         say(f"listening at {url_of(place)}; loading {model}")
         run(service, app, place, say, reloader.soon)
     say("ended")
+
+
+@contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """What the package logs, on stderr."""
+    logger, handler = logging.getLogger("casspec"), logging.StreamHandler()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _settings(model: str, options: dict[str, Any]) -> Settings:
@@ -171,7 +199,20 @@ def _settings(model: str, options: dict[str, Any]) -> Settings:
         drain_seconds=options["drain_seconds"],
         access_log=None if log == "none" else log,
         log_prompts=options["log_prompts"],
+        record_traffic=options["record_traffic"],
+        record_bytes=int(options["record_traffic_mib"] * MIB),
+        model=model,
+        calibrate_options=options["calibrate_options"],
     )
+
+
+def _calibrate_options(
+    device: str, dtype: str, backend: str, threads: int | None, storage: str | None
+) -> tuple[str, ...]:
+    """Options of `casspec calibrate` without which it would make a profile of something else. No storage that holds a password."""
+    given = {"--device": (device, "cpu"), "--dtype": (dtype, "auto"), "--backend": (backend, "auto")}
+    given |= {"--threads": (threads, None), "--storage": (None if "@" in (storage or "") else storage, None)}
+    return tuple(word for name, (value, usual) in given.items() if value != usual for word in (name, str(value)))
 
 
 def _methods(
@@ -188,7 +229,16 @@ def _methods(
     def decoder(name: str) -> Decoder:
         return casspec.Decoder(target, loaded, name)
 
-    return Methods.of(decoder(method), decoder, settings.methods)
+    stored_id = loaded.document.profile_id if loaded is not None and loaded.document is not None else None
+    return Methods.of(decoder(method), decoder, settings.methods, stored_id)
+
+
+def _keeper(profile: str, storage: str | None) -> Callable[[Summaries], None]:
+    """Stores what is seen of profiles; of one from a file nothing is stored."""
+    from casspec.profile_lookup import is_file
+    from casspec.server.watching.summary_store import SummaryStore
+
+    return (lambda summaries: None) if is_file(profile) else SummaryStore(storage).keep
 
 
 def _tell(engines: Engines, n_threads: int, settings: Settings) -> None:

@@ -5,28 +5,23 @@ They step in turns, and share the memory for caches and the kept texts: rows are
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from casspec.runtime.batching.draft_switch import Said
 from casspec.runtime.batching.engine import BatchedText, BatchEngine
 from casspec.runtime.batching.prefix_cache import PrefixCache
 from casspec.runtime.decode import Decoder
 from casspec.runtime.latency.predictor import LatencyPredictor
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.session import Listener
+from casspec.runtime.text.grammar import Grammar
 from casspec.server.settings import Settings
+from casspec.server.watching.watches import Watches
 from casspec.storage.errors import UnsupportedOption
-
-
-class ServedEngine(BatchEngine):
-    """A batch engine that says what it decided."""
-
-    @property
-    def drafts(self) -> bool:
-        """Whether its texts draft now."""
-        return self._switch.drafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +58,24 @@ class Load:
 
 @dataclass(frozen=True)
 class Methods:
-    """What engines are made of: the decoder of requests that name no method, and those of the methods they may name."""
+    """What engines are made of: the decoder of requests that name no method, and those of the methods they may name.
+
+    Attributes:
+        stored_id: of the profile in the store, whose cascade for a task the decoders may have.
+    """
 
     decoder: Decoder
     others: Mapping[str, Decoder]
+    stored_id: str | None = None
 
     @classmethod
-    def of(cls, decoder: Decoder, build: Callable[[str], Decoder], names: tuple[str, ...]) -> Methods:
+    def of(
+        cls,
+        decoder: Decoder,
+        build: Callable[[str], Decoder],
+        names: tuple[str, ...],
+        stored_id: str | None = None,
+    ) -> Methods:
         """Builds all, their weights included, so that no request waits for them.
 
         Args:
@@ -81,7 +87,7 @@ class Methods:
         for one in (decoder, *others.values()):
             for mode in ("greedy", "sample"):
                 one.policy_with(mode, None)
-        return cls(decoder, others)
+        return cls(decoder, others, stored_id)
 
 
 class Engines:
@@ -89,14 +95,17 @@ class Engines:
 
     Attributes:
         methods: it was made of. decoder: of requests that name no method. prefixes: kept texts. total_bytes: memory for caches.
+        watches: what is seen of profiles.
     """
 
     def __init__(self, methods: Methods, settings: Settings) -> None:
         self._settings = settings
         self.prefixes = PrefixCache()
         self.total_bytes = settings.kv_cache_bytes or 0
-        self._leaving: list[ServedEngine] = []
-        self._engine_of: dict[BatchedText, ServedEngine] = {}
+        suite = None if settings.record_traffic is None else str(settings.record_traffic)
+        self.watches = Watches(settings.model or settings.model_name, suite, settings.calibrate_options)
+        self._leaving: list[BatchEngine] = []
+        self._engine_of: dict[BatchedText, BatchEngine] = {}
         self._take(methods)
 
     @property
@@ -110,9 +119,14 @@ class Engines:
         for engine in self._all():
             for options in ({"temperature": 0.0}, {"temperature": 1.0, "seed": 0}, filtered):
                 engine.generate([prompt, prompt[:9]], max_new_tokens=6, ignore_eos=True, **options)
-        self.prefixes = PrefixCache()
-        for engine in self._all():
-            engine.prefixes = self.prefixes
+        self._warm_grammars(prompt)
+        self.watches.forget()
+        self.restart()  # what was learnt of these texts is true of no others
+
+    def _warm_grammars(self, prompt: list[int]) -> None:
+        """Reads the vocabulary for grammars; without what they need, requests for one are told of that."""
+        with contextlib.suppress(UnsupportedOption):
+            self._main.generate([prompt], max_new_tokens=6, temperature=0.0, grammar=Grammar.json_object())
 
     def submit(
         self, prompt: list[int], listener: Listener, sequence: int, method: str | None, options: dict[str, Any]
@@ -154,6 +168,11 @@ class Engines:
         self.prefixes = PrefixCache()
         self._take(self.methods)
 
+    @property
+    def gates(self) -> list[Said]:
+        """Whether drafts pay for requests that name no method, by size of the batch and decoding mode. Any thread may ask."""
+        return self._main.gates
+
     def load(self) -> Load:
         engines = self._all()
         return Load(
@@ -169,20 +188,23 @@ class Engines:
         self.methods, self.decoder = methods, methods.decoder
         profile = self.decoder.profile
         self._predictor = LatencyPredictor(profile.latency) if profile else None
+        self._watch = self.watches.of(profile, methods.stored_id)
         self._main = self._engine(methods.decoder)
         self.total_bytes = self.total_bytes or self._main.kv_cache_bytes
         self._others = {name: self._engine(decoder) for name, decoder in methods.others.items()}
 
-    def _engine(self, decoder: Decoder) -> ServedEngine:
+    def _engine(self, decoder: Decoder) -> BatchEngine:
         settings = self._settings
-        engine = ServedEngine(decoder, settings.max_batch, self.total_bytes or None, settings.prefill_rows)
+        engine = BatchEngine(
+            decoder, settings.max_batch, self.total_bytes or None, settings.prefill_rows, watch=self._watch
+        )
         engine.prefixes = self.prefixes
         return engine
 
-    def _all(self) -> list[ServedEngine]:
+    def _all(self) -> list[BatchEngine]:
         return [*self._leaving, self._main, *self._others.values()]
 
-    def _step(self, engine: ServedEngine) -> Stepped:
+    def _step(self, engine: BatchEngine) -> Stepped:
         engine.kv_cache_bytes = self._room(engine)
         begin, before = time.perf_counter(), engine.n_emitted
         engine.step()
@@ -198,7 +220,7 @@ class Engines:
         point = self._predictor.forward_point(self.target.full_plan, 1, context, len(texts))
         return self._predictor.predict_ms(point)
 
-    def _room(self, engine: ServedEngine) -> int:
+    def _room(self, engine: BatchEngine) -> int:
         """Memory that an engine may use: what others do not, less what the text needs that waits longest, where it is of another."""
         room = self.total_bytes - sum(self._own_bytes(other) for other in self._all() if other is not engine)
         waiting = next((text for text in self._engine_of if not text.has_begun), None)
@@ -206,5 +228,5 @@ class Engines:
             room -= self.target.cache_bytes(waiting.planned.n_rows)
         return room
 
-    def _own_bytes(self, engine: ServedEngine) -> int:
+    def _own_bytes(self, engine: BatchEngine) -> int:
         return engine.cached_bytes - engine.prefixes.n_bytes

@@ -9,6 +9,7 @@ from typing import Any
 
 from casspec.runtime.decode import Decoder
 from casspec.server.service import Service
+from casspec.server.watching.watch_metrics import sizes
 
 
 def figures(service: Service) -> dict[str, Any]:
@@ -33,6 +34,10 @@ def figures(service: Service) -> dict[str, Any]:
         "prefix_tokens": load.prefix_tokens,
         "first_token_ms": quantiles(metrics.firsts),
         "token_ms": quantiles(metrics.gaps),
+        "drifts": [{"says": one.drift.says, "run": one.remedy} for one in service.drifts()],
+        "gates": [
+            {"texts": sizes(one), "mode": one.mode, "drafts": one.drafts, "gain": one.gain} for one in service.gates()
+        ],
         "drafters": {
             name: {"drafted": drafted, "accepted": metrics.accepted_by[name]}
             for name, drafted in sorted(metrics.drafted_by.items())

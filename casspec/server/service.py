@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable
 from typing import Literal
 
+from casspec.runtime.batching.draft_switch import Said
+from casspec.runtime.watch.traffic import TrafficRecorder
 from casspec.server.engines import Engines
 from casspec.server.errors import ApiError
 from casspec.server.gate.admission import Admission
@@ -15,6 +18,11 @@ from casspec.server.replies import Reply
 from casspec.server.settings import Settings
 from casspec.server.step_thread import Order, StepThread
 from casspec.server.tokens import Tokens
+from casspec.server.watching.watch_metrics import WatchMetrics
+from casspec.server.watching.watches import FoundDrift, Summaries
+
+KEPT_EVERY_S = 300.0
+"""Seconds between two times that what was seen of profiles is stored."""
 
 State = Literal["loading", "ready", "draining", "failed"]
 
@@ -24,19 +32,27 @@ class Service:
 
     Args:
         load: makes the engines, on the step thread.
+        keep: stores what was seen of profiles, on a thread of its own; called now and then, and at the end.
 
     Attributes:
         state: requests are taken while it is ready. failure: why nothing could be loaded.
-        tokens, engines: once loaded. created: when, in seconds of the epoch.
+        recorder: of requests, where they are recorded. tokens, engines: once loaded. created: when, in seconds of the epoch.
     """
 
-    def __init__(self, settings: Settings, load: Callable[[], Engines]) -> None:
-        self.settings, self._load = settings, load
+    def __init__(
+        self,
+        settings: Settings,
+        load: Callable[[], Engines],
+        keep: Callable[[Summaries], None] = lambda summaries: None,
+    ) -> None:
+        self.settings, self._load, self._keep = settings, load, keep
         self.admission = Admission(settings.max_batch, settings.max_queue)
         self.metrics = Metrics(settings.model_name)
+        self.metrics.register(WatchMetrics(settings.model_name, self.drifts, self.gates))
         self.state: State = "loading"
         self.failure: BaseException | None = None
         self.created = int(time.time())
+        self.recorder: TrafficRecorder | None = None
         self._heard: list[Callable[[], None]] = []
         self._replies: set[Reply] = set()
         self.tokens: Tokens
@@ -47,6 +63,7 @@ class Service:
         loop = asyncio.get_running_loop()
         self.steps = StepThread(self._load_all, loop, self._on_loaded, self.metrics.stepped)
         self.steps.start()
+        self._keeping = loop.create_task(self._keep_now_and_then())
 
     def when_loaded(self, tell: Callable[[], None]) -> None:
         """`tell` is called on the event loop once there are engines, or a failure. To be said before `start`."""
@@ -55,6 +72,19 @@ class Service:
     @property
     def engines(self) -> Engines:
         return self.steps.engines
+
+    @property
+    def loaded(self) -> Engines | None:
+        """The engines; None where they are not there."""
+        return getattr(getattr(self, "steps", None), "engines", None)
+
+    def drifts(self) -> list[FoundDrift]:
+        """Figures that the profile in use no longer fits."""
+        return [] if self.loaded is None else self.loaded.watches.drifts
+
+    def gates(self) -> list[Said]:
+        """Whether drafts pay, by size of the batch and decoding mode."""
+        return [] if self.loaded is None else self.loaded.gates
 
     async def begin(self, orders: list[Order]) -> Reply:
         """Puts a request in line. Raises ApiError where there is no room or no model yet, and what the engine refuses it with."""
@@ -107,8 +137,21 @@ class Service:
         for reply in list(self._replies):
             reply.end()
         self.steps.stop()
+        self._keeping.cancel()
         if not loading:
             await asyncio.to_thread(self.steps.join)
+            await asyncio.to_thread(self._keep_summaries)
+            if self.recorder is not None:
+                await asyncio.to_thread(self.recorder.close)
+
+    async def _keep_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(KEPT_EVERY_S)
+            await asyncio.to_thread(self._keep_summaries)
+
+    def _keep_summaries(self) -> None:
+        if self.loaded is not None:
+            self._keep(self.loaded.watches.summaries())
 
     def _over(self, reply: Reply) -> None:
         self._replies.discard(reply)
@@ -119,6 +162,9 @@ class Service:
         engines = self._load()
         target = engines.target
         self.tokens = Tokens(target.tokenizer, target.vocab_size, target.name)
+        if self.settings.record_traffic is not None:
+            own = copy.deepcopy(target.tokenizer)  # it has a thread of its own
+            self.recorder = TrafficRecorder(self.settings.record_traffic, self.settings.record_bytes, own)
         return engines
 
     def _on_loaded(self, error: BaseException | None) -> None:

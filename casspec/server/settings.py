@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from casspec.runtime.watch.traffic import MAX_BYTES
+
 METHODS = ("autoregressive", "dytc", "prompt-lookup", "suffix")
 """What a request may name as its `speculation`, unless said otherwise: none of them holds weights of its own without a profile."""
 
@@ -14,7 +16,8 @@ class Settings:
     """Of one server.
 
     Attributes:
-        model_name: by which requests name the model.
+        model_name: by which requests name the model. model: as it was named to casspec, where that is another name.
+        calibrate_options: of the command that calibrates for what is served.
         methods: that requests may name; "autoregressive" is plain decoding and always one.
         max_batch: texts under way; kv_cache_bytes: for their caches, None for half of what is free; prefill_rows: tokens of prompts that
             are computed in one forward.
@@ -23,6 +26,7 @@ class Settings:
         chat_tokens: most tokens of a reply where neither request nor model say.
         api_keys, admin_keys: one of them opens the server; [] for nobody is asked. Admin keys open everything.
         drain_seconds: what texts under way get to end in.
+        record_traffic: the file that requests are recorded to, None for none; record_bytes: of it at most.
         access_log: where a line of JSON a request goes, None for nowhere, "-" for stderr; log_prompts: with prompts and texts.
     """
 
@@ -39,5 +43,9 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     admin_keys: tuple[str, ...] = ()
     drain_seconds: float = 30.0
+    record_traffic: Path | None = None
+    record_bytes: int = MAX_BYTES
     access_log: Path | str | None = "-"
     log_prompts: bool = False
+    model: str | None = None
+    calibrate_options: tuple[str, ...] = ()

@@ -58,6 +58,27 @@ class _Size:
             return self.predicted
         return self.drafting.value >= self.plain.value * LEAD
 
+    @property
+    def gain(self) -> float | None:
+        """How many times faster rounds with drafts were; None before both kinds ran."""
+        return self.drafting.value / self.plain.value if self.drafting.value and self.plain.value else None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is known of batches of about one size.
+
+    Attributes:
+        n_texts: their least size; the largest is one less than twice that. mode: of decoding, or "mixed".
+        drafts: whether they draft, but for rounds that look again at what is not done.
+        gain: how many times faster rounds with drafts were measured to be than those without; None before both ran.
+    """
+
+    n_texts: int
+    mode: str
+    drafts: bool
+    gain: float | None
+
 
 class DraftSwitch:
     """Says before each round whether it drafts, and is told after it what it brought.
@@ -75,6 +96,13 @@ class DraftSwitch:
         self._size: _Size | None = None  # of the round under way
         self._gate, self._lone = StreamGate(), ""
         self.drafts = self._verified_drafts = True
+
+    @property
+    def said(self) -> list[Said]:
+        """Of every size of batch and mode so far. Any thread may ask."""
+        alone = [Said(1, mode, self._gate.is_on(mode), self._gate.gain(mode)) for mode in self._gate.modes]
+        sizes = sorted(self._sizes.items())
+        return alone + [Said(1 << (bits - 1), mode, size.pays is not False, size.gain) for (bits, mode), size in sizes]
 
     def begin_round(self, n_texts: int, mode: str) -> None:
         """A round of so many texts, of one decoding mode or "mixed"."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from casspec.runtime.batching.costs import BatchCosts
-from casspec.runtime.batching.draft_switch import DraftSwitch
+from casspec.runtime.batching.draft_switch import DraftSwitch, Said
 from casspec.runtime.batching.hub import Hub, JointTarget, Strand
 from casspec.runtime.batching.prefix_cache import KeptText, PrefixCache
 from casspec.runtime.decode import Decoder, PlannedText
@@ -23,7 +23,7 @@ from casspec.runtime.model.lean.quantization import free_bytes
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.session import Listener, Session, Workplace
 from casspec.runtime.watch.profile_watch import ProfileWatch
-from casspec.storage.errors import CasspecError, ContextOverflow, UnsupportedOption
+from casspec.storage.errors import ContextOverflow, UnsupportedOption
 from casspec.storage.schema import CASCADE, BatchPrediction, Mode
 
 MAX_BATCH = 32
@@ -51,7 +51,7 @@ class BatchedText:
     planned: PlannedText
     listener: Listener
     generation: Generation | None = None
-    error: CasspecError | None = None
+    error: Exception | None = None
     cancelled: bool = False
     submitted: float = field(default_factory=time.perf_counter)
     _strand: Strand | None = None
@@ -188,6 +188,16 @@ class BatchEngine:
         return [text.result() for text in texts]
 
     @property
+    def drafts(self) -> bool:
+        """Whether texts draft that begin a step now."""
+        return self._switch.drafts
+
+    @property
+    def gates(self) -> list[Said]:
+        """Whether drafts pay, by size of the batch and decoding mode. Any thread may ask."""
+        return self._switch.said
+
+    @property
     def n_emitted(self) -> int:
         """Tokens of all texts so far."""
         return self._emitted
@@ -263,7 +273,7 @@ class BatchEngine:
             if self._keeps:
                 tokens = session.sequence.tokens[:-1]
                 self.prefixes.keep(KeptText(tokens, cache, session.top))
-        except CasspecError as error:
+        except Exception as error:  # whatever broke, it is of this text: the others go on
             text.error = error
 
     def _drafts_pay(self, n_texts: int, mode: str) -> bool | None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from casspec.storage.schema import Mode
-
 WINDOW = 64
 """Steps that are tried before they are judged."""
 
@@ -99,17 +97,27 @@ class StreamGate:
     """Says before each step of a text alone whether it drafts, and is told after it what it brought. One for all such texts."""
 
     def __init__(self) -> None:
-        self._modes: dict[Mode, _ModeGate] = {}
+        self._modes: dict[str, _ModeGate] = {}
 
-    def drafts(self, mode: Mode) -> bool:
+    def drafts(self, mode: str) -> bool:
         """Whether the next step of a text in this mode does."""
         return self._modes.setdefault(mode, _ModeGate()).drafts
 
-    def end_step(self, mode: Mode, tokens: int, milliseconds: float) -> None:
+    def end_step(self, mode: str, tokens: int, milliseconds: float) -> None:
         """What a step that went as `drafts` said emitted, and took."""
         self._modes.setdefault(mode, _ModeGate()).end_step(tokens, milliseconds)
 
-    def gain(self, mode: Mode) -> float | None:
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Decoding modes that texts alone came in. Any thread may ask."""
+        return tuple(self._modes)
+
+    def is_on(self, mode: str) -> bool:
+        """Whether drafting is not behind, whatever is tried just now."""
+        gate = self._modes.get(mode)
+        return gate is None or not gate.windows_off
+
+    def gain(self, mode: str) -> float | None:
         """How many times faster steps with drafts lately were than those without; None before both were tried."""
         gate = self._modes.get(mode)
         if gate is None or not gate.plain.rate or not gate.drafting.rate:

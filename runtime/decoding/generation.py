@@ -20,13 +20,13 @@ class Statistics:
     """The method that decoded."""
     verify_steps: int = 0
     emitted_tokens: int = 0
-    draft_steps: int = 0
-    """Verify steps with candidates."""
     drafted_tokens: int = 0
     """Candidates verified, roots excluded."""
     accepted_tokens: int = 0
     accepted_lengths: Counter[int] = field(default_factory=Counter)
     """Histogram of tokens emitted a verify step, bonus included."""
+    draft_steps: int = 0
+    """Verify steps with candidates."""
     drafted_by: Counter[str] = field(default_factory=Counter)
     accepted_by: Counter[str] = field(default_factory=Counter)
     trials_by: Counter[str] = field(default_factory=Counter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Collection
 from copy import copy
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -37,7 +38,7 @@ def compiler_of(tokenizer: Any, vocab_size: int) -> GrammarCompiler:
 
 
 class GrammarCompiler:
-    """Grammars over one tokenizer.
+    """Grammars over one tokenizer, for any thread: who makes one ready makes no other thread wait.
 
     Args:
         tokenizer: a fast one of the library. vocab_size: of the model, which may have more tokens.
@@ -61,6 +62,7 @@ class GrammarCompiler:
             raise UnsupportedOption(f"llguidance cannot read the tokenizer ({_in_a_line(str(error))})") from error
         self.vocab_size = vocab_size
         self._ready: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._lock = Lock()
 
     def check(self, grammar: Grammar) -> None:
         """Makes it ready. Raises UnsupportedOption for one that is not valid, or holds what cannot be honoured."""
@@ -75,12 +77,15 @@ class GrammarCompiler:
         return GrammarState(self._matcher(grammar).deep_copy(), self._no_end, ends, self.vocab_size)
 
     def _matcher(self, grammar: Grammar) -> LLMatcher:
-        matcher = self._ready.get(grammar)
+        with self._lock:
+            matcher = self._ready.get(grammar)
         if matcher is None:
-            matcher = self._ready[grammar] = self._made(grammar)
+            matcher = self._made(grammar)
+        with self._lock:
+            self._ready[grammar] = matcher
+            self._ready.move_to_end(grammar)
             if len(self._ready) > KEPT:
                 self._ready.popitem(last=False)
-        self._ready.move_to_end(grammar)
         return matcher
 
     def _made(self, grammar: Grammar) -> LLMatcher:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,13 +39,14 @@ class Drift:
         told = f"acceptance of {self.subject} {share(self.now)}, calibrated {share(self.calibrated)}{beside}"
         return f"the profile no longer fits: {told}"
 
-    def remedy(self, model: str, suite: str | None) -> str:
+    def remedy(self, model: str, suite: str | None, options: Sequence[str] = ()) -> str:
         """The command to run.
 
         Args:
             model: as it was named to casspec. suite: a file of recorded requests; None where there is none.
+            options: of the command, without which it would calibrate for something else than is served.
         """
-        command = f"casspec calibrate {shlex.quote(model)}"
+        command = " ".join(["casspec calibrate", *map(shlex.quote, (model, *options))])
         if self.kind == "latency":
             return command
         return f"{command} --suite {'FILE' if suite is None else shlex.quote(suite)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from threading import Lock
 
@@ -30,6 +30,7 @@ class ProfileWatch:
     Args:
         profile: as it is served: with the cascade of its task.
         model: as it was named to casspec. suite: the file that requests are recorded to, if they are.
+        options: of the command that calibrates for what is served.
         clock: seconds, only going forward.
     """
 
@@ -39,6 +40,7 @@ class ProfileWatch:
         model: str,
         suite: str | None = None,
         clock: Callable[[], float] = time.monotonic,
+        options: Sequence[str] = (),
     ) -> None:
         promised = figures(profile)
         n_plans = 1 + sum(spec.kind == "self" for spec in profile.drafters)
@@ -46,6 +48,7 @@ class ProfileWatch:
         self._texts = AcceptanceWatch(promised, each)
         self._forwards = LatencyWatch(each, max(TOLERANCE, 1.0 + profile.latency.cv_p90_error))
         self._profile_id, self._model, self._suite, self._clock = profile.profile_id, model, suite, clock
+        self._options = tuple(options)
         self._began_at = _now()
         self._tokens = 0
         self._told: set[tuple[str, str, str | None]] = set()
@@ -72,7 +75,7 @@ class ProfileWatch:
 
     def remedy(self, drift: Drift) -> str:
         """The command to run."""
-        return drift.remedy(self._model, self._suite)
+        return drift.remedy(self._model, self._suite, self._options)
 
     def summary(self) -> WatchSummary:
         """What was seen so far."""

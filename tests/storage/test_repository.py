@@ -12,6 +12,7 @@ from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound, ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.repository import Repository, StartingPlan
 from casspec.storage.schema import Artifact, Backend, DrafterCandidate, SkipSet
+from casspec.storage.watched import WatchSummary
 from tests.storage import samples
 
 
@@ -176,6 +177,24 @@ def test_bench_reports_belong_to_their_profile(repository: Repository) -> None:
     repository.save_bench(None, loose)
     assert repository.bench_reports(profile.profile_id) == [own]
     assert repository.bench_reports() == [loose, own]
+
+
+def test_what_was_seen_of_a_profile_stands_with_its_calibration(repository: Repository) -> None:
+    profile = repository.save_profile(start(repository), samples.profile())
+
+    def seen(began_at: str, tokens: int, of: str = profile.profile_id) -> WatchSummary:
+        return WatchSummary(profile_id=of, began_at=began_at, ended_at=began_at, tokens=tokens)
+
+    repository.save_watched("b", seen("2026-03-02", 7))
+    repository.save_watched("a", seen("2026-03-01", 1))
+    repository.save_watched("a", seen("2026-03-01", 5))
+    assert [(one.began_at, one.tokens) for one in repository.watched(profile.profile_id)] == [
+        ("2026-03-01", 5),
+        ("2026-03-02", 7),
+    ]
+    imported = repository.save_profile(None, samples.profile(seed=9))
+    with pytest.raises(ProfileNotFound, match="was imported"):
+        repository.save_watched("c", seen("2026-03-01", 1, imported.profile_id))
 
 
 def test_seeds_are_offered_to_models_of_as_many_layers(repository: Repository) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from fastapi import Request
@@ -17,6 +17,7 @@ from casspec.server.errors import told as error_told
 from casspec.server.replies import Reply, Told
 from casspec.server.service import Service
 from casspec.server.step_thread import Order
+from casspec.server.watching.recording import recorded
 
 _log = logging.getLogger("casspec")
 
@@ -29,11 +30,14 @@ class Call(Protocol):
 
     Attributes:
         orders: its texts. streams: whether they are wanted as they come. fields: names of its fields.
+        given: `messages` or `prompt` of each of its prompts, as the client sent them. options: likewise.
     """
 
     orders: list[Order]
     streams: bool
     fields: Sequence[str]
+    given: Sequence[Mapping[str, Any]]
+    options: Mapping[str, Any]
 
     def whole(self, told: list[Told]) -> dict[str, Any]:
         """The answer."""
@@ -56,8 +60,7 @@ async def answer(service: Service, request: Request, call: Call) -> Response:
     except Exception as error:
         raise _counted(service, error, call) from error
     finally:
-        reply.end()
-        _note(service, note, reply)
+        _end(service, call, reply, note)
     return Response(status_code=LEFT) if told is None else JSONResponse(call.whole(told))
 
 
@@ -82,8 +85,7 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._reply.end()
-            _note(self._service, self._note, self._reply)
+            _end(self._service, self._call, self._reply, self._note)
 
     async def _events(self) -> AsyncIterator[str]:
         try:
@@ -116,6 +118,15 @@ async def _unless_left(request: Request, reply: Reply) -> list[Told] | None:
 async def _left(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _end(service: Service, call: Call, reply: Reply, note: dict[str, Any]) -> None:
+    """A request is over, however it ended: it is noted, and recorded where that is asked for."""
+    reply.end()
+    _note(service, note, reply)
+    if service.recorder is not None:
+        for one in recorded(call.given, call.options, reply):
+            service.recorder.record(one)
 
 
 def _note(service: Service, note: dict[str, Any], reply: Reply) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from casspec.server.api.answering import event
-from casspec.server.api.extensions import Format, format_options
 from casspec.server.api.fields import MOST_LOGPROBS, MOST_TEXTS, SampledFields, StreamOptions, TokenId
+from casspec.server.api.formats import Format, Written, format_options
 from casspec.server.api.logprobs import CompletionLogprobs
 from casspec.server.api.options import check_model, check_stream_options, method_of, sampled_options
 from casspec.server.api.usage import running_usage, usage
@@ -36,6 +36,7 @@ class CompletionRequest(SampledFields):
     best_of: int | None = None
     suffix: str | None = None
     response_format: Format | None = None
+    grammar: Written | None = None
     add_special_tokens: bool = True
 
 
@@ -52,7 +53,8 @@ class Completion:
         self._prompts = _token_prompts(service, body)
         if len(self._prompts) * self._n > MOST_TEXTS:
             raise refused("n", f"a request has at most {MOST_TEXTS} texts, n times its prompts", "invalid_value")
-        options = sampled_options(service, body, MOST_TOKENS) | format_options(body.response_format, "response_format")
+        options = sampled_options(service, body, MOST_TOKENS)
+        options |= format_options(service, body.response_format, "response_format", body.grammar)
         options["logprobs"] = body.logprobs
         scored = body.logprobs if body.echo else None
         method, generates = method_of(body), options["max_new_tokens"] > 0
@@ -61,6 +63,8 @@ class Completion:
             for prompt in self._prompts
             for sequence in range(self._n)
         ]
+        self.given = [{"prompt": one} for one in _each(body.prompt)]
+        self.options = body.model_dump(exclude_none=True)
         self._n_prompt = sum(map(len, self._prompts))
         self._head = {
             "id": f"cmpl-{uuid.uuid4().hex}",
@@ -113,8 +117,7 @@ class Completion:
         body, prompt = self._body, told.order.prompt
         if not body.echo:
             return "", None
-        given = [body.prompt] if isinstance(body.prompt, str) else body.prompt
-        one = given[index // self._n] if not isinstance(given[0], int) else None
+        one = _each(body.prompt)[index // self._n]
         echo = one if isinstance(one, str) else self._service.tokens.decoded(prompt)
         if body.logprobs is None:
             return echo, None
@@ -139,17 +142,17 @@ class Completion:
         }
 
 
+def _each(prompt: Any) -> list[str | list[int]]:
+    """The prompts of a request, each a text or token ids."""
+    return [prompt] if isinstance(prompt, str) or isinstance(prompt[0], int) else list(prompt)
+
+
 def _token_prompts(service: Service, body: CompletionRequest) -> list[list[int]]:
     """Token ids of all prompts."""
-    prompt = body.prompt
-    if isinstance(prompt, str):
-        found = [_encoded(service, prompt, body.add_special_tokens)]
-    elif isinstance(prompt[0], int):
-        found = [list(prompt)]
-    else:
-        found = [
-            _encoded(service, one, body.add_special_tokens) if isinstance(one, str) else list(one) for one in prompt
-        ]
+    found = [
+        _encoded(service, one, body.add_special_tokens) if isinstance(one, str) else list(one)
+        for one in _each(body.prompt)
+    ]
     for ids in found:
         if not ids:
             raise refused("prompt", "holds no token", "invalid_value")

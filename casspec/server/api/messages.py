@@ -31,6 +31,7 @@ class Message(Fields):
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
+    reasoning_content: str | None = None
     refusal: None = None
     audio: None = None
     function_call: None = None
@@ -68,7 +69,7 @@ def _for_template(message: Message, place: int) -> dict[str, Any]:
         "role": SYSTEM.get(message.role, message.role),
         "content": plain_text(message.content),
     }
-    for name in ("name", "tool_call_id"):
+    for name in ("name", "tool_call_id", "reasoning_content"):
         if getattr(message, name) is not None:
             told[name] = getattr(message, name)
     if message.tool_calls:
@@ -79,6 +80,8 @@ def _for_template(message: Message, place: int) -> dict[str, Any]:
 def _call(call: ToolCall, where: str) -> dict[str, Any]:
     try:
         arguments = json.loads(call.function.arguments or "{}")
-    except ValueError:
-        raise refused(f"{where}.function.arguments", "is no JSON", "invalid_value") from None
+    except (ValueError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise refused(f"{where}.function.arguments", "is no JSON object", "invalid_value")
     return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}

@@ -9,12 +9,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from casspec.server.api.extensions import Format, Tool, ToolChoice, format_options, template_tools
 from casspec.server.api.fields import MOST_LOGPROBS, Count, Fields, Seed, SharedFields
+from casspec.server.api.formats import Format, Written, format_options
 from casspec.server.api.logprobs import chat_logprobs
 from casspec.server.api.messages import SYSTEM
 from casspec.server.api.options import check_model, limit, method_of, shared_options
 from casspec.server.api.response_events import ResponseEvents
+from casspec.server.api.tools import Tool, ToolChoice, check_no_tools
 from casspec.server.api.usage import response_usage
 from casspec.server.errors import refused
 from casspec.server.replies import Reply, Told
@@ -59,6 +60,7 @@ class ResponseRequest(SharedFields):
     max_output_tokens: Count | None = None
     seed: Seed | None = None
     text: TextFormat | None = None
+    grammar: Written | None = None
     top_logprobs: int | None = Field(None, ge=0, le=MOST_LOGPROBS)
     include: list[Literal["message.output_text.logprobs"]] | None = None
     metadata: dict[str, str] | None = Field(None, max_length=16)
@@ -85,14 +87,18 @@ class Response:
             raise refused("top_logprobs", f"include {LOGPROBS} beside it, or leave it out", "invalid_value")
         if body.stream_options is not None and not body.stream:
             raise refused("stream_options", "the answer is no stream; set stream", "invalid_value")
-        arguments = template_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
-        prompt = service.tokens.conversation(_messages(body), arguments | (body.chat_template_kwargs or {}))
+        self._format = body.text.format if body.text else None
+        check_no_tools(body.tools, body.tool_choice, body.parallel_tool_calls)
+        messages = _messages(body)
+        prompt = service.tokens.conversation(messages, body.chat_template_kwargs or {})
         options = shared_options(service, body)
-        options |= format_options(body.text.format if body.text else None, "text.format")
+        options |= format_options(service, self._format, "text.format", body.grammar)
         options["seed"] = None if body.seed is None else body.seed % (1 << 64)
         options["max_new_tokens"] = limit(service, body.max_output_tokens, service.settings.chat_tokens)
         options["logprobs"] = (body.top_logprobs or 0) if self._wants_logprobs else None
         self.orders = [Order(prompt, options, 0, method_of(body))]
+        self.given = [{"messages": messages}]
+        self.options = body.model_dump(exclude_none=True) | {"max_tokens": body.max_output_tokens}
         self._id, self._message_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
         self._created = time.time()
 
@@ -140,6 +146,7 @@ class Response:
 
     def _head(self) -> dict[str, Any]:
         body, options = self._body, self.orders[0].options
+        told = self._format.model_dump(by_alias=True, exclude_none=True) if self._format else {"type": "text"}
         return {
             "id": self._id,
             "object": "response",
@@ -155,7 +162,7 @@ class Response:
             "service_tier": "default",
             "store": False,
             "temperature": body.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": told},
             "tool_choice": body.tool_choice or "none",
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "top_logprobs": body.top_logprobs or 0,

@@ -46,7 +46,7 @@ def test_a_suite_of_every_shape_is_calibrated_with_its_later_turns(
     model: str, quick: None, tmp_path: Path, with_mirror: Callable[[Path], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = str(with_mirror(tmp_path / "store.db"))
-    common = ["calibrate", model, "--quick", "--trials", "1", "--max-drafters", "0", "--threads", "1"]
+    common = ["calibrate", model, "--quick", "--trials", "1", "--max-drafters", "0", "--threads", "1", "--batch", "1"]
     recorded: dict[str, set[str]] = {}
     for suite in SUITES:
         asked = [*common, "--storage", storage, "--suite", str(suite), "--turns", "all"]

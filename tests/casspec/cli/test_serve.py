@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+import casspec.server
 from casspec.cli.main import main
+from casspec.cli.serve import _calibrate_options
 
 
 def line_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -28,7 +30,15 @@ def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path, capsys: pytest.
     assert "--port" in line_of(capsys, "--port", "70000")
 
 
+def test_what_a_drift_says_to_run_calibrates_for_what_is_served() -> None:
+    assert _calibrate_options("cpu", "auto", "auto", None, None) == ()
+    given = _calibrate_options("cuda:1", "float32", "lean", 3, "sqlite:///a.db")
+    assert " ".join(given) == "--device cuda:1 --dtype float32 --backend lean --threads 3 --storage sqlite:///a.db"
+    assert _calibrate_options("cpu", "auto", "auto", None, "postgresql://ann:secret@host/db") == ()
+
+
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(casspec, "server", casspec.server)  # put back with its modules
     for name in [name for name in sys.modules if name.startswith(("casspec.server", "fastapi", "starlette"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)

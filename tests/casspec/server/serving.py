@@ -23,6 +23,7 @@ from casspec.server.gate.access_log import AccessLog
 from casspec.server.reload import Reloader
 from casspec.server.service import Service
 from casspec.server.settings import Settings
+from casspec.server.watching.watches import Summaries
 from tests.runtime.tiny import library_model, tiny_profile
 
 TEMPLATE = (
@@ -79,9 +80,10 @@ def serving(
     log: AccessLog | None = None,
     prepare: Callable[[TargetModel], Methods] | None = None,
     waits: bool = True,
+    keep: Callable[[Summaries], None] = lambda summaries: None,
 ) -> Iterator[Served]:
     """Starts a server, waits until it is loaded (or listens, unless `waits`), and stops it."""
-    service = Service(settings, load or (lambda: Engines(methods_of(settings), settings)))
+    service = Service(settings, load or (lambda: Engines(methods_of(settings), settings)), keep)
     app = create_app(service, log, prepare and Reloader(service, prepare, lambda line: None))
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))

@@ -100,9 +100,24 @@ def test_steps_tell_what_they_brought_and_what_plain_ones_would_take() -> None:
     assert all(step.plain_ms is not None for step in steps[1:])
 
 
+def test_a_watch_outlives_a_reload_of_its_profile() -> None:
+    engines = engines_of()
+    submitted(engines, [5, 9, 300])
+    run(engines)
+    assert [gate.mode for gate in engines.gates] == ["greedy"]
+    engines.swap(methods_of(method="suffix"))
+    assert engines.gates == [], "those of the engine in use"
+    submitted(engines, [5, 9, 300])
+    run(engines)
+    (summary,) = engines.watches.summaries().values()
+    assert summary.tokens == 24
+
+
 def test_warming_leaves_nothing_behind() -> None:
     engines = engines_of()
     engines.warm()
+    assert engines.watches.summaries() == {}
+    assert engines.gates == []
     load = engines.load()
     assert (load.cached_bytes, load.prefix_hits, len(engines.prefixes)) == (0, 0, 0)
     assert engines.step() == []

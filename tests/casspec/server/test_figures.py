@@ -5,7 +5,9 @@ from __future__ import annotations
 import httpx2 as httpx
 import pytest
 
+from casspec.runtime.watch.drift import Drift
 from casspec.server.figures import quantiles
+from casspec.server.watching.watches import FoundDrift
 from tests.casspec.server.serving import Served, profile_of
 
 
@@ -20,6 +22,16 @@ def test_figures_tell_profile_load_and_latencies(served: Served) -> None:
     assert told["serving"]["methods"] == {"greedy": "dytc", "sample": "dytc"}
     assert told["first_token_ms"]["p50"] > 0
     assert 0 < told["cached_bytes"] < told["cache_bytes"]
+    assert told["drifts"] == []
+    assert {"texts": "1", "mode": "greedy"}.items() <= told["gates"][0].items()
+
+
+def test_a_drift_is_told_with_what_to_run(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = FoundDrift(Drift("acceptance", "int4", "greedy", 0.81, 0.95), "casspec calibrate tiny --suite FILE")
+    monkeypatch.setattr(served.service, "drifts", lambda: [found])
+    (drift,) = httpx.get(f"{served.url}/figures").json()["drifts"]
+    assert drift["says"] == "the profile no longer fits: acceptance of int4 .81, calibrated .95 in greedy decoding"
+    assert drift["run"] == found.remedy
 
 
 def test_percentiles_are_in_milliseconds() -> None:

@@ -59,3 +59,18 @@ def test_a_prediction_is_believed_until_rounds_tell(predicted: bool) -> None:
     assert set(rounds(switch, AFTER - 1, 8, 1.0, 1.0)) == {predicted}
     right, wrong = (1.0, 1.5) if predicted else (1.5, 1.0)
     assert rounds(switch, EVERY, 8, right, wrong)[-1] is not predicted
+
+
+def test_what_is_known_is_told_by_size_and_mode() -> None:
+    switch = DraftSwitch()
+    assert switch.said == []
+    rounds(switch, 5, 12, 0.8, 1.0)
+    rounds(switch, 60, 4, 0.8, 1.0)
+    rounds(switch, 60, 2, 1.3, 1.0, "greedy")
+    rounds(switch, 500, 1, 0.5, 1.0)
+    said = {(one.n_texts, one.mode): (one.drafts, one.gain) for one in switch.said}
+    assert list(said) == [(1, "sample"), (2, "greedy"), (4, "sample"), (8, "sample")]
+    assert said[1, "sample"] == (False, pytest.approx(0.5))
+    assert said[2, "greedy"] == (True, pytest.approx(1.3))
+    assert said[4, "sample"] == (False, pytest.approx(0.8))
+    assert said[8, "sample"] == (True, None), "nothing is known of it yet"

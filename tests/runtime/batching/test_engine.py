@@ -190,6 +190,32 @@ def test_an_error_of_one_text_is_its_own() -> None:
         engine.generate([[1, 2]], max_new_tokens=3, processors=[broken])
 
 
+@pytest.mark.parametrize("fault", [KeyError("x"), RuntimeError("shapes"), MemoryError()])
+def test_whatever_breaks_in_one_text_leaves_the_others_as_they_are(fault: Exception) -> None:
+    def broken(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if ids.shape[1] > 5:
+            raise fault
+        return scores
+
+    engine = BatchEngine(Decoder(TARGET, None, "autoregressive"))
+    good = engine.submit([1, 2, 3], max_new_tokens=9)
+    expected = Decoder(TARGET, None, "autoregressive").generate([1, 2, 3], max_new_tokens=9).token_ids
+    bad = engine.submit([4, 5, 6], max_new_tokens=9, processors=[broken])
+    engine.run()
+    assert bad.error is fault
+    assert (engine.n_running, engine.n_waiting) == (0, 0)
+    assert good.result().token_ids == expected
+    with pytest.raises(type(fault)):
+        bad.result()
+
+
+def test_it_says_whether_it_drafts_and_where_that_pays() -> None:
+    engine = BatchEngine(Decoder(TARGET, None, "prompt-lookup"))
+    assert (engine.drafts, engine.gates) == (True, [])
+    engine.generate([[1, 2, 3]] * 4, max_new_tokens=30)
+    assert {(one.n_texts, one.mode) for one in engine.gates} >= {(4, "greedy")}
+
+
 def test_many_short_requests_leave_nothing_behind() -> None:
     engine = BatchEngine(Decoder(TARGET, None, "prompt-lookup"), max_batch=8, keeps_prefixes=False)
 

@@ -110,3 +110,14 @@ def test_interruptions_do_not_decide() -> None:
         stream.run(10_000, accepted=1.0, draft_ms=2.0)
         outcomes.append(lambda stream=stream: (stream.gate.gain("sample") or 0.0) > 1.0)  # type: ignore[misc]
     assert sum(outcome() for outcome in outcomes) >= 9
+
+
+def test_it_tells_whether_it_is_on_whatever_is_tried_just_now() -> None:
+    stream = Stream(busy=0.0)
+    assert stream.gate.modes == ()
+    assert stream.gate.is_on("greedy")
+    stream.run(3_000, accepted=1.5, draft_ms=2.0, mode="greedy")
+    stream.run(3_000, accepted=0.0, draft_ms=4.0, mode="sample")
+    assert stream.gate.modes == ("greedy", "sample")
+    assert stream.gate.is_on("greedy")
+    assert not stream.gate.is_on("sample")

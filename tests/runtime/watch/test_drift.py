@@ -18,6 +18,10 @@ def test_a_line_has_both_figures() -> None:
 def test_what_to_run_can_be_pasted_into_a_shell() -> None:
     worse = Drift("acceptance", "int4", "sample", 0.81, 0.95)
     assert worse.remedy("my model", "/tmp/a b.jsonl") == "casspec calibrate 'my model' --suite '/tmp/a b.jsonl'"
+    assert (
+        worse.remedy("smollm2", None, ("--dtype", "float32"))
+        == "casspec calibrate smollm2 --dtype float32 --suite FILE"
+    )
     assert worse.remedy("smollm2", None) == "casspec calibrate smollm2 --suite FILE"
     assert Drift("latency", "target", None, 1.4, 1.0).remedy("smollm2", "a.jsonl") == "casspec calibrate smollm2"
 

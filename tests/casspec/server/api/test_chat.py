@@ -154,7 +154,7 @@ def test_what_is_done_anyway_may_be_asked_for(served: Served) -> None:
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"parallel_tool_calls": True}, "parallel_tool_calls"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format"),
         ({"extra_body": {"chat_template_kwargs": {"tokenize": False}}}, "messages"),
         ({"extra_body": {"guided_choice": ["a"]}}, "guided_choice"),
     ],

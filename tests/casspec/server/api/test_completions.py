@@ -209,7 +209,7 @@ def test_a_prediction_is_drafted(served: Served) -> None:
         ({"extra_body": {"speculation": {"method": "quantum"}}}, "speculation"),
         ({"extra_body": {"speculation": {"enabled": False, "method": "suffix"}}}, "speculation.method"),
         ({"extra_body": {"beam_width": 4}}, "beam_width"),
-        ({"extra_body": {"response_format": {"type": "json_object"}}}, "response_format"),
+        ({"extra_body": {"response_format": {"type": "yaml"}}}, "response_format"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name(served: Served, fields: dict[str, Any], param: str) -> None:

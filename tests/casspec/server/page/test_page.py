@@ -10,7 +10,10 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
+from casspec.runtime.batching.draft_switch import Said
+from casspec.runtime.watch.drift import Drift
 from casspec.server.app import PAGE
+from casspec.server.watching.watches import FoundDrift
 from tests.casspec.server.serving import Served, profile_of, serving, with_settings
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
@@ -38,6 +41,18 @@ def test_a_browser_shows_what_the_server_does(served: Served, tmp_path: Path) ->
     assert document.model.weights_sha256[:12] in page
     assert re.search(r'id="first">[\d.]+ ms<', page)
     assert re.search(r'id="line" d="M', page)
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_browser_shows_drifts_and_gates(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drift = Drift("acceptance", "int4", "greedy", 0.81, 0.95)
+    monkeypatch.setattr(served.service, "drifts", lambda: [FoundDrift(drift, "casspec calibrate tiny --suite FILE")])
+    monkeypatch.setattr(served.service, "gates", lambda: [Said(4, "greedy", False, 0.87)])
+    page = shown(served.url, tmp_path)
+    assert '<section id="drifts" role="alert" class="found">' in page
+    assert "acceptance of int4 .81, calibrated .95 in greedy decoding. Run <code>casspec calibrate tiny" in page
+    assert re.search(r"<th>4-7</th><td[^>]*>greedy</td><td[^>]*>off</td><td[^>]*>0.87x</td>", page)
 
 
 @pytest.mark.slow

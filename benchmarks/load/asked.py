@@ -50,7 +50,7 @@ def body(prompt: Prompt, number: int, mode: Mode, n_tokens: int) -> dict[str, An
         "repetition_penalty": 1.0,
         "seed": number,
         "stream": True,
-        "stream_options": {"include_usage": True},
+        "stream_options": {"include_usage": True, "continuous_usage_stats": True},
     }
 
 

@@ -23,12 +23,14 @@ class Answer:
     """One request. Times in seconds of `time.perf_counter`.
 
     Attributes:
-        parts: when each part with text came. tokens: as the server counts them; steps: that it took, where it tells.
+        parts: when each part with text came. tokens: as the server counts them; first_tokens: of those, until the first part came.
+        steps: that the answer took, where the server tells.
     """
 
     began: float
     parts: tuple[float, ...] = ()
     tokens: int = 0
+    first_tokens: int = 0
     steps: int | None = None
     failure: str | None = None
 
@@ -38,8 +40,13 @@ class Answer:
 
     @property
     def token_ms(self) -> float | None:
-        """From first to last part, over the tokens after the first; None of a single one."""
-        return 1e3 * (self.parts[-1] - self.parts[0]) / (self.tokens - 1) if self.tokens > 1 else None
+        """From first to last part, over the tokens that came after the first part; None where all came at once."""
+        later = self.tokens - self.first_tokens
+        return 1e3 * (self.parts[-1] - self.parts[0]) / later if later > 0 and len(self.parts) > 1 else None
+
+    @property
+    def request_ms(self) -> float:
+        return 1e3 * (self.parts[-1] - self.began)
 
     @property
     def gaps_ms(self) -> list[float]:
@@ -106,16 +113,19 @@ async def _ask(host: str, port: int, body: Mapping[str, Any], began: float) -> A
 async def _read(reader: asyncio.StreamReader, began: float) -> Answer:
     parts: list[float] = []
     used: dict[str, Any] = {}
+    first_tokens = 0
     async for event in _events(reader):
         now = time.perf_counter()
         if "error" in event:
             raise RequestFailed(str(event["error"]))
+        used = event.get("usage") or used
         if any(choice["delta"].get("content") for choice in event["choices"]):
             parts.append(now)
-        used = event.get("usage") or used
+            first_tokens = first_tokens or used.get("completion_tokens", 0)
     if not parts or not used:
         raise RequestFailed("the stream ended without text or usage")
-    return Answer(began, tuple(parts), used["completion_tokens"], used.get("speculation", {}).get("steps"))
+    steps = used.get("speculation", {}).get("steps")
+    return Answer(began, tuple(parts), used["completion_tokens"], first_tokens, steps)
 
 
 async def _events(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:

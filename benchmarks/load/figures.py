@@ -35,11 +35,11 @@ class Figures:
 
     Attributes:
         ratios: tokens/s over those of another server in the same round.
-        first_token: from the request to the first part with text. token: of a request, from its first part to its last over the
-            tokens after the first. gap: between parts, whatever they hold. None where nothing was answered.
+        first_token, request: from the request to its first part with text, and to its last. token: from the first part to the last over
+            the tokens that came after the first part. gap: between parts, whatever they hold. None where there are none.
         tokens_a_step: where the server tells.
         client_cpu, server_cpu: processor time over wall time; 1 is one core. waiting_cpu: of all servers that waited.
-        failed: requests without a whole answer; short: with fewer tokens than asked for.
+        failed: requests without a whole answer; short: with fewer tokens than asked for; at_once: whose text came in one part.
     """
 
     server: str
@@ -51,6 +51,7 @@ class Figures:
     ratios: dict[str, Middle]
     first_token: Spot | None
     token: Spot | None
+    request: Spot | None
     gap: Spot | None
     tokens_a_step: float | None
     client_cpu: float
@@ -58,6 +59,7 @@ class Figures:
     waiting_cpu: float
     failed: int
     short: int
+    at_once: int
 
 
 def figures(measurements: Sequence[Measurement], names: Sequence[str], n_tokens: int) -> list[Figures]:
@@ -86,6 +88,7 @@ def _figures(own: Sequence[Measurement], by_name: dict[str, list[Measurement]], 
         {name: ratio for name, others in by_name.items() if others != own and (ratio := _ratio(own, others))},
         _spot([answer.first_ms for answer in answered]),
         _spot([each for each in tokens if each is not None]),
+        _spot([answer.request_ms for answer in answered]),
         _spot([gap for answer in answered for gap in answer.gaps_ms]),
         _tokens_a_step(answered),
         sum(each.drive.cpu_seconds for each in own) / seconds,
@@ -93,6 +96,7 @@ def _figures(own: Sequence[Measurement], by_name: dict[str, list[Measurement]], 
         sum(each.waiting_cpu_seconds for each in own) / seconds,
         sum(answer.failure is not None for each in own for answer in each.drive.answers),
         sum(answer.tokens < n_tokens for answer in answered),
+        sum(len(answer.parts) == 1 for answer in answered),
     )
 
 

@@ -17,16 +17,16 @@ WAITING_LIMIT = 0.05
 TITLES = {"greedy": "Greedy", "sample": "T = .7"}
 HEADER = (
     *("clients", "server", "requests/s", "tokens/s", "over off", "over vllm", "first token p50", "p99"),
-    *("inter-token p50", "p99", "gap p50", "p99", "tokens a step", "client CPU"),
+    *("inter-token p50", "p99", "gap p50", "p99", "request p50", "tokens a step", "client CPU"),
 )
 CHECK_HEADER = ("clients", "server", "tokens/s", "first token p50", "p99", "inter-token p50", "p99", "generator CPU")
 LEGEND = (
     "clients: each asks its next when its last is answered.",
     "requests/s, tokens/s: from the first request to the last answer, median of rounds, and half the range over the median.",
     "over off, over vllm: tokens/s over those of that server in the same round.",
-    "first token, inter-token, gap: ms, of the requests of all rounds.",
-    "inter-token: of a request, from its first part to its last, over the tokens after the first; gap: between parts of a stream, "
-    "which hold one token or several.",
+    "first token, inter-token, gap, request: ms, of the requests of all rounds.",
+    "inter-token: from a request's first part to its last, over the tokens that came after the first part; gap: between parts of a "
+    "stream, which hold one token or several; request: until its last part.",
     "tokens a step: where the server tells.",
     "client CPU: processor time of the load generator over wall time, 1 is one core.",
 )
@@ -74,6 +74,8 @@ class Report:
                 lines.append(f"{where}: {each.failed} of {each.requests} requests failed")
             if each.short:
                 lines.append(f"{where}: {each.short} answers hold fewer tokens than were asked for; real ones are counted")
+            if each.at_once:
+                lines.append(f"{where}: {each.at_once} answers came in one part and have no inter-token latency")
             if each.waiting_cpu > WAITING_LIMIT:
                 lines.append(f"{where}: servers that waited took {each.waiting_cpu:.0%} of a core; its figures suffer")
         return lines + [f"without {name}: {reason}" for name, reason in self.lost.items()]
@@ -126,6 +128,7 @@ def _cells(each: Figures) -> list[str]:
         *_spots(each.first_token),
         *_spots(each.token),
         *_spots(each.gap),
+        _spots(each.request)[0],
         a_step,
         f"{each.client_cpu:.2f}",
     ]

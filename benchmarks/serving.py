@@ -14,19 +14,19 @@ import platform
 import random
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from benchmarks.load.asked import fitting, turns
+from benchmarks.load.asked import OTHER_NUMBER, Turn, fitting, turns
 from benchmarks.load.field import Field, names_in_order
 from benchmarks.load.figures import figures
 from benchmarks.load.guidellm import Check, check
 from benchmarks.load.report import LEGEND, Entrant, Report
-from benchmarks.load.servers import CONTENDERS, Contender, Setup
+from benchmarks.load.servers import CONTENDERS, Contender, ServerFailed, Setup
 from benchmarks.peers.__main__ import resolve, until_interrupted
 from casspec.cli.options import available_cores
 from casspec.storage.errors import CasspecError
@@ -95,6 +95,17 @@ def about(setup: Setup, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def checked(field: Field, command: Path, asked: Iterable[Turn]) -> Iterator[Check]:
+    """What guidellm says of every server. One that it cannot ask is named among the lost."""
+    for turn in asked:
+        for name, server in field.servers.items() if turn.round else ():
+            print(f"guidellm: {name}, {turn.mode}, {turn.clients} clients", file=sys.stderr, flush=True)
+            try:
+                yield check(command, name, server, turn, field.setup.model)
+            except ServerFailed as error:
+                field.lost[f"{name} under guidellm"] = str(error)
+
+
 @click.command()
 @click.option("--model", default="smollm2", show_default=True, help="A name casspec knows, or a model's directory.")
 @click.option("--servers", default=",".join(CONTENDERS), show_default=True, callback=chosen)
@@ -157,8 +168,8 @@ def main(
         def work() -> None:
             field.start(servers, install)
             field.run(turns(prompts, modes, loads, rounds, tokens, seed), random.Random(seed))
-            for name, server in field.servers.items() if guidellm else ():
-                checks.extend(check(guidellm, name, server, directory, prompts, loads, tokens, modes[0]))
+            if guidellm:
+                checks.extend(checked(field, guidellm, turns(prompts, modes[:1], loads, 1, tokens, seed, OTHER_NUMBER)))
 
         interrupted = until_interrupted(work)
         usages = field.usages()

@@ -16,7 +16,7 @@ from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
 from casspec.tuner.suites.prompts import Prompt
 
 CONTEXT_STEP = 64
-FIRST_NUMBER = 100_000
+FIRST_NUMBER, OTHER_NUMBER = 100_000, 500_000
 """Numbers have the same length, so a conversation has the same number of tokens whenever it is asked."""
 
 
@@ -70,15 +70,21 @@ def fitting(
 
 
 def turns(
-    prompts: Sequence[Prompt], modes: Sequence[Mode], loads: Mapping[int, int], rounds: int, n_tokens: int, seed: int
+    prompts: Sequence[Prompt],
+    modes: Sequence[Mode],
+    loads: Mapping[int, int],
+    rounds: int,
+    n_tokens: int,
+    seed: int,
+    first_number: int = FIRST_NUMBER,
 ) -> Iterator[Turn]:
     """Those of all rounds. The first are of round 0, which is not counted: one of the most clients in each mode.
 
     Args:
         loads: requests by number of clients.
-        seed: of the order of prompts.
+        seed: of the order of prompts. first_number: of the first conversation.
     """
-    numbers, order = count(FIRST_NUMBER), random.Random(seed)
+    numbers, order = count(first_number), random.Random(seed)
 
     def turn(mode: Mode, clients: int, which: int, requests: int) -> Turn:
         chosen: list[Prompt] = []

@@ -59,7 +59,12 @@ class Report:
             rows = [_cells(each) for each in self.figures if each.mode == mode]
             parts += [f"## {TITLES[mode]}", "", *_table(HEADER, rows), ""]
         if self.checks:
-            parts += ["## The same servers under guidellm", "", *_table(CHECK_HEADER, map(_check_cells, self.checks)), ""]
+            parts += [
+                "## The same servers under guidellm",
+                "",
+                *_table(CHECK_HEADER, map(_check_cells, self.checks)),
+                "",
+            ]
         return "\n".join(parts)
 
     def remarks(self) -> list[str]:
@@ -73,7 +78,9 @@ class Report:
             if each.failed:
                 lines.append(f"{where}: {each.failed} of {each.requests} requests failed")
             if each.short:
-                lines.append(f"{where}: {each.short} answers hold fewer tokens than were asked for; real ones are counted")
+                lines.append(
+                    f"{where}: {each.short} answers hold fewer tokens than were asked for; real ones are counted"
+                )
             if each.at_once:
                 lines.append(f"{where}: {each.at_once} answers came in one part and have no inter-token latency")
             if each.waiting_cpu > WAITING_LIMIT:

@@ -1,6 +1,6 @@
 """A chat endpoint without a model: parts of two tokens each. It fails as the model's name says.
 
-    fake_server.py PORT [MODEL]
+fake_server.py PORT [MODEL]
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked.setdefault("max_tokens", asked.get("max_completion_tokens"))
         if asked["messages"][-1]["content"] == "refuse":
             said = b'{"error": {"message": "no\\nroom"}}'
             self.send_response(429)

@@ -60,7 +60,9 @@ def test_a_server_that_dies_is_lost_from_then_on(make: Callable[[], Field]) -> N
     assert [each.server for each in field.measurements if each.round == 2] == ["b"]
 
 
-def test_an_engine_that_cannot_be_installed_is_named(make: Callable[[], Field], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_be_installed_is_named(
+    make: Callable[[], Field], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def missing(engine: Engine, folder: Path, again: bool) -> Environment:
         raise PeerUnavailable("no wheel")
 

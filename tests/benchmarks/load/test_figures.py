@@ -13,7 +13,9 @@ FAILED = Answer(0.0, failure="status 500")
 
 
 def measured(server: str, which: int, seconds: float, *answers: Answer) -> Measurement:
-    return Measurement(server, "greedy", 2, which, Drive(list(answers), seconds, seconds / 10), seconds * 2, seconds / 4)
+    return Measurement(
+        server, "greedy", 2, which, Drive(list(answers), seconds, seconds / 10), seconds * 2, seconds / 4
+    )
 
 
 def of(name: str, *measurements: Measurement) -> Figures:

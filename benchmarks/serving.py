@@ -29,7 +29,8 @@ from benchmarks.load.report import LEGEND, Entrant, Report
 from benchmarks.load.servers import CONTENDERS, Contender, ServerFailed, Setup
 from benchmarks.peers.__main__ import resolve, until_interrupted
 from casspec.cli.options import available_cores
-from casspec.storage.errors import CasspecError
+from casspec.runtime.text.chat import has_chat_template
+from casspec.storage.errors import CasspecError, UnknownModel
 from casspec.storage.folders import user_cache_directory
 from casspec.storage.schema import Mode
 from casspec.tuner.environment import source_commit, without_passwords
@@ -67,13 +68,15 @@ def chosen_loads(ctx: click.Context, param: click.Parameter, value: str) -> dict
 
 
 def asked_of(directory: Path, suite: str, n_tokens: int) -> tuple[tuple[Prompt, ...], int]:
-    """Prompts of the suite's reporting half that fit the model, and the context they need. Raises SuiteError."""
+    """Prompts of the suite's reporting half that fit the model, and the context they need. Raises SuiteError and UnknownModel."""
     from transformers import AutoConfig, AutoTokenizer
 
     from casspec.tuner.suites.load import load_suite
     from casspec.tuner.suites.prompts import reporting_half
 
     tokenizer = AutoTokenizer.from_pretrained(directory)
+    if not has_chat_template(tokenizer):
+        raise UnknownModel(f"--model {directory} has no chat template: servers are asked for conversations")
     most = AutoConfig.from_pretrained(directory).max_position_embeddings
     return fitting(reporting_half(load_suite(suite)), tokenizer, n_tokens, most)
 

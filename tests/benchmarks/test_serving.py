@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,21 @@ from benchmarks import serving
 from benchmarks.load.field import Field
 from benchmarks.load.servers import CONTENDERS, Contender
 from benchmarks.serving import main
+from casspec.model_names import directory_of
+from tests.casspec.server.serving import TEMPLATE
 
 FAKE = Path(__file__).parent / "load" / "fake_server.py"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's config and tokenizer, and a chat template."""
+    source, folder = directory_of("reference"), tmp_path_factory.mktemp("model")
+    assert source is not None
+    for file in [source / "config.json", *source.glob("*token*")]:
+        shutil.copy(file, folder)
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -23,12 +38,17 @@ def without_engines(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(CONTENDERS, name, fake)
 
 
-def run(*options: str) -> Result:
-    chosen = ("--model", "reference", "--suite", "reference", "--servers", "casspec,casspec-off")
-    return CliRunner().invoke(main, [*chosen, "--tokens", "4", "--rounds", "2", "--loads", "1:1,2:4", *options])
+Run = Callable[..., Result]
 
 
-def test_the_last_line_is_json_and_the_document_is_written(tmp_path: Path) -> None:
+@pytest.fixture
+def run(model: Path) -> Run:
+    chosen = ("--model", str(model), "--servers", "casspec,casspec-off")
+    small = ("--tokens", "4", "--rounds", "2", "--loads", "1:1,2:4")
+    return lambda *options: CliRunner().invoke(main, [*chosen, *small, *options])
+
+
+def test_the_last_line_is_json_and_the_document_is_written(run: Run, tmp_path: Path) -> None:
     result = run("--output", str(tmp_path / "serving.md"))
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.splitlines()[-1])
@@ -50,18 +70,19 @@ def test_the_last_line_is_json_and_the_document_is_written(tmp_path: Path) -> No
         (("--loads", "4"), "CLIENTS:REQUESTS"),
         (("--loads", "4:2"), "every client needs a request"),
         (("--modes", "beam"), "expected some of sample,greedy"),
+        (("--model", "reference"), "has no chat template"),
         (("--model", "/nowhere"), "a directory with a config.json"),
         (("--suite", "/nowhere"), "no suite at"),
     ],
 )
-def test_a_wrong_option_is_one_line(options: tuple[str, ...], words: str) -> None:
+def test_a_wrong_option_is_one_line(run: Run, options: tuple[str, ...], words: str) -> None:
     result = run(*options)
     assert result.exit_code != 0
     assert words in result.output
     assert "Traceback" not in result.output
 
 
-def test_an_interruption_prints_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_prints_what_was_measured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Field._take
 
     def interrupted(field: Field, *words: object) -> None:
@@ -77,7 +98,7 @@ def test_an_interruption_prints_what_was_measured(monkeypatch: pytest.MonkeyPatc
     assert len(found["rows"]) == 5
 
 
-def test_a_generator_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_generator_that_fails_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*_: object) -> None:
         raise serving.ServerFailed("guidellm: no network")
 

@@ -66,7 +66,7 @@ class Stage:
         engine = ENGINES[row.engine]
         log = self.folder / "logs" / f"{row.name.replace('/', '-')}.log"
         worker = self.workers[row] = Worker(
-            [str(place.python), str(engine.worker)], log, self._variables(engine, place)
+            [str(place.python), str(engine.worker)], log, variables(engine, place, self._cores)
         )
         document = {
             "model": str(file),
@@ -88,18 +88,24 @@ class Stage:
             worker = self.workers[row]
             self.entrants[row] = replace(entrant, peak_bytes=worker.usage().peak_bytes, idle_load=worker.idle_load)
 
-    def _variables(self, engine: Engine, place: Environment) -> dict[str, str]:
-        cores = self.settings["cores"][: self.settings["threads"]]
-        variables = {"TOKENIZERS_PARALLELISM": "false", **engine.variables}
-        if engine.binds_cores:
-            variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
-        else:
-            variables["OMP_NUM_THREADS"] = str(len(cores))
-        library = place.python.parent.parent / engine.preloads if engine.preloads else None
-        if library and library.is_file():
-            variables["LD_PRELOAD"] = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
-        return variables
+    @property
+    def _cores(self) -> list[int]:
+        cores: list[int] = self.settings["cores"][: self.settings["threads"]]
+        return cores
 
     def _lose_all(self, engine: Engine, reason: str) -> None:
         for row in engine.rows:
             self.race.lose(row, reason)
+
+
+def variables(engine: Engine, place: Environment, cores: Sequence[int]) -> dict[str, str]:
+    """Added to the environment of an engine's process: threads for these cores, and what its manual wants."""
+    found = {"TOKENIZERS_PARALLELISM": "false", **engine.variables}
+    if engine.binds_cores:
+        found["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, cores))
+    else:
+        found["OMP_NUM_THREADS"] = str(len(cores))
+    library = place.python.parent.parent / engine.preloads if engine.preloads else None
+    if library and library.is_file():
+        found["LD_PRELOAD"] = " ".join(filter(None, (os.environ.get("LD_PRELOAD"), str(library))))
+    return found

@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.processes import Usage, end_group, usage
 
 LOAD_SECONDS = 900
 REQUEST_SECONDS = 600
@@ -21,15 +21,6 @@ END_SECONDS = 5
 
 class WorkerDied(Exception):
     """A worker that ended, was too slow or reported an error; the message is the reason in one line."""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Of a worker and the processes it started."""
-
-    peak_bytes: int | None
-    """Most resident memory each has had, added up (VmHWM); None where the system does not tell."""
-    cpu_seconds: float
 
 
 class Worker:
@@ -80,9 +71,7 @@ class Worker:
 
     def usage(self) -> Usage:
         """As of now; of an ended worker nothing is known."""
-        pids = _descendants(self._process.pid) if self._process.poll() is None else []
-        peaks = [peak for pid in pids if (peak := _peak_bytes(pid)) is not None]
-        return Usage(sum(peaks) if peaks else None, sum(map(_cpu_seconds, pids)))
+        return usage(self._process)
 
     @property
     def idle_load(self) -> float:
@@ -94,11 +83,7 @@ class Worker:
         if self._process.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-        for each in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, each)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(END_SECONDS)
+        end_group(self._process, END_SECONDS)
         if self._process.stdout is not None:
             self._process.stdout.close()
 
@@ -131,28 +116,3 @@ class Worker:
             self._process.wait(END_SECONDS)
         lines = self.log.read_text("utf-8", errors="replace").strip().splitlines()
         return f"ended with code {self._process.poll()}: {lines[-1][:200] if lines else 'it printed nothing'}"
-
-
-def _descendants(pid: int) -> list[int]:
-    """The process and all below it; the process alone where the system does not tell."""
-    found = [pid]
-    for each in found:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{each}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found
-
-
-def _peak_bytes(pid: int) -> int | None:
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return None
-
-
-def _cpu_seconds(pid: int) -> float:
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0

@@ -14,7 +14,7 @@ from benchmarks.peers.environments import Environment, PeerUnavailable
 from benchmarks.peers.files import ModelFiles
 from benchmarks.peers.prompts import Question
 from benchmarks.peers.race import Race
-from benchmarks.peers.stage import Stage
+from benchmarks.peers.stage import Stage, variables
 
 ASKED = [Question("a", "greedy", (9,), 8, 0)]
 HERE = Environment(Path(sys.executable))
@@ -56,27 +56,23 @@ def test_a_row_without_its_file_is_lost_alone(make: Callable[[], Stage], monkeyp
     assert set(stage.race.lost) == set(LLAMA.rows)
 
 
-def test_threads_are_told_in_the_way_an_engine_takes_them(make: Callable[[], Stage], tmp_path: Path) -> None:
+def test_threads_are_told_in_the_way_an_engine_takes_them(tmp_path: Path) -> None:
     place = Environment(tmp_path / "bin" / "python")
-    with make() as stage:
-        assert stage._variables(LLAMA, place)["OMP_NUM_THREADS"] == "1"
-        bound = stage._variables(VLLM, place)
+    assert variables(LLAMA, place, [0])["OMP_NUM_THREADS"] == "1"
+    bound = variables(VLLM, place, [0])
     assert bound["VLLM_CPU_OMP_THREADS_BIND"] == "0"
     assert "OMP_NUM_THREADS" not in bound
     assert "LD_PRELOAD" not in bound
 
 
-def test_a_library_to_preload_stands_behind_the_users_own(
-    make: Callable[[], Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_library_to_preload_stands_behind_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert VLLM.preloads is not None
     library = tmp_path / VLLM.preloads
     library.parent.mkdir()
     library.touch()
     monkeypatch.setenv("LD_PRELOAD", "libown.so")
-    with make() as stage:
-        variables = stage._variables(VLLM, Environment(tmp_path / "bin" / "python"))
-    assert variables["LD_PRELOAD"] == f"libown.so {library}"
+    found = variables(VLLM, Environment(tmp_path / "bin" / "python"), [0])
+    assert found["LD_PRELOAD"] == f"libown.so {library}"
 
 
 def test_a_loaded_row_races_and_one_that_cannot_load_is_named(make: Callable[[], Stage], tmp_path: Path) -> None:

@@ -85,6 +85,11 @@ class Report:
                 lines.append(f"{where}: {each.at_once} answers came in one part and have no inter-token latency")
             if each.waiting_cpu > WAITING_LIMIT:
                 lines.append(f"{where}: servers that waited took {each.waiting_cpu:.0%} of a core; its figures suffer")
+        lines += [
+            f"{each.server}, {each.clients} clients: {each.failed} of {each.requests} requests of guidellm failed"
+            for each in self.checks
+            if each.failed
+        ]
         return lines + [f"without {name}: {reason}" for name, reason in self.lost.items()]
 
     def document(self) -> str:

@@ -71,7 +71,8 @@ def answered(
         sent.append(message)
 
     async def main() -> Any:
-        service: Any = SimpleNamespace(begin=begin, settings=SETTINGS, metrics=SimpleNamespace(failed=failures.append))
+        metrics = SimpleNamespace(failed=failures.append)
+        service: Any = SimpleNamespace(begin=begin, settings=SETTINGS, metrics=metrics, recorder=None)
         scope = {"type": "http", "method": "POST", "headers": [], "state": {"note": {}}}
         response = await answer(service, Request(scope, receive), Call(streams))  # type: ignore[arg-type]
         await response(scope, receive, send)

@@ -294,8 +294,8 @@ class BatchEngine:
     def _prediction(self, n_texts: int) -> BatchPrediction | None:
         """Of the largest batch no larger, as far as its latencies are known."""
         profile = self._decoder.profile
-        known = profile.predicted_by_batch if profile else ()
-        known = [one for one in known if one.batch <= n_texts and one.latencies != "extrapolated"]
+        predicted = profile.predicted_by_batch if profile else ()
+        known = [one for one in predicted if one.batch <= n_texts and one.latencies != "extrapolated"]
         return known[-1] if known else None
 
     def _policy(self, mode: Mode) -> Any:

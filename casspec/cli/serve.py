@@ -210,12 +210,13 @@ def _calibrate_options(
     device: str, dtype: str, backend: str, threads: int | None, storage: str | None
 ) -> tuple[str, ...]:
     """Options of `casspec calibrate` without which it would make a profile of something else. No storage that holds a password."""
-    given: dict[str, tuple[Any, Any]] = {
+    given: dict[str, tuple[str | int | None, str | None]] = {
         "--device": (device, "cpu"),
         "--dtype": (dtype, "auto"),
         "--backend": (backend, "auto"),
+        "--threads": (threads, None),
+        "--storage": (None if "@" in (storage or "") else storage, None),
     }
-    given |= {"--threads": (threads, None), "--storage": (None if "@" in (storage or "") else storage, None)}
     return tuple(word for name, (value, usual) in given.items() if value != usual for word in (name, str(value)))
 
 

@@ -20,6 +20,9 @@ EVERY, AFTER, AGAIN = 96, 16, 4
 MEMORY = 0.95
 """Weight of the past in a rate, a round."""
 
+SPIKE = 4.0
+"""A round counts for up to so many times what rounds of its kind usually take: the machine was busy elsewhere."""
+
 LEAD = 1.02
 """What rounds with drafts must be faster by: those without are the surer thing."""
 
@@ -30,9 +33,14 @@ class _Rate:
 
     tokens: float = 0.0
     milliseconds: float = 0.0
+    weight: float = 0.0
+    """Rounds, the older the less."""
     rounds: int = 0
 
     def add(self, tokens: int, milliseconds: float) -> None:
+        if self.weight:
+            milliseconds = min(milliseconds, SPIKE * self.milliseconds / self.weight)
+        self.weight = self.weight * MEMORY + 1.0
         self.tokens = self.tokens * MEMORY + tokens
         self.milliseconds = self.milliseconds * MEMORY + milliseconds
         self.rounds += 1

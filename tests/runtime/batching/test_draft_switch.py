@@ -74,3 +74,11 @@ def test_what_is_known_is_told_by_size_and_mode() -> None:
     assert said[2, "greedy"] == (True, pytest.approx(1.3))
     assert said[4, "sample"] == (False, pytest.approx(0.8))
     assert said[8, "sample"] == (True, None), "nothing is known of it yet"
+
+
+def test_a_moment_in_which_the_machine_was_busy_elsewhere_changes_little() -> None:
+    switch = DraftSwitch()
+    assert rounds(switch, 60, 8, 1.5, 1.0)[-1]
+    switch.begin_round(8, "sample")
+    switch.end_round(100, 100_000.0)
+    assert rounds(switch, 10, 8, 1.5, 1.0)[-1]

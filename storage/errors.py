@@ -46,6 +46,10 @@ class CalibrationNotFound(CasspecError):
     """No stored calibration under this ID or selection."""
 
 
+class JobNotFound(CasspecError):
+    """No job under this ID."""
+
+
 class MalformedFile(CasspecError):
     """A profile or skip-set file that cannot be read; names the place."""
 

@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements` and `job_queue` the only code that touches the tables.
+"""Documents in, documents out: with `measurements` and `jobs/queue` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.
@@ -26,7 +26,7 @@ from casspec.storage.database.tables import (
     StartingPlanRow,
 )
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
-from casspec.storage.job_queue import JobQueue
+from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
 from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
 from casspec.storage.schema import (

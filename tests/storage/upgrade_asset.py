@@ -11,7 +11,7 @@ from pathlib import Path
 
 from casspec.storage import open_repository
 from casspec.storage.database.migrations import newest_revision
-from casspec.storage.jobs import JobRequest
+from casspec.storage.jobs.documents import JobRequest
 from casspec.storage.schema import SkipSet
 from tests.storage import samples
 

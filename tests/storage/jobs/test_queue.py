@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,8 @@ from hypothesis import strategies as st
 
 from casspec.storage.database.connection import Database, open_database
 from casspec.storage.errors import JobNotFound, LeaseLost
-from casspec.storage.job_queue import EXPIRY_S, MOST_ATTEMPTS, Claim, JobQueue, Place
-from casspec.storage.jobs import Job, JobProgress, JobRequest
+from casspec.storage.jobs.documents import Job, JobProgress, JobRequest
+from casspec.storage.jobs.queue import EXPIRY_S, MOST_ATTEMPTS, Claim, JobQueue, Place
 
 CPU, OTHER = Place("cpu", "here:cpu"), Place("cpu", "there:cpu")
 PROFILE = "a" * 64
@@ -213,13 +215,21 @@ ACTIONS = st.lists(
 )
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("empty") / "casspec.db"
+    open_database(str(file)).close()
+    return file
+
+
 @given(actions=ACTIONS)
 @settings(max_examples=60)
 def test_nothing_runs_twice_at_once_and_nothing_is_lost_whatever_happens(
-    actions: list[tuple[str, int]], tmp_path_factory: pytest.TempPathFactory
+    actions: list[tuple[str, int]], empty: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Workers 0 to 3 on devices 0, 1, 0, 1 keep their claims for ever, as those do who come back from the dead."""
-    clock, database = FakeClock(), open_database(str(tmp_path_factory.mktemp("queue") / "casspec.db"))
+    file = shutil.copy(empty, tmp_path_factory.mktemp("queue") / "casspec.db")
+    clock, database = FakeClock(), open_database(str(file))
     queue = JobQueue(database, clock)
     held: dict[int, Claim] = {}
     submitted: list[str] = []
@@ -265,8 +275,8 @@ import os, sys
 from pathlib import Path
 from casspec.storage import open_repository
 from casspec.storage.holders import holder_name, is_dead
-from casspec.storage.job_queue import Place
-from casspec.storage.jobs import JobProgress
+from casspec.storage.jobs.queue import Place
+from casspec.storage.jobs.documents import JobProgress
 
 storage, folder = sys.argv[1], Path(sys.argv[2])
 with open_repository(storage) as repository:
@@ -316,5 +326,5 @@ def test_workers_killed_at_random_moments_lose_nothing(database: Database, stora
     for job_id in jobs:
         assert len(list(folder.glob(f"{job_id}.done.*"))) <= 1
         workers = [line.split()[0] for line in (folder / "steps").read_text().splitlines() if job_id in line]
-        changes = sum(one != other for one, other in zip(workers, workers[1:], strict=False))
+        changes = sum(one != other for one, other in pairwise(workers))
         assert changes == len(set(workers)) - 1, "a job that was taken over is left alone by who had it"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from casspec.storage.jobs import Job, JobRequest
+from casspec.storage.jobs.documents import Job, JobRequest
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from casspec.storage.database.rows import insert_once, now
 from casspec.storage.database.tables import JobRow
 from casspec.storage.errors import JobNotFound
 from casspec.storage.holders import is_dead
-from casspec.storage.jobs import ENDED, Job, JobProgress, JobRequest, JobStatus
+from casspec.storage.jobs.documents import ENDED, Job, JobProgress, JobRequest, JobStatus
 from casspec.storage.leases import Lease, Leases, check
 
 JOB, DEVICE = "job", "job-device"

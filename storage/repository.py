@@ -143,6 +143,19 @@ class Repository(Measurements):
         newest_first = select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash)
         return self._documents(CascadeProfile, newest_first)
 
+    def profiles_of(
+        self, model: str | None = None, device: str | None = None, dtype: str | None = None, limit: int = 50
+    ) -> list[CascadeProfile]:
+        """At most `limit`, the latest first, of a model, a device and a dtype where these are given; the first two by identity."""
+        statement = (
+            select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash).limit(limit)
+        )
+        wanted = ((ProfileRow.model_hash, model), (ProfileRow.device_hash, device), (ProfileRow.dtype, dtype))
+        for column, value in wanted:
+            if value is not None:
+                statement = statement.where(column == value)
+        return self._documents(CascadeProfile, statement)
+
     def delete_profile(self, selection: str) -> CascadeProfile:
         """Deletes a profile with its bench reports, its calibrations' measurements, and artifacts nobody else names."""
         with self._database.writing() as session:

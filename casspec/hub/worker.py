@@ -8,6 +8,7 @@ long as others wait for it stops too, for another may have its job by then.
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -137,6 +138,16 @@ class JobStages:
                 self._queue.tell(self._claim, progress)
             except LeaseLost:
                 raise Stopped from None
+
+
+def place_of(device: str, kind: str | None = None) -> Place:
+    """Of cpu, cuda or cuda:N on this machine. `kind`: None for cpu, or the name of the GPU."""
+    if device == "cpu":
+        return Place(kind or "cpu", f"{socket.gethostname()}/cpu")
+    import torch
+
+    index = int(device.partition(":")[2] or 0)
+    return Place(kind or torch.cuda.get_device_name(index), f"{socket.gethostname()}/cuda:{index}")
 
 
 Run = Callable[[Repository, Job, JobStages], str]

@@ -18,7 +18,7 @@ class JobRequest(Document):
     """A calibration that somebody asks for. What is None follows the defaults of `casspec calibrate`."""
 
     model: str = Field(min_length=1, max_length=1024)
-    device: str = Field(min_length=1, max_length=256)
+    device: str = Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")
     """Kind of device that is to be calibrated, by the name its workers give: the queue that the job stands in."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     backend: Literal["auto", "lean", "generic"] = "auto"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from casspec.hub.worker import Heart, JobStages, Run, Stopped, Worker
+from casspec.hub.worker import Heart, JobStages, Run, Stopped, Worker, place_of
 from casspec.storage.errors import LeaseLost, StorageError, UnsupportedModel
 from casspec.storage.jobs.documents import Job, JobProgress, JobRequest
 from casspec.storage.jobs.queue import EXPIRY_S, Place
@@ -196,3 +196,12 @@ def test_a_job_that_is_stopped_writes_no_more(repository: Repository) -> None:
     with pytest.raises(Stopped), stages.stage("search"):
         pytest.fail("the stage began")
     assert repository.jobs.get(claim.job.job_id).progress == JobProgress()
+
+
+def test_a_device_is_called_by_its_kind_and_apart_from_those_of_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "here")
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: f"GPU {index}")
+    assert place_of("cpu") == Place("cpu", "here/cpu")
+    assert place_of("cpu", "big") == Place("big", "here/cpu")
+    assert place_of("cuda") == Place("GPU 0", "here/cuda:0")
+    assert place_of("cuda:1") == Place("GPU 1", "here/cuda:1")

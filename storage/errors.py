@@ -64,3 +64,14 @@ class StorageError(CasspecError):
 
 class LeaseLost(StorageError):
     """A write under a lease that another holder has taken over; nothing was written."""
+
+
+class HubError(CasspecError):
+    """A hub that refuses, or answers with what it should not."""
+
+    status: int | None = None
+    """Of its answer, where there was one."""
+
+
+class HubUnreachable(HubError):
+    """A hub that does not answer."""

@@ -43,6 +43,7 @@ COMMANDS = {
     "chat": Entry("casspec.cli.chat", "Talk with a chat model in the terminal."),
     "serve": Entry("casspec.cli.serve", "Serve a model to OpenAI's clients, many texts at a time."),
     "hub": Entry("casspec.cli.hub", "Queue calibrations over HTTP, run them, and hand out their profiles."),
+    "job": Entry("casspec.cli.job", "Submit calibrations to a hub, watch, list and cancel them."),
     "worker": Entry("casspec.cli.worker", "Run queued calibrations on a device of this machine."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
     "replay": Entry(

@@ -1,4 +1,4 @@
-"""A store with a queue."""
+"""A store with a queue, and a hub over it without a worker."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 from casspec.storage import open_repository
 from casspec.storage.repository import Repository
+from tests.casspec.hub.hubs import client_of
 
 
 @pytest.fixture
@@ -20,3 +22,8 @@ def storage(tmp_path: Path) -> str:
 def repository(storage: str) -> Iterator[Repository]:
     with open_repository(storage) as repository:
         yield repository
+
+
+@pytest.fixture
+def client(repository: Repository) -> TestClient:
+    return client_of(repository)

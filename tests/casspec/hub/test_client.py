@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +91,9 @@ def test_watching_ends_where_the_hub_stays_away(repository: Repository) -> None:
         assert next(watched) == job
     with pytest.raises(HubUnreachable):
         list(watched)
+
+
+def test_the_base_install_has_all_a_client_needs() -> None:
+    program = "import sys, casspec; casspec.HubClient('hub://h'); print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/").stdout
+    assert not {"sqlalchemy", "fastapi", "starlette", "uvicorn", "torch", "httpx"} & set(ast.literal_eval(loaded))

@@ -100,7 +100,8 @@ class _Wanted:
             return None
         compare_profile(profile, self.target)
         named = _named_matrix(profile)
-        return LoadedProfile(profile, named and json_profile.read_artifact(self.file(profile_hash), named))
+        matrix = None if named is None else json_profile.read_artifact(self.file(profile_hash), named)
+        return LoadedProfile(profile, matrix)
 
     def keep(self, profile_hash: str, loaded: LoadedProfile) -> None:
         """The artifact first, then the profile, then that it was the answer. A folder that cannot be written is no error."""

@@ -119,8 +119,10 @@ class JobStages:
         """The progress of a stage."""
         numbered = f"{self._stages.index(name) + 1}/{len(self._stages)} {name}" if name in self._stages else name
 
-        def progress(done: int, total_now: int | None = None, note: str = "") -> None:
-            self._set(self._at(numbered, done, total_now if total_now is not None else total, note))
+        steps = total
+
+        def progress(done: int, /, total: int | None = None, note: str = "") -> None:
+            self._set(self._at(numbered, done, steps if total is None else total, note))
 
         self._set(self._at(numbered, 0, total), at_once=True)
         yield progress

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
@@ -237,7 +238,7 @@ class JobQueue:
             self._leases.release(claim.lease)
 
 
-def _open_jobs(kind: str) -> Select[tuple[str]]:
+def _open_jobs(kind: str) -> Select[Any]:
     """IDs of those that have not ended, in the order they were submitted."""
     chosen = select(JobRow.job_id).where(JobRow.device == kind, JobRow.status.in_(("queued", "running")))
     return chosen.order_by(JobRow.submitted_at, JobRow.job_id)

@@ -74,6 +74,9 @@ def test_progress_is_told_by_stage_and_not_too_often(repository: Repository) -> 
         clock.seconds += 1
         progress(2, note="plan")
         assert now() == JobProgress(stage="2/2 search", done=2, total=8, note="plan", estimate_s=90.0)
+        clock.seconds += 1
+        progress(3, total=9)
+        assert now() == JobProgress(stage="2/2 search", done=3, total=9, estimate_s=90.0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from casspec.runtime.loading.profile_check import compare_profile
 from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage import open_repository
-from casspec.storage.errors import ProfileMismatch, ProfileNotFound
+from casspec.storage.errors import ProfileMismatch, ProfileNotFound, UnsupportedOption
 from casspec.storage.export import json_profile
 from casspec.storage.schema import RECYCLING_MATRIX, Artifact, CascadeProfile
 
@@ -27,21 +27,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger("casspec")
 
 
-def load_profile(selection: str | Path, storage: str | None = None, task: str | None = None) -> LoadedProfile:
+def load_profile(
+    selection: str | Path, storage: str | None = None, task: str | None = None, target: TargetModel | None = None
+) -> LoadedProfile:
     """A profile with its artifacts.
 
     Args:
         selection: an ID or the unique beginning of one, an alias ("production"), "latest", or the path of a JSON file from
-            `casspec export`.
+            `casspec export`; or the URL of a hub, hub://HOST:PORT, where the one that fits `target` is meant.
         storage: database URL or path; None means CASSPEC_STORAGE, then the user data directory.
         task: what will be decoded, by its name in the suite; a task without a cascade of its own has the one for all.
+        target: the model that is to be decoded; needed with a hub (`casspec.hub.fetched.hub_profile`).
 
     Raises:
         ProfileNotFound: no such profile or file.
+        HubUnreachable: a hub is away, and nothing was fetched from it before; HubError: it refuses.
         MalformedFile: a file that holds no profile.
         StorageError: a database that cannot be opened.
     """
-    if is_file(selection):
+    if _is_hub(selection):
+        from casspec.hub.fetched import hub_profile
+
+        if target is None:
+            raise UnsupportedOption("a hub finds profiles by the model: give load_profile the target too, target=...")
+        loaded = hub_profile(str(selection), target)
+    elif is_file(selection):
         path = Path(selection).expanduser()
         document = json_profile.read(path)
         loaded = _with_artifacts(document, lambda artifact: json_profile.read_artifact(path, artifact))
@@ -63,8 +73,8 @@ def profile_for(
 
     Raises what `load_profile` raises; ProfileNotFound too where only profiles of others have the alias.
     """
-    if is_file(selection):
-        return load_profile(selection, storage)
+    if _is_hub(selection) or is_file(selection):
+        return load_profile(selection, storage, target=target)
     with open_repository(storage) as repository:
         holders = {profile_hash for profile_hash, names in repository.aliases().items() if selection in names}
 
@@ -127,8 +137,11 @@ def _fitting(
     return _with_artifacts(found, lambda artifact: repository.artifact(artifact.sha256))
 
 
+def _is_hub(selection: str | Path) -> bool:
+    return isinstance(selection, str) and selection.startswith(("hub://", "hubs://"))
+
+
 def is_file(selection: str | Path) -> bool:
-    """Whether a profile is named by its file."""
     text = str(selection)
     return isinstance(selection, Path) or os.sep in text or text.endswith(".json") or Path(text).is_file()
 

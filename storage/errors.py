@@ -46,6 +46,10 @@ class CalibrationNotFound(CasspecError):
     """No stored calibration under this ID or selection."""
 
 
+class JobNotFound(CasspecError):
+    """No job under this ID."""
+
+
 class MalformedFile(CasspecError):
     """A profile or skip-set file that cannot be read; names the place."""
 
@@ -60,3 +64,14 @@ class StorageError(CasspecError):
 
 class LeaseLost(StorageError):
     """A write under a lease that another holder has taken over; nothing was written."""
+
+
+class HubError(CasspecError):
+    """A hub that refuses, or answers with what it should not."""
+
+    status: int | None = None
+    """Of its answer, where there was one."""
+
+
+class HubUnreachable(HubError):
+    """A hub that does not answer."""

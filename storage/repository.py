@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements` the only code that touches the tables.
+"""Documents in, documents out: with `measurements` and `jobs/queue` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.
@@ -26,6 +26,7 @@ from casspec.storage.database.tables import (
     StartingPlanRow,
 )
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
+from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
 from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
 from casspec.storage.schema import (
@@ -70,6 +71,11 @@ class StartingPlan:
 
 class Repository(Measurements):
     """All stored documents of one database."""
+
+    @property
+    def jobs(self) -> JobQueue:
+        """Calibrations that are queued."""
+        return JobQueue(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 
@@ -140,6 +146,19 @@ class Repository(Measurements):
         """All profiles, the latest first."""
         newest_first = select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash)
         return self._documents(CascadeProfile, newest_first)
+
+    def profiles_of(
+        self, model: str | None = None, device: str | None = None, dtype: str | None = None, limit: int = 50
+    ) -> list[CascadeProfile]:
+        """At most `limit`, the latest first, of a model, a device and a dtype where these are given; the first two by identity."""
+        statement = (
+            select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash).limit(limit)
+        )
+        wanted = ((ProfileRow.model_hash, model), (ProfileRow.device_hash, device), (ProfileRow.dtype, dtype))
+        for column, value in wanted:
+            if value is not None:
+                statement = statement.where(column == value)
+        return self._documents(CascadeProfile, statement)
 
     def delete_profile(self, selection: str) -> CascadeProfile:
         """Deletes a profile with its bench reports, its calibrations' measurements, and artifacts nobody else names."""

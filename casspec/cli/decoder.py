@@ -32,7 +32,7 @@ _METHOD_OPTIONS = (
         "--profile",
         default=FITTING,
         metavar="PROFILE",
-        help="production, latest, an ID, a JSON file, or none; by default the latest that fits model, dtype and device.",
+        help="production, latest, an ID, a JSON file, hub://HOST:PORT, or none; by default the latest that fits model, dtype and device.",
     ),
     click.option(
         "--method",

@@ -42,6 +42,9 @@ COMMANDS = {
     "generate": Entry("casspec.cli.generate", "Decode a prompt with a stored cascade and stream the text."),
     "chat": Entry("casspec.cli.chat", "Talk with a chat model in the terminal."),
     "serve": Entry("casspec.cli.serve", "Serve a model to OpenAI's clients, many texts at a time."),
+    "hub": Entry("casspec.cli.hub", "Queue calibrations over HTTP, run them, and hand out their profiles."),
+    "job": Entry("casspec.cli.job", "Submit calibrations to a hub, watch, list and cancel them."),
+    "worker": Entry("casspec.cli.worker", "Run queued calibrations on a device of this machine."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
     "replay": Entry(
         "casspec.cli.replay", "Predict what methods gain on recordings, and how far they are from the bounds."

@@ -175,3 +175,30 @@ class LeaseRow(Base):
     taken_at: Mapped[float]
     heartbeat_at: Mapped[float]
     """Seconds since 1970 by the clock of the database."""
+
+
+class JobRow(Base):
+    """A calibration somebody asked for, and how far it is; who runs it holds a lease of kind "job"."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index(None, "device", "status"),
+        Index(None, "submitted_at"),
+        Index(None, "status", "submitted_at"),
+    )
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    """Kind of device that is to be calibrated."""
+    status: Mapped[str]
+    submitted_at: Mapped[str] = mapped_column(TIME)
+    started_at: Mapped[str | None] = mapped_column(TIME)
+    ended_at: Mapped[str | None] = mapped_column(TIME)
+    request: Mapped[str] = mapped_column(Text)
+    progress: Mapped[str] = mapped_column(Text)
+    cancel_asked: Mapped[bool]
+    attempts: Mapped[int]
+    worker: Mapped[str | None]
+    profile_hash: Mapped[str | None] = mapped_column(HASH)
+    """Of the profile it made, which may have been deleted since."""
+    message: Mapped[str | None] = mapped_column(Text)

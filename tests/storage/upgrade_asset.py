@@ -11,6 +11,7 @@ from pathlib import Path
 
 from casspec.storage import open_repository
 from casspec.storage.database.migrations import newest_revision
+from casspec.storage.jobs.documents import JobRequest
 from casspec.storage.schema import SkipSet
 from tests.storage import samples
 
@@ -31,6 +32,7 @@ def write(file: Path) -> None:
         profile = repository.save_profile(calibration, samples.profile(artifacts=(matrix,)))
         repository.save_bench(profile.profile_id, samples.bench_report())
         repository.finish(calibration)
+        repository.jobs.submit(JobRequest(model="tiny", device="cpu"), "0123456789abcdef")
         repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
 
 

@@ -11,10 +11,7 @@ Leases taken there are kept with the block; a running trial without one belongs 
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from casspec.storage.errors import LeaseLost, StorageError
+from casspec.storage.holders import holder_name, is_dead
 from casspec.storage.leases import Lease, Leases
 from casspec.storage.measurements import plan_hash
 from casspec.storage.schema import DrafterCandidate, Precision
@@ -82,7 +80,7 @@ class TrialLeases:
         self._distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(values) for name, values in choices(n_layers, precisions).items()
         }
-        self._worker = f"{_machine()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._worker = holder_name()
         self.held: set[PlanSpec] = set()
         """Plans that are being evaluated, as of the last `follow`."""
         self._living: dict[str, Lease] = {}
@@ -188,7 +186,7 @@ class TrialLeases:
         """Of all workers on this study, by key; those of the dead are released."""
         if self._leases is None:
             return {}
-        living = self._leases.living(KIND, f"{self._study.study_name}/", GRACE_S, _is_dead)
+        living = self._leases.living(KIND, f"{self._study.study_name}/", GRACE_S, is_dead)
         return {lease.key: lease for lease in living}
 
     def _is_alive(self, trial: optuna.trial.FrozenTrial) -> bool:
@@ -232,25 +230,3 @@ class TrialLeases:
         if trial.state.is_finished():
             self._specs[trial.number] = spec
         return spec
-
-
-def _machine() -> str:
-    """Where a process ID says which process: containers may share a host's name, each with process IDs of its own."""
-    try:
-        return f"{socket.gethostname()}/{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:
-        return socket.gethostname()
-
-
-def _is_dead(worker: str) -> bool:
-    """Whether a worker of this machine has ended; of others nothing is known but their heartbeat."""
-    machine, pid, _ = worker.rsplit(":", 2)
-    if os.name != "posix" or machine != _machine():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False

@@ -1,0 +1,111 @@
+"""`casspec hub`: calibrations queued over HTTP, and the profiles they make."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from casspec.cli.console import say
+from casspec.cli.options import DeviceType, SectionedCommand, check_device, storage_option, threads_option
+from casspec.cli.worker import models_options
+
+if TYPE_CHECKING:
+    from casspec.hub.local_worker import LocalWorker
+
+MIB = 1 << 20
+
+SECTIONS = {
+    "Who may ask": ("host", "port", "api_key", "api_key_file", "max_request_mib"),
+    "What may be calibrated": ("allow_model", "models_in"),
+    "The worker beside it": ("worker_device", "threads"),
+}
+
+
+@click.command(cls=SectionedCommand, sections=SECTIONS)
+@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--api-key",
+    multiple=True,
+    metavar="KEY",
+    envvar="CASSPEC_API_KEY",
+    show_envvar=True,
+    help="Requests have to bring it; needed beyond this machine.",
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The same from a file, one a line.",
+)
+@click.option(
+    "--max-request-mib",
+    type=click.FloatRange(min=0, min_open=True, max=1024),
+    default=8.0,
+    show_default=True,
+    help="Size of a request, its suite included.",
+)
+@models_options
+@click.option(
+    "--worker-device",
+    type=DeviceType(),
+    default="cpu",
+    metavar="DEVICE",
+    help="Device of the worker that runs beside the hub: cpu, cuda or cuda:N.  [default: cpu]",
+)
+@click.option("--no-worker", is_flag=True, help="Queue only: `casspec worker` runs the jobs.")
+@threads_option
+@storage_option
+def command(
+    host: str,
+    port: int,
+    api_key: tuple[str, ...],
+    api_key_file: Path | None,
+    max_request_mib: float,
+    allow_model: tuple[str, ...],
+    models_in: tuple[Path, ...],
+    worker_device: str,
+    no_worker: bool,
+    threads: int | None,
+    storage: str | None,
+) -> None:
+    """Queue calibrations over HTTP, run them on this machine, and hand out their profiles, until Ctrl-C or SIGTERM."""
+    from casspec.hub.allowed import AllowedModels
+    from casspec.hub.app import create_app
+    from casspec.hub.run import run
+    from casspec.hub.settings import HubSettings
+    from casspec.server.gate.keys import check_host, keys_of
+    from casspec.server.run import listening, url_of
+    from casspec.storage import open_repository
+
+    keys = keys_of(api_key, api_key_file, "api-key")
+    check_host(host, keys)
+    settings = HubSettings(AllowedModels(allow_model, models_in), keys, int(max_request_mib * MIB))
+    with ExitStack() as stack:
+        repository = stack.enter_context(open_repository(storage))
+        place = stack.enter_context(listening(host, port))
+        if not no_worker:
+            check_device(worker_device)
+            stack.enter_context(_worker(worker_device, threads, allow_model, models_in, storage).running())
+        say(f"listening at {url_of(place)}")
+        run(create_app(repository, settings), place)
+    say("ended")
+
+
+def _worker(
+    device: str, threads: int | None, names: tuple[str, ...], directories: tuple[Path, ...], storage: str | None
+) -> LocalWorker:
+    """The storage's URL may hold a password and goes through the environment; keys are not the worker's to know."""
+    from casspec.hub.local_worker import LocalWorker
+    from casspec.storage.database.location import ENVIRONMENT_VARIABLE
+
+    words = [sys.executable, "-P", "-m", "casspec", "worker", "--until-eof", "--device", device]
+    words += [] if threads is None else ["--threads", str(threads)]
+    words += [word for name in names for word in ("--allow-model", name)]
+    words += [word for directory in directories for word in ("--models-in", str(directory))]
+    told = {"CASSPEC_API_KEY": ""} | ({} if storage is None else {ENVIRONMENT_VARIABLE: storage})
+    return LocalWorker(words, told, say)

@@ -1,0 +1,126 @@
+"""The client of a hub: jobs and profiles as documents. The base install has all it needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from casspec.hub.transport import Transport
+from casspec.storage.errors import HubError, HubUnreachable
+from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
+from casspec.storage.schema import CascadeProfile
+
+KEY_VARIABLE = "CASSPEC_HUB_KEY"
+
+MOST_BROKEN = 3
+"""Connections in a row that may break before anything was heard."""
+
+
+class HubClient:
+    """Asks one hub.
+
+    Args:
+        url: http://host:port, or hub://host:port. key: where the hub wants one; None takes CASSPEC_HUB_KEY. timeout_s: of silence.
+
+    Every method raises HubUnreachable where the hub does not answer, and HubError, in one line, where it refuses.
+    """
+
+    def __init__(self, url: str, key: str | None = None, timeout_s: float = 30.0) -> None:
+        self._transport = Transport(url, key or os.environ.get(KEY_VARIABLE) or None, timeout_s)
+
+    @property
+    def url(self) -> str:
+        return self._transport.base
+
+    def submit(self, model: str, device: str = "cpu", prompts: str | Path | None = None, **settings: Any) -> Job:
+        """Queues a calibration.
+
+        Args:
+            device: kind of device, by the name its workers give. prompts: a file of JSON lines, or its text.
+            settings: other fields of `JobRequest`.
+
+        Raises HubError for settings that do not exist too.
+        """
+        try:
+            request = JobRequest(model=model, device=device, **settings)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise HubError(f"{'.'.join(map(str, fault['loc'])) or 'the job'}: {fault['msg']}") from None
+        body = request.model_dump(mode="json", exclude_defaults=True) | {"model": model, "device": device}
+        body["job_id"] = secrets.token_hex(8)  # so that asking again after a lost answer is no second job
+        if prompts is not None:
+            body["prompts"] = prompts.read_text("utf-8") if isinstance(prompts, Path) else prompts
+        return self._job("POST", ["jobs"], body)
+
+    def job(self, job_id: str) -> Job:
+        """As it stands now."""
+        return self._job("GET", ["jobs", job_id])
+
+    def jobs(self, status: JobStatus | None = None, device: str | None = None, limit: int = 50) -> list[Job]:
+        """The latest first."""
+        found = self._transport.json("GET", ["jobs"], query={"status": status, "device": device, "limit": limit})
+        return [_read(Job, each) for each in found["jobs"]]
+
+    def cancel(self, job_id: str) -> Job:
+        """Ends a job: a queued one at once, a running one at its next step."""
+        return self._job("POST", ["jobs", job_id, "cancel"])
+
+    def watch(self, job_id: str) -> Iterator[Job]:
+        """The job whenever it has changed, until it has ended. A connection that breaks is made anew."""
+        broken, last = 0, None
+        while last is None or not last.has_ended:
+            try:
+                for job in self._events(job_id):
+                    broken = 0
+                    if job != last:
+                        last = job
+                        yield job
+            except HubUnreachable:
+                broken += 1
+                if broken > MOST_BROKEN:
+                    raise
+
+    def profiles(
+        self, model: str | None = None, device: str | None = None, dtype: str | None = None, alias: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Summaries, the latest first. `model` and `device` are identities of fingerprints."""
+        query = {"model": model, "device": device, "dtype": dtype, "alias": alias, "limit": 500}
+        found: list[dict[str, Any]] = self._transport.json("GET", ["profiles"], query=query)["profiles"]
+        return found
+
+    def profile(self, selection: str) -> CascadeProfile:
+        """By its ID, the beginning of one, an alias, or `latest`."""
+        profile: CascadeProfile = _read(CascadeProfile, self._transport.json("GET", ["profiles", selection]))
+        return profile
+
+    def artifact(self, profile_id: str, name: str) -> bytes:
+        """The bytes of an artifact, which its profile names by their hash."""
+        return self._transport.bytes("GET", ["profiles", profile_id, "artifacts", name])
+
+    def _events(self, job_id: str) -> Iterator[Job]:
+        for line in self._transport.lines(["jobs", job_id, "events"]):
+            if line.startswith("data: "):
+                job: Job = _read(Job, json.loads(line.removeprefix("data: ")))
+                yield job
+                if job.has_ended:
+                    return
+        raise HubUnreachable(f"the hub at {self.url} ended the events of job {job_id} before the job")
+
+    def _job(self, method: str, path: Sequence[str], body: Any = None) -> Job:
+        job: Job = _read(Job, self._transport.json(method, list(path), body))
+        return job
+
+
+def _read(kind: Any, content: Any) -> Any:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(map(str, fault["loc"])) or kind.__name__
+        raise HubError(f"the hub's answer cannot be read, {place}: {fault['msg']}; is it of another release?") from None

@@ -1,0 +1,99 @@
+"""The client against a hub that answers over HTTP."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import casspec
+from casspec.hub.worker import JobStages, Worker
+from casspec.storage.errors import HubError, HubUnreachable
+from casspec.storage.jobs.documents import Job
+from casspec.storage.jobs.queue import Place
+from casspec.storage.repository import Repository
+from tests.casspec.hub.hubs import serving
+from tests.casspec.hub.test_suites import LINES
+from tests.storage import samples
+
+
+@pytest.fixture
+def hub(repository: Repository) -> Iterator[casspec.HubClient]:
+    with serving(repository) as url:
+        yield casspec.HubClient(url)
+
+
+def test_a_job_is_submitted_and_watched_to_its_end(hub: casspec.HubClient, repository: Repository) -> None:
+    job = hub.submit("reference", quick=True, trials=3)
+    assert (job.status, job.request.quick, job.request.trials) == ("queued", True, 3)
+
+    def run(repository: Repository, job: Job, stages: JobStages) -> str:
+        with stages.stage("profile", 2):
+            return "a" * 64
+
+    worker = threading.Thread(target=Worker(repository, Place("cpu", "here"), run).work_once)
+    worker.start()
+    seen = list(hub.watch(job.job_id))
+    worker.join()
+    assert seen[-1] == hub.job(job.job_id)
+    assert (seen[-1].status, seen[-1].profile_hash) == ("done", "a" * 64)
+    assert hub.jobs("done") == [seen[-1]]
+    assert hub.jobs(device="H200") == []
+
+
+def test_jobs_are_cancelled(hub: casspec.HubClient) -> None:
+    assert hub.cancel(hub.submit("reference").job_id).status == "cancelled"
+
+
+def test_prompts_are_sent_along(hub: casspec.HubClient, repository: Repository, tmp_path: Path) -> None:
+    (tmp_path / "suite.jsonl").write_text(LINES)
+    sha256 = hub.submit("reference", prompts=tmp_path / "suite.jsonl").request.suite_sha256
+    assert sha256 is not None
+    assert repository.artifact(sha256) == LINES.encode()
+
+
+def test_profiles_and_artifacts_are_fetched(hub: casspec.HubClient, repository: Repository) -> None:
+    matrix = repository.save_artifact("recycling-matrix", b"matrix")
+    profile = repository.save_profile(None, samples.profile(artifacts=(matrix,)))
+    (found,) = hub.profiles(profile.model.identity(), dtype=profile.dtype)
+    assert hub.profile(found["profile_id"]) == profile
+    assert hub.artifact(found["profile_id"], "recycling-matrix") == b"matrix"
+    assert hub.profiles(dtype="float16") == []
+
+
+def test_refusals_are_one_line(hub: casspec.HubClient) -> None:
+    with pytest.raises(HubError, match="is not allowed here"):
+        hub.submit("/etc")
+    with pytest.raises(HubError, match="trust_remote_code"):
+        hub.submit("reference", trust_remote_code=True)
+    with pytest.raises(HubError, match="no job") as told:
+        hub.job("0" * 16)
+    assert told.value.status == 404
+
+
+def test_the_key_comes_from_the_environment(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(repository, api_keys=("right",)) as url:
+        with pytest.raises(HubError, match="CASSPEC_HUB_KEY"):
+            casspec.HubClient(url).jobs()
+        monkeypatch.setenv("CASSPEC_HUB_KEY", "right")
+        assert casspec.HubClient(url).jobs() == []
+
+
+def test_watching_ends_where_the_hub_stays_away(repository: Repository) -> None:
+    with serving(repository) as url:
+        job = casspec.HubClient(url).submit("reference")
+        watched = casspec.HubClient(url).watch(job.job_id)
+        assert next(watched) == job
+    with pytest.raises(HubUnreachable):
+        list(watched)
+
+
+def test_the_base_install_has_all_a_client_needs() -> None:
+    program = "import sys, casspec; casspec.HubClient('hub://h'); print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/").stdout
+    assert not {"sqlalchemy", "fastapi", "starlette", "uvicorn", "torch", "httpx"} & set(ast.literal_eval(loaded))

@@ -29,9 +29,11 @@ def generate_batch(
 
     Args:
         place: of the suite. kv_cache_gib: memory for caches; None for a share of what is free.
+
+    Raises UnsupportedOption at the end where texts failed.
     """
     from casspec.runtime.batching.engine import BatchEngine
-    from casspec.storage.errors import CasspecError
+    from casspec.storage.errors import CasspecError, UnsupportedOption
     from casspec.tuner.suites.load import load_suite
     from casspec.tuner.suites.token_prompts import token_prompts
 
@@ -41,17 +43,19 @@ def generate_batch(
     memory = None if kv_cache_gib is None else int(kv_cache_gib * GIB)
     engine = BatchEngine(decoder, max_batch, memory)
     open_texts: dict[str, BatchedText] = {}
-    begin, n_tokens = time.perf_counter(), 0
+    begin, n_tokens, n_failed = time.perf_counter(), 0, 0
     with interruptible() as interruption:
         for prompt in token_prompts(decoder.target, suite.prompts):
             try:
                 open_texts[prompt.id] = engine.submit(list(prompt.token_ids), criteria=[interruption], **request)
             except CasspecError as error:
                 _write({"id": prompt.id, "error": str(error)})
+                n_failed += 1
         while open_texts:
             engine.step()
             for name in [name for name, text in open_texts.items() if text.is_over]:
                 text = open_texts.pop(name)
+                n_failed += text.error is not None
                 n_tokens += _told(name, text)
             if interruption.requested:
                 for name, text in open_texts.items():
@@ -62,6 +66,8 @@ def generate_batch(
     say(f"{n_tokens} tokens in {seconds:.1f} s: {n_tokens / seconds:.1f} tokens/s, at most {max_batch} texts at a time")
     if interruption.requested:
         raise KeyboardInterrupt
+    if n_failed:
+        raise UnsupportedOption(f"{n_failed} of {len(suite.prompts)} prompts failed; their lines say why")
 
 
 def _told(name: str, text: BatchedText) -> int:

@@ -50,9 +50,11 @@ def test_a_prompt_that_does_not_fit_is_told_and_the_others_go_on(
 ) -> None:
     with Path(prompts).open("a") as file:
         file.write(json.dumps({"id": "long", "prompt": "a" * 400}) + "\n")
-    assert main(["generate", "--batch", prompts, "--max-new-tokens", "4", "--profile", "none"]) == 0
-    found = {line["id"]: line for line in lines(capsys)}
+    assert main(["generate", "--batch", prompts, "--max-new-tokens", "4", "--profile", "none"]) == 2
+    printed = capsys.readouterr()
+    found = {line["id"]: line for line in map(json.loads, printed.out.splitlines())}
     assert "shorten the prompt" in str(found["long"]["error"])
+    assert f"1 of {len(TEXTS) + 1} prompts failed" in printed.err
     assert all(found[f"p{place}"]["tokens"] for place in range(len(TEXTS)))
 
 

@@ -58,6 +58,7 @@ class Workplace:
         clock: where its forwards are timed. known: what the cache holds of the prompt's beginning.
         prefill_chunk: tokens of the prompt in a forward, at most.
         keeps_top: keep the target's best successors along the text, where the policy learns from them: `Session.top`.
+        learns_prompt: let the policy learn from the target's best successors after the prompt's tokens. They take a fifth of a prefill.
         drafts: whether the next step does; None for always. After steps that did not, the policy begins anew.
         stays_in_step: whether in a step that does not draft the policy is asked for the root alone and told what followed instead, so that
             it goes on where it was; None for never.
@@ -72,6 +73,7 @@ class Workplace:
     known: KnownPrefix | None = None
     prefill_chunk: int = QUERY_BUCKETS[-1]
     keeps_top: bool = False
+    learns_prompt: bool = True
     drafts: Callable[[], bool] | None = None
     stays_in_step: Callable[[], bool] | None = None
 
@@ -120,9 +122,13 @@ class Session:
             place.known,
             place.prefill_chunk,
             None if request.grammar is None else self._begun(request.grammar, ends),
+            place.learns_prompt,
         )
-        self._keeps_top = place.keeps_top and policy.needs_top and not policy.top_by_token
-        ids, logits = self.sequence.prompt_top if self._keeps_top else ([], [])
+        ids, logits = self.sequence.prompt_top
+        knows_all = len(ids) == len(prompt) - 1 and not policy.top_by_token
+        self._keeps_top = place.keeps_top and policy.needs_top and knows_all
+        if not self._keeps_top:
+            ids, logits = [], []
         self.top = list(ids), list(logits)
         """Best successors (ids, logits) after each committed token, where they are kept."""
         policy.begin(self.sequence)

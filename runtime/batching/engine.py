@@ -57,6 +57,7 @@ class BatchedText:
     _strand: Strand | None = None
     _session: Session | None = None
     _n_bytes: int = 0
+    _has_spoken: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -244,14 +245,17 @@ class BatchEngine:
             text._strand.start()
 
     def _decode(self, text: BatchedText) -> None:
-        """A text from its prompt to its end, on its own stack."""
+        """A text from its prompt to its end, on its own stack.
+
+        Its first token is not drafted for: somebody waits for it. And where other texts wait, the policy does not learn from the prompt.
+        """
         planned = text.planned
         try:
             policy = self._policy(planned.mode).fork()
             cache = self._target.new_cache(planned.n_rows)
             known = None
             if self._keeps:
-                known = self.prefixes.into(planned.prompt, cache, policy.needs_top)
+                known = self.prefixes.into(planned.prompt, cache)
             place = Workplace(
                 self._joint,
                 policy,
@@ -261,14 +265,16 @@ class BatchEngine:
                 known=known,
                 prefill_chunk=min(self._prefill_rows, QUERY_BUCKETS[-1]),
                 keeps_top=self._keeps,
-                drafts=lambda: self._switch.drafts,
-                stays_in_step=lambda: len(self._running) == 1,
+                learns_prompt=len(self._running) + len(self._waiting) == 1,
+                drafts=lambda: self._switch.drafts and text._has_spoken,
+                stays_in_step=lambda: len(self._running) == 1 or (self._switch.drafts and not text._has_spoken),
             )
             session = Session(place, planned.prompt, planned.request, planned.limit, planned.noise, text.listener)
             text._session = session
             while not session.is_over:
                 n_emitted = len(session.step())  # other texts run meanwhile, and count too
                 self._emitted += n_emitted
+                text._has_spoken = True
             text.generation = session.finish()
             if self._keeps:
                 tokens = session.sequence.tokens[:-1]

@@ -68,16 +68,11 @@ class PrefixCache:
         """Forgets all: the weights are others."""
         self._texts.clear()
 
-    def into(self, prompt: list[int], cache: KVCache, needs_top: bool) -> KnownPrefix | None:
-        """Copies the rows of the longest beginning that is known of a prompt into a cache; None where none is worth it.
-
-        Args:
-            needs_top: only texts will do whose best successors were kept.
-        """
+    def into(self, prompt: list[int], cache: KVCache) -> KnownPrefix | None:
+        """Copies the rows of the longest beginning that is known of a prompt into a cache; None where none is worth it."""
         best, most = None, LEAST_TOKENS - 1
         for key, text in self._texts.items():
             n = _common(text.tokens, prompt[:-1])
-            n = min(n, len(text.top[0])) if needs_top else n
             if n > most:
                 best, most = key, n
         if best is None:

@@ -77,6 +77,8 @@ class Sequence:
 
     Args:
         prefilled: another text of this prompt in the same cache: the prompt's rows are there.
+        keep_top: keep the target's best successors after what is emitted. learns_prompt: also those after the prompt's tokens, as far as
+            they are kept of the beginning that is known.
         known: what is in the cache of the prompt's beginning, from a text that began alike.
         prefill_chunk: tokens of the prompt in a forward, at most.
     """
@@ -97,6 +99,7 @@ class Sequence:
         known: KnownPrefix | None = None,
         prefill_chunk: int = _PREFILL_CHUNK,
         grammar: GrammarState | None = None,
+        learns_prompt: bool = True,
     ) -> None:
         self.tokens = list(prompt)
         self.sampling = sampling
@@ -113,7 +116,7 @@ class Sequence:
         self.on_host = self.device.type == "cpu"
         self._search = HostSearch(sampling, noise, target.vocab_size)
         if prefilled is None:
-            self._prefill(prompt[:-1], top_by_token, known, prefill_chunk)
+            self._prefill(prompt[:-1], keep_top and learns_prompt, top_by_token, known, prefill_chunk)
         else:
             self.prompt_top, self.prompt_places = prefilled.prompt_top, prefilled.prompt_places
 
@@ -298,11 +301,13 @@ class Sequence:
         root = len(self.tokens)  # the emitted position after the root
         return [root + depth for depth in depths]
 
-    def _prefill(self, prompt: list[int], top_by_token: bool, known: KnownPrefix | None, size: int) -> None:
+    def _prefill(
+        self, prompt: list[int], learns: bool, top_by_token: bool, known: KnownPrefix | None, size: int
+    ) -> None:
         target, cache = self._target, self.cache
         cache.require(len(prompt) + 1)
         begin = 0 if known is None else min(known.n_tokens, len(prompt))
-        if self._keep_top:
+        if learns and (known is None or len(known.top[0]) >= begin):
             last = {token: place for place, token in enumerate(prompt)}
             self.prompt_places = sorted(last.values()) if top_by_token else list(range(len(prompt)))
         if known is not None and self.prompt_places:

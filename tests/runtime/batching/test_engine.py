@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from casspec.runtime.batching.engine import BatchedText, BatchEngine
+from casspec.runtime.batching.hub import JointTarget
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.policies import all_methods
@@ -110,6 +111,43 @@ def test_a_text_that_begins_like_another_is_not_computed_twice() -> None:
     assert engine.generate([follow_up], max_new_tokens=20)[0].token_ids == expected
     assert (engine.prefixes.hits, engine.prefixes.reused_tokens) == (1, 80 + 20 - 1)
     assert len(engine.prefixes) == 1, "the longer text is kept in place of the shorter one"
+
+
+def test_nobody_waits_for_drafts_of_a_first_token() -> None:
+    parts: list[int] = []
+    engine = BatchEngine(Decoder(TARGET, PROFILE, "dytc"))
+    engine.submit(
+        repetitive_prompt(80, seed=1), Listener(on_tokens=lambda new: parts.append(len(new))), max_new_tokens=40
+    )
+    engine.run()
+    assert parts[0] == 1 < max(parts)
+
+
+def test_prompts_are_learned_from_where_no_other_text_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    fill = JointTarget.fill
+
+    def counted(self: JointTarget, inputs: Any, cache: Any, plan: Any, wanted: list[int]) -> torch.Tensor:
+        asked.append(len(wanted))
+        return fill(self, inputs, cache, plan, wanted)
+
+    monkeypatch.setattr(JointTarget, "fill", counted)
+    engine = BatchEngine(Decoder(TARGET, PROFILE, "dytc"))
+    engine.generate([repetitive_prompt(30, seed=1)], max_new_tokens=2)
+    assert sum(asked) == 29
+    asked.clear()
+    engine.generate([repetitive_prompt(30, seed=seed) for seed in (2, 3)], max_new_tokens=2)
+    assert sum(asked) == 0
+
+
+def test_rows_of_a_text_nothing_was_learned_from_serve_another() -> None:
+    decoder = Decoder(TARGET, PROFILE, "dytc")
+    engine = BatchEngine(decoder)
+    prompts = [repetitive_prompt(80, seed=seed) for seed in (1, 2)]
+    texts = engine.generate(prompts, max_new_tokens=10)
+    follow_up = [*prompts[0], *texts[0].token_ids, 3, 1, 4]
+    assert engine.generate([follow_up], max_new_tokens=20)[0].token_ids == decoder.generate(follow_up, 20).token_ids
+    assert engine.prefixes.reused_tokens == 80 + 10 - 1
 
 
 def test_prompts_come_in_pieces_between_the_tokens_of_others() -> None:

@@ -21,7 +21,7 @@ def test_the_longest_common_beginning_is_copied_and_no_more() -> None:
     prefixes, goal = PrefixCache(), KVCache(SHAPE, 128)
     prefixes.keep(kept(list(range(20)), 1.0))
     prefixes.keep(kept([*range(30), 99, 98], 2.0))
-    known = prefixes.into(list(range(60)), goal, needs_top=False)
+    known = prefixes.into(list(range(60)), goal)
     assert known is not None
     assert known.n_tokens == 30
     assert torch.equal(goal.rows(0)[0][:31, 0, 0], torch.tensor([2.0] * 30 + [0.0]))
@@ -31,19 +31,18 @@ def test_the_longest_common_beginning_is_copied_and_no_more() -> None:
 def test_the_last_token_of_a_prompt_is_always_computed() -> None:
     prefixes = PrefixCache()
     prefixes.keep(kept(list(range(40)), 1.0))
-    known = prefixes.into(list(range(40)), KVCache(SHAPE, 128), needs_top=False)
+    known = prefixes.into(list(range(40)), KVCache(SHAPE, 128))
     assert known is not None
     assert known.n_tokens == 39
 
 
-def test_short_beginnings_and_texts_without_successors_are_passed_over() -> None:
+def test_short_beginnings_are_passed_over_and_successors_come_along() -> None:
     prefixes = PrefixCache()
     prefixes.keep(kept(list(range(40)), 1.0))
     other = [*range(LEAST_TOKENS - 1), *[7] * 40]
-    assert prefixes.into(other, KVCache(SHAPE, 128), needs_top=False) is None
-    assert prefixes.into(list(range(40)), KVCache(SHAPE, 128), needs_top=True) is None
+    assert prefixes.into(other, KVCache(SHAPE, 128)) is None
     prefixes.keep(kept(list(range(100, 140)), 1.0, top=40))
-    known = prefixes.into(list(range(100, 150)), KVCache(SHAPE, 128), needs_top=True)
+    known = prefixes.into(list(range(100, 150)), KVCache(SHAPE, 128))
     assert known is not None
     assert known.top[0][3] == [103]
 
@@ -54,9 +53,9 @@ def test_a_text_goes_that_another_continues_and_the_longest_unused_first() -> No
     prefixes.keep(kept(list(range(200, 240)), 2.0))
     prefixes.keep(kept(list(range(40)), 3.0))
     assert len(prefixes) == 2
-    prefixes.into(list(range(200, 250)), KVCache(SHAPE, 128), needs_top=False)
+    prefixes.into(list(range(200, 250)), KVCache(SHAPE, 128))
     assert prefixes.drop_oldest()
-    assert prefixes.into(list(range(50)), KVCache(SHAPE, 128), needs_top=False) is None
+    assert prefixes.into(list(range(50)), KVCache(SHAPE, 128)) is None
     assert prefixes.n_bytes == kept([1], 1.0).n_bytes
     prefixes.clear()
     assert not prefixes.drop_oldest()

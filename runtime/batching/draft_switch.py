@@ -17,6 +17,9 @@ TRIED = 6
 EVERY, AFTER, AGAIN = 96, 16, 4
 """Of so many rounds, after the first few, those that look again at what is not done; the first of these says nothing."""
 
+SELDOM, CLEAR_LOSS, AS_BEFORE = 768, 0.9, 0.05
+"""What is slower by as much, and was found as it was before, is looked at half as often, at least once in so many rounds."""
+
 MEMORY = 0.95
 """Weight of the past in a rate, a round."""
 
@@ -56,8 +59,24 @@ class _Size:
 
     drafting: _Rate = field(default_factory=_Rate)
     plain: _Rate = field(default_factory=_Rate)
-    rounds: int = 0
     predicted: bool | None = None
+    place: int = 0
+    """Of the round, between one look and the next."""
+    every: int = EVERY
+    gain_before: float = 1.0
+
+    def looks(self, pays: bool) -> bool:
+        """Whether the next round looks at what is not done, given what is."""
+        self.place += 1
+        gain = self.gain or 1.0
+        if self.place == AFTER:
+            self.gain_before = gain
+        if self.place == AFTER + AGAIN:
+            loses = (1 / gain if pays else gain) < CLEAR_LOSS and abs(gain / self.gain_before - 1) < AS_BEFORE
+            self.every = min(2 * self.every, SELDOM) if loses else EVERY
+        if self.place >= self.every:
+            self.place = 0
+        return AFTER <= self.place < AFTER + AGAIN
 
     @property
     def pays(self) -> bool | None:
@@ -122,13 +141,11 @@ class DraftSwitch:
         if key not in self._sizes:
             self._sizes[key] = _Size(predicted=self._predicted(n_texts, mode))
         size = self._size = self._sizes[key]
-        size.rounds += 1
         pays = size.pays
         if pays is None:
             self.drafts = size.drafting.rounds < TRIED
         else:
-            looks = AFTER <= size.rounds % EVERY < AFTER + AGAIN
-            self.drafts = pays != looks
+            self.drafts = pays != size.looks(pays)
 
     def end_round(self, tokens: int, milliseconds: float) -> None:
         """What a round without rows of prompts brought; one in which texts stop or begin to draft says nothing."""

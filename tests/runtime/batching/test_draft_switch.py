@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casspec.runtime.batching.draft_switch import AFTER, AGAIN, EVERY, TRIED, DraftSwitch
+from casspec.runtime.batching.draft_switch import AFTER, AGAIN, EVERY, SELDOM, TRIED, DraftSwitch
 
 
 def rounds(
@@ -82,3 +82,11 @@ def test_a_moment_in_which_the_machine_was_busy_elsewhere_changes_little() -> No
     switch.begin_round(8, "sample")
     switch.end_round(100, 100_000.0)
     assert rounds(switch, 10, 8, 1.5, 1.0)[-1]
+
+
+def test_what_clearly_loses_is_looked_at_ever_less_and_never_forgotten() -> None:
+    switch = DraftSwitch(lambda n_texts, mode: False)
+    early, late = rounds(switch, 8 * EVERY, 16, 0.6, 1.0), rounds(switch, 2 * SELDOM, 16, 0.6, 1.0)
+    assert sum(early) >= 3 * AGAIN
+    assert AGAIN <= sum(late) <= 3 * AGAIN
+    assert rounds(switch, 3 * SELDOM, 16, 1.5, 1.0)[-1], "texts may change at any time"

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from casspec.hub.job_routes import job_routes
+from casspec.hub.api.job_routes import job_routes
+from casspec.hub.api.profile_routes import profile_routes
 from casspec.hub.origin import SameOrigin
-from casspec.hub.profile_routes import profile_routes
 from casspec.hub.settings import HubSettings
 from casspec.server import errors
 from casspec.server.gate.body_limit import BodyLimit

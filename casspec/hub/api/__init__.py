@@ -1,1 +1,4 @@
-"""What the hub answers under /v1: `job_routes.py` has jobs, `profile_routes.py` profiles."""
+"""What the hub answers under /v1: `job_routes.py` has jobs, `profile_routes.py` profiles, `overview_routes.py` both at a glance.
+
+`comparison.py` holds two profiles against each other, `reports.py` draws the page of one, `answers.py` writes documents.
+"""

@@ -4,5 +4,5 @@
 the view by the address, `asking.js` asks the hub, `jobs.js`, `matrix.js`, `profile.js` and `comparing.js` are the views, `confirming.js`
 the dialog that asks before anything changes, `parts.js` what views are made of.
 
-To show more, find the view. All text goes through `textContent`: names of models are somebody else's text.
+To add a view, write a module and name it in `hub.js`. All text goes through `textContent`: names of models are somebody else's text.
 """

@@ -55,7 +55,8 @@ def seed_profiles(repository: Repository, n: int) -> None:
     """Calibrations of every model on every device, over and over; every fifth is promoted."""
     profiles, summaries, calibrations, aliases = [], [], [], []
     models = [samples.model(name=name, weights_sha256=digest(name)) for name in MODELS]
-    devices = [samples.device(name=name, kind="cuda" if "NVIDIA" in name else "cpu") for name in DEVICES]
+    gpu: dict[str, Any] = {"kind": "cuda", "threads": 0, "capability": "9.0"}
+    devices = [samples.device(name=name, **(gpu if "NVIDIA" in name else {"threads": 16})) for name in DEVICES]
     settings = json.dumps(CalibrationSettings(suite="chat", suite_sha256="a" * 64).model_dump(mode="json"))
     real = real_size_profile()
     document = real.canonical_json()
@@ -67,7 +68,9 @@ def seed_profiles(repository: Repository, n: int) -> None:
         summary = shown | names | {"created_at": saved_at, "saved_at": saved_at}
         summary["model"] = {"name": model.name, "family": model.family, "identity": model.identity()}
         summary["device"] = device.model_dump(mode="json") | {"identity": device.identity()}
-        speed = MeasuredSpeed(speedup=1 + place % 97 / 90, tokens_per_second=20.0 + place % 83, measured_at=saved_at)
+        speed = MeasuredSpeed(
+            speedup=1 + place * 37 % 97 / 110, tokens_per_second=20.0 + place * 29 % 83, measured_at=saved_at
+        )
         subject = {"model_hash": model.identity(), "device_hash": device.identity(), "dtype": "bfloat16"}
         summary["dtype"] = "bfloat16"
         profiles.append({"profile_hash": profile_hash, "saved_at": saved_at, "document": document, **subject})

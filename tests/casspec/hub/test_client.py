@@ -21,6 +21,7 @@ from casspec.storage.schema import CascadeProfile
 from tests.casspec.hub.hubs import serving
 from tests.casspec.hub.test_suites import LINES
 from tests.storage import samples
+from tests.tuner.report_page import pages
 
 
 @pytest.fixture
@@ -70,7 +71,9 @@ def test_profiles_and_artifacts_are_fetched(hub: casspec.HubClient, repository: 
 def calibrated(repository: Repository, seed: int) -> CascadeProfile:
     settings = samples.SETTINGS | {"seed": seed}
     calibration = repository.calibration(samples.model(), samples.device(), "float32", settings).calibration_id
-    return repository.save_profile(calibration, samples.profile(seed=seed))
+    profile = repository.save_profile(calibration, samples.profile(seed=seed))
+    repository.finish(calibration)
+    return profile
 
 
 def test_profiles_are_compared_promoted_and_seen_by_model_and_device(
@@ -90,7 +93,11 @@ def test_profiles_are_compared_promoted_and_seen_by_model_and_device(
     }
     assert hub.promote(second.profile_id).aliases == ("candidate", "production")
     assert [one["profile_id"] for one in hub.profiles(before=second.profile_id)] == [first.profile_id]
-    assert first.profile_id in hub.report(first.profile_id)
+
+
+def test_a_report_is_fetched(hub: casspec.HubClient, repository: Repository) -> None:
+    profile = repository.save_profile(None, pages.profile())
+    assert profile.profile_id in hub.report(profile.profile_id)
 
 
 def test_refusals_are_one_line(hub: casspec.HubClient) -> None:

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile
 from tests.storage import samples
+from tests.tuner.report_page import pages
 
 
 def test_profiles_are_found_by_fingerprint_and_come_with_all_they_have(
@@ -30,7 +31,9 @@ def test_profiles_are_found_by_fingerprint_and_come_with_all_they_have(
 def calibrated(repository: Repository, seed: int) -> CascadeProfile:
     settings = samples.SETTINGS | {"seed": seed}
     calibration = repository.calibration(samples.model(), samples.device(), "float32", settings).calibration_id
-    return repository.save_profile(calibration, samples.profile(seed=seed))
+    profile = repository.save_profile(calibration, samples.profile(seed=seed))
+    repository.finish(calibration)
+    return profile
 
 
 def test_a_list_goes_on_where_it_ended(client: TestClient, repository: Repository) -> None:
@@ -56,7 +59,7 @@ def test_a_summary_says_what_was_measured(client: TestClient, repository: Reposi
 
 
 def test_a_report_is_a_page_that_can_do_nothing_but_show(client: TestClient, repository: Repository) -> None:
-    profile = calibrated(repository, 1)
+    profile = repository.save_profile(None, pages.profile())
     answer = client.get(f"/v1/profiles/{profile.profile_id}/report")
     assert answer.headers["content-type"].startswith("text/html")
     assert re.search("default-src 'none'.*sandbox", answer.headers["content-security-policy"])
@@ -94,7 +97,7 @@ def test_a_profile_is_promoted_from_the_one_it_is_believed_to_follow(
 def test_what_is_no_promotion_is_refused(client: TestClient, repository: Repository, body: dict[str, object]) -> None:
     profile = calibrated(repository, 1)
     assert client.post(f"/v1/profiles/{profile.profile_id}/promote", json=body).status_code == 400
-    assert repository.aliases() == {}
+    assert repository.aliases() == {profile.content_hash(): ["candidate"]}
 
 
 def test_an_imported_profile_is_not_promoted(client: TestClient, repository: Repository) -> None:

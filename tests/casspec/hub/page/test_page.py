@@ -16,6 +16,7 @@ from casspec.storage.schema import CascadeProfile
 from tests.casspec.hub.hubs import serving
 from tests.casspec.hub.seeding import seed_jobs, seed_profiles
 from tests.storage import samples
+from tests.tuner.report_page import pages
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
@@ -32,7 +33,9 @@ def url(repository: Repository) -> Iterator[str]:
 def calibrated(repository: Repository, seed: int, **changes: object) -> CascadeProfile:
     settings = samples.SETTINGS | {"seed": seed}
     calibration = repository.calibration(samples.model(), samples.device(), "float32", settings).calibration_id
-    return repository.save_profile(calibration, samples.profile(seed=seed, **changes))
+    profile = repository.save_profile(calibration, samples.profile(seed=seed, **changes))
+    repository.finish(calibration)
+    return profile
 
 
 def submit(repository: Repository, model: str = "reference") -> Job:
@@ -157,7 +160,7 @@ def test_a_promotion_that_somebody_forestalled_is_refused_in_the_dialog(
 
 
 def test_a_report_opens_as_it_is(page: Page, url: str, repository: Repository) -> None:
-    profile = calibrated(repository, 1)
+    profile = repository.save_profile(None, pages.profile())
     opened(page, url, f"#/profile/{profile.profile_id}")
     with page.expect_popup() as popup:
         page.get_by_role("link", name="Open the report").click()

@@ -27,9 +27,13 @@ export async function compareView([a, b]) {
   const sections = Map.groupBy
     ? Map.groupBy(found.differences, (one) => one.section)
     : found.differences.reduce((all, one) => all.set(one.section, [...(all.get(one.section) ?? []), one]), new Map());
-  const cards = [...sections].map(([section, rows]) => card(section, table(section, ["Field", found.a.profile_id, found.b.profile_id],
-    rows.map((one) => make("tr", {}, make("th", { scope: "row" }, one.field),
-      make("td", { class: "break" }, text(one.a)), make("td", { class: "break" }, text(one.b)))))));
+  const cards = [...sections].map(([section, rows]) => {
+    const made = table(section, ["Field", found.a.profile_id, found.b.profile_id], rows.map((one) => make("tr", {},
+      make("th", { scope: "row", class: "break" }, one.field),
+      make("td", { class: "break" }, text(one.a)), make("td", { class: "break" }, text(one.b)))));
+    made.classList.add("fields");
+    return card(section, made);
+  });
   return [
     make("p", { class: "trail" }, make("a", { href: "#/profiles" }, "Profiles"), " / comparison"),
     make("h1", {}, "What differs"),

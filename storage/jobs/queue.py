@@ -124,11 +124,11 @@ class JobQueue:
                 statement = statement.where(place < (last.submitted_at, last.job_id))
             return [_job(row) for row in session.scalars(statement.limit(min(limit, MOST_LISTED)))]
 
-    def counts(self) -> dict[JobStatus, int]:
+    def counts(self) -> dict[str, int]:
         """How many there are of each status that any has."""
         with self._database.reading() as session:
             rows = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
-            return dict(rows.tuples().all())  # type: ignore[arg-type]
+            return dict(rows.tuples().all())
 
     def ask_to_cancel(self, job_id: str) -> Job:
         """Cancels a queued job at once; a running one ends when its worker hears of it. One that has ended stays as it is.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from casspec.storage.database.connection import Database
@@ -164,11 +164,13 @@ def _saved_before(session: Session, before: str) -> ColumnElement[bool]:
     return tuple_(ProfileSummaryRow.saved_at, ProfileSummaryRow.profile_hash) < tuple(last[0])
 
 
-def _subject(row: Row[Any]) -> Subject:
+def _subject(row: Any) -> Subject:
+    """Of a row that has the columns of SUBJECT."""
     return (row.model_hash, row.device_hash, row.dtype, row.backend)
 
 
-def _summary(row: Row[Any], aliases: Aliases) -> ProfileSummary:
+def _summary(row: Any, aliases: Aliases) -> ProfileSummary:
+    """Of a row that has the columns of SHOWN."""
     document = json.loads(row.document)
     document["measured"] = json.loads(row.measured)
     document["aliases"] = list(aliases.get(document["profile_hash"], ()))

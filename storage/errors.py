@@ -42,6 +42,10 @@ class ProfileNotFound(CasspecError):
     """No stored profile under this ID, path or selection."""
 
 
+class AliasMoved(CasspecError):
+    """An alias that another profile has than was expected."""
+
+
 class CalibrationNotFound(CasspecError):
     """No stored calibration under this ID or selection."""
 

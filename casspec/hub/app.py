@@ -8,9 +8,11 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from casspec.hub.job_routes import job_routes
+from casspec.hub.api.job_routes import job_routes
+from casspec.hub.api.overview_routes import overview_routes
+from casspec.hub.api.profile_routes import profile_routes
 from casspec.hub.origin import SameOrigin
-from casspec.hub.profile_routes import profile_routes
+from casspec.hub.page.page_routes import page_routes
 from casspec.hub.settings import HubSettings
 from casspec.server import errors
 from casspec.server.gate.body_limit import BodyLimit
@@ -36,6 +38,8 @@ def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
 
     app.include_router(job_routes(repository, settings), dependencies=[Depends(guarded)])
     app.include_router(profile_routes(repository), dependencies=[Depends(guarded)])
+    app.include_router(overview_routes(repository), dependencies=[Depends(guarded)])
+    app.include_router(page_routes())
 
     @app.get("/health")
     async def health() -> Response:

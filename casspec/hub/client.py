@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -15,8 +15,14 @@ from casspec.hub.transport import Transport
 from casspec.storage.errors import HubError, HubUnreachable
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
 from casspec.storage.schema import CascadeProfile
+from casspec.storage.summaries.documents import PRODUCTION, Comparison, Matrix, ProfileSummary, Shown
 
 KEY_VARIABLE = "CASSPEC_HUB_KEY"
+
+ANYONE = "anyone"
+"""In place of a profile: whoever has an alias."""
+
+Kind = TypeVar("Kind", bound=Shown)
 
 MOST_BROKEN = 3
 """Connections in a row that may break before anything was heard."""
@@ -87,10 +93,16 @@ class HubClient:
                     raise
 
     def profiles(
-        self, model: str | None = None, device: str | None = None, dtype: str | None = None, alias: str | None = None
+        self,
+        model: str | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        alias: str | None = None,
+        before: str | None = None,
     ) -> list[dict[str, Any]]:
-        """Summaries, the latest first. `model` and `device` are identities of fingerprints."""
-        query = {"model": model, "device": device, "dtype": dtype, "alias": alias, "limit": 500}
+        """Summaries, the latest first, at most 500. `model` and `device` are identities of fingerprints; `before` is the ID of a profile:
+        those that were saved earlier."""
+        query = {"model": model, "device": device, "dtype": dtype, "alias": alias, "before": before, "limit": 500}
         found: list[dict[str, Any]] = self._transport.json("GET", ["profiles"], query=query)["profiles"]
         return found
 
@@ -102,6 +114,38 @@ class HubClient:
     def artifact(self, profile_id: str, name: str) -> bytes:
         """The bytes of an artifact, which its profile names by their hash."""
         return self._transport.bytes("GET", ["profiles", profile_id, "artifacts", name])
+
+    def summary(self, selection: str) -> ProfileSummary:
+        """What one chooses a profile by, its measured speed among it."""
+        return self._shown(ProfileSummary, ["profiles", selection, "summary"])
+
+    def matrix(self, alias: str = PRODUCTION) -> Matrix:
+        """Profiles by model and device. A cell shows the profile that has the alias; where none has it, the latest."""
+        return self._shown(Matrix, ["matrix"], {"alias": alias})
+
+    def compare(self, a: str, b: str) -> Comparison:
+        """What two profiles differ in, field by field."""
+        return self._shown(Comparison, ["profiles", "compare"], {"a": a, "b": b})
+
+    def report(self, selection: str) -> str:
+        """The page about a profile, a whole HTML document."""
+        return self._transport.bytes("GET", ["profiles", selection, "report"]).decode("utf-8")
+
+    def promote(self, selection: str, alias: str = PRODUCTION, expected_current: str | None = ANYONE) -> ProfileSummary:
+        """Gives a profile an alias.
+
+        Args:
+            expected_current: ID of the profile that has the alias now, None where none has it. Where another has it the hub refuses with
+                status 409. Left out, whoever has it loses it.
+        """
+        body = {"alias": alias} | ({} if expected_current == ANYONE else {"expected_current": expected_current})
+        answer = self._transport.json("POST", ["profiles", selection, "promote"], body)
+        summary: ProfileSummary = _read(ProfileSummary, answer)
+        return summary
+
+    def _shown(self, kind: type[Kind], path: list[str], query: dict[str, str] | None = None) -> Kind:
+        document: Kind = _read(kind, self._transport.json("GET", path, query=query))
+        return document
 
     def _events(self, job_id: str) -> Iterator[Job]:
         for line in self._transport.lines(["jobs", job_id, "events"]):

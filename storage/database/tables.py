@@ -142,6 +142,27 @@ class ProfileRow(Base):
     document: Mapped[str] = mapped_column(Text)
 
 
+class ProfileSummaryRow(Base):
+    """What lists show of a profile, so that they need not read it."""
+
+    __tablename__ = "profile_summaries"
+    __table_args__ = (
+        Index(None, "saved_at", "profile_hash"),
+        Index(None, "model_hash", "device_hash", "dtype", "backend", "saved_at"),
+    )
+
+    profile_hash: Mapped[str] = mapped_column(ForeignKey("profiles.profile_hash", ondelete="CASCADE"), primary_key=True)
+    model_hash: Mapped[str] = mapped_column(HASH)
+    device_hash: Mapped[str] = mapped_column(HASH)
+    dtype: Mapped[str]
+    backend: Mapped[str]
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+    """Without what is measured, and without aliases."""
+    measured: Mapped[str] = mapped_column(Text)
+    """Speeds by decoding mode, of the newest benchmarks."""
+
+
 class BenchReportRow(Base):
     __tablename__ = "bench_reports"
     __table_args__ = (Index(None, "profile_hash"),)
@@ -183,6 +204,7 @@ class JobRow(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         Index(None, "device", "status"),
+        Index("ix_jobs_device_submitted_at", "device", "submitted_at"),
         Index(None, "submitted_at"),
         Index(None, "status", "submitted_at"),
     )

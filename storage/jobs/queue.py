@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from casspec.storage.database.connection import Database
@@ -120,10 +120,15 @@ class JobQueue:
                 last = session.get(JobRow, before)
                 if last is None:
                     raise _missing(before)
-                earlier = JobRow.submitted_at < last.submitted_at
-                same = (JobRow.submitted_at == last.submitted_at) & (JobRow.job_id < last.job_id)
-                statement = statement.where(earlier | same)
+                place = tuple_(JobRow.submitted_at, JobRow.job_id)
+                statement = statement.where(place < (last.submitted_at, last.job_id))
             return [_job(row) for row in session.scalars(statement.limit(min(limit, MOST_LISTED)))]
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each status that any has."""
+        with self._database.reading() as session:
+            rows = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
+            return dict(rows.tuples().all())
 
     def ask_to_cancel(self, job_id: str) -> Job:
         """Cancels a queued job at once; a running one ends when its worker hears of it. One that has ended stays as it is.

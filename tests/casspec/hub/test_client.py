@@ -17,9 +17,11 @@ from casspec.storage.errors import HubError, HubUnreachable
 from casspec.storage.jobs.documents import Job
 from casspec.storage.jobs.queue import Place
 from casspec.storage.repository import Repository
+from casspec.storage.schema import CascadeProfile
 from tests.casspec.hub.hubs import serving
 from tests.casspec.hub.test_suites import LINES
 from tests.storage import samples
+from tests.tuner.report_page import pages
 
 
 @pytest.fixture
@@ -64,6 +66,38 @@ def test_profiles_and_artifacts_are_fetched(hub: casspec.HubClient, repository: 
     assert hub.profile(found["profile_id"]) == profile
     assert hub.artifact(found["profile_id"], "recycling-matrix") == b"matrix"
     assert hub.profiles(dtype="float16") == []
+
+
+def calibrated(repository: Repository, seed: int) -> CascadeProfile:
+    settings = samples.SETTINGS | {"seed": seed}
+    calibration = repository.calibration(samples.model(), samples.device(), "float32", settings).calibration_id
+    profile = repository.save_profile(calibration, samples.profile(seed=seed))
+    repository.finish(calibration)
+    return profile
+
+
+def test_profiles_are_compared_promoted_and_seen_by_model_and_device(
+    hub: casspec.HubClient, repository: Repository
+) -> None:
+    first, second = (calibrated(repository, seed) for seed in (1, 2))
+    repository.save_bench(first.profile_id, samples.bench_report())
+    assert hub.promote(first.profile_id, expected_current=None).aliases == ("production",)
+    with pytest.raises(HubError, match=first.profile_id) as told:
+        hub.promote(second.profile_id, expected_current=None)
+    assert told.value.status == 409
+    (cell,) = hub.matrix().cells
+    assert (cell.profile, cell.latest_id, cell.n_profiles) == (hub.summary("production"), second.profile_id, 2)
+    assert cell.profile.measured["greedy"].speedup == 1.6
+    assert ("origin", "seed") in {
+        (one.section, one.field) for one in hub.compare(first.profile_id, second.profile_id).differences
+    }
+    assert hub.promote(second.profile_id).aliases == ("candidate", "production")
+    assert [one["profile_id"] for one in hub.profiles(before=second.profile_id)] == [first.profile_id]
+
+
+def test_a_report_is_fetched(hub: casspec.HubClient, repository: Repository) -> None:
+    profile = repository.save_profile(None, pages.profile())
+    assert profile.profile_id in hub.report(profile.profile_id)
 
 
 def test_refusals_are_one_line(hub: casspec.HubClient) -> None:

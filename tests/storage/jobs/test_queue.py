@@ -328,3 +328,10 @@ def test_workers_killed_at_random_moments_lose_nothing(database: Database, stora
         workers = [line.split()[0] for line in (folder / "steps").read_text().splitlines() if job_id in line]
         changes = sum(one != other for one, other in pairwise(workers))
         assert changes == len(set(workers)) - 1, "a job that was taken over is left alone by who had it"
+
+
+def test_jobs_are_counted_by_status(queue: JobQueue) -> None:
+    assert queue.counts() == {}
+    cancelled, *_ = (submit(queue) for _ in range(3))
+    queue.ask_to_cancel(cancelled.job_id)
+    assert queue.counts() == {"queued": 2, "cancelled": 1}

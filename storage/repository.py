@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements` and `jobs/queue` the only code that touches the tables.
+"""Documents in, documents out: with `measurements`, `tokens` and `jobs/queue` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.
@@ -38,6 +38,7 @@ from casspec.storage.schema import (
     ModelFingerprint,
     SkipSet,
 )
+from casspec.storage.tokens import Tokens
 from casspec.storage.watched import WatchSummary
 
 __all__ = ["Calibration", "Repository", "StartingPlan"]
@@ -76,6 +77,11 @@ class Repository(Measurements):
     def jobs(self) -> JobQueue:
         """Calibrations that are queued."""
         return JobQueue(self._database)
+
+    @property
+    def tokens(self) -> Tokens:
+        """What opens a hub over this store."""
+        return Tokens(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 

@@ -79,6 +79,11 @@ class Repository(Measurements):
         return JobQueue(self._database)
 
     @property
+    def place(self) -> str:
+        """Where the database is, without its password."""
+        return str(self._database)
+
+    @property
     def tokens(self) -> Tokens:
         """What opens a hub over this store."""
         return Tokens(self._database)

@@ -26,8 +26,14 @@ def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
     """An application over one store, which it neither opens nor closes."""
     app = FastAPI(title="casspec hub", version=version("casspec"), docs_url=None, redoc_url=None)
     errors.install(app)
-    app.add_exception_handler(JobNotFound, _not_found)
-    app.add_exception_handler(ProfileNotFound, _not_found)
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        """The store's place is the operator's to know."""
+        told = " ".join(str(error).replace(repository.place, "this hub").split())
+        return errors.error_response(errors.ApiError(404, told, code="not_found"))
+
+    app.add_exception_handler(JobNotFound, not_found)
+    app.add_exception_handler(ProfileNotFound, not_found)
     app.add_exception_handler(StorageError, _unavailable)
     app.add_exception_handler(QueueFull, _queue_full)
     install(app, repository.tokens, settings, _unavailable)
@@ -43,10 +49,6 @@ def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
         return JSONResponse({"version": version("casspec")})
 
     return app
-
-
-async def _not_found(request: Request, error: Exception) -> Response:
-    return errors.error_response(errors.ApiError(404, " ".join(str(error).split()), code="not_found"))
 
 
 async def _queue_full(request: Request, error: Exception) -> Response:

@@ -56,7 +56,7 @@ class Guard:
         """Who asks, and in which session. Raises ApiError: 401, 403, 429."""
         check_origin(request.headers)
         address = f"address {request.client.host}" if request.client else "address"
-        needs = role_of(request.method, request.url.path)
+        needs = role_of(request.method, request.scope["path"])  # the URL is put together from the Host header too
         if needs is None:
             await self._check_nobody(request)
             self._limit.draw(address)

@@ -58,8 +58,7 @@ class Guard:
         address = f"address {request.client.host}" if request.client else "address"
         needs = role_of(request.method, request.scope["path"])  # the URL is put together from the Host header too
         if needs is None:
-            await self._check_nobody(request)
-            self._limit.draw(address)
+            await self._pass_by(request, address)
             return None, None
         try:
             asker, session = await self._asker(request, address)
@@ -72,10 +71,12 @@ class Guard:
             _check_csrf(request, session)
         return asker, session
 
-    async def _check_nobody(self, request: Request) -> None:
-        """What is open to everybody: it changes nothing, or it comes under the hub's own name."""
-        if request.method not in SAFE and await asyncio.to_thread(self._askers.is_open):
-            check_here(request.headers)
+    async def _pass_by(self, request: Request, address: str) -> None:
+        """Lets in who asks for what is open. What only tells costs no more than a refusal, and monitors are never refused."""
+        if request.method not in SAFE:
+            if await asyncio.to_thread(self._askers.is_open):
+                check_here(request.headers)
+            self._limit.draw(address)
 
     async def _asker(self, request: Request, address: str) -> tuple[Asker, Session | None]:
         scheme, _, brought = request.headers.get("authorization", "").partition(" ")

@@ -16,7 +16,7 @@ TABLE: dict[tuple[str, str], Role | None] = {
     ("GET", "/health"): OPEN,
     ("GET", "/version"): OPEN,
     ("GET", "/"): OPEN,
-    ("GET", "/page/{file}"): OPEN,
+    ("GET", "/page/{name}"): OPEN,
     ("POST", "/session"): OPEN,
     ("GET", "/session"): "read",
     ("DELETE", "/session"): "read",

@@ -105,7 +105,7 @@ def test_whoever_guesses_tokens_is_slowed_down_alone(repository: Repository, sec
 def test_addresses_are_counted_where_there_are_no_tokens(repository: Repository) -> None:
     client = client_at(repository, max_rate=0.3)
     assert [client.get("/v1/jobs").status_code for _ in range(4)] == [200, 200, 200, 429]
-    assert client.get("/health").status_code == 429
+    assert {client.get("/health").status_code for _ in range(9)} == {200}
 
 
 def test_two_hundred_jobs_are_taken_at_once_by_default(repository: Repository, secrets: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ OPEN = {
     ("GET", "/health"),
     ("GET", "/version"),
     ("GET", "/"),
-    ("GET", "/page/{file}"),
+    ("GET", "/page/{name}"),
     ("POST", "/session"),
 }
 """What anybody may ask."""

@@ -28,7 +28,7 @@ WAYS_OUT = [
     "secret\0",
     "%2e%2e%2fetc%2fpasswd",
 ]
-IN_A_URL = ["..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "..", "%2e%2e", "..%5c..%5cetc", "%00", "a%0ab", "~", "%ff"]
+IN_A_URL = ["..%2f..%2fetc%2fpasswd", "%2fetc%2fpasswd", "%2e%2e", "..%5c..%5cetc", "%00", "a%0ab", "~", "%ff"]
 
 
 @pytest.mark.parametrize("field", ["model", "suite", "suite_sha256", "job_id"])

@@ -54,6 +54,14 @@ class JobNotFound(CasspecError):
     """No job under this ID."""
 
 
+class TokenNotFound(CasspecError):
+    """No token of this name."""
+
+
+class QueueFull(CasspecError):
+    """As many jobs wait as may."""
+
+
 class MalformedFile(CasspecError):
     """A profile or skip-set file that cannot be read; names the place."""
 

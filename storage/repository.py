@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements` and `jobs/queue` the only code that touches the tables.
+"""Documents in, documents out: with `measurements`, `tokens` and `jobs/queue` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.
@@ -40,6 +40,7 @@ from casspec.storage.schema import (
 )
 from casspec.storage.summaries.documents import LEAN
 from casspec.storage.summaries.profile_list import ProfileList, keep_measured, keep_summary
+from casspec.storage.tokens import Tokens
 from casspec.storage.watched import WatchSummary
 
 __all__ = ["Calibration", "Repository", "StartingPlan"]
@@ -80,6 +81,16 @@ class Repository(Measurements):
     def summaries(self) -> ProfileList:
         """What lists show of profiles."""
         return ProfileList(self._database)
+
+    @property
+    def place(self) -> str:
+        """Where the database is, without its password."""
+        return str(self._database)
+
+    @property
+    def tokens(self) -> Tokens:
+        """What opens a hub over this store."""
+        return Tokens(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from casspec.cli.console import say
-from casspec.cli.options import DeviceType, SectionedCommand, check_device, storage_option, threads_option
+from casspec.cli.hub_token import command as token_command
+from casspec.cli.options import DeviceType, SectionedGroup, check_device, storage_option, threads_option
 from casspec.cli.worker import models_options
 
 if TYPE_CHECKING:
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 
 SECTIONS = {
-    "Who may ask": ("host", "port", "api_key", "api_key_file", "max_request_mib"),
+    "Who may ask": ("host", "port", "api_key", "api_key_file"),
+    "How much": ("max_request_mib", "max_rate", "max_queued"),
     "What may be calibrated": ("allow_model", "models_in"),
     "The worker beside it": ("worker_device", "threads"),
 }
 
 
-@click.command(cls=SectionedCommand, sections=SECTIONS)
+@click.group(
+    cls=SectionedGroup, sections=SECTIONS, invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]"
+)
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True, help="0 takes a free one.")
 @click.option(
@@ -34,7 +39,7 @@ SECTIONS = {
     metavar="KEY",
     envvar="CASSPEC_API_KEY",
     show_envvar=True,
-    help="Requests have to bring it; needed beyond this machine.",
+    help="Opens everything, as a token of role admin does; see `casspec hub token`.",
 )
 @click.option(
     "--api-key-file",
@@ -49,6 +54,22 @@ SECTIONS = {
     show_default=True,
     help="Size of a request, its suite included.",
 )
+@click.option(
+    "--max-rate",
+    type=click.FloatRange(min=0, min_open=True, max=1e6),
+    default=100.0,
+    show_default=True,
+    metavar="N",
+    help="Requests a second of one token, or of one address without; ten seconds' worth at once.",
+)
+@click.option(
+    "--max-queued",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    metavar="N",
+    help="Jobs that wait at a time.",
+)
 @models_options
 @click.option(
     "--worker-device",
@@ -60,12 +81,16 @@ SECTIONS = {
 @click.option("--no-worker", is_flag=True, help="Queue only: `casspec worker` runs the jobs.")
 @threads_option
 @storage_option
+@click.pass_context
 def command(
+    context: click.Context,
     host: str,
     port: int,
     api_key: tuple[str, ...],
     api_key_file: Path | None,
     max_request_mib: float,
+    max_rate: float,
+    max_queued: int,
     allow_model: tuple[str, ...],
     models_in: tuple[Path, ...],
     worker_device: str,
@@ -74,19 +99,30 @@ def command(
     storage: str | None,
 ) -> None:
     """Queue calibrations over HTTP, run them on this machine, and hand out their profiles, until Ctrl-C or SIGTERM."""
+    if context.invoked_subcommand is not None:
+        _check_no_options(context)
+        return
+    from casspec.hub.access.askers import check_host
     from casspec.hub.allowed import AllowedModels
     from casspec.hub.app import create_app
     from casspec.hub.run import run
     from casspec.hub.settings import HubSettings
-    from casspec.server.gate.keys import check_host, keys_of
+    from casspec.server.gate.keys import is_loopback, keys_of
     from casspec.server.run import listening, url_of
     from casspec.storage import open_repository
 
     keys = keys_of(api_key, api_key_file, "api-key")
-    check_host(host, keys)
-    settings = HubSettings(AllowedModels(allow_model, models_in), keys, int(max_request_mib * MIB))
+    settings = HubSettings(
+        AllowedModels(allow_model, models_in),
+        keys,
+        int(max_request_mib * MIB),
+        is_local=is_loopback(host),
+        max_rate=max_rate,
+        max_queued=max_queued,
+    )
     with ExitStack() as stack:
         repository = stack.enter_context(open_repository(storage))
+        check_host(host, keys, repository.tokens)
         place = stack.enter_context(listening(host, port))
         if not no_worker:
             check_device(worker_device)
@@ -94,6 +130,18 @@ def command(
         say(f"listening at {url_of(place)}")
         run(create_app(repository, settings), place)
     say("ended")
+
+
+command.add_command(token_command, "token")
+
+
+def _check_no_options(context: click.Context) -> None:
+    """A command behind this one has options of its own."""
+    for parameter in context.command.params:
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is of the hub itself: write options of `{context.invoked_subcommand}` behind it"
+            )
 
 
 def _worker(

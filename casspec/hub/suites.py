@@ -18,7 +18,10 @@ ARTIFACT = "suite"
 
 def keep_suite(repository: Repository, lines: str) -> str:
     """Stores prompts and returns the hash that jobs name them by. Raises SuiteError for what is no suite of JSON lines."""
-    content = lines.encode()
+    try:
+        content = lines.encode()
+    except UnicodeEncodeError:
+        raise SuiteError("the suite holds half a character (a lone surrogate): send it as UTF-8") from None
     with tempfile.TemporaryDirectory(prefix="casspec-suite-") as folder:
         file = Path(folder) / "suite.jsonl"
         file.write_bytes(content)

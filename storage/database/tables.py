@@ -224,3 +224,19 @@ class JobRow(Base):
     profile_hash: Mapped[str | None] = mapped_column(HASH)
     """Of the profile it made, which may have been deleted since."""
     message: Mapped[str | None] = mapped_column(Text)
+
+
+class TokenRow(Base):
+    """A token that opens a hub. Rows stay: a store that ever had a token is never open without one."""
+
+    __tablename__ = "hub_tokens"
+
+    token_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    """SHA-256 of 256 random bits, which nothing leads back from."""
+    name: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[str] = mapped_column(TIME)
+    expires_at: Mapped[str] = mapped_column(TIME)
+    revoked_at: Mapped[str | None] = mapped_column(TIME)
+    last_used_on: Mapped[str | None] = mapped_column(String(10))
+    """Day, UTC."""

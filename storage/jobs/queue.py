@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from casspec.storage.database.connection import Database
 from casspec.storage.database.rows import insert_once, now
 from casspec.storage.database.tables import JobRow
-from casspec.storage.errors import JobNotFound
+from casspec.storage.errors import JobNotFound, QueueFull
 from casspec.storage.holders import is_dead
 from casspec.storage.jobs.documents import ENDED, Job, JobProgress, JobRequest, JobStatus
 from casspec.storage.leases import Lease, Leases, check
@@ -75,10 +75,14 @@ class JobQueue:
 
     # ---------------------------------------------------------------------------------------------------- who asks
 
-    def submit(self, request: JobRequest, job_id: str | None = None) -> Job:
-        """A queued job. With the ID of an earlier one that job is returned as it stands, so that whoever is unsure may submit again."""
+    def submit(self, request: JobRequest, job_id: str | None = None, max_queued: int | None = None) -> Job:
+        """A queued job. With the ID of an earlier one that job is returned as it stands, so that whoever is unsure may submit again.
+
+        Raises QueueFull where `max_queued` jobs wait and this would be one more.
+        """
         job_id = job_id or uuid.uuid4().hex[:16]
         with self._database.writing() as session:
+            _check_room(session, job_id, max_queued)
             insert_once(
                 session,
                 JobRow,
@@ -92,6 +96,11 @@ class JobQueue:
                 attempts=0,
             )
             return _job(session.get_one(JobRow, job_id))
+
+    def check_room(self, max_queued: int, job_id: str | None = None) -> None:
+        """Raises QueueFull where `submit` would, as it stands now."""
+        with self._database.reading() as session:
+            _check_room(session, job_id or "", max_queued)
 
     def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -241,6 +250,14 @@ class JobQueue:
             assert row is not None
             yield session, row
             self._leases.release(claim.lease)
+
+
+def _check_room(session: Session, job_id: str, max_queued: int | None) -> None:
+    if max_queued is None or session.get(JobRow, job_id) is not None:
+        return
+    queued = select(func.count()).select_from(JobRow).where(JobRow.status == "queued")
+    if session.scalars(queued).one() >= max_queued:
+        raise QueueFull(f"{max_queued} jobs wait, as many as may: submit this one later, or cancel some")
 
 
 def _open_jobs(kind: str) -> Select[Any]:

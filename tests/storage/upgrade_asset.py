@@ -33,6 +33,7 @@ def write(file: Path) -> None:
         repository.save_bench(profile.profile_id, samples.bench_report())
         repository.finish(calibration)
         repository.jobs.submit(JobRequest(model="tiny", device="cpu"), "0123456789abcdef")
+        repository.tokens.create("pipeline", "submit", days=90)
         repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
 
 

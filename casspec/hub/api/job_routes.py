@@ -36,7 +36,8 @@ def job_routes(repository: Repository, settings: HubSettings) -> APIRouter:
 
     @routes.post("")
     def submit(body: Submission) -> Response:
-        return _answer(jobs.submit(_request(repository, settings, body), body.job_id), 201)
+        jobs.check_room(settings.max_queued, body.job_id)  # before its prompts are kept
+        return _answer(jobs.submit(_request(repository, settings, body), body.job_id, settings.max_queued), 201)
 
     @routes.get("")
     def listed(

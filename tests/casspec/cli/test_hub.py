@@ -22,6 +22,8 @@ from casspec.cli.main import main
         (["--api-key", ""], "printable"),
         (["--models-in", "/no/such/directory"], "--models-in"),
         (["--max-request-mib", "0"], "--max-request-mib"),
+        (["--max-rate", "0"], "--max-rate"),
+        (["--max-queued", "0"], "--max-queued"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Path, capsys) -> None:
@@ -29,6 +31,12 @@ def test_bad_input_is_one_line(arguments: list[str], message: str, tmp_path: Pat
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert message in error[0]
+
+
+@pytest.mark.parametrize("option", [["--host", "0.0.0.0"], ["--no-worker"], ["--storage", "x.db"]])
+def test_options_before_a_command_behind_the_hub_are_not_passed_over(option: list[str], capsys) -> None:
+    assert main(["hub", *option, "token", "list"]) == 2
+    assert option[0] in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -21,7 +21,18 @@ def test_prompts_are_kept_under_their_hash(repository: Repository, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "lines", ["", "no json", "[1, 2]", '{"neither": "prompt"}', "\0\1", "cos\nsystem\n(S'true'\ntR."]
+    "lines",
+    [
+        "",
+        "no json",
+        "[1, 2]",
+        '{"neither": "prompt"}',
+        "\0\1",
+        "\ud800",
+        "[" * 100_000,
+        "1" * 100_000,
+        "cos\nsystem\n(S'true'\ntR.",
+    ],
 )
 def test_what_is_no_suite_is_refused_in_one_line(repository: Repository, lines: str) -> None:
     with pytest.raises(SuiteError) as told:

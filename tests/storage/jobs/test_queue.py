@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.storage.database.connection import Database, open_database
-from casspec.storage.errors import JobNotFound, LeaseLost
+from casspec.storage.errors import JobNotFound, LeaseLost, QueueFull
 from casspec.storage.jobs.documents import Job, JobProgress, JobRequest
 from casspec.storage.jobs.queue import EXPIRY_S, MOST_ATTEMPTS, Claim, JobQueue, Place
 
@@ -49,6 +49,20 @@ def claimed(queue: JobQueue, worker: str = "one", place: Place = CPU) -> Claim:
     claim = queue.claim(worker, place)
     assert claim is not None
     return claim
+
+
+def test_no_more_jobs_wait_than_may(queue: JobQueue) -> None:
+    asked = JobRequest(model="reference", device="cpu")
+    first = queue.submit(asked, "0" * 16, max_queued=2)
+    queue.submit(asked, max_queued=2)
+    for refused in (lambda: queue.submit(asked, max_queued=2), lambda: queue.check_room(2)):
+        with pytest.raises(QueueFull, match="2 jobs wait"):
+            refused()
+    assert queue.submit(asked, "0" * 16, max_queued=2) == first
+    queue.check_room(2, "0" * 16)
+    claimed(queue)
+    queue.check_room(2)
+    queue.submit(asked, max_queued=2)
 
 
 def test_a_job_goes_from_queued_to_done(queue: JobQueue) -> None:

@@ -14,7 +14,7 @@ from casspec.cli.options import DeviceType, SectionedCommand, check_device, stor
 from casspec.cli.worker import models_options
 
 if TYPE_CHECKING:
-    from casspec.hub.local_worker import LocalWorker
+    from casspec.hub.working.local_worker import LocalWorker
 
 MIB = 1 << 20
 
@@ -100,7 +100,7 @@ def _worker(
     device: str, threads: int | None, names: tuple[str, ...], directories: tuple[Path, ...], storage: str | None
 ) -> LocalWorker:
     """The storage's URL may hold a password and goes through the environment; keys are not the worker's to know."""
-    from casspec.hub.local_worker import LocalWorker
+    from casspec.hub.working.local_worker import LocalWorker
     from casspec.storage.database.location import ENVIRONMENT_VARIABLE
 
     words = [sys.executable, "-P", "-m", "casspec", "worker", "--until-eof", "--device", device]

@@ -61,8 +61,8 @@ def command(
         end_with_parent()
     set_up(device, threads)
     from casspec.hub.allowed import AllowedModels
-    from casspec.hub.calibration import JobCalibration
-    from casspec.hub.worker import POLL_S, Worker, place_of
+    from casspec.hub.working.calibration import JobCalibration
+    from casspec.hub.working.worker import POLL_S, Worker, place_of
     from casspec.storage import open_repository
 
     place = place_of(device, kind)

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from casspec.hub.calibration import check_suite_name
 from casspec.hub.settings import HubSettings
 from casspec.hub.suites import keep_suite
+from casspec.hub.working.calibration import check_suite_name
 from casspec.server.errors import ApiError
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
 from casspec.storage.repository import Repository

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import casspec
-from casspec.hub.worker import JobStages, Worker
+from casspec.hub.working.worker import JobStages, Worker
 from casspec.storage.errors import HubError, HubUnreachable
 from casspec.storage.jobs.documents import Job
 from casspec.storage.jobs.queue import Place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from casspec.hub.worker import Heart, JobStages, Run, Stopped, Worker, place_of
+from casspec.hub.working.worker import Heart, JobStages, Run, Stopped, Worker, place_of
 from casspec.storage.errors import LeaseLost, StorageError, UnsupportedModel
 from casspec.storage.jobs.documents import Job, JobProgress, JobRequest
 from casspec.storage.jobs.queue import EXPIRY_S, Place

@@ -202,3 +202,12 @@ class JobRow(Base):
     profile_hash: Mapped[str | None] = mapped_column(HASH)
     """Of the profile it made, which may have been deleted since."""
     message: Mapped[str | None] = mapped_column(Text)
+
+
+class JobLogRow(Base):
+    """What the workers of a job said, the latest lines of it."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)

@@ -56,6 +56,10 @@ def job_routes(repository: Repository, settings: HubSettings) -> APIRouter:
     def cancel(job_id: JobID) -> Response:
         return _answer(jobs.ask_to_cancel(job_id))
 
+    @routes.get("/{job_id}/logs")
+    def logs(job_id: JobID, after: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> Response:
+        return JSONResponse(jobs.log(job_id, after).model_dump(mode="json"))
+
     @routes.get("/{job_id}/events")
     async def events(job_id: JobID) -> Response:
         return await streams.of(job_id)

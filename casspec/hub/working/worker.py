@@ -8,6 +8,7 @@ long as others wait for it stops too, for another may have its job by then.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -167,13 +168,18 @@ class JobStages:
 
 
 def place_of(device: str, kind: str | None = None) -> Place:
-    """Of cpu, cuda or cuda:N on this machine. `kind`: None for cpu, or the name of the GPU."""
+    """Of cpu, cuda or cuda:N on this machine. `kind`: None for cpu, or the name of the GPU.
+
+    Its name says the GPU's number on the machine, whichever of them this process may see.
+    """
     if device == "cpu":
         return Place(kind or "cpu", f"{socket.gethostname()}/cpu")
     import torch
 
     index = int(device.partition(":")[2] or 0)
-    return Place(kind or torch.cuda.get_device_name(index), f"{socket.gethostname()}/cuda:{index}")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    number = visible[index].strip() if index < len(visible) and visible[index].strip() else str(index)
+    return Place(kind or torch.cuda.get_device_name(index), f"{socket.gethostname()}/cuda:{number}")
 
 
 Run = Callable[[Repository, Job, JobStages], str]

@@ -204,7 +204,10 @@ def test_a_job_that_is_stopped_writes_no_more(repository: Repository) -> None:
 def test_a_device_is_called_by_its_kind_and_apart_from_those_of_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     monkeypatch.setattr("torch.cuda.get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert place_of("cpu") == Place("cpu", "here/cpu")
     assert place_of("cpu", "big") == Place("big", "here/cpu")
     assert place_of("cuda") == Place("GPU 0", "here/cuda:0")
     assert place_of("cuda:1") == Place("GPU 1", "here/cuda:1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert place_of("cuda:1") == Place("GPU 1", "here/cuda:5")

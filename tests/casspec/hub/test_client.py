@@ -50,6 +50,15 @@ def test_jobs_are_cancelled(hub: casspec.HubClient) -> None:
     assert hub.cancel(hub.submit("reference").job_id).status == "cancelled"
 
 
+def test_the_log_of_a_job_is_read(hub: casspec.HubClient, repository: Repository) -> None:
+    job_id = hub.submit("reference").job_id
+    assert hub.logs(job_id) == ()
+    Worker(repository, Place("cpu", "here"), lambda *_: "a" * 64).work_once()
+    lines = hub.logs(job_id)
+    assert lines[-1].text == f"done: profile {'a' * 12}"
+    assert hub.logs(job_id, after=lines[-1].number) == ()
+
+
 def test_prompts_are_sent_along(hub: casspec.HubClient, repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "suite.jsonl").write_text(LINES)
     sha256 = hub.submit("reference", prompts=tmp_path / "suite.jsonl").request.suite_sha256

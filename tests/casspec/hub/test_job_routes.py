@@ -82,6 +82,18 @@ def test_events_tell_of_a_job_until_it_has_ended(client: TestClient, repository:
     assert seen[-1] == "done"
 
 
+def test_a_log_is_read_from_a_line_on(client: TestClient, repository: Repository) -> None:
+    job_id = client.post("/v1/jobs", json=ASKED).json()["job_id"]
+    assert client.get(f"/v1/jobs/{job_id}/logs").json() == {"lines": []}
+    claim = repository.jobs.claim("one", Place("cpu", "here"))
+    assert claim is not None
+    repository.jobs.say(claim, ["one", "two"])
+    lines = client.get(f"/v1/jobs/{job_id}/logs", params={"after": 1}).json()["lines"]
+    assert [(line["number"], line["text"]) for line in lines] == [(2, "two")]
+    assert client.get(f"/v1/jobs/{'0' * 16}/logs").status_code == 404
+    assert client.get(f"/v1/jobs/{job_id}/logs", params={"after": -1}).status_code == 400
+
+
 def test_no_more_streams_are_open_than_set(repository: Repository) -> None:
     client = client_of(repository, max_streams=0)
     job_id = client.post("/v1/jobs", json=ASKED).json()["job_id"]

@@ -14,6 +14,7 @@ from casspec.hub.settings import HubSettings
 from casspec.hub.suites import keep_suite
 from casspec.hub.working.calibration import check_suite_name
 from casspec.server.errors import ApiError
+from casspec.storage.errors import StorageError
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
 from casspec.storage.repository import Repository
 
@@ -89,7 +90,11 @@ class Streams:
             yield _event(job)
             while not job.has_ended:
                 await asyncio.sleep(self._settings.poll_s)
-                before, job = job, await asyncio.to_thread(self._jobs.get, job.job_id)
+                try:
+                    before, job = job, await asyncio.to_thread(self._jobs.get, job.job_id)
+                except StorageError:
+                    yield ": the store is away\n\n"
+                    continue
                 yield _event(job) if job != before else ": still there\n\n"
         finally:
             self._n_open -= 1

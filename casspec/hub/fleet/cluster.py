@@ -107,14 +107,14 @@ def connected(address: str, task: Callable[[str], str] = run_placement) -> Itera
 
 def _connect(ray: Any, address: str) -> None:
     """Raises FleetError, UnsupportedOption for a cluster that anybody can use."""
-    own = {"resources": own_resources(), "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+    own = _own_cluster() if address == LOCAL else {}
     try:
         ray.init(
             address=address,
             log_to_driver=False,
             configure_logging=False,
             namespace="casspec",
-            **(own if address == LOCAL else {}),
+            **own,
         )
     except (ray.exceptions.RayError, ConnectionError, OSError, RuntimeError, ValueError) as error:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
@@ -124,3 +124,8 @@ def _connect(ray: Any, address: str) -> None:
         raise UnsupportedOption(
             f"the Ray head at {head} takes orders from anybody who reaches it: start it with RAY_AUTH_MODE=token"
         )
+
+
+def _own_cluster() -> dict[str, Any]:
+    """Of this machine alone, with its devices."""
+    return {"resources": own_resources(), "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}

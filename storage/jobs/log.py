@@ -17,7 +17,7 @@ MOST_BYTES = 64 << 10
 
 LONGEST_LINE = 2000
 
-PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s/:@]*):[^\s/@]+@")
+PASSWORD = re.compile(r"(://[^\s/:@]{0,200}):[^\s/@]{1,1000}@")
 """Of a URL; the first group is what stands before it."""
 
 
@@ -42,7 +42,7 @@ def kept(session: Session, job_id: str, after: int = 0) -> JobLog:
 
 def plain(text: str) -> str:
     """One line of printable text without passwords, of at most LONGEST_LINE characters."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = "".join(letter if letter.isprintable() else " " for letter in text[: 2 * LONGEST_LINE])
     return PASSWORD.sub(r"\1:***@", " ".join(line.split()))[:LONGEST_LINE]
 
 

@@ -41,7 +41,7 @@ class Machines:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+            "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
             **told,
         }
         self._head: subprocess.Popen[bytes] | None = None
@@ -58,6 +58,12 @@ class Machines:
 
     def start_node(self, kind: str) -> None:
         self._nodes[kind] = self._started(f"--address={self.address}", f"--resources={json.dumps({kind: 1})}")
+
+    def tend(self) -> None:
+        """Starts nodes again that ended by themselves, as a service manager does."""
+        for kind, node in list(self._nodes.items()):
+            if node.poll() is not None:
+                self.start_node(kind)
 
     def kill_node(self, kind: str) -> None:
         """Its raylet, as a crash would; the rest of the node ends by itself, or is ended."""

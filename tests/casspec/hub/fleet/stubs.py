@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -124,7 +125,8 @@ def main(storage: str, address: str) -> None:
     end_with_parent()
     with open_repository(storage) as repository, only_own_lines() as say:
         host = HostSettings(storage=crossing(storage))
-        place_jobs(repository, lambda: connected(address, run_stub), host, say, threading.Event().wait)
+        with suppress(KeyboardInterrupt):
+            place_jobs(repository, lambda: connected(address, run_stub), host, say, threading.Event().wait)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,7 @@ class Fleet:
         """Waits, and fails after LONGEST_S."""
         end_s = time.monotonic() + LONGEST_S
         while time.monotonic() < end_s:
+            self._cluster.tend()
             with suppress(HubError, StorageError):
                 if is_so():
                     return

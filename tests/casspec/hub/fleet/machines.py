@@ -44,6 +44,7 @@ class Machines:
             "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
             **told,
         }
+        self._log = folder / "starts.log"
         self._head: subprocess.Popen[bytes] | None = None
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -63,6 +64,7 @@ class Machines:
         """Starts nodes again that ended by themselves, as a service manager does."""
         for kind, node in list(self._nodes.items()):
             if node.poll() is not None:
+                print(f"the node of {kind} ended by itself: {self._log.read_text()[-500:]}", flush=True)
                 self.start_node(kind)
 
     def kill_node(self, kind: str) -> None:
@@ -84,9 +86,8 @@ class Machines:
     def _started(self, *words: str) -> subprocess.Popen[bytes]:
         own = [f"--object-store-memory={OBJECT_STORE_BYTES}", "--num-cpus=0", "--disable-usage-stats", "--block"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *own]
-        return subprocess.Popen(
-            command, env=self.environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        with self._log.open("ab") as log:
+            return subprocess.Popen(command, env=self.environment, cwd=ROOT, stdout=log, stderr=log)
 
     def _wait_for_head(self) -> None:
         assert self._head is not None

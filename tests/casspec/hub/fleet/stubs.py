@@ -46,6 +46,10 @@ def run_stub(document: str) -> str:
     return execute(document, stub_of)
 
 
+def shout(document: str) -> str:
+    return document.upper()
+
+
 def stub_of(placement: Placement, storage: str) -> Run:
     return stub(placement.kind)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 from casspec.hub.fleet.cluster import RayCluster, connected
 from casspec.hub.fleet.placer import Devices, Ended
 from casspec.storage.errors import FleetError, UnsupportedOption
+from tests.casspec.hub.fleet.machines import ROOT
 
 
 class RayError(Exception):
@@ -97,3 +101,29 @@ def test_an_interrupt_reaches_every_task() -> None:
 def test_a_client_elsewhere_is_refused(address: str) -> None:
     with pytest.raises(UnsupportedOption, match="machine of the cluster"), connected(address):
         pass
+
+
+OWN_CLUSTER = """
+import time
+from casspec.hub.fleet.access import answers_strangers
+from casspec.hub.fleet.cluster import connected
+from tests.casspec.hub.fleet.stubs import shout
+with connected("local", shout) as cluster:
+    import ray
+    print(dict(cluster.devices()))
+    print("open" if answers_strangers(ray.get_runtime_context().gcs_address) else "closed")
+    handle = cluster.place("document", next(iter(cluster.devices())), on_gpu=False)
+    while not (over := cluster.ended([handle])):
+        time.sleep(0.1)
+    print(over[0].document)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'casspec[fleet]'")
+def test_a_cluster_of_its_own_has_this_machine_and_a_token_nobody_knows() -> None:
+    done = subprocess.run([sys.executable, "-c", OWN_CLUSTER], capture_output=True, text=True, timeout=250, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    devices, access, answer = done.stdout.splitlines()
+    assert "Devices(count=" in devices
+    assert (access, answer) == ("closed", "DOCUMENT")

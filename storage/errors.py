@@ -87,3 +87,7 @@ class HubError(CasspecError):
 
 class HubUnreachable(HubError):
     """A hub that does not answer."""
+
+
+class FleetError(CasspecError):
+    """The cluster that places jobs cannot be reached."""

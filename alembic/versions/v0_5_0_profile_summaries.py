@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0.5.0"
-down_revision: str | None = "0.4.0"
+down_revision = "0.4.0"
 branch_labels = None
 depends_on = None
 

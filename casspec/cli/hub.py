@@ -16,7 +16,7 @@ from casspec.cli.options import DeviceType, SectionedGroup, check_device, storag
 from casspec.cli.worker import models_options
 
 if TYPE_CHECKING:
-    from casspec.hub.local_worker import LocalWorker
+    from casspec.hub.working.local_worker import LocalWorker
 
 MIB = 1 << 20
 
@@ -24,7 +24,7 @@ SECTIONS = {
     "Who may ask": ("host", "port", "api_key", "api_key_file"),
     "How much": ("max_request_mib", "max_rate", "max_queued"),
     "What may be calibrated": ("allow_model", "models_in"),
-    "The worker beside it": ("worker_device", "threads"),
+    "Who runs the jobs": ("worker_device", "ray", "threads"),
 }
 
 
@@ -78,6 +78,11 @@ SECTIONS = {
     metavar="DEVICE",
     help="Device of the worker that runs beside the hub: cpu, cuda or cuda:N.  [default: cpu]",
 )
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Place the jobs on a Ray cluster in place of that worker: local, auto, or the head's HOST:PORT.",
+)
 @click.option("--no-worker", is_flag=True, help="Queue only: `casspec worker` runs the jobs.")
 @threads_option
 @storage_option
@@ -94,6 +99,7 @@ def command(
     allow_model: tuple[str, ...],
     models_in: tuple[Path, ...],
     worker_device: str,
+    ray: str | None,
     no_worker: bool,
     threads: int | None,
     storage: str | None,
@@ -125,8 +131,8 @@ def command(
         check_host(host, keys, repository.tokens)
         place = stack.enter_context(listening(host, port))
         if not no_worker:
-            check_device(worker_device)
-            stack.enter_context(_worker(worker_device, threads, allow_model, models_in, storage).running())
+            doing = _placing(ray) if ray else _working(worker_device)
+            stack.enter_context(_worker(doing, threads, allow_model, models_in, storage).running())
         say(f"listening at {url_of(place)}")
         run(create_app(repository, settings), place)
     say("ended")
@@ -144,14 +150,34 @@ def _check_no_options(context: click.Context) -> None:
             )
 
 
+def _working(device: str) -> list[str]:
+    """Options of a worker on a device of this machine."""
+    check_device(device)
+    return ["--device", device]
+
+
+def _placing(address: str) -> list[str]:
+    """Options of a worker that places jobs. Raises UnsupportedOption where it would have no Ray or no token."""
+    from casspec.hub.fleet.access import LOCAL, require_ray, require_token
+
+    require_ray()
+    if address != LOCAL:
+        require_token()
+    return ["--ray", address]
+
+
 def _worker(
-    device: str, threads: int | None, names: tuple[str, ...], directories: tuple[Path, ...], storage: str | None
+    doing: list[str],
+    threads: int | None,
+    names: tuple[str, ...],
+    directories: tuple[Path, ...],
+    storage: str | None,
 ) -> LocalWorker:
     """The storage's URL may hold a password and goes through the environment; keys are not the worker's to know."""
-    from casspec.hub.local_worker import LocalWorker
+    from casspec.hub.working.local_worker import LocalWorker
     from casspec.storage.database.location import ENVIRONMENT_VARIABLE
 
-    words = [sys.executable, "-P", "-m", "casspec", "worker", "--until-eof", "--device", device]
+    words = [sys.executable, "-P", "-m", "casspec", "worker", "--until-eof", *doing]
     words += [] if threads is None else ["--threads", str(threads)]
     words += [word for name in names for word in ("--allow-model", name)]
     words += [word for directory in directories for word in ("--models-in", str(directory))]

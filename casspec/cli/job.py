@@ -32,7 +32,7 @@ hub_option = click.option(
 
 @click.group(name="job")
 def command() -> None:
-    """Submit calibrations to a hub, watch, list and cancel them."""
+    """Submit calibrations to a hub, watch, list and cancel them, and read their logs."""
 
 
 @command.command()
@@ -99,6 +99,15 @@ def list_(status: Any, device: str | None, limit: int, hub: str) -> None:
         )
         table.add_row(*map(Text, cells))
     output.print(table)
+
+
+@command.command()
+@click.argument("job_id", metavar="ID")
+@hub_option
+def logs(job_id: str, hub: str) -> None:
+    """Print what the workers of job ID said, the latest lines of it."""
+    for line in _client(hub).logs(job_id):
+        click.echo(f"{line.at[:19]} {line.text}")
 
 
 @command.command()

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from casspec.hub.transport import Transport
 from casspec.storage.errors import HubError, HubUnreachable
-from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
+from casspec.storage.jobs.documents import Job, JobLog, JobRequest, JobStatus, LogLine
 from casspec.storage.schema import CascadeProfile
 from casspec.storage.summaries.documents import PRODUCTION, Comparison, Matrix, ProfileSummary, Shown
 
@@ -76,6 +76,11 @@ class HubClient:
     def cancel(self, job_id: str) -> Job:
         """Ends a job: a queued one at once, a running one at its next step."""
         return self._job("POST", ["jobs", job_id, "cancel"])
+
+    def logs(self, job_id: str, after: int = 0) -> tuple[LogLine, ...]:
+        """What its workers said, the latest lines of it, the earliest of them first; those with a number above `after`."""
+        found: JobLog = _read(JobLog, self._transport.json("GET", ["jobs", job_id, "logs"], query={"after": after}))
+        return found.lines
 
     def watch(self, job_id: str) -> Iterator[Job]:
         """The job whenever it has changed, until it has ended. A connection that breaks is made anew."""

@@ -240,3 +240,12 @@ class TokenRow(Base):
     revoked_at: Mapped[str | None] = mapped_column(TIME)
     last_used_on: Mapped[str | None] = mapped_column(String(10))
     """Day, UTC."""
+
+
+class JobLogRow(Base):
+    """What the workers of a job said, the latest lines of it."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)

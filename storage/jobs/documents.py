@@ -62,6 +62,21 @@ class JobProgress(Document):
     """About what the whole job takes, where it has been estimated."""
 
 
+class LogLine(Document):
+    """One line of a job's log. The time is UTC, ISO 8601."""
+
+    number: int
+    """Counts the lines of a job from 1, over all its attempts."""
+    at: str
+    text: str
+
+
+class JobLog(Document):
+    """What the workers of a job said: the latest lines, the earliest of them first."""
+
+    lines: tuple[LogLine, ...] = ()
+
+
 class Job(Document):
     """A job as it stands. Times are UTC, ISO 8601."""
 

@@ -11,7 +11,7 @@ Leases are locked in one order everywhere: the device's, the job's, then the job
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,8 @@ from casspec.storage.database.rows import insert_once, now
 from casspec.storage.database.tables import JobRow
 from casspec.storage.errors import JobNotFound, QueueFull
 from casspec.storage.holders import is_dead
-from casspec.storage.jobs.documents import ENDED, Job, JobProgress, JobRequest, JobStatus
+from casspec.storage.jobs.documents import ENDED, Job, JobLog, JobProgress, JobRequest, JobStatus
+from casspec.storage.jobs.log import append, kept
 from casspec.storage.leases import Lease, Leases, check
 
 JOB, DEVICE = "job", "job-device"
@@ -154,6 +155,25 @@ class JobQueue:
                     _end(row, "cancelled")
             return _job(row)
 
+    def log(self, job_id: str, after: int = 0) -> JobLog:
+        """What its workers said, the latest lines of it; those with a number above `after`. Raises JobNotFound."""
+        with self._database.reading() as session:
+            if session.get(JobRow, job_id) is None:
+                raise _missing(job_id)
+            return kept(session, job_id, after)
+
+    # ---------------------------------------------------------------------------------------------------- who places
+
+    def waiting(self, expiry_s: float = EXPIRY_S, is_dead: Callable[[str], bool] = is_dead) -> list[tuple[str, str]]:
+        """ID and kind of device of every job that no living worker holds, in the order they were submitted."""
+        chosen = select(JobRow.job_id, JobRow.device).where(JobRow.status.in_(("queued", "running")))
+        with self._database.reading() as session:
+            found = session.execute(chosen.order_by(JobRow.submitted_at, JobRow.job_id)).all()
+        if not found:
+            return []
+        held = {lease.key for lease in self._leases.living(JOB, "", expiry_s, is_dead)}
+        return [(job_id, kind) for job_id, kind in found if job_id not in held]
+
     # ---------------------------------------------------------------------------------------------------- who works
 
     def claim(
@@ -162,16 +182,19 @@ class JobQueue:
         place: Place,
         expiry_s: float = EXPIRY_S,
         is_dead: Callable[[str], bool] = is_dead,
+        only: str | None = None,
     ) -> Claim | None:
         """The job of this kind of device that waits longest, those of dead workers included; None where none waits or the device is held.
 
         Jobs found on the way that were to be cancelled, or that ended too many workers, end here.
 
         Args:
-            worker: its `holder_name`. is_dead: whether a worker is known to have ended.
+            worker: its `holder_name`. is_dead: whether a worker is known to have ended. only: ID of the one job to take.
         """
+        wanted = _open_jobs(place.kind)
+        wanted = wanted if only is None else wanted.where(JobRow.job_id == only)
         with self._database.reading() as session:
-            if session.scalar(_open_jobs(place.kind).limit(1)) is None:
+            if session.scalar(wanted.limit(1)) is None:
                 return None
         with self._database.joining() as session:
             self._leases.living(DEVICE, place.name, expiry_s, is_dead)
@@ -179,7 +202,7 @@ class JobQueue:
             if device is None:
                 return None
             self._leases.living(JOB, "", expiry_s, is_dead)
-            for job_id in session.scalars(_open_jobs(place.kind)).all():
+            for job_id in session.scalars(wanted).all():
                 lease = self._leases.acquire(JOB, job_id, worker, expiry_s)
                 row = None if lease is None else _locked(session, job_id)
                 if lease is None or row is None:
@@ -202,6 +225,12 @@ class JobQueue:
         with self._database.writing() as session:
             check(session, claim.lease)
             session.get_one(JobRow, claim.job.job_id).progress = progress.canonical_json()
+
+    def say(self, claim: Claim, lines: Sequence[str]) -> None:
+        """Adds lines to the job's log, of which the latest are kept. Raises LeaseLost, and then nothing is written."""
+        with self._database.writing() as session:
+            check(session, claim.lease)
+            append(session, claim.job.job_id, lines)
 
     def finish(self, claim: Claim, profile_hash: str) -> Job:
         """It is done. Raises LeaseLost, as all that follow."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from casspec.storage import open_repository
 from casspec.storage.database.migrations import newest_revision
 from casspec.storage.jobs.documents import JobRequest
+from casspec.storage.jobs.queue import Place
 from casspec.storage.schema import SkipSet
 from tests.storage import samples
 
@@ -34,6 +35,9 @@ def write(file: Path) -> None:
         repository.finish(calibration)
         repository.jobs.submit(JobRequest(model="tiny", device="cpu"), "0123456789abcdef")
         repository.tokens.create("pipeline", "submit", days=90)
+        claim = repository.jobs.claim("machine:1:worker", Place("cpu", "machine/cpu"))
+        assert claim is not None
+        repository.jobs.say(claim, ["attempt 1"])
         repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
 
 

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from casspec.hub.calibration import check_suite_name
 from casspec.hub.settings import HubSettings
 from casspec.hub.suites import keep_suite
+from casspec.hub.working.calibration import check_suite_name
 from casspec.server.errors import ApiError
+from casspec.storage.errors import StorageError
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
 from casspec.storage.repository import Repository
 
@@ -57,6 +58,10 @@ def job_routes(repository: Repository, settings: HubSettings) -> APIRouter:
     def cancel(job_id: JobID) -> Response:
         return _answer(jobs.ask_to_cancel(job_id))
 
+    @routes.get("/{job_id}/logs")
+    def logs(job_id: JobID, after: Annotated[int, Query(ge=0, lt=2**31)] = 0) -> Response:
+        return JSONResponse(jobs.log(job_id, after).model_dump(mode="json"))
+
     @routes.get("/{job_id}/events")
     async def events(job_id: JobID) -> Response:
         return await streams.of(job_id)
@@ -86,7 +91,11 @@ class Streams:
             yield _event(job)
             while not job.has_ended:
                 await asyncio.sleep(self._settings.poll_s)
-                before, job = job, await asyncio.to_thread(self._jobs.get, job.job_id)
+                try:
+                    before, job = job, await asyncio.to_thread(self._jobs.get, job.job_id)
+                except StorageError:
+                    yield ": the store is away\n\n"
+                    continue
                 yield _event(job) if job != before else ": still there\n\n"
         finally:
             self._n_open -= 1

@@ -39,6 +39,14 @@ def test_options_before_a_command_behind_the_hub_are_not_passed_over(option: lis
     assert option[0] in capsys.readouterr().err
 
 
+def test_a_ray_cluster_without_a_token_is_one_line(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("casspec.hub.fleet.access.find_spec", lambda name: True)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert main(["hub", "--port", "0", "--ray", "10.0.0.1:6379", "--storage", str(tmp_path / "casspec.db")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "RAY_AUTH_MODE" in line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGINT])
 def test_a_hub_starts_takes_a_job_runs_it_and_ends(tmp_path: Path, ended_by: signal.Signals) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import casspec
-from casspec.hub.worker import JobStages, Worker
+from casspec.hub.working.worker import JobStages, Worker
 from casspec.storage.errors import HubError, HubUnreachable
 from casspec.storage.jobs.documents import Job
 from casspec.storage.jobs.queue import Place
@@ -50,6 +50,15 @@ def test_a_job_is_submitted_and_watched_to_its_end(hub: casspec.HubClient, repos
 
 def test_jobs_are_cancelled(hub: casspec.HubClient) -> None:
     assert hub.cancel(hub.submit("reference").job_id).status == "cancelled"
+
+
+def test_the_log_of_a_job_is_read(hub: casspec.HubClient, repository: Repository) -> None:
+    job_id = hub.submit("reference").job_id
+    assert hub.logs(job_id) == ()
+    Worker(repository, Place("cpu", "here"), lambda *_: "a" * 64).work_once()
+    lines = hub.logs(job_id)
+    assert lines[-1].text == f"done: profile {'a' * 12}"
+    assert hub.logs(job_id, after=lines[-1].number) == ()
 
 
 def test_prompts_are_sent_along(hub: casspec.HubClient, repository: Repository, tmp_path: Path) -> None:

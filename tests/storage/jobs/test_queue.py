@@ -284,6 +284,28 @@ def test_nothing_runs_twice_at_once_and_nothing_is_lost_whatever_happens(
     database.close()
 
 
+def test_a_worker_may_ask_for_one_job_and_gets_no_other(queue: JobQueue) -> None:
+    first, second = submit(queue).job_id, submit(queue).job_id
+    claim = queue.claim("one", CPU, only=second)
+    assert claim is not None
+    assert claim.job.job_id == second
+    assert queue.claim("other", OTHER, only=second) is None
+    assert queue.claim("other", OTHER, only="0" * 16) is None
+    assert queue.get(first).status == "queued"
+
+
+def test_jobs_wait_whom_no_living_worker_holds(queue: JobQueue, clock: FakeClock) -> None:
+    assert queue.waiting() == []
+    held, queued, elsewhere = submit(queue).job_id, submit(queue).job_id, submit(queue, "H200").job_id
+    claim = queue.claim("one", CPU)
+    assert claim is not None
+    assert queue.waiting() == [(queued, "cpu"), (elsewhere, "H200")]
+    clock.seconds += EXPIRY_S + 1
+    assert queue.waiting() == [(held, "cpu"), (queued, "cpu"), (elsewhere, "H200")]
+    queue.ask_to_cancel(queued)
+    assert [job_id for job_id, _ in queue.waiting()] == [held, elsewhere]
+
+
 WORKER = """
 import os, sys
 from pathlib import Path

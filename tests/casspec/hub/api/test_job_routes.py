@@ -8,7 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from casspec.hub.allowed import AllowedModels
-from casspec.storage.jobs.queue import Place
+from casspec.storage.errors import StorageError
+from casspec.storage.jobs.documents import Job
+from casspec.storage.jobs.queue import JobQueue, Place
 from casspec.storage.repository import Repository
 from tests.casspec.hub.hubs import ASKED, client_of
 from tests.casspec.hub.test_suites import LINES
@@ -80,6 +82,37 @@ def test_events_tell_of_a_job_until_it_has_ended(client: TestClient, repository:
             if line.startswith("data: "):
                 seen.append(json.loads(line.removeprefix("data: "))["status"])
     assert seen[-1] == "done"
+
+
+def test_a_log_is_read_from_a_line_on(client: TestClient, repository: Repository) -> None:
+    job_id = client.post("/v1/jobs", json=ASKED).json()["job_id"]
+    assert client.get(f"/v1/jobs/{job_id}/logs").json() == {"lines": []}
+    claim = repository.jobs.claim("one", Place("cpu", "here"))
+    assert claim is not None
+    repository.jobs.say(claim, ["one", "two"])
+    lines = client.get(f"/v1/jobs/{job_id}/logs", params={"after": 1}).json()["lines"]
+    assert [(line["number"], line["text"]) for line in lines] == [(2, "two")]
+    assert client.get(f"/v1/jobs/{'0' * 16}/logs").status_code == 404
+    assert client.get(f"/v1/jobs/{job_id}/logs", params={"after": -1}).status_code == 400
+
+
+def test_events_outlast_a_store_that_is_away(
+    client: TestClient, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = client.post("/v1/jobs", json=ASKED).json()["job_id"]
+    get, answers = JobQueue.get, ["there", "away", "cancelled"]
+
+    def sometimes(self: JobQueue, job_id: str) -> Job:
+        answer = answers.pop(0)
+        if answer == "away":
+            raise StorageError("away")
+        return self.ask_to_cancel(job_id) if answer == "cancelled" else get(self, job_id)
+
+    monkeypatch.setattr(JobQueue, "get", sometimes)
+    with client.stream("GET", f"/v1/jobs/{job_id}/events") as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert ": the store is away" in lines
+    assert '"cancelled"' in lines[-1]
 
 
 def test_no_more_streams_are_open_than_set(repository: Repository) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from casspec.hub import local_worker
-from casspec.hub.local_worker import LocalWorker
+from casspec.hub.working import local_worker
+from casspec.hub.working.local_worker import LocalWorker
 
 UNTIL_EOF = (
     "import sys; from pathlib import Path\nPath(sys.argv[1]).touch(); sys.stdin.read(); Path(sys.argv[1]).unlink()"

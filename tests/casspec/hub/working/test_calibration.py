@@ -6,8 +6,8 @@ import pytest
 
 from casspec.cli.calibrate import _settings
 from casspec.hub.allowed import AllowedModels
-from casspec.hub.calibration import JobCalibration, check_suite_name, settings_of
-from casspec.hub.worker import Worker
+from casspec.hub.working.calibration import JobCalibration, check_suite_name, settings_of
+from casspec.hub.working.worker import Worker
 from casspec.storage.errors import SuiteError
 from casspec.storage.jobs.documents import JobRequest
 from casspec.storage.jobs.queue import Place

@@ -7,7 +7,7 @@ from typing import Any
 import casspec
 from casspec.hub.allowed import AllowedModels
 from casspec.hub.suites import kept_suite
-from casspec.hub.worker import JobStages
+from casspec.hub.working.worker import JobStages
 from casspec.runtime.text.chat import has_chat_template
 from casspec.storage.errors import SuiteError
 from casspec.storage.jobs.documents import Job, JobRequest

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from casspec.hub.worker import Heart, JobStages, Run, Stopped, Worker, place_of
+from casspec.hub.working.worker import Heart, JobStages, Run, Stopped, Worker, place_of
 from casspec.storage.errors import LeaseLost, StorageError, UnsupportedModel
 from casspec.storage.jobs.documents import Job, JobProgress, JobRequest
-from casspec.storage.jobs.queue import EXPIRY_S, Place
+from casspec.storage.jobs.queue import EXPIRY_S, Claim, JobQueue, Place
 from casspec.storage.repository import Repository
 
 CPU = Place("cpu", "here:cpu")
@@ -99,6 +100,58 @@ def test_a_calibration_that_fails_ends_the_job_with_its_line(
 
     job = ran(repository, run)
     assert (job.status, job.message) == ("failed", message)
+
+
+def test_a_job_says_what_became_of_it_in_its_log(repository: Repository) -> None:
+    job_id = submit(repository)
+    clock = FakeClock()
+
+    def run(repository: Repository, job: Job, stages: JobStages) -> str:
+        stages._clock = clock
+        stages.plan(("profile", "search"), 90.0)
+        with stages.stage("search", 8) as progress:
+            for step in range(8):
+                clock.seconds += 4
+                progress(step, note=f"{step} on the front")
+        logging.getLogger("casspec").warning("the machine is slow")
+        raise UnsupportedModel("no such family")
+
+    ran(repository, run)
+    first, *rest = [line.text for line in repository.jobs.log(job_id).lines]
+    assert first.startswith("attempt 1 on here:cpu, by ")
+    assert rest == [
+        "about 90 s in all",
+        "2/2 search begins, 8 steps",
+        "2/2 search: 0 on the front",
+        "2/2 search: 3 on the front",
+        "2/2 search: 6 on the front",
+        "warning: the machine is slow",
+        "failed: no such family",
+    ]
+
+
+def test_how_a_job_ended_is_told_again_to_a_store_that_was_away(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(repository)
+    finish, waits = JobQueue.finish, list[float]()
+
+    def away_at_first(self: JobQueue, claim: Claim, profile_hash: str) -> Job:
+        if len(waits) < 2:
+            raise StorageError("away")
+        return finish(self, claim, profile_hash)
+
+    monkeypatch.setattr(JobQueue, "finish", away_at_first)
+    job = Worker(repository, CPU, lambda *_: PROFILE, pause=waits.append).work_once()
+    assert job is not None
+    assert (job.status, job.attempts, len(waits)) == ("done", 1, 2)
+
+
+def test_a_worker_may_be_told_which_job_to_run(repository: Repository) -> None:
+    first, second = submit(repository), submit(repository)
+    job = Worker(repository, CPU, lambda *_: PROFILE).work_once(only=second)
+    assert job is not None
+    assert (job.job_id, repository.jobs.get(first).status) == (second, "queued")
 
 
 def test_a_running_job_is_cancelled_at_its_next_step(repository: Repository) -> None:
@@ -204,7 +257,10 @@ def test_a_job_that_is_stopped_writes_no_more(repository: Repository) -> None:
 def test_a_device_is_called_by_its_kind_and_apart_from_those_of_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "here")
     monkeypatch.setattr("torch.cuda.get_device_name", lambda index: f"GPU {index}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert place_of("cpu") == Place("cpu", "here/cpu")
     assert place_of("cpu", "big") == Place("big", "here/cpu")
     assert place_of("cuda") == Place("GPU 0", "here/cuda:0")
     assert place_of("cuda:1") == Place("GPU 1", "here/cuda:1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert place_of("cuda:1") == Place("GPU 1", "here/cuda:5")

@@ -8,6 +8,7 @@ long as others wait for it stops too, for another may have its job by then.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
 
+from casspec.hub.working.lines import Lines
 from casspec.profiler.progress import Progress
 from casspec.storage.errors import CasspecError, LeaseLost, StorageError
 from casspec.storage.holders import holder_name
@@ -27,6 +29,11 @@ _log = logging.getLogger("casspec")
 HEARTBEAT_S = 3.0
 POLL_S = 1.0
 TELL_EVERY_S = 0.5
+NOTE_EVERY_S = 10.0
+"""Between notes that go into the job's log."""
+
+INSIST_EVERY_S = 1.0
+"""Between attempts to tell a store that is away how a job ended."""
 
 Reason = Literal["cancel", "lost"]
 
@@ -38,6 +45,9 @@ class Stopped(BaseException):
 class Heart:
     """Beats for one claim.
 
+    Args:
+        beside: called with every beat.
+
     Attributes:
         reason: why the job is to end; None while it may go on.
     """
@@ -48,8 +58,10 @@ class Heart:
         claim: Claim,
         every_s: float = HEARTBEAT_S,
         clock: Callable[[], float] = time.monotonic,
+        beside: Callable[[], None] = lambda: None,
     ) -> None:
         self._queue, self._claim, self._every_s, self._clock = queue, claim, every_s, clock
+        self._beside = beside
         self.reason: Reason | None = None
         self._renewed_s = clock()
         self._stop = threading.Event()
@@ -84,6 +96,7 @@ class Heart:
             self._renewed_s = begun_s
             if job.cancel_asked and self.reason is None:
                 self.reason = "cancel"
+            self._beside()
 
     def _run(self) -> None:
         while self.reason != "lost" and not self._stop.wait(self._every_s):
@@ -94,7 +107,7 @@ class JobStages:
     """The stages of a job, told to the store.
 
     Args:
-        is_stopped: asked at every step, which raises Stopped where it says so. clock: seconds.
+        is_stopped: asked at every step, which raises Stopped where it says so. clock: seconds. lines: of the job's log; None makes some.
     """
 
     def __init__(
@@ -103,15 +116,19 @@ class JobStages:
         claim: Claim,
         is_stopped: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
+        lines: Lines | None = None,
     ) -> None:
         self._queue, self._claim, self._is_stopped, self._clock = queue, claim, is_stopped, clock
+        self._lines = lines or Lines(queue, claim)
         self._stages: Sequence[str] = ()
         self._now = claim.job.progress.model_copy(update={"done": 0, "total": None, "note": ""})
-        self._told_s = float("-inf")
+        self._told_s = self._noted_s = float("-inf")
 
     def plan(self, stages: Sequence[str], estimate_s: float | None) -> None:
         """Which stages there will be, and about how many seconds all of them take."""
         self._stages = stages
+        if estimate_s is not None:
+            self._lines.add(f"about {estimate_s:.0f} s in all")
         self._set(JobProgress(stage=self._now.stage, estimate_s=estimate_s), at_once=True)
 
     @contextmanager
@@ -122,13 +139,20 @@ class JobStages:
         steps = total
 
         def progress(done: int, /, total: int | None = None, note: str = "") -> None:
+            self._note(numbered, note)
             self._set(self._at(numbered, done, steps if total is None else total, note))
 
+        self._lines.add(f"{numbered} begins{'' if total is None else f', {total} steps'}")
         self._set(self._at(numbered, 0, total), at_once=True)
         yield progress
 
     def _at(self, stage: str, done: int, total: int | None, note: str = "") -> JobProgress:
         return JobProgress(stage=stage, done=done, total=total, note=note[:200], estimate_s=self._now.estimate_s)
+
+    def _note(self, stage: str, note: str) -> None:
+        if note and note != self._now.note and self._clock() - self._noted_s >= NOTE_EVERY_S:
+            self._noted_s = self._clock()
+            self._lines.add(f"{stage}: {note}")
 
     def _set(self, progress: JobProgress, at_once: bool = False) -> None:
         if self._is_stopped():
@@ -136,6 +160,7 @@ class JobStages:
         self._now = progress
         if at_once or self._clock() - self._told_s >= TELL_EVERY_S:
             self._told_s = self._clock()
+            self._lines.flush()
             try:
                 self._queue.tell(self._claim, progress)
             except LeaseLost:
@@ -143,13 +168,18 @@ class JobStages:
 
 
 def place_of(device: str, kind: str | None = None) -> Place:
-    """Of cpu, cuda or cuda:N on this machine. `kind`: None for cpu, or the name of the GPU."""
+    """Of cpu, cuda or cuda:N on this machine. `kind`: None for cpu, or the name of the GPU.
+
+    Its name says the GPU's number on the machine, whichever of them this process may see.
+    """
     if device == "cpu":
         return Place(kind or "cpu", f"{socket.gethostname()}/cpu")
     import torch
 
     index = int(device.partition(":")[2] or 0)
-    return Place(kind or torch.cuda.get_device_name(index), f"{socket.gethostname()}/cuda:{index}")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    number = visible[index].strip() if index < len(visible) and visible[index].strip() else str(index)
+    return Place(kind or torch.cuda.get_device_name(index), f"{socket.gethostname()}/cuda:{number}")
 
 
 Run = Callable[[Repository, Job, JobStages], str]
@@ -160,7 +190,7 @@ class Worker:
     """Of one device.
 
     Args:
-        run: what a job runs. say: tells the operator, in a line.
+        run: what a job runs. say: tells the operator, in a line. pause: waits for so many seconds.
     """
 
     def __init__(
@@ -170,9 +200,10 @@ class Worker:
         run: Run,
         say: Callable[[str], None] = lambda line: None,
         heartbeat_s: float = HEARTBEAT_S,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._repository, self._place, self._run, self._say = repository, place, run, say
-        self._queue, self._heartbeat_s = repository.jobs, heartbeat_s
+        self._queue, self._heartbeat_s, self._pause = repository.jobs, heartbeat_s, pause
         self._name = holder_name()
 
     def work(self, wait: Callable[[], bool]) -> None:
@@ -186,12 +217,14 @@ class Worker:
             if (job is None or not job.has_ended) and not wait():
                 return
 
-    def work_once(self) -> Job | None:
+    def work_once(self, only: str | None = None) -> Job | None:
         """Takes the next job and runs it to its end; the job as it stands then, None where there is none.
+
+        `only`: ID of the one job to take.
 
         Raises StorageError where the queue cannot be read or written; KeyboardInterrupt after the job was handed back.
         """
-        claim = self._queue.claim(self._name, self._place)
+        claim = self._queue.claim(self._name, self._place, only=only)
         if claim is None:
             return None
         self._say(f"job {claim.job.job_id}: {claim.job.request.model}, attempt {claim.job.attempts}")
@@ -204,31 +237,51 @@ class Worker:
         return job
 
     def _ran(self, claim: Claim) -> Job:
-        heart = Heart(self._queue, claim, self._heartbeat_s)
-        stages = JobStages(self._queue, claim, heart.must_stop)
+        lines = Lines(self._queue, claim)
+        lines.add(f"attempt {claim.job.attempts} on {self._place.name}, by {self._name}")
+        heart = Heart(self._queue, claim, self._heartbeat_s, beside=lines.flush)
+        stages = JobStages(self._queue, claim, heart.must_stop, lines=lines)
         try:
-            with heart.beating():
+            with heart.beating(), lines.heard():
                 profile_hash = self._run(self._repository, claim.job, stages)
         except Stopped:
-            return self._stopped(claim, heart)
+            return self._stopped(claim, heart, lines)
         except KeyboardInterrupt:
+            lines.end("handed back, for the worker ends")
             with suppress(StorageError):
                 self._queue.hand_back(claim)
             raise
         except StorageError as error:
             self._say(f"job {claim.job.job_id} is handed back: {error}")
-            return self._queue.hand_back(claim, counts=True)
+            lines.end(f"handed back: {error}")
+            return self._insist(lambda: self._queue.hand_back(claim, counts=True))
         except CasspecError as error:
-            return self._queue.fail(claim, str(error))
+            return self._failed(claim, lines, str(error))
         except Exception as error:
             _log.exception("job %s failed", claim.job.job_id)
-            return self._queue.fail(
-                claim, f"{type(error).__name__}: {error} (this is a bug, the worker's log has more)"
-            )
-        return self._queue.finish(claim, profile_hash)
+            reason = f"{type(error).__name__}: {error} (this is a bug, the worker's log has more)"
+            return self._failed(claim, lines, reason)
+        lines.end(f"done: profile {profile_hash[:12]}")
+        return self._insist(lambda: self._queue.finish(claim, profile_hash))
 
-    def _stopped(self, claim: Claim, heart: Heart) -> Job:
+    def _failed(self, claim: Claim, lines: Lines, reason: str) -> Job:
+        lines.end(f"failed: {reason}")
+        return self._insist(lambda: self._queue.fail(claim, reason))
+
+    def _stopped(self, claim: Claim, heart: Heart, lines: Lines) -> Job:
         if heart.reason == "cancel":
-            return self._queue.cancel(claim)
+            lines.end("cancelled")
+            return self._insist(lambda: self._queue.cancel(claim))
         self._queue.leave(claim)
         return self._queue.get(claim.job.job_id)
+
+    def _insist(self, write: Callable[[], Job]) -> Job:
+        """What `write` returns; it is called again for as long as a store that is away may come back before the leases end."""
+        for _ in range(int(EXPIRY_S / INSIST_EVERY_S)):
+            try:
+                return write()
+            except LeaseLost:
+                raise
+            except StorageError:
+                self._pause(INSIST_EVERY_S)
+        return write()

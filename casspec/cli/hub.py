@@ -22,6 +22,7 @@ SECTIONS = {
     "Who may ask": ("host", "port", "api_key", "api_key_file", "max_request_mib"),
     "What may be calibrated": ("allow_model", "models_in"),
     "The worker beside it": ("worker_device", "threads"),
+    "What drift leads to": ("recalibrate_on_drift", "recalibrate_hours", "recalibrate_reports"),
 }
 
 
@@ -58,6 +59,25 @@ SECTIONS = {
     help="Device of the worker that runs beside the hub: cpu, cuda or cuda:N.  [default: cpu]",
 )
 @click.option("--no-worker", is_flag=True, help="Queue only: `casspec worker` runs the jobs.")
+@click.option(
+    "--recalibrate-on-drift",
+    is_flag=True,
+    help="Calibrate again, on requests that servers recorded, what they report drift of; promote what is faster.",
+)
+@click.option(
+    "--recalibrate-hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="Least time between two of those of a model and device.",
+)
+@click.option(
+    "--recalibrate-reports",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Least reports in a row that say drift.",
+)
 @threads_option
 @storage_option
 def command(
@@ -70,12 +90,17 @@ def command(
     models_in: tuple[Path, ...],
     worker_device: str,
     no_worker: bool,
+    recalibrate_on_drift: bool,
+    recalibrate_hours: float,
+    recalibrate_reports: int,
     threads: int | None,
     storage: str | None,
 ) -> None:
     """Queue calibrations over HTTP, run them on this machine, and hand out their profiles, until Ctrl-C or SIGTERM."""
     from casspec.hub.allowed import AllowedModels
     from casspec.hub.app import create_app
+    from casspec.hub.reports.drift_settings import DriftSettings
+    from casspec.hub.reports.policy import DriftPolicy
     from casspec.hub.run import run
     from casspec.hub.settings import HubSettings
     from casspec.server.gate.keys import check_host, keys_of
@@ -84,13 +109,17 @@ def command(
 
     keys = keys_of(api_key, api_key_file, "api-key")
     check_host(host, keys)
-    settings = HubSettings(AllowedModels(allow_model, models_in), keys, int(max_request_mib * MIB))
+    drift = DriftSettings(recalibrate_hours * 3600, recalibrate_reports) if recalibrate_on_drift else None
+    allowed = AllowedModels(allow_model, models_in)
+    settings = HubSettings(allowed, keys, int(max_request_mib * MIB), drift=drift)
     with ExitStack() as stack:
         repository = stack.enter_context(open_repository(storage))
         place = stack.enter_context(listening(host, port))
         if not no_worker:
             check_device(worker_device)
             stack.enter_context(_worker(worker_device, threads, allow_model, models_in, storage).running())
+        if drift is not None:
+            stack.enter_context(DriftPolicy(repository, drift, allowed, say).running())
         say(f"listening at {url_of(place)}")
         run(create_app(repository, settings), place)
     say("ended")

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from casspec.hub.job_routes import job_routes
 from casspec.hub.origin import SameOrigin
 from casspec.hub.profile_routes import profile_routes
+from casspec.hub.reports.routes import report_routes
 from casspec.hub.settings import HubSettings
 from casspec.server import errors
 from casspec.server.gate.body_limit import BodyLimit
@@ -36,6 +37,7 @@ def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
 
     app.include_router(job_routes(repository, settings), dependencies=[Depends(guarded)])
     app.include_router(profile_routes(repository), dependencies=[Depends(guarded)])
+    app.include_router(report_routes(repository, settings), dependencies=[Depends(guarded)])
 
     @app.get("/health")
     async def health() -> Response:

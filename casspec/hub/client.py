@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from casspec.hub.transport import Transport
 from casspec.storage.errors import HubError, HubUnreachable
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
+from casspec.storage.reports.documents import Recalibration, ReceivedReport, ReportedDrift, ServerReport
 from casspec.storage.schema import CascadeProfile
+from casspec.storage.watched import WatchSummary
 
 KEY_VARIABLE = "CASSPEC_HUB_KEY"
 
@@ -102,6 +104,39 @@ class HubClient:
     def artifact(self, profile_id: str, name: str) -> bytes:
         """The bytes of an artifact, which its profile names by their hash."""
         return self._transport.bytes("GET", ["profiles", profile_id, "artifacts", name])
+
+    def report(
+        self,
+        server: str,
+        summary: WatchSummary,
+        drifts: Sequence[ReportedDrift] = (),
+        alias: str | None = None,
+        traffic: str | None = None,
+    ) -> bool:
+        """Tells what a server saw of the profile it serves.
+
+        Args:
+            server: its name. alias: under which it asked for the profile. traffic: requests it recorded, as lines of JSON.
+
+        Returns whether the hub would take recorded requests of it.
+        """
+        told = ServerReport(server=server, alias=alias, summary=summary, drifts=tuple(drifts))
+        body = told.model_dump(mode="json") | ({} if traffic is None else {"traffic": traffic})
+        answer = self._transport.json("POST", ["reports"], body)
+        return isinstance(answer, dict) and answer.get("wants_traffic") is True
+
+    def reports(
+        self, profile: str | None = None, server: str | None = None, history: bool = False, limit: int = 50
+    ) -> list[ReceivedReport]:
+        """The newest of each server and profile, the newest first; with `history` all that are kept."""
+        query = {"profile": profile, "server": server, "history": str(history).lower(), "limit": limit}
+        found = self._transport.json("GET", ["reports"], query=query)
+        return [_read(ReceivedReport, each) for each in found["reports"]]
+
+    def recalibrations(self, profile: str | None = None, limit: int = 50) -> list[Recalibration]:
+        """What drift led to, the latest first."""
+        found = self._transport.json("GET", ["recalibrations"], query={"profile": profile, "limit": limit})
+        return [_read(Recalibration, each) for each in found["recalibrations"]]
 
     def _events(self, job_id: str) -> Iterator[Job]:
         for line in self._transport.lines(["jobs", job_id, "events"]):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
 from casspec.hub.allowed import AllowedModels
 from casspec.hub.reports.drift_settings import DAY_S
 from casspec.hub.reports.verdict import verdict
@@ -58,13 +60,13 @@ class Steps:
                 return None
             why = "no server sent recorded requests: start one with --record-traffic FILE --share-traffic"
             return _changed(one, at, "failed", why)
-        request = self._request(profile, report.suite_sha256)
         try:
+            request = self._request(profile, report.suite_sha256)
             self._allowed.located(request.model)
             job = self._repository.jobs.submit(request, one.recalibration_id)
         except StorageError:
             raise
-        except CasspecError as error:
+        except (CasspecError, ValidationError) as error:
             return _changed(one, at, "failed", str(error))
         says = f"job {job.job_id} calibrates {request.model} on requests that {report.server} recorded"
         return _changed(one, at, "queued", says, suite_sha256=report.suite_sha256)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import casspec
 from casspec.cli.calibrate import _settings
 from casspec.hub.allowed import AllowedModels
 from casspec.hub.calibration import JobCalibration, check_suite_name, settings_of
@@ -14,6 +15,8 @@ from casspec.storage.jobs.queue import Place
 from casspec.storage.repository import Repository
 from casspec.tuner.suites.prompts import Suite
 from tests.casspec.hub.test_suites import LINES
+from tests.casspec.server.serving import target_of
+from tests.storage import samples
 
 SUITE = Suite(name="empty", prompts=())
 
@@ -44,6 +47,18 @@ def test_a_model_that_is_not_allowed_fails_the_job_before_it_is_loaded(repositor
     assert job is not None
     assert job.status == "failed"
     assert str(job.message).startswith("model '/etc' is not allowed here")
+
+
+def test_a_profile_of_another_model_is_not_raced_with(
+    repository: Repository, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(casspec, "load_target", lambda *_, **__: target_of())
+    other = repository.save_profile(None, samples.profile())
+    repository.jobs.submit(JobRequest(model="reference", device="cpu", against=other.content_hash()))
+    job = Worker(repository, Place("cpu", "here"), JobCalibration("cpu", AllowedModels(), storage)).work_once()
+    assert job is not None
+    assert job.status == "failed"
+    assert "was calibrated for" in str(job.message)
 
 
 @pytest.mark.slow

@@ -133,7 +133,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="With a profile of a hub: how often a newer one is looked for; 0 is never.",
 )
-@click.option("--server-name", metavar="NAME", help="In reports to the hub; by default the machine's name and the port.")
+@click.option(
+    "--server-name", metavar="NAME", help="In reports to the hub; by default the machine's name and the port."
+)
 @click.option(
     "--share-traffic",
     is_flag=True,
@@ -202,7 +204,9 @@ def _check_sharing(profile: str, settings: Settings, share: bool) -> None:
     if share and settings.record_traffic is None:
         raise UnsupportedOption("--share-traffic shares what is recorded: give --record-traffic FILE too")
     if share and not is_hub(profile):
-        raise UnsupportedOption("--share-traffic shares with the hub of the profile: give --profile hub://HOST:PORT/ALIAS")
+        raise UnsupportedOption(
+            "--share-traffic shares with the hub of the profile: give --profile hub://HOST:PORT/ALIAS"
+        )
 
 
 def _linked(

@@ -59,9 +59,7 @@ class Recalibrations:
     def change(self, before: Recalibration, after: Recalibration) -> bool:
         """Writes the next step; False, and nothing is written, where another process took one meanwhile."""
         with self._database.writing() as session:
-            row = session.get(
-                RecalibrationRow, before.recalibration_id, with_for_update=True, populate_existing=True
-            )
+            row = session.get(RecalibrationRow, before.recalibration_id, with_for_update=True, populate_existing=True)
             if row is None or row.document != before.canonical_json():
                 return False
             row.state, row.document = after.state, after.canonical_json()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from casspec.hub.reports.drift_settings import DAY_S, DriftSettings
 from casspec.runtime.watch.drift import Drift
 from casspec.storage.errors import ProfileNotFound
-from casspec.storage.reports.documents import ReceivedReport, Recalibration
+from casspec.storage.reports.documents import Recalibration, ReceivedReport
 from casspec.storage.reports.received import MOST_LISTED
 from casspec.storage.repository import CANDIDATE, Repository
 from casspec.storage.schema import CascadeProfile
@@ -98,9 +98,7 @@ def _refusal(
     if last is not None:
         next_s = datetime.fromisoformat(last.began_at).timestamp() + settings.least_interval_s
         if now_s < next_s:
-            return (
-                f"this model was calibrated again on this device from {last.began_at[:16]} UTC on: not before {moment(next_s)[:16]} UTC"
-            )
+            return f"this model was calibrated again on this device from {last.began_at[:16]} UTC on: not before {moment(next_s)[:16]} UTC"
     return None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from casspec.storage.reports.documents import OPEN, Decision, ReceivedReport, Recalibration, ServerReport
+from casspec.storage.reports.documents import OPEN, Decision, Recalibration, ReceivedReport, ServerReport
 from tests.storage.reports.reported import DRIFT, report, summary
 
 

@@ -42,9 +42,7 @@ def test_one_begins_waits_and_ends(recalibrations: Recalibrations) -> None:
     assert recalibrations.listed("0" * 64) == []
 
 
-def test_hubs_that_decide_at_once_begin_one(
-    recalibrations: Recalibrations, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hubs_that_decide_at_once_begin_one(recalibrations: Recalibrations, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recalibrations, "last", lambda self, profile: None)
     one = begun(recalibrations)
     assert recalibrations.begin(PROFILE, "production", at(1), "drift too") is None

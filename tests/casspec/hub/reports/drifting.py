@@ -12,7 +12,7 @@ from casspec.hub.suites import keep_traffic
 from casspec.hub.worker import JobStages, Run, Worker
 from casspec.storage.jobs.documents import Job, JobRequest
 from casspec.storage.jobs.queue import Place
-from casspec.storage.reports.documents import ReceivedReport, Recalibration
+from casspec.storage.reports.documents import Recalibration, ReceivedReport
 from casspec.storage.repository import Repository
 from casspec.storage.schema import BenchReport, CascadeProfile
 from tests.casspec.hub.test_suites import LINES
@@ -116,5 +116,3 @@ class Fleet:
         assert one is not None
         assert one.state == "queued"
         return one
-
-

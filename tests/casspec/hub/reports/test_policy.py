@@ -22,7 +22,10 @@ def test_every_decision_is_one_line(fleet: Fleet, repository: Repository) -> Non
         fleet.tick()
     (one,) = repository.recalibrations.listed()
     named = f"re-calibration {one.recalibration_id} of profile {fleet.profile.profile_id}, 'production'"
-    assert [line.split(": ")[0] for line in fleet.said] == [f"drift of profile {fleet.profile.profile_id}", *[named] * 3]
+    assert [line.split(": ")[0] for line in fleet.said] == [
+        f"drift of profile {fleet.profile.profile_id}",
+        *[named] * 3,
+    ]
     assert [line.split(": ")[1] for line in fleet.said[1:]] == ["wanted", "queued", "promoted"]
     assert [decision.says for decision in one.decisions] == [line.split(": ", 2)[2] for line in fleet.said[1:]]
 
@@ -57,9 +60,7 @@ def test_reports_from_before_a_calibration_ended_do_not_count_for_the_next(
     assert not ended.is_open
 
 
-def test_a_store_that_is_away_is_one_line_and_the_policy_goes_on(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_is_away_is_one_line_and_the_policy_goes_on(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     ticked = threading.Semaphore(0)
 
     def away() -> None:

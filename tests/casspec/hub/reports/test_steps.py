@@ -45,7 +45,10 @@ def test_a_faster_profile_is_promoted(fleet: Fleet, repository: Repository) -> N
     job = worked(repository, finding(1.25))
     state, says = outcome(fleet)
     assert state == "promoted"
-    assert says == f"profile {str(job.profile_hash)[:12]} is 1.25 times as fast (greedy 1.25; noise 1.0%) and 'production' from now on"
+    assert (
+        says
+        == f"profile {str(job.profile_hash)[:12]} is 1.25 times as fast (greedy 1.25; noise 1.0%) and 'production' from now on"
+    )
     assert production(fleet) == job.profile_hash
     (one,) = repository.recalibrations.listed()
     assert (one.new_profile_hash, one.speed) == (job.profile_hash, 1.25)

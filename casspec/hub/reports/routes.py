@@ -24,7 +24,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 Profile = Annotated[str | None, Query(pattern="^[a-z0-9-]{1,64}$")]
 
 
-class Submission(ServerReport):
+class ReportSubmission(ServerReport):
     """A report, and requests that the server recorded."""
 
     traffic: str | None = None
@@ -36,7 +36,7 @@ def report_routes(repository: Repository, settings: HubSettings) -> APIRouter:
     routes = APIRouter(prefix="/v1")
 
     @routes.post("/reports")
-    def report(body: Submission) -> Response:
+    def report(body: ReportSubmission) -> Response:
         received = _received(repository, settings, body)
         repository.reports.add(received)
         wants = settings.drift is not None and _wants_traffic(repository, received.profile_hash)
@@ -67,7 +67,7 @@ def report_routes(repository: Repository, settings: HubSettings) -> APIRouter:
     return routes
 
 
-def _received(repository: Repository, settings: HubSettings, body: Submission) -> ReceivedReport:
+def _received(repository: Repository, settings: HubSettings, body: ReportSubmission) -> ReceivedReport:
     """What is kept. Raises ApiError for what is too large or no JSON, ProfileNotFound, SuiteError."""
     told = body.model_dump(mode="json", exclude={"traffic"})
     try:

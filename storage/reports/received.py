@@ -84,7 +84,8 @@ class Reports:
             return [ReceivedReport.model_validate_json(text) for text in documents]
 
 
-def _of(statement: Select[Any], profile_hash: str | None, server: str | None) -> Select[Any]:
+def _of(statement: Any, profile_hash: str | None, server: str | None) -> Any:
+    """The statement, of a select of one or several columns, for a profile and a server where these are given."""
     if profile_hash is not None:
         statement = statement.where(ServerReportRow.profile_hash == profile_hash)
     return statement if server is None else statement.where(ServerReportRow.server == server)

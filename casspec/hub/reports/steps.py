@@ -75,7 +75,7 @@ class Steps:
         """As the job that made the profile, where one did; on other prompts, and raced with the profile."""
         made = self._repository.jobs.maker_of(profile.content_hash())
         device = "cpu" if profile.device.kind == "cpu" else profile.device.name
-        asked = made.request if made is not None else JobRequest(model=profile.model.name, device=device)
+        asked = {"model": profile.model.name, "device": device} if made is None else made.request.model_dump()
         changes: dict[str, Any] = {
             "dtype": profile.dtype,
             "backend": profile.backend or LEAN,
@@ -85,7 +85,7 @@ class Steps:
             "force": False,
             "against": profile.content_hash(),
         }
-        return JobRequest.model_validate(asked.model_dump() | changes)
+        return JobRequest.model_validate(asked | changes)
 
     def _ended(self, one: Recalibration, old: CascadeProfile, at: str) -> Recalibration | None:
         """The better profile is at the alias once the job has ended."""

@@ -29,6 +29,8 @@ from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOpt
 from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
 from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
+from casspec.storage.reports.recalibrations import Recalibrations
+from casspec.storage.reports.received import Reports
 from casspec.storage.schema import (
     Artifact,
     Backend,
@@ -91,6 +93,16 @@ class Repository(Measurements):
     def tokens(self) -> Tokens:
         """What opens a hub over this store."""
         return Tokens(self._database)
+
+    @property
+    def reports(self) -> Reports:
+        """What servers see of the profiles they serve."""
+        return Reports(self._database)
+
+    @property
+    def recalibrations(self) -> Recalibrations:
+        """Calibrations that drift led to."""
+        return Recalibrations(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0.7.0"
-down_revision = "0.5.0"
+down_revision = "0.6.0"
 branch_labels = None
 depends_on = None
 

@@ -25,6 +25,7 @@ SECTIONS = {
     "How much": ("max_request_mib", "max_rate", "max_queued"),
     "What may be calibrated": ("allow_model", "models_in"),
     "Who runs the jobs": ("worker_device", "ray", "threads"),
+    "What drift leads to": ("recalibrate_on_drift", "recalibrate_hours", "recalibrate_reports"),
 }
 
 
@@ -84,6 +85,25 @@ SECTIONS = {
     help="Place the jobs on a Ray cluster in place of that worker: local, auto, or the head's HOST:PORT.",
 )
 @click.option("--no-worker", is_flag=True, help="Queue only: `casspec worker` runs the jobs.")
+@click.option(
+    "--recalibrate-on-drift",
+    is_flag=True,
+    help="Calibrate again, on requests that servers recorded, what they report drift of; promote what is faster.",
+)
+@click.option(
+    "--recalibrate-hours",
+    type=click.FloatRange(min=0),
+    default=24.0,
+    show_default=True,
+    help="Least time between two of those of a model and device.",
+)
+@click.option(
+    "--recalibrate-reports",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Least reports in a row that say drift.",
+)
 @threads_option
 @storage_option
 @click.pass_context
@@ -101,6 +121,9 @@ def command(
     worker_device: str,
     ray: str | None,
     no_worker: bool,
+    recalibrate_on_drift: bool,
+    recalibrate_hours: float,
+    recalibrate_reports: int,
     threads: int | None,
     storage: str | None,
 ) -> None:
@@ -111,6 +134,8 @@ def command(
     from casspec.hub.access.askers import check_host
     from casspec.hub.allowed import AllowedModels
     from casspec.hub.app import create_app
+    from casspec.hub.reports.drift_settings import DriftSettings
+    from casspec.hub.reports.policy import DriftPolicy
     from casspec.hub.run import run
     from casspec.hub.settings import HubSettings
     from casspec.server.gate.keys import is_loopback, keys_of
@@ -118,13 +143,16 @@ def command(
     from casspec.storage import open_repository
 
     keys = keys_of(api_key, api_key_file, "api-key")
+    drift = DriftSettings(recalibrate_hours * 3600, recalibrate_reports) if recalibrate_on_drift else None
+    allowed = AllowedModels(allow_model, models_in)
     settings = HubSettings(
-        AllowedModels(allow_model, models_in),
+        allowed,
         keys,
         int(max_request_mib * MIB),
         is_local=is_loopback(host),
         max_rate=max_rate,
         max_queued=max_queued,
+        drift=drift,
     )
     with ExitStack() as stack:
         repository = stack.enter_context(open_repository(storage))
@@ -133,6 +161,8 @@ def command(
         if not no_worker:
             doing = _placing(ray) if ray else _working(worker_device)
             stack.enter_context(_worker(doing, threads, allow_model, models_in, storage).running())
+        if drift is not None:
+            stack.enter_context(DriftPolicy(repository, drift, allowed, say).running())
         say(f"listening at {url_of(place)}")
         run(create_app(repository, settings), place)
     say("ended")

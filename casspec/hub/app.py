@@ -13,6 +13,7 @@ from casspec.hub.api.job_routes import job_routes
 from casspec.hub.api.overview_routes import overview_routes
 from casspec.hub.api.profile_routes import profile_routes
 from casspec.hub.page.page_routes import page_routes
+from casspec.hub.reports.routes import report_routes
 from casspec.hub.settings import HubSettings
 from casspec.server import errors
 from casspec.storage.errors import JobNotFound, ProfileNotFound, QueueFull, StorageError
@@ -42,6 +43,7 @@ def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
     app.include_router(job_routes(repository, settings))
     app.include_router(profile_routes(repository))
     app.include_router(overview_routes(repository))
+    app.include_router(report_routes(repository, settings))
     app.include_router(page_routes())
 
     @app.get("/health")

@@ -14,8 +14,10 @@ from pydantic import ValidationError
 from casspec.hub.transport import Transport
 from casspec.storage.errors import HubError, HubUnreachable
 from casspec.storage.jobs.documents import Job, JobLog, JobRequest, JobStatus, LogLine
+from casspec.storage.reports.documents import Recalibration, ReceivedReport, ReportedDrift, ServerReport
 from casspec.storage.schema import CascadeProfile
 from casspec.storage.summaries.documents import PRODUCTION, Comparison, Matrix, ProfileSummary, Shown
+from casspec.storage.watched import WatchSummary
 
 KEY_VARIABLE = "CASSPEC_HUB_KEY"
 
@@ -132,7 +134,7 @@ class HubClient:
         """What two profiles differ in, field by field."""
         return self._shown(Comparison, ["profiles", "compare"], {"a": a, "b": b})
 
-    def report(self, selection: str) -> str:
+    def report_page(self, selection: str) -> str:
         """The page about a profile, a whole HTML document."""
         return self._transport.bytes("GET", ["profiles", selection, "report"]).decode("utf-8")
 
@@ -151,6 +153,39 @@ class HubClient:
     def _shown(self, kind: type[Kind], path: list[str], query: dict[str, str] | None = None) -> Kind:
         document: Kind = _read(kind, self._transport.json("GET", path, query=query))
         return document
+
+    def report(
+        self,
+        server: str,
+        summary: WatchSummary,
+        drifts: Sequence[ReportedDrift] = (),
+        alias: str | None = None,
+        traffic: str | None = None,
+    ) -> bool:
+        """Tells what a server saw of the profile it serves.
+
+        Args:
+            server: its name. alias: under which it asked for the profile. traffic: requests it recorded, as lines of JSON.
+
+        Returns whether the hub would take recorded requests of it.
+        """
+        told = ServerReport(server=server, alias=alias, summary=summary, drifts=tuple(drifts))
+        body = told.model_dump(mode="json") | ({} if traffic is None else {"traffic": traffic})
+        answer = self._transport.json("POST", ["reports"], body)
+        return isinstance(answer, dict) and answer.get("wants_traffic") is True
+
+    def reports(
+        self, profile: str | None = None, server: str | None = None, history: bool = False, limit: int = 50
+    ) -> list[ReceivedReport]:
+        """The newest of each server and profile, the newest first; with `history` all that are kept."""
+        query = {"profile": profile, "server": server, "history": str(history).lower(), "limit": limit}
+        found = self._transport.json("GET", ["reports"], query=query)
+        return [_read(ReceivedReport, each) for each in found["reports"]]
+
+    def recalibrations(self, profile: str | None = None, limit: int = 50) -> list[Recalibration]:
+        """What drift led to, the latest first."""
+        found = self._transport.json("GET", ["recalibrations"], query={"profile": profile, "limit": limit})
+        return [_read(Recalibration, each) for each in found["recalibrations"]]
 
     def _events(self, job_id: str) -> Iterator[Job]:
         for line in self._transport.lines(["jobs", job_id, "events"]):

@@ -248,4 +248,34 @@ class JobLogRow(Base):
     __tablename__ = "job_logs"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True)
+
+
+class ServerReportRow(Base):
+    """What a server saw of a profile, as it was received."""
+
+    __tablename__ = "server_reports"
+    __table_args__ = (Index(None, "profile_hash", "received_at"), Index(None, "received_at"))
+
+    server: Mapped[str] = mapped_column(primary_key=True)
+    profile_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    received_at: Mapped[str] = mapped_column(TIME, primary_key=True)
+    says_drift: Mapped[bool]
+    suite_sha256: Mapped[str | None] = mapped_column(HASH)
+    """Of the requests that came along."""
+    document: Mapped[str] = mapped_column(Text)
+
+
+class RecalibrationRow(Base):
+    """A calibration that drift led to, and how far it is."""
+
+    __tablename__ = "recalibrations"
+    __table_args__ = (Index(None, "model_hash", "device_hash"), Index(None, "state"), Index(None, "began_at"))
+
+    recalibration_id: Mapped[str] = mapped_column(primary_key=True)
+    profile_hash: Mapped[str] = mapped_column(HASH)
+    """Of the profile that no longer fits, which may have been deleted since."""
+    model_hash: Mapped[str] = mapped_column(HASH)
+    device_hash: Mapped[str] = mapped_column(HASH)
+    state: Mapped[str]
+    began_at: Mapped[str] = mapped_column(TIME)
     document: Mapped[str] = mapped_column(Text)

@@ -140,6 +140,13 @@ class JobQueue:
             rows = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
             return dict(rows.tuples().all())
 
+    def maker_of(self, profile_hash: str) -> Job | None:
+        """The latest job that made a profile; None where none of them did."""
+        made = select(JobRow).where(JobRow.profile_hash == profile_hash, JobRow.status == "done")
+        with self._database.reading() as session:
+            row = session.scalar(made.order_by(JobRow.submitted_at.desc()).limit(1))
+            return None if row is None else _job(row)
+
     def ask_to_cancel(self, job_id: str) -> Job:
         """Cancels a queued job at once; a running one ends when its worker hears of it. One that has ended stays as it is.
 

@@ -13,7 +13,9 @@ from casspec.storage import open_repository
 from casspec.storage.database.migrations import newest_revision
 from casspec.storage.jobs.documents import JobRequest
 from casspec.storage.jobs.queue import Place
+from casspec.storage.reports.documents import ReceivedReport
 from casspec.storage.schema import SkipSet
+from casspec.storage.watched import WatchSummary
 from tests.storage import samples
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -38,6 +40,10 @@ def write(file: Path) -> None:
         claim = repository.jobs.claim("machine:1:worker", Place("cpu", "machine/cpu"))
         assert claim is not None
         repository.jobs.say(claim, ["attempt 1"])
+        seen = WatchSummary(profile_id=profile.profile_id, began_at="2026-03-01", ended_at="2026-03-02")
+        received = {"profile_hash": profile.content_hash(), "received_at": "2026-03-02"}
+        repository.reports.add(ReceivedReport(server="here:8000", summary=seen, **received))
+        repository.recalibrations.begin(profile, "production", "2026-03-02", "drift")
         repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
 
 

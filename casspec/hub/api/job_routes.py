@@ -14,7 +14,7 @@ from casspec.hub.settings import HubSettings
 from casspec.hub.suites import keep_suite
 from casspec.hub.working.calibration import check_suite_name
 from casspec.server.errors import ApiError
-from casspec.storage.errors import StorageError
+from casspec.storage.errors import ProfileNotFound, StorageError
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
 from casspec.storage.repository import Repository
 
@@ -106,6 +106,8 @@ def _request(repository: Repository, settings: HubSettings, body: Submission) ->
     settings.allowed.located(body.model)
     if body.suite is not None:
         check_suite_name(body.suite)
+    if body.against is not None:
+        _check_against(repository, body.against)
     asked: dict[str, Any] = body.model_dump(exclude={"prompts", "job_id"})
     if body.prompts is not None:
         if body.suite is not None or body.suite_sha256 is not None:
@@ -114,6 +116,14 @@ def _request(repository: Repository, settings: HubSettings, body: Submission) ->
     elif body.suite_sha256 is not None and repository.artifact(body.suite_sha256) is None:
         raise ApiError(400, "suite_sha256: no such suite is stored, send its prompts", "suite_sha256", "invalid_value")
     return JobRequest.model_validate(asked)
+
+
+def _check_against(repository: Repository, profile_hash: str) -> None:
+    """Raises ApiError for a profile that is not stored."""
+    try:
+        repository.profile(profile_hash)
+    except ProfileNotFound:
+        raise ApiError(400, "against: no such profile is stored", "against", "invalid_value") from None
 
 
 def _event(job: Job) -> str:

@@ -8,10 +8,14 @@ import casspec
 from casspec.hub.allowed import AllowedModels
 from casspec.hub.suites import kept_suite
 from casspec.hub.working.worker import JobStages
+from casspec.runtime.loading.profile_check import compare_profile
+from casspec.runtime.loading.profiles import LoadedProfile
+from casspec.runtime.model.target import TargetModel
 from casspec.runtime.text.chat import has_chat_template
 from casspec.storage.errors import SuiteError
 from casspec.storage.jobs.documents import Job, JobRequest
 from casspec.storage.repository import Repository
+from casspec.storage.schema import RECYCLING_MATRIX
 from casspec.tuner.calibration.attempt import begin, finished, reuse_measurements
 from casspec.tuner.calibration.calibrate import STAGES, calibrate
 from casspec.tuner.calibration.closing_bench import bench
@@ -42,17 +46,26 @@ class JobCalibration:
         target = casspec.load_target(place, device=self._device, dtype=asked.dtype, backend=asked.backend)
         suite_name, suite = _suite(repository, asked, has_chat_template(target.tokenizer))
         settings = settings_of(asked, suite_name, suite)
+        against = None if asked.against is None else _stored(repository, asked.against, target)
         force = asked.force and not job.progress.stage  # otherwise the attempt that was begun goes on
         done = None if force else finished(repository, target, settings)
         context = begin(repository, external_databases(self._storage), target, suite, settings, force)
-        wants_bench = not asked.quick if asked.bench is None else asked.bench
+        wants_bench = against is not None or (not asked.quick if asked.bench is None else asked.bench)
         stages.plan((*STAGES, "bench") if wants_bench else STAGES, None if done else forecast(target, settings).seconds)
         if not done and not force:
             reuse_measurements(context)
         profile = done[1] if done else calibrate(context, stages)
         if wants_bench:
-            bench(context, profile, stages)
+            bench(context, profile, stages, against)
         return profile.content_hash()
+
+
+def _stored(repository: Repository, profile_hash: str, target: TargetModel) -> LoadedProfile:
+    """A profile to race with. Raises ProfileNotFound, and ProfileMismatch for one of another model or device."""
+    profile = repository.profile(profile_hash)
+    compare_profile(profile, target)
+    matrix = next((one.sha256 for one in profile.artifacts if one.name == RECYCLING_MATRIX), None)
+    return LoadedProfile(profile, repository.artifact(matrix) if matrix else None)
 
 
 def settings_of(asked: JobRequest, suite_name: str, suite: Suite) -> CalibrationSettings:

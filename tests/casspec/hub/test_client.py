@@ -106,7 +106,7 @@ def test_profiles_are_compared_promoted_and_seen_by_model_and_device(
 
 def test_a_report_is_fetched(hub: casspec.HubClient, repository: Repository) -> None:
     profile = repository.save_profile(None, pages.profile())
-    assert profile.profile_id in hub.report(profile.profile_id)
+    assert profile.profile_id in hub.report_page(profile.profile_id)
 
 
 def test_refusals_are_one_line(hub: casspec.HubClient) -> None:

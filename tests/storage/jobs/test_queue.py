@@ -82,6 +82,17 @@ def test_a_job_goes_from_queued_to_done(queue: JobQueue) -> None:
     assert queue.claim("one", CPU) is None
 
 
+def test_the_latest_job_that_made_a_profile_is_found(queue: JobQueue) -> None:
+    assert queue.maker_of(PROFILE) is None
+    for quick in (False, True):
+        submit(queue, quick=quick)
+        queue.finish(claimed(queue), PROFILE)
+    submit(queue)
+    made = queue.maker_of(PROFILE)
+    assert made is not None
+    assert made.request.quick
+
+
 def test_the_oldest_of_a_kind_of_device_is_first(queue: JobQueue) -> None:
     first, second, elsewhere = submit(queue), submit(queue), submit(queue, device="H200")
     assert claimed(queue).job.job_id == first.job_id

@@ -51,6 +51,7 @@ def test_prompts_are_kept_with_the_job(client: TestClient, repository: Repositor
         ({"trust_remote_code": True}, "trust_remote_code"),
         ({"job_id": "../x"}, "job_id"),
         ({"trials": 0}, "trials"),
+        ({"against": "0" * 64}, "no such profile"),
         ({"seconds": 0.5}, "seconds"),
     ],
 )

@@ -106,9 +106,7 @@ def promote(profile: str, alias: str, storage: str | None) -> None:
         promoted = repository.set_alias(alias, profile)
         calibrated = CalibrationHistory.of_profile(repository, promoted.content_hash())
         debt = Debt(promoted.content_hash())
-        version = tell_mlflow(
-            repository, external_databases(storage), debt, lambda mlflow: mlflow.promote(calibrated)
-        )
+        version = tell_mlflow(repository, external_databases(storage), debt, lambda mlflow: mlflow.promote(calibrated))
     registered = "" if version is None else f", version {version} in MLflow's registry"
     say(f"{alias} is now {promoted.profile_id} ({calibrated.name}){registered}")
 

@@ -22,6 +22,9 @@ SECONDS_TO_STOP = 10
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 """No telemetry, and none of the background workers that evaluations of language models would need."""
 
+OUR_STORES = {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"}
+"""What clients are told, and a server is not to take for more."""
+
 
 @click.command(name="ui")
 @click.option(
@@ -51,7 +54,8 @@ def command(port: int, host: str, storage: str | None) -> int:
     _check_free(host, port)
     # In a session of its own: Ctrl-C and SIGTERM reach this process only, which then ends the server in an orderly way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    environment = os.environ | QUIET | _stores(databases)
+    theirs = {name: value for name, value in os.environ.items() if name not in OUR_STORES}
+    environment = theirs | QUIET | _stores(databases)
     server = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
     process = subprocess.Popen(server, env=environment, start_new_session=True)
     try:
@@ -78,7 +82,7 @@ def _stores(databases: ExternalDatabases) -> dict[str, str]:
     told = {"MLFLOW_BACKEND_STORE_URI": databases.tracking_uri, "MLFLOW_REGISTRY_STORE_URI": databases.registry_uri}
     if databases.artifact_root is not None:
         told["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = databases.artifact_root.as_uri()
-    return told | {"MLFLOW_TRACKING_URI": "", "MLFLOW_REGISTRY_URI": ""}
+    return told
 
 
 def _check_free(host: str, port: int) -> None:

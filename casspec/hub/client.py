@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from casspec.hub.transport import Transport
-from casspec.storage.errors import HubError, HubUnreachable
+from casspec.storage.errors import HubError, HubUnreachable, SuiteError
 from casspec.storage.jobs.documents import Job, JobRequest, JobStatus
 from casspec.storage.schema import CascadeProfile
 
@@ -55,7 +55,7 @@ class HubClient:
         body = request.model_dump(mode="json", exclude_defaults=True) | {"model": model, "device": device}
         body["job_id"] = secrets.token_hex(8)  # so that asking again after a lost answer is no second job
         if prompts is not None:
-            body["prompts"] = prompts.read_text("utf-8") if isinstance(prompts, Path) else prompts
+            body["prompts"] = _text(prompts) if isinstance(prompts, Path) else prompts
         return self._job("POST", ["jobs"], body)
 
     def job(self, job_id: str) -> Job:
@@ -65,7 +65,7 @@ class HubClient:
     def jobs(self, status: JobStatus | None = None, device: str | None = None, limit: int = 50) -> list[Job]:
         """The latest first."""
         found = self._transport.json("GET", ["jobs"], query={"status": status, "device": device, "limit": limit})
-        return [_read(Job, each) for each in found["jobs"]]
+        return [_read(Job, each) for each in _listed(found, "jobs")]
 
     def cancel(self, job_id: str) -> Job:
         """Ends a job: a queued one at once, a running one at its next step."""
@@ -91,8 +91,7 @@ class HubClient:
     ) -> list[dict[str, Any]]:
         """Summaries, the latest first. `model` and `device` are identities of fingerprints."""
         query = {"model": model, "device": device, "dtype": dtype, "alias": alias, "limit": 500}
-        found: list[dict[str, Any]] = self._transport.json("GET", ["profiles"], query=query)["profiles"]
-        return found
+        return _listed(self._transport.json("GET", ["profiles"], query=query), "profiles")
 
     def profile(self, selection: str) -> CascadeProfile:
         """By its ID, the beginning of one, an alias, or `latest`."""
@@ -106,7 +105,7 @@ class HubClient:
     def _events(self, job_id: str) -> Iterator[Job]:
         for line in self._transport.lines(["jobs", job_id, "events"]):
             if line.startswith("data: "):
-                job: Job = _read(Job, json.loads(line.removeprefix("data: ")))
+                job: Job = _read(Job, _parsed(line.removeprefix("data: ")))
                 yield job
                 if job.has_ended:
                     return
@@ -115,6 +114,29 @@ class HubClient:
     def _job(self, method: str, path: Sequence[str], body: Any = None) -> Job:
         job: Job = _read(Job, self._transport.json(method, list(path), body))
         return job
+
+
+def _text(file: Path) -> str:
+    """Raises SuiteError where it is no text; where it cannot be read at all the operating system says so."""
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{file} is no UTF-8 text (byte {error.start}): expected a prompt a line, as JSON") from None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise HubError(f"the hub's answer is no JSON ({text[:40]!r}): is it a hub?") from None
+
+
+def _listed(found: Any, name: str) -> list[Any]:
+    """The list of that name in an answer."""
+    listed = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(listed, list):
+        raise HubError(f"the hub's answer has no list of {name}: is it a hub?")
+    return listed
 
 
 def _read(kind: Any, content: Any) -> Any:

@@ -76,7 +76,7 @@ class Transport:
             raise _refusal(self.base, error) from None
         except URLError as error:
             raise HubUnreachable(_away(self.base, error.reason)) from None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # the last of a host that no name can be
             raise HubUnreachable(_away(self.base, error)) from None
 
     def _request(self, method: str, path: list[str], body: Any, query: Mapping[str, Any] | None) -> Request:

@@ -30,7 +30,9 @@ BATCH_ROUNDS = 2
 
 
 def bench(context: CalibrationContext, profile: CascadeProfile, stages: Stages) -> BenchReport | None:
-    """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none; MLflow is told of it, or owed it.
+    """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none.
+
+    MLflow is told of it, or owed it.
 
     None where no prompt of that half leaves room for the tokens.
     """

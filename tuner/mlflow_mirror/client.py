@@ -56,7 +56,7 @@ def unusable(error: Exception, databases: ExternalDatabases) -> MirrorError | No
     if databases.is_team:
         if _status(error) in REFUSALS:
             return MirrorError(
-                f"MLflow at {databases.shown} refuses (status {_status(error)}): set MLFLOW_TRACKING_USERNAME and "
+                f"MLflow at {databases.shown} refuses (status {_status(error)}{_body(error)}): set MLFLOW_TRACKING_USERNAME and "
                 "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of a user who may write there"
             )
         return MirrorError(
@@ -105,6 +105,12 @@ def _status(error: Exception) -> int | None:
         return int(told[1])
     codes = {"UNAUTHENTICATED": 401, "CUSTOMER_UNAUTHORIZED": 401, "PERMISSION_DENIED": 403}
     return codes.get(str(getattr(error, "error_code", None)))
+
+
+def _body(error: Exception) -> str:
+    """What the answer says, where it is a plain sentence: a server that does not know its own name says so."""
+    told = re.search(r"Response body: '([^<\n']{1,120})'", str(error))
+    return f": {told[1]}" if told else ""
 
 
 def _check_database(uri: str) -> None:

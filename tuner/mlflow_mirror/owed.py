@@ -41,8 +41,14 @@ class Owed:
             names = [NAME.fullmatch(file.name) for file in self._folder.iterdir()]
         except OSError:
             return []
-        found = [Debt(*(None if each == "none" else each for each in name.group("profile", "bench"))) for name in names if name]
-        return sorted(found, key=lambda debt: (debt.bench_hash is not None, debt.profile_hash or "", debt.bench_hash or ""))
+        found = [
+            Debt(*(None if each == "none" else each for each in name.group("profile", "bench")))
+            for name in names
+            if name
+        ]
+        return sorted(
+            found, key=lambda debt: (debt.bench_hash is not None, debt.profile_hash or "", debt.bench_hash or "")
+        )
 
     def _file(self, debt: Debt) -> Path:
         return self._folder / f"{debt.profile_hash or 'none'}.{debt.bench_hash or 'none'}"

@@ -104,3 +104,8 @@ def test_a_hub_that_is_away_is_told() -> None:
         pass
     with pytest.raises(HubUnreachable, match="does not answer"):
         Transport(url).json("GET", ["jobs"])
+
+
+def test_a_host_that_no_name_can_be_is_one_that_does_not_answer() -> None:
+    with pytest.raises(HubUnreachable, match="check the URL"):
+        Transport("http://..:1").json("GET", ["jobs"])

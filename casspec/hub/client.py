@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class HubClient:
 
     def job(self, job_id: str) -> Job:
         """As it stands now."""
-        return self._job("GET", ["jobs", job_id])
+        return self._job("GET", ["jobs", _checked(job_id)])
 
     def jobs(self, status: JobStatus | None = None, device: str | None = None, limit: int = 50) -> list[Job]:
         """The latest first."""
@@ -69,7 +70,7 @@ class HubClient:
 
     def cancel(self, job_id: str) -> Job:
         """Ends a job: a queued one at once, a running one at its next step."""
-        return self._job("POST", ["jobs", job_id, "cancel"])
+        return self._job("POST", ["jobs", _checked(job_id), "cancel"])
 
     def watch(self, job_id: str) -> Iterator[Job]:
         """The job whenever it has changed, until it has ended. A connection that breaks is made anew."""
@@ -103,7 +104,7 @@ class HubClient:
         return self._transport.bytes("GET", ["profiles", profile_id, "artifacts", name])
 
     def _events(self, job_id: str) -> Iterator[Job]:
-        for line in self._transport.lines(["jobs", job_id, "events"]):
+        for line in self._transport.lines(["jobs", _checked(job_id), "events"]):
             if line.startswith("data: "):
                 job: Job = _read(Job, _parsed(line.removeprefix("data: ")))
                 yield job
@@ -114,6 +115,14 @@ class HubClient:
     def _job(self, method: str, path: Sequence[str], body: Any = None) -> Job:
         job: Job = _read(Job, self._transport.json(method, list(path), body))
         return job
+
+
+def _checked(job_id: str) -> str:
+    if re.fullmatch("[0-9a-f]{16}", job_id) is None:
+        raise HubError(
+            f"{job_id!r} is no ID of a job: expected 16 hexadecimal digits, as `casspec job list` shows them"
+        )
+    return job_id
 
 
 def _text(file: Path) -> str:

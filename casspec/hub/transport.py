@@ -75,6 +75,10 @@ class Transport:
         except HTTPError as error:
             raise _refusal(self.base, error) from None
         except URLError as error:
+            if body is not None and isinstance(error.reason, ConnectionResetError | BrokenPipeError):
+                raise HubError(
+                    f"{self.base} took no more of the request: one that is too large takes a larger --max-request-mib of the hub"
+                ) from None
             raise HubUnreachable(_away(self.base, error.reason)) from None
         except (OSError, HTTPException, UnicodeError) as error:  # the last of a host that no name can be
             raise HubUnreachable(_away(self.base, error)) from None

@@ -89,7 +89,9 @@ def _reason(error: Exception, databases: ExternalDatabases) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"it needs {error.name}, which is not installed"
     text = redacted(str(error), databases)
-    plain = re.search(r"\[Errno -?\d+\] ([\w ,]+)|((?:read |connection )?timed out)", text, re.IGNORECASE)
+    plain = re.search(
+        r"\[Errno -?\d+\] ([\w ,]+)|((?:read |connection )?timed out|too many \d+ error responses)", text, re.IGNORECASE
+    )
     if plain:
         return (plain[1] or plain[2]).strip().lower()
     return textwrap.shorten(text.partition("\n")[0] or type(error).__name__, LONGEST_REASON, placeholder=" ...")

@@ -10,7 +10,7 @@ from pathlib import Path
 NAME = re.compile(r"(?P<profile>[0-9a-f]{64}|none)\.(?P<bench>[0-9a-f]{64}|none)")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Debt:
     """A calibration by the hash of its profile, a benchmark by its own, or a benchmark of a calibration by both."""
 

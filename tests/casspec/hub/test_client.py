@@ -87,8 +87,16 @@ def test_a_suite_that_is_no_text_is_told_with_its_file(hub: casspec.HubClient, t
 def test_what_another_service_answers_is_one_line(body: bytes) -> None:
     with answering(200, body) as (url, _):
         for ask in (casspec.HubClient(url).jobs, casspec.HubClient(url).profiles):
-            with pytest.raises(HubError, match="is it (a hub|of another release)"):
+            with pytest.raises(HubError, match=r"is it (a hub|of another release)"):
                 ask()
+
+
+@pytest.mark.parametrize("job_id", ["", "zz", "../x", "0" * 15])
+def test_what_is_no_id_of_a_job_is_told_without_asking(job_id: str) -> None:
+    hub = casspec.HubClient("http://127.0.0.1:1")
+    for ask in (hub.job, hub.cancel, lambda job_id: list(hub.watch(job_id))):
+        with pytest.raises(HubError, match="16 hexadecimal digits"):
+            ask(job_id)
 
 
 def test_events_of_another_service_are_one_line() -> None:

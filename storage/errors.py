@@ -74,6 +74,10 @@ class StorageError(CasspecError):
     """A database that is missing, read-only, newer, corrupt or full."""
 
 
+class MirrorError(StorageError):
+    """MLflow's database or server that cannot be used. What it was to be told is stored here."""
+
+
 class LeaseLost(StorageError):
     """A write under a lease that another holder has taken over; nothing was written."""
 

@@ -269,13 +269,17 @@ def _store(report: BenchReport, profile_id: str | None, storage: str | None, jso
 
 def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:
     """Charts, then the mirror."""
+    from casspec.storage import open_repository
     from casspec.tuner.bench.figures import write_figures
     from casspec.tuner.external_databases import external_databases
-    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+    from casspec.tuner.mlflow_mirror.owed import Debt
+    from casspec.tuner.mlflow_mirror.telling import tell_mlflow
 
     if figures:
         write_figures(report, figures)
-    MLflowMirror(external_databases(storage)).mirror_bench(report)
+    debt = Debt(bench_hash=report.content_hash())
+    with open_repository(storage) as repository:
+        tell_mlflow(repository, external_databases(storage), debt, lambda mlflow: mlflow.mirror_bench(report))
 
 
 def _check(

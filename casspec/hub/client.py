@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from casspec.hub.transport import Transport
-from casspec.storage.errors import HubError, HubUnreachable
+from casspec.storage.errors import HubError, HubUnreachable, SuiteError
 from casspec.storage.jobs.documents import Job, JobLog, JobRequest, JobStatus, LogLine
 from casspec.storage.reports.documents import Recalibration, ReceivedReport, ReportedDrift, ServerReport
 from casspec.storage.schema import CascadeProfile
@@ -63,25 +64,25 @@ class HubClient:
         body = request.model_dump(mode="json", exclude_defaults=True) | {"model": model, "device": device}
         body["job_id"] = secrets.token_hex(8)  # so that asking again after a lost answer is no second job
         if prompts is not None:
-            body["prompts"] = prompts.read_text("utf-8") if isinstance(prompts, Path) else prompts
+            body["prompts"] = _text(prompts) if isinstance(prompts, Path) else prompts
         return self._job("POST", ["jobs"], body)
 
     def job(self, job_id: str) -> Job:
         """As it stands now."""
-        return self._job("GET", ["jobs", job_id])
+        return self._job("GET", ["jobs", _checked(job_id)])
 
     def jobs(self, status: JobStatus | None = None, device: str | None = None, limit: int = 50) -> list[Job]:
         """The latest first."""
         found = self._transport.json("GET", ["jobs"], query={"status": status, "device": device, "limit": limit})
-        return [_read(Job, each) for each in found["jobs"]]
+        return [_read(Job, each) for each in _listed(found, "jobs")]
 
     def cancel(self, job_id: str) -> Job:
         """Ends a job: a queued one at once, a running one at its next step."""
-        return self._job("POST", ["jobs", job_id, "cancel"])
+        return self._job("POST", ["jobs", _checked(job_id), "cancel"])
 
     def logs(self, job_id: str, after: int = 0) -> tuple[LogLine, ...]:
         """What its workers said, the latest lines of it, the earliest of them first; those with a number above `after`."""
-        found: JobLog = _read(JobLog, self._transport.json("GET", ["jobs", job_id, "logs"], query={"after": after}))
+        found: JobLog = _read(JobLog, self._transport.json("GET", ["jobs", _checked(job_id), "logs"], query={"after": after}))
         return found.lines
 
     def watch(self, job_id: str) -> Iterator[Job]:
@@ -110,8 +111,7 @@ class HubClient:
         """Summaries, the latest first, at most 500. `model` and `device` are identities of fingerprints; `before` is the ID of a profile:
         those that were saved earlier."""
         query = {"model": model, "device": device, "dtype": dtype, "alias": alias, "before": before, "limit": 500}
-        found: list[dict[str, Any]] = self._transport.json("GET", ["profiles"], query=query)["profiles"]
-        return found
+        return _listed(self._transport.json("GET", ["profiles"], query=query), "profiles")
 
     def profile(self, selection: str) -> CascadeProfile:
         """By its ID, the beginning of one, an alias, or `latest`."""
@@ -180,17 +180,17 @@ class HubClient:
         """The newest of each server and profile, the newest first; with `history` all that are kept."""
         query = {"profile": profile, "server": server, "history": str(history).lower(), "limit": limit}
         found = self._transport.json("GET", ["reports"], query=query)
-        return [_read(ReceivedReport, each) for each in found["reports"]]
+        return [_read(ReceivedReport, each) for each in _listed(found, "reports")]
 
     def recalibrations(self, profile: str | None = None, limit: int = 50) -> list[Recalibration]:
         """What drift led to, the latest first."""
         found = self._transport.json("GET", ["recalibrations"], query={"profile": profile, "limit": limit})
-        return [_read(Recalibration, each) for each in found["recalibrations"]]
+        return [_read(Recalibration, each) for each in _listed(found, "recalibrations")]
 
     def _events(self, job_id: str) -> Iterator[Job]:
-        for line in self._transport.lines(["jobs", job_id, "events"]):
+        for line in self._transport.lines(["jobs", _checked(job_id), "events"]):
             if line.startswith("data: "):
-                job: Job = _read(Job, json.loads(line.removeprefix("data: ")))
+                job: Job = _read(Job, _parsed(line.removeprefix("data: ")))
                 yield job
                 if job.has_ended:
                     return
@@ -199,6 +199,37 @@ class HubClient:
     def _job(self, method: str, path: Sequence[str], body: Any = None) -> Job:
         job: Job = _read(Job, self._transport.json(method, list(path), body))
         return job
+
+
+def _checked(job_id: str) -> str:
+    if re.fullmatch("[0-9a-f]{16}", job_id) is None:
+        raise HubError(
+            f"{job_id!r} is no ID of a job: expected 16 hexadecimal digits, as `casspec job list` shows them"
+        )
+    return job_id
+
+
+def _text(file: Path) -> str:
+    """Raises SuiteError where it is no text; where it cannot be read at all the operating system says so."""
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{file} is no UTF-8 text (byte {error.start}): expected a prompt a line, as JSON") from None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise HubError(f"the hub's answer is no JSON ({text[:40]!r}): is it a hub?") from None
+
+
+def _listed(found: Any, name: str) -> list[Any]:
+    """The list of that name in an answer."""
+    listed = found.get(name) if isinstance(found, dict) else None
+    if not isinstance(listed, list):
+        raise HubError(f"the hub's answer has no list of {name}: is it a hub?")
+    return listed
 
 
 def _read(kind: Any, content: Any) -> Any:

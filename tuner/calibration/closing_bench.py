@@ -13,7 +13,8 @@ from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.context import CalibrationContext
 from casspec.tuner.external_databases import MIRRORED_BENCH
-from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+from casspec.tuner.mlflow_mirror.owed import Debt
+from casspec.tuner.mlflow_mirror.telling import tell_mlflow
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
 from casspec.tuner.replay.overhead import stored_overheads
@@ -31,7 +32,9 @@ BATCH_ROUNDS = 2
 def bench(
     context: CalibrationContext, profile: CascadeProfile, stages: Stages, against: LoadedProfile | None = None
 ) -> BenchReport | None:
-    """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none; MLflow is told of it.
+    """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none.
+
+    MLflow is told of it, or owed it.
 
     Args:
         against: another profile; then the newest benchmark that raced both.
@@ -53,7 +56,8 @@ def bench(
     if repository.get_document(calibration_id, MIRRORED_BENCH, report_hash) is None:
         settings = context.settings.model_dump(mode="json")
         history = CalibrationHistory.of_calibration(repository, calibration_id, profile, settings)
-        MLflowMirror(context.databases).mirror_bench(reports[0], history)
+        debt = Debt(profile.content_hash(), report_hash)
+        tell_mlflow(repository, context.databases, debt, lambda mlflow: mlflow.mirror_bench(reports[0], history))
         repository.put_document(calibration_id, MIRRORED_BENCH, report_hash, {"mirrored": True})
     return reports[0]
 

@@ -70,6 +70,8 @@ def test_watching_tells_how_it_ended(hub: str, repository: Repository, ended: st
     [
         ["submit", "/etc"],
         ["submit", "--suite", "no-such-file"],
+        ["submit", "--suite", "no-such-file.jsonl"],
+        ["submit", "--suite", "no/such/file"],
         ["watch", "0" * 16],
         ["cancel", "nothing"],
         ["list", "--hub", "http://127.0.0.1:1"],

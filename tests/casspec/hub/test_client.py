@@ -13,13 +13,14 @@ import pytest
 
 import casspec
 from casspec.hub.working.worker import JobStages, Worker
-from casspec.storage.errors import HubError, HubUnreachable
+from casspec.storage.errors import HubError, HubUnreachable, SuiteError
 from casspec.storage.jobs.documents import Job
 from casspec.storage.jobs.queue import Place
 from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile
 from tests.casspec.hub.hubs import serving
 from tests.casspec.hub.test_suites import LINES
+from tests.casspec.hub.test_transport import answering
 from tests.storage import samples
 from tests.tuner.report_page import pages
 
@@ -117,6 +118,33 @@ def test_refusals_are_one_line(hub: casspec.HubClient) -> None:
     with pytest.raises(HubError, match="no job") as told:
         hub.job("0" * 16)
     assert told.value.status == 404
+
+
+def test_a_suite_that_is_no_text_is_told_with_its_file(hub: casspec.HubClient, tmp_path: Path) -> None:
+    (tmp_path / "suite.jsonl").write_bytes(b"PAR1\xff")
+    with pytest.raises(SuiteError, match=r"suite\.jsonl is no UTF-8 text"):
+        hub.submit("reference", prompts=tmp_path / "suite.jsonl")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"jobs": 3, "profiles": null}', b'{"jobs": ["x"], "profiles": 1}'])
+def test_what_another_service_answers_is_one_line(body: bytes) -> None:
+    with answering(200, body) as (url, _):
+        for ask in (casspec.HubClient(url).jobs, casspec.HubClient(url).profiles):
+            with pytest.raises(HubError, match=r"is it (a hub|of another release)"):
+                ask()
+
+
+@pytest.mark.parametrize("job_id", ["", "zz", "../x", "0" * 15])
+def test_what_is_no_id_of_a_job_is_told_without_asking(job_id: str) -> None:
+    hub = casspec.HubClient("http://127.0.0.1:1")
+    for ask in (hub.job, hub.cancel, lambda job_id: list(hub.watch(job_id))):
+        with pytest.raises(HubError, match="16 hexadecimal digits"):
+            ask(job_id)
+
+
+def test_events_of_another_service_are_one_line() -> None:
+    with answering(200, b"data: hello\n\n") as (url, _), pytest.raises(HubError, match="is it a hub"):
+        list(casspec.HubClient(url).watch("0" * 16))
 
 
 def test_the_key_comes_from_the_environment(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

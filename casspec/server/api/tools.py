@@ -118,9 +118,7 @@ def tool_replies(
         return None
     if has_format:
         raise refused("response_format", "a reply that may call tools is free text; leave one of both out")
-    if use.grammar is None:
-        _check_not_strict(use.given)
-    else:
+    if use.grammar is not None:
         ready(service, use.grammar, "tools")
     return ToolReplies(use, tokenizer, n_texts, several)
 
@@ -133,16 +131,6 @@ def check_no_tools(tools: list[Tool] | None, choice: ToolChoice | None, parallel
         raise refused("tool_choice", "there are no tools to choose from; leave it out", "invalid_value")
     if not tools and parallel is not None:
         raise refused("parallel_tool_calls", "there are no tools to call; leave it out", "invalid_value")
-
-
-def _check_not_strict(tools: list[dict[str, Any]]) -> None:
-    """Raises ApiError where arguments are to follow a schema and the model is free to write anything."""
-    for place, tool in enumerate(tools):
-        if tool["function"].get("strict"):
-            raise refused(
-                f"tools.{place}.function.strict",
-                "arguments follow the schema where a call has to come; leave it out, or set tool_choice to required",
-            )
 
 
 def _field_of(message: str) -> str:

@@ -13,17 +13,19 @@ from casspec.server.tool_calls.stream import BlockFormat, ToolCallReader, ToolCa
 from casspec.server.tool_calls.tagged_formats import Tagged, argument_tags, function_tags, python_calls
 from casspec.storage.errors import UnsupportedOption
 
-Shape = Literal["object", "array", "named"]
+Shape = Literal["object", "array", "named", "tags", "python"]
 
 
 @dataclass(frozen=True)
 class Forced:
-    """How a call that has to come is written: `begin`, JSON, `end`.
+    """How a call that has to come is written: `begin`, its arguments, `end`.
 
     Attributes:
         arguments: the field of the JSON they are in.
-        shape: whether the JSON is a call, an array of calls, or the arguments alone, the name being in `begin`.
+        shape: whether there is JSON of a call, JSON of an array of calls, or arguments alone, the name being in `begin`: as JSON, in
+            tags or as Python.
         between: what stands between calls, where each has a JSON of its own. opener, ending: what stands around all of them.
+        pair: what stands before, between and after the key and value of a tag. ends: what no value may hold, that of a value first.
     """
 
     begin: str
@@ -33,6 +35,8 @@ class Forced:
     between: str = "\n"
     opener: str = ""
     ending: str = ""
+    pair: tuple[str, str, str] = ("", "", "")
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class ToolFormat:
     Attributes:
         blocks: what reads it; None for gpt-oss.
         shown: markers that a text has to show although the tokenizer calls them special.
-        forced: how calls are forced; None where they cannot be.
+        forced: how calls are written; None for gpt-oss.
     """
 
     name: str
@@ -76,9 +80,32 @@ FORMATS = {
             "qwen3-coder",
             Tagged("<tool_call>", "</tool_call>", function_tags),
             ("<tool_call>", "</tool_call>"),
+            Forced(
+                "<tool_call>\n<function={name}>\n",
+                "</function>\n</tool_call>",
+                shape="tags",
+                pair=("<parameter=", ">\n", "\n</parameter>\n"),
+                ends=("</parameter>", "</function>", "</tool_call>"),
+            ),
         ),
-        ToolFormat("glm", Tagged("<tool_call>", "</tool_call>", argument_tags), ("<tool_call>", "</tool_call>")),
-        ToolFormat("olmo", Tagged("<function_calls>", "</function_calls>", python_calls)),
+        ToolFormat(
+            "glm",
+            Tagged("<tool_call>", "</tool_call>", argument_tags),
+            ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+            Forced(
+                "<tool_call>{name}\n",
+                "</tool_call>",
+                shape="tags",
+                pair=("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"),
+                ends=("</arg_value>", "</tool_call>"),
+            ),
+        ),
+        ToolFormat(
+            "olmo",
+            Tagged("<function_calls>", "</function_calls>", python_calls),
+            ("<function_calls>", "</function_calls>"),
+            Forced("{name}(", ")", shape="python", opener="<function_calls>\n", ending="\n</function_calls>"),
+        ),
         ToolFormat(
             "llama",
             MarkedJson(("<|python_tag|>", "{", ";"), only_first=True),

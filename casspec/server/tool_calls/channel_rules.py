@@ -6,19 +6,18 @@ from casspec.server.tool_calls.harmony import MARKERS
 from casspec.server.tool_calls.lark import LarkRules, any_of, in_turn
 from casspec.server.tool_calls.stream import Tools
 
-NEXT = "<|end|><|start|>assistant"
-"""Between messages of one reply."""
+_END, _NEXT = "<|end|>", "<|start|>assistant"
 
 
 def thought(rules: LarkRules) -> str:
-    """What is thought before a call."""
-    return in_turn(rules.written("<|channel|>analysis<|message|>"), _said(rules), rules.written(NEXT))
+    """What is thought, to the beginning of what follows."""
+    return in_turn(rules.written("<|channel|>analysis<|message|>"), _ended(rules))
 
 
-def said(rules: LarkRules) -> str:
-    """A message that is no call, without its end."""
+def said(rules: LarkRules, is_last: bool) -> str:
+    """A message that is no call: the last of a reply, or one to the beginning of what follows."""
     channel = any_of(rules.written(f"<|channel|>{name}<|message|>") for name in ("analysis", "commentary", "final"))
-    return in_turn(channel, _said(rules))
+    return in_turn(channel, f"{rules.text(MARKERS)}?" if is_last else _ended(rules))
 
 
 def channel_call(rules: LarkRules, tools: Tools, is_free: bool = False) -> str:
@@ -37,5 +36,5 @@ def channel_call(rules: LarkRules, tools: Tools, is_free: bool = False) -> str:
     return any_of(calls)
 
 
-def _said(rules: LarkRules) -> str:
-    return f"{rules.text(MARKERS)}?"
+def _ended(rules: LarkRules) -> str:
+    return in_turn(rules.text_until(_END, MARKERS), rules.written(_NEXT))

@@ -78,8 +78,8 @@ class LarkRules:
         return f"({said}{'?' if least == 0 else ''} <[{self._tokens[stop]}]> | {spelled})"
 
     def other_tokens(self, markers: Collection[str]) -> str:
-        """Special tokens that are none of `markers`; "" where there are none."""
-        numbers = [number for number, token in self._added.items() if token.special and str(token) not in markers]
+        """Added tokens that are none of `markers`; "" where there are none. llguidance takes many of them out of text, special or not."""
+        numbers = [number for number, token in self._added.items() if str(token) not in markers]
         return f"<[{','.join(map(str, sorted(numbers)))}]>" if numbers else ""
 
 

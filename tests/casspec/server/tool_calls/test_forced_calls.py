@@ -47,7 +47,7 @@ def written(form: ToolFormat, name: str, arguments: str) -> str:
         "array": f"[{call}]",
         "named": arguments,
         "tags": "".join(f"{before}{key}{between}{value}{after}" for key, value in told.items()),
-        "python": ", ".join(f"{key}={json.dumps(value)}" for key, value in json.loads(arguments).items()),
+        "python": ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in json.loads(arguments).items()),
     }[forced.shape]
     return forced.begin.replace("{name}", name) + body + forced.end
 

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from casspec.runtime.text.chat import template_of
 from casspec.runtime.text.grammar import Grammar
 from casspec.server.tool_calls.deltas import new_id
 from casspec.server.tool_calls.forced_calls import forced_calls
-from casspec.server.tool_calls.formats import ToolFormat, format_of, template_of
+from casspec.server.tool_calls.formats import ToolFormat, format_of
 from casspec.server.tool_calls.stream import ToolCallReader, Tools
 from casspec.server.tool_calls.strict_calls import strict_calls
 from casspec.storage.errors import UnsupportedOption

@@ -47,7 +47,9 @@ def _calls(rules: LarkRules, forced: Forced, tools: Tools, several: bool, begin:
         return [in_turn(rules.written(begin), rules.json(_schema(forced, tools, several)), rules.written(forced.end))]
     return [
         in_turn(
-            rules.written(begin.replace("{name}", name)), _arguments(rules, forced, name, schema), rules.written(forced.end)
+            rules.written(begin.replace("{name}", name)),
+            _arguments(rules, forced, name, schema),
+            rules.written(forced.end),
         )
         for name, schema in tools.items()
     ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from casspec.server.tool_calls.deltas import new_id
 from casspec.server.tool_calls.harmony import MARKERS, HarmonyStream
 from casspec.server.tool_calls.json_formats import MarkedJson, NamedJson
+from casspec.server.tool_calls.pair_formats import Pairs
 from casspec.server.tool_calls.stream import BlockFormat, ToolCallReader, ToolCallStream, Tools
-from casspec.server.tool_calls.tagged_formats import Tagged, argument_tags, function_tags, python_calls
+from casspec.server.tool_calls.tagged_formats import Tagged, python_calls
 from casspec.storage.errors import UnsupportedOption
 
 Shape = Literal["object", "array", "named", "tags", "python"]
@@ -78,7 +79,14 @@ FORMATS = {
         ),
         ToolFormat(
             "qwen3-coder",
-            Tagged("<tool_call>", "</tool_call>", function_tags),
+            Pairs(
+                "<tool_call>",
+                r"\s*<function=([^>\s]+)>\s*",
+                ("<parameter=", ">"),
+                "</parameter>",
+                "</function>",
+                "</tool_call>",
+            ),
             ("<tool_call>", "</tool_call>"),
             Forced(
                 "<tool_call>\n<function={name}>\n",
@@ -90,7 +98,13 @@ FORMATS = {
         ),
         ToolFormat(
             "glm",
-            Tagged("<tool_call>", "</tool_call>", argument_tags),
+            Pairs(
+                "<tool_call>",
+                r"\s*([^\s<]+)\s*",
+                ("<arg_key>", "</arg_key>", "<arg_value>"),
+                "</arg_value>",
+                "</tool_call>",
+            ),
             ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
             Forced(
                 "<tool_call>{name}\n",
@@ -169,14 +183,6 @@ FORMATS = {
     )
 }
 """By name."""
-
-
-def template_of(tokenizer: Any) -> str:
-    """The chat template that tools go into; "" without one."""
-    templates = getattr(tokenizer, "chat_template", None) or ""
-    if isinstance(templates, dict):
-        return str(templates.get("tool_use") or templates.get("default") or "")
-    return str(templates)
 
 
 def format_of(template: str) -> ToolFormat:

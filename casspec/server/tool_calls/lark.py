@@ -52,11 +52,15 @@ class LarkRules:
         if not self._tokens:
             return json.dumps(text) if text else ""
         parts = re.split(f"({'|'.join(map(re.escape, self._tokens))})", text)
-        return in_turn(*(f"<[{self._tokens[part]}]>" if part in self._tokens else json.dumps(part) for part in parts if part))
+        return in_turn(
+            *(f"<[{self._tokens[part]}]>" if part in self._tokens else json.dumps(part) for part in parts if part)
+        )
 
     def json(self, schema: Any) -> str:
         """JSON of a schema."""
-        return f"%json {json.dumps({**schema, 'x-guidance': AS_TEMPLATES_WRITE} if isinstance(schema, dict) else schema)}"
+        return (
+            f"%json {json.dumps({**schema, 'x-guidance': AS_TEMPLATES_WRITE} if isinstance(schema, dict) else schema)}"
+        )
 
     def text(self, never: Sequence[str], least: int = 1, most: int | None = None, first: str = "") -> str:
         """Text in which none of `never` stands; its terminal.
@@ -96,5 +100,6 @@ def any_of(expressions: Iterable[str]) -> str:
 def regex(text: str) -> str:
     """A regular expression of Rust's syntax between slashes, for a text as it stands."""
     return "".join(
-        "\\n" if one == "\n" else one if one.isalnum() or not one.isascii() or one in _PLAIN else f"\\{one}" for one in text
+        "\\n" if one == "\n" else one if one.isalnum() or not one.isascii() or one in _PLAIN else f"\\{one}"
+        for one in text
     )

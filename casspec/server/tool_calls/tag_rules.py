@@ -20,7 +20,9 @@ _TAG_KEY = re.compile(r"[^\s<>]+")
 _ANY_KEY = "/[A-Za-z_][A-Za-z0-9_]*/"
 
 
-def tag_arguments(rules: LarkRules, name: str, schema: Any, before: str, between: str, after: str, ends: tuple[str, ...]) -> str:
+def tag_arguments(
+    rules: LarkRules, name: str, schema: Any, before: str, between: str, after: str, ends: tuple[str, ...]
+) -> str:
     """Arguments as keys and values in tags.
 
     What the schema calls a string is written as it stands, anything else as JSON.
@@ -85,7 +87,8 @@ def _properties(schema: Any, refused: Refusal) -> list[tuple[str, Any, bool]] | 
         return [] if schema.get("additionalProperties") is False else None
     shared = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     return [
-        (key, {**value, **shared} if isinstance(value, Mapping) else value, key in needed) for key, value in listed.items()
+        (key, {**value, **shared} if isinstance(value, Mapping) else value, key in needed)
+        for key, value in listed.items()
     ]
 
 

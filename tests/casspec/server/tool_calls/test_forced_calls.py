@@ -13,7 +13,6 @@ from casspec.runtime.text.compiled_grammars import GrammarCompiler
 from casspec.server.tool_calls.forced_calls import forced_calls
 from casspec.server.tool_calls.formats import FORMATS, ToolFormat
 from casspec.server.tool_calls.stream import read_message
-from casspec.storage.errors import UnsupportedOption
 
 TOOLS = {
     "get": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
@@ -47,7 +46,9 @@ def written(form: ToolFormat, name: str, arguments: str) -> str:
         "array": f"[{call}]",
         "named": arguments,
         "tags": "".join(f"{before}{key}{between}{value}{after}" for key, value in told.items()),
-        "python": ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in json.loads(arguments).items()),
+        "python": ", ".join(
+            f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in json.loads(arguments).items()
+        ),
     }[forced.shape]
     return forced.begin.replace("{name}", name) + body + forced.end
 
@@ -91,7 +92,9 @@ def test_several_calls_come_only_where_they_may(form: ToolFormat) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [form for form in FORCED if form.forced and form.forced.shape in ("object", "array", "named")], ids=lambda f: f.name
+    "form",
+    [form for form in FORCED if form.forced and form.forced.shape in ("object", "array", "named")],
+    ids=lambda f: f.name,
 )
 @pytest.mark.parametrize("is_added", [True, False])
 def test_forced_json_is_written_as_templates_write_it(form: ToolFormat, is_added: bool) -> None:

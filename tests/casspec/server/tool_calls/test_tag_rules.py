@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from casspec.server.tool_calls.formats import FORMATS
+from casspec.server.tool_calls.lark import LarkRules
 from casspec.server.tool_calls.stream import read_message
 from casspec.server.tool_calls.tag_rules import python_arguments, tag_arguments
-from casspec.server.tool_calls.lark import LarkRules
 from casspec.storage.errors import UnsupportedOption
 from tests.casspec.server.tool_calls.test_forced_calls import follows, message, written
 
@@ -46,7 +46,8 @@ def test_parameters_come_in_order_and_optional_ones_may_be_missing(name: str) ->
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize(
-    "wrong", ['"sort": "elm"', '"sort": "oak", "note": ""', '"sort": "oak", "note": "abcde"', '"sort": "oak", "size": 0']
+    "wrong",
+    ['"sort": "elm"', '"sort": "oak", "note": ""', '"sort": "oak", "note": "abcde"', '"sort": "oak", "size": 0'],
 )
 def test_values_follow_their_schemas(name: str, wrong: str) -> None:
     assert not allowed(name, f'{{{wrong}, "tall": true}}')

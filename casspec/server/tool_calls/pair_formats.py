@@ -118,7 +118,8 @@ class PairArguments:
         if found is None:
             return None
         if found[1] is None:
-            if may_become((self._form.end,), text[place:]) and not is_last:
+            rest = text[place:]
+            if rest != self._form.end and may_become((self._form.end,), rest) and not is_last:
                 return None
             return begin, "}" if self._n_pairs else "{}", True
         self._key, self._is_at_begin = found[1], True

@@ -59,7 +59,8 @@ def test_several_calls_may_have_to_come_or_one_of_any_tool(calling: Served) -> N
     (call,) = choice.message.tool_calls
     assert call.function.name in ("get", "put")
     for choice in asked(calling, tool_choice="required", n=3, temperature=1.5, seed=1, max_tokens=200).choices:
-        for call in choice.message.tool_calls or ():
+        calls = choice.message.tool_calls or []
+        for call in calls[:-1] if choice.finish_reason == "length" else calls:
             assert is_tree(call.function.arguments)
 
 
@@ -180,8 +181,11 @@ def test_a_strict_function_under_auto_leaves_the_text_as_it_is(calling: Served) 
         strict, free = (
             asked(calling, tools=[tool], max_tokens=24, **sampling).choices[0] for tool in (PUT, NOT_STRICT)
         )
-        assert strict.message.content == free.message.content
-        assert strict.message.content
+        characters = free.message.content.partition("\ufffd")[
+            0
+        ]  # a random model says half ones too, which a grammar has none of
+        assert characters.strip()
+        assert strict.message.content.startswith(characters)
 
 
 def test_a_tool_of_responses_is_one_of_chats() -> None:

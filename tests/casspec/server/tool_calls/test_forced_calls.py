@@ -9,10 +9,13 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from casspec.runtime.decode import Decoder
 from casspec.runtime.text.compiled_grammars import GrammarCompiler
 from casspec.server.tool_calls.forced_calls import forced_calls
 from casspec.server.tool_calls.formats import FORMATS, ToolFormat
 from casspec.server.tool_calls.stream import read_message
+from tests.casspec.server.calling import GROWS, is_tree
+from tests.casspec.server.serving import target_of
 
 TOOLS = {
     "get": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
@@ -112,3 +115,14 @@ def test_a_forced_call_in_a_channel_may_be_thought_about() -> None:
     assert not follows(form, call.replace("3", '"3"'), several=False)
     assert not follows(form, call.replace("put", "set"), several=False)
     assert [call.name for _, call in read_message(form.reader(TOOLS), THOUGHT + call).calls] == ["put"]
+
+
+@pytest.mark.parametrize("form", FORCED, ids=lambda form: form.name)
+@pytest.mark.parametrize("method", ["autoregressive", "suffix"])
+def test_a_random_model_calls_by_the_schema(form: ToolFormat, method: str) -> None:
+    target = target_of()
+    grammar = forced_calls(form, {"get": GROWS}, target.tokenizer, several=False)
+    decoder = Decoder(target, method=method)
+    told = decoder.generate([5, 6, 7], 120, grammar=grammar, temperature=1.5, seed=2, defaults=None)
+    ((_, call),) = read_message(form.reader({"get": GROWS}), told.text or "").calls
+    assert (told.finish_reason, is_tree(call.arguments)) == ("stop", True)

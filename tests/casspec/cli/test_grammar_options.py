@@ -38,7 +38,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         "yes.lark": 'start: "yes" | "no"',
         "yes.gbnf": 'root ::= "yes" | "no"',
         "broken.json": "{",
-        "broken.lark": "start:",
+        "broken.lark": "start: missing",
     }
     for name, text in texts.items():
         (tmp_path / name).write_text(text)
@@ -76,7 +76,7 @@ def test_a_grammar_that_cannot_be_honoured_is_refused_before_any_text(reference:
     make_ready(None, reference)
     make_ready(Grammar("regex", "a+"), reference)
     with pytest.raises(UnsupportedOption, match="cannot be honoured"):
-        make_ready(Grammar("lark", "start:"), reference)
+        make_ready(Grammar("lark", "start: missing"), reference)
 
 
 def generated(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

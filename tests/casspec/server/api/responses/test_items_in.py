@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from casspec.server.api.response_input import InputItem, input_messages
+from casspec.server.api.responses.items_in import InputItem, input_messages
 from casspec.server.errors import ApiError
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "get", "arguments": '{"n": 1}'}

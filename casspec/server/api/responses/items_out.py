@@ -57,7 +57,7 @@ class ResponseItems:
     def _of_text(self, kind: str, delta: ContentDelta | ReasoningDelta, told: Sequence[TokenLogprobs]) -> list[Event]:
         events: list[Event] = []
         if not self._is_open(kind):
-            head = {"role": "assistant"} if kind == "message" else {"summary": []}
+            head: dict[str, Any] = {"role": "assistant"} if kind == "message" else {"summary": []}
             events += self._end("completed") + self._begin(kind, head | {"content": []})
         fields: dict[str, Any] = {"content_index": 0, "delta": delta.text}
         if kind == "message":

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
-from casspec.server.api.response_events import ResponseEvents
+from casspec.server.api.responses.events import ResponseEvents
 from casspec.server.step_thread import Delta
 
 ANSWER: Any = SimpleNamespace(

@@ -14,9 +14,9 @@ from casspec.server.api.fields import MOST_LOGPROBS, Count, Fields, Seed, Shared
 from casspec.server.api.formats import Format, Written, format_options
 from casspec.server.api.logprobs import chat_logprobs
 from casspec.server.api.options import check_model, limit, method_of, shared_options
-from casspec.server.api.response_events import ResponseEvents
-from casspec.server.api.response_input import InputItem, input_messages
-from casspec.server.api.response_items import Event, ResponseItems
+from casspec.server.api.responses.events import ResponseEvents
+from casspec.server.api.responses.items_in import InputItem, input_messages
+from casspec.server.api.responses.items_out import Event, ResponseItems
 from casspec.server.api.tools import FlatChoice, FlatTool, ToolReplies, tool_replies
 from casspec.server.api.usage import response_usage
 from casspec.server.errors import refused

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from casspec.server.api.answering import event
-from casspec.server.api.response_items import Event
+from casspec.server.api.responses.items_out import Event
 from casspec.server.errors import told as error_told
 from casspec.server.replies import Reply, Told
 from casspec.server.step_thread import Delta

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from casspec.server.api.response_items import Event, ResponseItems
+from casspec.server.api.responses.items_out import Event, ResponseItems
 from casspec.server.tool_calls.deltas import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 
 SAID: list[Delta] = [

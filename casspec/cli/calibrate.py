@@ -191,6 +191,8 @@ def command(
         pool = _worker_pool(workers, model, device, storage)
         try:
             context = begin(repository, external_databases(storage), target, suite, settings, force)
+            for note in context.suite.notes[len(suite.notes) :]:
+                say(note)
             if not done and not force:
                 reuse_measurements(context)
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:

@@ -82,7 +82,9 @@ class HubClient:
 
     def logs(self, job_id: str, after: int = 0) -> tuple[LogLine, ...]:
         """What its workers said, the latest lines of it, the earliest of them first; those with a number above `after`."""
-        found: JobLog = _read(JobLog, self._transport.json("GET", ["jobs", _checked(job_id), "logs"], query={"after": after}))
+        found: JobLog = _read(
+            JobLog, self._transport.json("GET", ["jobs", _checked(job_id), "logs"], query={"after": after})
+        )
         return found.lines
 
     def watch(self, job_id: str) -> Iterator[Job]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
 from casspec.runtime.text.chat import chat_ids
+from tests.casspec.server.calling import GROWS, is_tree, serving_calls
 from tests.casspec.server.serving import Served, alone, target_of
 
+GET = {"type": "function", "name": "get", "description": "gets one", "parameters": GROWS, "strict": True}
+PUT = {"type": "function", "name": "put", "parameters": GROWS, "strict": None}
 SAID = [("system", "be brief"), ("user", "area of a circle")]
 
 
@@ -101,4 +106,94 @@ def test_logprobs_come_where_they_are_included(served: Served) -> None:
 def test_what_cannot_be_honoured_is_refused_by_name(served: Served, fields: dict[str, Any], param: str) -> None:
     with pytest.raises(openai.BadRequestError) as refusal:
         asked(served, **fields)
+    assert str(refusal.value.param).startswith(param)
+
+
+@pytest.fixture(scope="module")
+def calling() -> Iterator[Served]:
+    with serving_calls() as running:
+        yield running
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.1, "extra_body": {"seed": 5}}])
+def test_a_call_that_has_to_come_is_an_item_whole_and_as_a_stream(calling: Served, sampling: dict[str, Any]) -> None:
+    wanted = {
+        "tools": [GET, PUT],
+        "tool_choice": {"type": "function", "name": "put"},
+        "max_output_tokens": 80,
+        **sampling,
+    }
+    answer = asked(calling, **wanted)
+    (call,) = answer.output
+    assert (call.type, call.name, call.status, answer.status) == ("function_call", "put", "completed", "completed")
+    assert is_tree(call.arguments)
+    assert answer.tools[0].strict
+    assert (answer.tool_choice.name, answer.output_text) == ("put", "")
+    events = list(asked(calling, stream=True, **wanted))
+    assert [one.type for one in events if "delta" not in one.type] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.function_call_arguments.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    deltas = [one.delta for one in events if one.type == "response.function_call_arguments.delta"]
+    assert len(deltas) > 2
+    assert "".join(deltas) == call.arguments == events[-3].arguments
+    assert events[-2].item == events[-1].response.output[0]
+    assert events[2].item.call_id == events[-2].item.call_id
+
+
+def test_the_clients_stream_puts_calls_together(calling: Served) -> None:
+    fields = {"model": "tiny", "input": "a tree", "max_output_tokens": 80, "tools": [GET], "tool_choice": "required"}
+    with calling.client().responses.stream(**fields, parallel_tool_calls=False) as told:
+        (call,) = told.get_final_response().output
+    assert is_tree(call.arguments)
+
+
+def test_what_a_call_came_to_goes_back_through_the_template(calling: Served) -> None:
+    fields = {"tools": [GET], "tool_choice": "required", "parallel_tool_calls": False, "max_output_tokens": 80}
+    first = asked(calling, **fields)
+    (call,) = first.output
+    came = {"type": "function_call_output", "call_id": call.call_id, "output": "12 m"}
+    conversation = [{"role": "user", "content": "area of a circle"}, call.model_dump(exclude_none=True), came]
+    told = asked(calling, input=conversation, tools=[GET])
+    called = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"function": {"name": "get", "arguments": json.loads(call.arguments)}}],
+    }
+    messages = [{"role": role, "content": content} for role, content in SAID]
+    function = {key: value for key, value in GET.items() if key != "type"}
+    tools = {"tools": [{"type": "function", "function": function}]}
+    prompt = chat_ids(
+        calling.service.engines.target.tokenizer, [*messages, called, {"role": "tool", "content": "12 m"}], tools
+    )
+    assert told.usage.input_tokens == len(prompt)
+    assert told.output_text == alone(prompt, max_new_tokens=12).text
+
+
+def test_a_model_that_may_call_may_also_answer(calling: Served) -> None:
+    answer = asked(calling, tools=[GET])
+    assert answer.output[0].type == "message"
+    assert (answer.tool_choice, answer.parallel_tool_calls) == ("auto", True)
+    assert asked(calling, tools=[GET], tool_choice="none").output_text
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tools": [GET], "include": ["message.output_text.logprobs"]}, "include"),
+        ({"tools": [GET], "text": {"format": {"type": "json_object"}}}, "text.format"),
+        ({"tools": [GET], "tool_choice": {"type": "function", "name": "no"}}, "tool_choice"),
+        ({"tools": [{**GET, "name": "a b"}]}, "tools.0"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"parallel_tool_calls": True}, "parallel_tool_calls"),
+        ({"input": [{"type": "function_call", "call_id": "c", "name": "get", "arguments": "["}]}, "input.0.arguments"),
+    ],
+)
+def test_tools_that_cannot_be_honoured_are_refused_by_name(calling: Served, fields: dict[str, Any], param: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refusal:
+        asked(calling, **fields)
     assert str(refusal.value.param).startswith(param)

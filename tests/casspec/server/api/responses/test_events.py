@@ -8,16 +8,15 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
-from casspec.server.api.response_events import ResponseEvents
+from casspec.server.api.responses.events import ResponseEvents
 from casspec.server.step_thread import Delta
 
 ANSWER: Any = SimpleNamespace(
     fields=[],
     opened=lambda: {"status": "in_progress"},
     told=lambda one: {"status": "completed"},
-    message=lambda one: {"id": "m"},
-    part=lambda one: {"logprobs": []},
-    logprobs=lambda told: [],
+    pushed=lambda happened: [("output_text.delta", {"delta": happened.text})] if happened.text else [],
+    finished=lambda one: [("output_text.done", {"text": one.text})],
 )
 
 
@@ -30,7 +29,7 @@ def events(*happened: Delta | Exception) -> list[tuple[str, dict[str, Any]]]:
 
     async def main() -> list[str]:
         reply: Any = SimpleNamespace(told=[SimpleNamespace(text="ab")], events=told)
-        return [one async for one in ResponseEvents(ANSWER, "m").of(reply)]
+        return [one async for one in ResponseEvents(ANSWER).of(reply)]
 
     written = [one.strip().split("\n") for one in asyncio.run(main())]
     return [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in written]
@@ -41,6 +40,10 @@ def test_a_text_is_told_in_parts_then_whole() -> None:
     assert [data["delta"] for name, data in told if name.endswith("delta")] == ["a", "b"]
     assert [data["sequence_number"] for _, data in told] == list(range(len(told)))
     assert all(data["type"] == name for name, data in told)
+    assert told[-2] == (
+        "response.output_text.done",
+        {"type": "response.output_text.done", "sequence_number": 4, "text": "ab"},
+    )
     assert told[-1][0] == "response.completed"
 
 

@@ -248,6 +248,7 @@ class JobLogRow(Base):
     __tablename__ = "job_logs"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
 
 
 class ServerReportRow(Base):

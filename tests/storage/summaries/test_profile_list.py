@@ -11,7 +11,7 @@ from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile
 from casspec.storage.summaries.documents import summary_of
 from tests.storage import samples
-from tests.storage.upgrade_asset import ASSETS
+from tests.storage.database.upgrade_asset import ASSETS
 
 OTHER = samples.model(name="other", weights_sha256="x" * 64)
 

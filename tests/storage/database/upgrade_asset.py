@@ -1,7 +1,7 @@
 """Writes the database that a release leaves behind, kept in tests/assets so that later releases prove they can upgrade
 it.
 
-Run once a release: python -m tests.storage.upgrade_asset
+Run once a release: python -m tests.storage.database.upgrade_asset
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from casspec.storage.schema import SkipSet
 from casspec.storage.watched import WatchSummary
 from tests.storage import samples
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[2] / "assets"
 
 
 def write(file: Path) -> None:

@@ -79,8 +79,8 @@ def redacted(text: str, databases: ExternalDatabases) -> str:
         for secret in {password, unquote(password)} - {""}:
             text = text.replace(secret, "***")
     for name in SECRETS:
-        if secret := os.environ.get(name):
-            text = text.replace(secret, "***")
+        if held := os.environ.get(name):
+            text = text.replace(held, "***")
     return re.sub(r"://[^\s/@]*@", "://", text)
 
 

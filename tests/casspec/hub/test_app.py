@@ -19,11 +19,21 @@ ROUTES = [
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/0123456789abcdef"),
     ("GET", "/v1/jobs/0123456789abcdef/events"),
+    ("GET", "/v1/jobs/0123456789abcdef/logs"),
     ("POST", "/v1/jobs/0123456789abcdef/cancel"),
+    ("GET", "/v1/matrix"),
+    ("GET", "/v1/overview"),
     ("GET", "/v1/profiles"),
+    ("GET", "/v1/profiles/compare"),
     ("GET", "/v1/profiles/latest"),
+    ("GET", "/v1/profiles/latest/summary"),
+    ("GET", "/v1/profiles/latest/report"),
+    ("POST", "/v1/profiles/latest/promote"),
     ("GET", "/v1/profiles/latest/artifacts/recycling-matrix"),
     ("GET", "/v1/profiles/latest/export"),
+    ("GET", "/v1/reports"),
+    ("POST", "/v1/reports"),
+    ("GET", "/v1/recalibrations"),
 ]
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -47,37 +48,59 @@ class Machines:
         self._log = folder / "starts.log"
         self._head: subprocess.Popen[bytes] | None = None
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self._one_at_a_time = threading.RLock()
 
     def start(self) -> None:
         """The head, and a node for each kind; returns before they have joined."""
-        self._head = self._started(
-            "--head", f"--port={self._port}", "--include-dashboard=false", f"--temp-dir={self._folder}"
-        )
-        self._wait_for_head()
-        for kind in self._kinds:
-            self.start_node(kind)
+        words = ["--head", f"--port={self._port}", "--include-dashboard=false", f"--temp-dir={self._folder}"]
+        with self._one_at_a_time:
+            self._head = self._started(*words)
+            self._wait_for_head()
+            for kind in self._kinds:
+                self._start_node(kind)
 
-    def start_node(self, kind: str) -> None:
+    def _start_node(self, kind: str) -> None:
         self._nodes[kind] = self._started(f"--address={self.address}", f"--resources={json.dumps({kind: 1})}")
 
     def tend(self) -> None:
         """Starts nodes again that ended by themselves, as a service manager does."""
-        for kind, node in list(self._nodes.items()):
-            if node.poll() is not None:
-                print(f"the node of {kind} ended by itself: {self._log.read_text()[-500:]}", flush=True)
-                self.start_node(kind)
+        with self._one_at_a_time:
+            for kind, node in list(self._nodes.items()):
+                if node.poll() is not None:
+                    print(f"the node of {kind} ended by itself: {self._log.read_text()[-500:]}", flush=True)
+                    self._start_node(kind)
 
-    def kill_node(self, kind: str) -> None:
-        """Its raylet, as a crash would; the rest of the node ends by itself, or is ended."""
-        _kill(self._nodes.pop(kind), first="raylet")
+    @contextmanager
+    def tended(self) -> Iterator[None]:
+        """By a thread, inside the block."""
+        over = threading.Event()
+
+        def tend() -> None:
+            while not over.wait(0.5):
+                self.tend()
+
+        thread = threading.Thread(target=tend, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def restart_node(self, kind: str) -> None:
+        """Kills its raylet, as a crash would, then the rest of it, and starts another."""
+        with self._one_at_a_time:
+            _kill(self._nodes.pop(kind), first="raylet")
+            self._start_node(kind)
 
     def kill_head(self) -> None:
         """With all nodes, which do not outlive it."""
-        assert self._head is not None
-        _kill(self._head, first="gcs_server")
-        self._head = None
-        for kind in list(self._nodes):
-            _kill(self._nodes.pop(kind))
+        with self._one_at_a_time:
+            assert self._head is not None
+            _kill(self._head, first="gcs_server")
+            self._head = None
+            for kind in list(self._nodes):
+                _kill(self._nodes.pop(kind))
 
     def stop(self) -> None:
         if self._head is not None:
@@ -107,7 +130,8 @@ def machines(kinds: Sequence[str], told: Mapping[str, str]) -> Iterator[Machines
     cluster = Machines(folder, kinds, told)
     try:
         cluster.start()
-        yield cluster
+        with cluster.tended():
+            yield cluster
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)

@@ -64,7 +64,6 @@ class Fleet:
         """Waits, and fails after LONGEST_S."""
         end_s = time.monotonic() + LONGEST_S
         while time.monotonic() < end_s:
-            self._cluster.tend()
             with suppress(HubError, StorageError):
                 if is_so():
                     return
@@ -98,9 +97,7 @@ class Fleet:
             psutil.Process(marks_in(self._marks)[-1].pid).kill()
 
     def _kill_node(self) -> None:
-        kind = self.chosen.choice(KINDS)
-        self._cluster.kill_node(kind)
-        self._cluster.start_node(kind)
+        self._cluster.restart_node(self.chosen.choice(KINDS))
 
     def _kill_head(self) -> None:
         self._cluster.kill_head()

@@ -55,6 +55,15 @@ def made(family: str, directory: Path) -> str:
     return family
 
 
+def watched(hub: casspec.HubClient, job_id: str) -> Job:
+    """A job as it ended; what was told of it until then is printed, for a test that fails."""
+    last = None
+    for last in hub.watch(job_id):
+        print(last.request.model, last.status, last.progress.stage, last.progress.done, flush=True)
+    assert last is not None
+    return last
+
+
 @pytest.fixture
 def storage(tmp_path: Path) -> Iterator[str]:
     programs = postgres_programs()
@@ -80,10 +89,10 @@ def test_three_models_are_calibrated_on_two_devices_and_served_exactly(storage: 
         asked.append(made("llama", models))
     with machines(KINDS, {}) as cluster, hub_of(storage, models, cluster) as url:
         hub = casspec.HubClient(url)
-        settings = {"dtype": "float32", "quick": True, "bench": False, "trials": 2, "max_batch": 1}
+        settings = {"dtype": "float32", "quick": True, "bench": False, "trials": 1, "seconds": 1.0, "max_batch": 1}
         jobs = [hub.submit(model, KINDS[n % 2], LINES, **settings) for n, model in enumerate(asked)]
         with ThreadPoolExecutor(len(jobs)) as pool:
-            ended: list[Job] = list(pool.map(lambda job: list(hub.watch(job.job_id))[-1], jobs))
+            ended = list(pool.map(lambda job: watched(hub, job.job_id), jobs))
         assert [(job.status, job.message) for job in ended] == [("done", None)] * len(jobs)
         for model, job in zip(asked, ended, strict=True):
             assert any("search begins" in line.text for line in hub.logs(job.job_id))

@@ -19,12 +19,12 @@ TYPED := build/typed
 DOCUMENTED := build/documented
 MYPY = cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help demo demo-chat test lint format docs bench clean
+.PHONY: help demo demo-chat test test-fleet lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r target text; do \
-		printf '  make %-9s %s\n' "$$target" "$$text"; done
+		printf '  make %-10s %s\n' "$$target" "$$text"; done
 	@printf '\nVariables, as in make PYTHON=python3.12 test:\n'
 	@sed -n '/^# PYTHON/,/^$$/s/^# \(..*\)/  \1/p' $(firstword $(MAKEFILE_LIST))
 
@@ -36,6 +36,9 @@ demo-chat: $(STAMPS)/gguf ## install, fetch a small chat model (93 MB), then cal
 
 test: $(STAMPS)/dev ## install what development needs, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
+
+test-fleet: $(STAMPS)/dev ## kill hub, workers, Ray nodes and database 30 times, which takes minutes
+	@$(BIN)/python -m pytest -q -m fleet tests/casspec/hub/fleet
 
 # Top-level folders carry other import names, so types are checked on an installed copy.
 lint: $(STAMPS)/dev ## check style, format and types

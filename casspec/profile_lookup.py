@@ -45,7 +45,7 @@ def load_profile(
         MalformedFile: a file that holds no profile.
         StorageError: a database that cannot be opened.
     """
-    if _is_hub(selection):
+    if is_hub(selection):
         from casspec.hub.fetched import hub_profile
 
         if target is None:
@@ -73,7 +73,7 @@ def profile_for(
 
     Raises what `load_profile` raises; ProfileNotFound too where only profiles of others have the alias.
     """
-    if _is_hub(selection) or is_file(selection):
+    if is_hub(selection) or is_file(selection):
         return load_profile(selection, storage, target=target)
     with open_repository(storage) as repository:
         holders = {profile_hash for profile_hash, names in repository.aliases().items() if selection in names}
@@ -137,7 +137,7 @@ def _fitting(
     return _with_artifacts(found, lambda artifact: repository.artifact(artifact.sha256))
 
 
-def _is_hub(selection: str | Path) -> bool:
+def is_hub(selection: str | Path) -> bool:
     return isinstance(selection, str) and selection.startswith(("hub://", "hubs://"))
 
 

@@ -42,12 +42,24 @@ class ProfileNotFound(CasspecError):
     """No stored profile under this ID, path or selection."""
 
 
+class AliasMoved(CasspecError):
+    """An alias that another profile has than was expected."""
+
+
 class CalibrationNotFound(CasspecError):
     """No stored calibration under this ID or selection."""
 
 
 class JobNotFound(CasspecError):
     """No job under this ID."""
+
+
+class TokenNotFound(CasspecError):
+    """No token of this name."""
+
+
+class QueueFull(CasspecError):
+    """As many jobs wait as may."""
 
 
 class MalformedFile(CasspecError):
@@ -60,6 +72,10 @@ class SuiteError(CasspecError):
 
 class StorageError(CasspecError):
     """A database that is missing, read-only, newer, corrupt or full."""
+
+
+class MirrorError(StorageError):
+    """MLflow's database or server that cannot be used. What it was to be told is stored here."""
 
 
 class LeaseLost(StorageError):
@@ -75,3 +91,7 @@ class HubError(CasspecError):
 
 class HubUnreachable(HubError):
     """A hub that does not answer."""
+
+
+class FleetError(CasspecError):
+    """The cluster that places jobs cannot be reached."""

@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements` and `jobs/queue` the only code that touches the tables.
+"""Documents in, documents out: with `measurements`, `tokens` and `jobs/queue` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Row, delete, select
 from sqlalchemy.orm import Session
 
 from casspec.storage.database.rows import insert_once, insert_or_replace, now
@@ -29,6 +29,8 @@ from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOpt
 from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
 from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
+from casspec.storage.reports.recalibrations import Recalibrations
+from casspec.storage.reports.received import Reports
 from casspec.storage.schema import (
     Artifact,
     Backend,
@@ -38,6 +40,9 @@ from casspec.storage.schema import (
     ModelFingerprint,
     SkipSet,
 )
+from casspec.storage.summaries.documents import LEAN
+from casspec.storage.summaries.profile_list import ProfileList, keep_measured, keep_summary
+from casspec.storage.tokens import Tokens
 from casspec.storage.watched import WatchSummary
 
 __all__ = ["Calibration", "Repository", "StartingPlan"]
@@ -51,13 +56,10 @@ ALIAS_KIND = "alias"
 WATCHED_KIND = "watched"
 """Stage documents of this kind say what was seen of the profile while it was served."""
 
-LEAN: Backend = "lean"
-"""What documents mean that name no backend."""
-
 CANDIDATE = "candidate"
 """Alias of the profile of the newest finished calibration; nobody has to give it."""
 
-RESERVED_ALIASES = frozenset({"latest", "fitting", "none"})
+RESERVED_ALIASES = frozenset({"latest", "fitting", "none", "compare"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,31 @@ class Repository(Measurements):
     def jobs(self) -> JobQueue:
         """Calibrations that are queued."""
         return JobQueue(self._database)
+
+    @property
+    def summaries(self) -> ProfileList:
+        """What lists show of profiles."""
+        return ProfileList(self._database)
+
+    @property
+    def place(self) -> str:
+        """Where the database is, without its password."""
+        return str(self._database)
+
+    @property
+    def tokens(self) -> Tokens:
+        """What opens a hub over this store."""
+        return Tokens(self._database)
+
+    @property
+    def reports(self) -> Reports:
+        """What servers see of the profiles they serve."""
+        return Reports(self._database)
+
+    @property
+    def recalibrations(self) -> Recalibrations:
+        """Calibrations that drift led to."""
+        return Recalibrations(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 
@@ -101,7 +128,10 @@ class Repository(Measurements):
             )
             if calibration is not None:
                 calibration.profile_hash = profile_hash
-            return _profile(session.get_one(ProfileRow, profile_hash))
+            row = session.get_one(ProfileRow, profile_hash)
+            stored = _profile(row)
+            keep_summary(session, row, stored)
+            return stored
 
     def finish(self, calibration_id: str) -> None:
         """Marks a calibration whose profile is saved as finished: from now on it answers from the store.
@@ -146,19 +176,6 @@ class Repository(Measurements):
         """All profiles, the latest first."""
         newest_first = select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash)
         return self._documents(CascadeProfile, newest_first)
-
-    def profiles_of(
-        self, model: str | None = None, device: str | None = None, dtype: str | None = None, limit: int = 50
-    ) -> list[CascadeProfile]:
-        """At most `limit`, the latest first, of a model, a device and a dtype where these are given; the first two by identity."""
-        statement = (
-            select(ProfileRow.document).order_by(ProfileRow.saved_at.desc(), ProfileRow.profile_hash).limit(limit)
-        )
-        wanted = ((ProfileRow.model_hash, model), (ProfileRow.device_hash, device), (ProfileRow.dtype, dtype))
-        for column, value in wanted:
-            if value is not None:
-                statement = statement.where(column == value)
-        return self._documents(CascadeProfile, statement)
 
     def delete_profile(self, selection: str) -> CascadeProfile:
         """Deletes a profile with its bench reports, its calibrations' measurements, and artifacts nobody else names."""
@@ -258,14 +275,17 @@ class Repository(Measurements):
     def save_bench(self, profile_id: str | None, report: BenchReport) -> BenchReport:
         """Identified by its content; `profile_id` None for methods measured without a profile."""
         with self._database.writing() as session:
+            profile_hash = None if profile_id is None else self._find(session, profile_id).profile_hash
             insert_once(
                 session,
                 BenchReportRow,
                 report_hash=report.content_hash(),
-                profile_hash=None if profile_id is None else self._find(session, profile_id).profile_hash,
+                profile_hash=profile_hash,
                 saved_at=now(),
                 document=report.canonical_json(),
             )
+            if profile_hash is not None:
+                keep_measured(session, profile_hash)
         return report
 
     def bench_reports(self, profile_id: str | None = None) -> list[BenchReport]:
@@ -325,8 +345,8 @@ def check_alias(alias: str) -> None:
 
 def _holders(session: Session) -> dict[tuple[str, str, str, str, str], str]:
     """Profile hash by (alias, model, device, dtype, backend): of all times an alias was given there, the newest counts."""
-    made = select(CalibrationRow).where(CalibrationRow.profile_hash.is_not(None))
-    calibrations = {row.calibration_id: row for row in session.scalars(made)}
+    made = select(*CalibrationRow.__table__.columns).where(CalibrationRow.profile_hash.is_not(None))
+    calibrations = {row.calibration_id: row for row in session.execute(made)}
     given = [(row.finished_at, CANDIDATE, row) for row in calibrations.values() if row.finished_at is not None]
     for document in session.scalars(select(StageDocumentRow).where(StageDocumentRow.kind == ALIAS_KIND)):
         if document.calibration_id in calibrations:
@@ -338,7 +358,7 @@ def _holders(session: Session) -> dict[tuple[str, str, str, str, str], str]:
     }
 
 
-def _backend(row: CalibrationRow) -> Backend:
+def _backend(row: Row[Any]) -> Backend:
     """What a calibration ran on; settings that do not say so are of the lean forward."""
     backend: Backend | None = json.loads(row.settings).get("backend")
     return backend or LEAN

@@ -41,6 +41,6 @@ def isolated_user_directories(tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         for name in ("DATA", "CACHE", "CONFIG", "STATE"):
             patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-        for name in ("CASSPEC_STORAGE", "CASSPEC_DEBUG", "MLFLOW_TRACKING_URI"):
+        for name in ("CASSPEC_STORAGE", "CASSPEC_DEBUG", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
             patch.delenv(name, raising=False)
         yield

@@ -35,9 +35,10 @@ def generate_batch(
     from casspec.runtime.batching.engine import BatchEngine
     from casspec.storage.errors import CasspecError, UnsupportedOption
     from casspec.tuner.suites.load import load_suite
+    from casspec.tuner.suites.prompts import without_refused
     from casspec.tuner.suites.token_prompts import token_prompts
 
-    suite = load_suite(place)
+    suite = without_refused(load_suite(place), decoder.target.tokenizer)
     for note in suite.notes:
         say(note)
     memory = None if kv_cache_gib is None else int(kv_cache_gib * GIB)

@@ -133,12 +133,13 @@ def command(
     from casspec.runtime.text.chat import has_chat_template
     from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
-    from casspec.tuner.suites.prompts import asked_turns, reporting_half
+    from casspec.tuner.suites.prompts import asked_turns, reporting_half, without_refused
     from casspec.tuner.suites.token_prompts import spread_over_tasks
 
     exact = "float32" if check_lossless and dtype == "auto" else dtype
     loaded = casspec.load_target(name, device=device, dtype=exact, backend=backend)
     suite = load_suite(chosen_suite(suite_name, has_chat_template(loaded.tokenizer)), strict)
+    suite = without_refused(suite, loaded.tokenizer)
     for note in suite.notes:
         say(note)
     prompts = asked_turns(spread_over_tasks(reporting_half(suite), n_prompts), turns or "all")
@@ -269,13 +270,17 @@ def _store(report: BenchReport, profile_id: str | None, storage: str | None, jso
 
 def _show(report: BenchReport, storage: str | None, figures: Path | None) -> None:
     """Charts, then the mirror."""
+    from casspec.storage import open_repository
     from casspec.tuner.bench.figures import write_figures
     from casspec.tuner.external_databases import external_databases
-    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+    from casspec.tuner.mlflow_mirror.owed import Debt
+    from casspec.tuner.mlflow_mirror.telling import tell_mlflow
 
     if figures:
         write_figures(report, figures)
-    MLflowMirror(external_databases(storage)).mirror_bench(report)
+    debt = Debt(bench_hash=report.content_hash())
+    with open_repository(storage) as repository:
+        tell_mlflow(repository, external_databases(storage), debt, lambda mlflow: mlflow.mirror_bench(report))
 
 
 def _check(

@@ -174,6 +174,7 @@ def command(
             made = answer[0].created_at[:10]
             say(f"calibrated on {made}, answered from the store; --force measures again")
             print_outcome(*answer, asked=bench)
+            _make_up(repository, storage)
             return
 
         # 4. Run or resumed, stage by stage.
@@ -190,6 +191,8 @@ def command(
         pool = _worker_pool(workers, model, device, storage)
         try:
             context = begin(repository, external_databases(storage), target, suite, settings, force)
+            for note in context.suite.notes[len(suite.notes) :]:
+                say(note)
             if not done and not force:
                 reuse_measurements(context)
             with show_stages((*STAGES, "bench") if bench else STAGES) as stages:
@@ -242,6 +245,18 @@ def _answer(
     if bench and not repository.documents(calibration_id, MIRRORED_BENCH):
         return None
     return profile, next(iter(repository.bench_reports(profile.profile_id)), None) if bench else None
+
+
+def _make_up(repository: Repository, storage: str | None) -> None:
+    """Tells MLflow what it could not be told before; loads it only where there is anything."""
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.owed import Owed
+
+    databases = external_databases(storage)
+    if Owed(databases.owed).debts():
+        from casspec.tuner.mlflow_mirror.telling import make_up
+
+        make_up(repository, databases)
 
 
 def _settings(

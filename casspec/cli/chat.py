@@ -12,6 +12,7 @@ import click
 
 from casspec.cli.console import say
 from casspec.cli.decoder import decoder_for, decoder_options
+from casspec.cli.grammar_options import make_ready
 from casspec.cli.interrupt import interruptible
 from casspec.cli.options import set_up
 from casspec.cli.request_options import (
@@ -67,6 +68,7 @@ def command(
         raise UnsupportedOption(
             f"model '{target.name}' brings no chat template; `casspec generate` goes on from a text"
         )
+    make_ready(request["grammar"], target)
     decoder = decoder_for(target, profile, method, task, storage).with_memory()
     conversation = Conversation(decoder, request, system, arguments)
     with contextlib.suppress(ImportError):

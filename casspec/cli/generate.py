@@ -10,6 +10,7 @@ import click
 
 from casspec.cli.console import say
 from casspec.cli.decoder import decoder_for, decoder_options
+from casspec.cli.grammar_options import make_ready
 from casspec.cli.interrupt import interruptible
 from casspec.cli.options import set_up
 from casspec.cli.request_options import (
@@ -89,6 +90,7 @@ def command(
     import casspec
 
     target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+    make_ready(request["grammar"], target)
     if batch is not None:
         from casspec.cli.batch_texts import generate_batch
 

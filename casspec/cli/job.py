@@ -32,7 +32,7 @@ hub_option = click.option(
 
 @click.group(name="job")
 def command() -> None:
-    """Submit calibrations to a hub, watch, list and cancel them."""
+    """Submit calibrations to a hub, watch, list and cancel them, and read their logs."""
 
 
 @command.command()
@@ -57,7 +57,7 @@ def submit(model: str, device: str, suite: str | None, watched: bool, hub: str, 
     """Queue a calibration of MODEL and print the job's ID."""
     client = _client(hub)
     asked = {name: value for name, value in settings.items() if value is not None}
-    prompts = Path(suite).expanduser() if suite is not None and Path(suite).expanduser().is_file() else None
+    prompts = None if suite is None else _file(suite)
     if suite is not None and prompts is None:
         asked["suite"] = suite
     job = client.submit(model, device, prompts, **asked)
@@ -104,9 +104,30 @@ def list_(status: Any, device: str | None, limit: int, hub: str) -> None:
 @command.command()
 @click.argument("job_id", metavar="ID")
 @hub_option
+def logs(job_id: str, hub: str) -> None:
+    """Print what the workers of job ID said, the latest lines of it."""
+    for line in _client(hub).logs(job_id):
+        click.echo(f"{line.at[:19]} {line.text}")
+
+
+@command.command()
+@click.argument("job_id", metavar="ID")
+@hub_option
 def cancel(job_id: str, hub: str) -> None:
     """Cancel job ID: a queued one at once, a running one at its next step."""
     say(_line(_client(hub).cancel(job_id)))
+
+
+def _file(suite: str) -> Path | None:
+    """Where the prompts lie; None for a name. A path of nothing is a mistake, since no name looks like one."""
+    file = Path(suite).expanduser()
+    if file.is_file():
+        return file
+    if file.suffix or len(file.parts) > 1 or file.is_dir():
+        raise click.UsageError(
+            f"--suite {suite}: there is no such file; expected chat, reference or a file of JSON lines"
+        )
+    return None
 
 
 def _client(hub: str) -> HubClient:

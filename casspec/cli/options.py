@@ -73,6 +73,14 @@ class SectionedCommand(click.Command):
                 formatter.write_dl(listed)
 
 
+class SectionedGroup(SectionedCommand, click.Group):
+    """The same of a command that does something by itself, and has others behind it."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+
 storage_option = click.option(
     "--storage",
     metavar="URL",

@@ -99,13 +99,16 @@ def promote(profile: str, alias: str, storage: str | None) -> None:
     from casspec.storage import open_repository
     from casspec.tuner.calibration_history import CalibrationHistory
     from casspec.tuner.external_databases import external_databases
-    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+    from casspec.tuner.mlflow_mirror.owed import Debt
+    from casspec.tuner.mlflow_mirror.telling import tell_mlflow
 
     with open_repository(storage) as repository:
         promoted = repository.set_alias(alias, profile)
         calibrated = CalibrationHistory.of_profile(repository, promoted.content_hash())
-    version = MLflowMirror(external_databases(storage)).promote(calibrated)
-    say(f"{alias} is now {promoted.profile_id} ({calibrated.name}), version {version} in MLflow's registry")
+        debt = Debt(promoted.content_hash())
+        version = tell_mlflow(repository, external_databases(storage), debt, lambda mlflow: mlflow.promote(calibrated))
+    registered = "" if version is None else f", version {version} in MLflow's registry"
+    say(f"{alias} is now {promoted.profile_id} ({calibrated.name}){registered}")
 
 
 @command.command()
@@ -134,9 +137,13 @@ def _forget(profile: CascadeProfile, aliases: dict[str, str], storage: str | Non
 
     databases = external_databases(storage)
     if databases.mirrored:
+        from casspec.storage.errors import MirrorError
         from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 
-        MLflowMirror(databases).forget(profile, aliases)
+        try:
+            MLflowMirror(databases).forget(profile, aliases)
+        except MirrorError as error:
+            say(f"{error}; the version of profile {profile.profile_id} is still registered there: delete it by hand")
 
 
 def _summary(repository: Repository, profile: CascadeProfile) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from casspec.cli.grammar_options import asked_grammar, grammar_options
 from casspec.cli.options import seed_option
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -80,17 +81,19 @@ NAMES = (
 
 
 def request_options(function: Function) -> Function:
-    """Adds all of them."""
+    """Adds all of them, those of grammars too."""
+    function = grammar_options(function)
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
 def asked(given: dict[str, Any]) -> dict[str, Any]:
-    """Takes the options of a request out of a command's, for `Decoder.generate`."""
+    """Takes the options of a request out of a command's, for `Decoder.generate`. Raises UsageError as `asked_grammar` does."""
     options = {name: given.pop(name) for name in NAMES}
     options["stop"] = options["stop"] or None
     options["ignore_eos"] = options["ignore_eos"] or None
+    options["grammar"] = asked_grammar(given)
     options["defaults"] = "model" if given.pop("defaults") == "model" else None
     return options
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder
     from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.server.engines import Engines, Methods
+    from casspec.server.reload import Reloader
+    from casspec.server.service import Service
     from casspec.server.settings import Settings
     from casspec.server.watching.watches import Summaries
 
@@ -34,6 +38,7 @@ SECTIONS = {
         "request_seconds",
         "drain_seconds",
     ),
+    "The hub of its profile": ("report_seconds", "poll_seconds", "server_name", "share_traffic"),
     "What is written": ("access_log", "log_prompts", "record_traffic", "record_traffic_mib"),
 }
 
@@ -114,6 +119,28 @@ _file = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Most that the file holds: the newest requests.",
 )
+@click.option(
+    "--report-seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="With a profile of a hub: how often the hub is told what was seen of it; 0 is never.",
+)
+@click.option(
+    "--poll-seconds",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="With a profile of a hub: how often a newer one is looked for; 0 is never.",
+)
+@click.option(
+    "--server-name", metavar="NAME", help="In reports to the hub; by default the machine's name and the port."
+)
+@click.option(
+    "--share-traffic",
+    is_flag=True,
+    help="Send the hub newest requests of --record-traffic when it calibrates for them.",
+)
 def command(
     model: str,
     profile: str,
@@ -143,6 +170,7 @@ def command(
     options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage)
     settings = _settings(model, options)
     check_host(host, settings.api_keys)
+    _check_sharing(profile, settings, options["share_traffic"])
     check_device(device)
 
     def prepared(target: TargetModel) -> Methods:
@@ -162,10 +190,43 @@ def command(
     service.when_loaded(lambda: say(service.recorder.keeps) if service.recorder else None)
     reloader = Reloader(service, prepared, say)
     app = create_app(service, None, reloader)
-    with _warnings_shown(), listening(host, port) as place:
+    with _warnings_shown(), listening(host, port) as place, _linked(service, reloader, profile, options, place):
         say(f"listening at {url_of(place)}; loading {model}")
         run(service, app, place, say, reloader.soon)
     say("ended")
+
+
+def _check_sharing(profile: str, settings: Settings, share: bool) -> None:
+    """Raises UnsupportedOption where there are no requests to share, or no hub to share them with."""
+    from casspec.profile_lookup import is_hub
+    from casspec.storage.errors import UnsupportedOption
+
+    if share and settings.record_traffic is None:
+        raise UnsupportedOption("--share-traffic shares what is recorded: give --record-traffic FILE too")
+    if share and not is_hub(profile):
+        raise UnsupportedOption(
+            "--share-traffic shares with the hub of the profile: give --profile hub://HOST:PORT/ALIAS"
+        )
+
+
+def _linked(
+    service: Service, reloader: Reloader, profile: str, options: dict[str, Any], place: socket.socket
+) -> AbstractContextManager[None]:
+    """Reports to the hub and polls it, where the profile is one of a hub. Raises UnsupportedOption for a name that no report takes."""
+    from casspec.profile_lookup import is_hub
+    from casspec.storage.errors import UnsupportedOption
+    from casspec.storage.reports.documents import NAME
+
+    if not is_hub(profile):
+        return nullcontext()
+    from casspec.server.hub_link.link import HubLink, LinkSettings
+
+    name = options["server_name"] or f"{socket.gethostname()}:{place.getsockname()[1]}"
+    if not re.fullmatch(NAME, name):
+        raise UnsupportedOption("--server-name takes 1 to 128 characters that can be printed")
+    traffic = options["record_traffic"] if options["share_traffic"] else None
+    how = LinkSettings(profile, name, options["report_seconds"], options["poll_seconds"], traffic)
+    return HubLink(service, reloader, how).running()
 
 
 @contextmanager

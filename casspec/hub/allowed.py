@@ -30,11 +30,19 @@ class AllowedModels:
             return model
         if JOINT not in model and "\0" not in model and model.strip(" ."):
             for directory in self.directories:
-                root = directory.expanduser().resolve()
-                place = (root / model).resolve()
-                if place != root and place.is_relative_to(root) and place.exists():
+                place = _inside(directory.expanduser().resolve(), model)
+                if place is not None:
                     return str(place)
         raise UnsupportedOption(
             f"model '{model}' is not allowed here: expected {', '.join((*BUILT_IN, *self.names))}, or a path in a directory that the hub "
             "was started with (--models-in)"
         )
+
+
+def _inside(root: Path, model: str) -> Path | None:
+    """What lies under a directory; None for what is not there, lies elsewhere, or is no path: too long, or links in a circle."""
+    try:
+        place = (root / model).resolve()
+        return place if place != root and place.is_relative_to(root) and place.exists() else None
+    except (OSError, RuntimeError, ValueError):
+        return None

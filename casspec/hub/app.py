@@ -5,37 +5,46 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse, Response
 
-from casspec.hub.job_routes import job_routes
-from casspec.hub.origin import SameOrigin
-from casspec.hub.profile_routes import profile_routes
+from casspec.hub.access.install import install
+from casspec.hub.api.job_routes import job_routes
+from casspec.hub.api.overview_routes import overview_routes
+from casspec.hub.api.profile_routes import profile_routes
+from casspec.hub.page.page_routes import page_routes
+from casspec.hub.reports.routes import report_routes
 from casspec.hub.settings import HubSettings
 from casspec.server import errors
-from casspec.server.gate.body_limit import BodyLimit
-from casspec.server.gate.keys import check_key
-from casspec.storage.errors import JobNotFound, ProfileNotFound, StorageError
+from casspec.storage.errors import JobNotFound, ProfileNotFound, QueueFull, StorageError
 from casspec.storage.repository import Repository
 
 _log = logging.getLogger("casspec")
+
+QUEUE_RETRY_S = 60
+"""When to come again where the queue is full: a job takes minutes."""
 
 
 def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
     """An application over one store, which it neither opens nor closes."""
     app = FastAPI(title="casspec hub", version=version("casspec"), docs_url=None, redoc_url=None)
     errors.install(app)
-    app.add_exception_handler(JobNotFound, _not_found)
-    app.add_exception_handler(ProfileNotFound, _not_found)
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        """The store's place is the operator's to know."""
+        told = " ".join(str(error).replace(repository.place, "this hub").split())
+        return errors.error_response(errors.ApiError(404, told, code="not_found"))
+
+    app.add_exception_handler(JobNotFound, not_found)
+    app.add_exception_handler(ProfileNotFound, not_found)
     app.add_exception_handler(StorageError, _unavailable)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_request_bytes)
-    app.add_middleware(SameOrigin, only_here=not settings.api_keys)
-
-    def guarded(request: Request) -> None:
-        check_key(request, settings.api_keys)
-
-    app.include_router(job_routes(repository, settings), dependencies=[Depends(guarded)])
-    app.include_router(profile_routes(repository), dependencies=[Depends(guarded)])
+    app.add_exception_handler(QueueFull, _queue_full)
+    install(app, repository.tokens, settings, _unavailable)
+    app.include_router(job_routes(repository, settings))
+    app.include_router(profile_routes(repository))
+    app.include_router(overview_routes(repository))
+    app.include_router(report_routes(repository, settings))
+    app.include_router(page_routes())
 
     @app.get("/health")
     async def health() -> Response:
@@ -48,8 +57,9 @@ def create_app(repository: Repository, settings: HubSettings) -> FastAPI:
     return app
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    return errors.error_response(errors.ApiError(404, " ".join(str(error).split()), code="not_found"))
+async def _queue_full(request: Request, error: Exception) -> Response:
+    headers = {"Retry-After": str(QUEUE_RETRY_S)}
+    return errors.error_response(errors.ApiError(429, str(error), code="queue_full", headers=headers))
 
 
 async def _unavailable(request: Request, error: Exception) -> Response:

@@ -42,9 +42,10 @@ def hub_profile(url: str, target: TargetModel) -> LoadedProfile:
         ProfileMismatch: the profile with this ID is another model's or device's.
     """
     client = HubClient(url)
-    wanted = _Wanted(client.url, unquote(urlsplit(url).path.strip("/")), target)
+    wanted = _Wanted(client.url, selection_of(url), target)
     try:
-        profile_hash = _found(client, wanted)
+        here = device_fingerprint(target.device)
+        profile_hash = _found(client, wanted, model_fingerprint(target).identity(), here)
         profile = wanted.kept_profile(profile_hash) or _profile(client, profile_hash)
         loaded = LoadedProfile(profile, _matrix(client, profile, wanted.file(profile_hash)))
     except HubUnreachable as away:
@@ -56,6 +57,34 @@ def hub_profile(url: str, target: TargetModel) -> LoadedProfile:
     compare_profile(profile, target)
     wanted.keep(profile_hash, loaded)
     return loaded
+
+
+class HubWatch:
+    """Asks a hub which profile `hub_profile` would fetch now, without fetching it. The model is looked at once, here.
+
+    Args:
+        url, target: of `hub_profile`.
+    """
+
+    def __init__(self, url: str, target: TargetModel, timeout_s: float = 30.0) -> None:
+        self._client = HubClient(url, timeout_s=timeout_s)
+        self._wanted = _Wanted(self._client.url, selection_of(url), target)
+        self._model, self._device = model_fingerprint(target).identity(), device_fingerprint(target.device)
+
+    def newest(self) -> str:
+        """Content hash. Raises HubError, HubUnreachable and ProfileNotFound as `hub_profile`, which goes on with what was kept."""
+        return _found(self._client, self._wanted, self._model, self._device)
+
+
+def selection_of(url: str) -> str:
+    """What stands behind a hub's address: an alias, an ID, or nothing."""
+    return unquote(urlsplit(url).path.strip("/"))
+
+
+def alias_of(url: str) -> str | None:
+    """The alias that a hub's URL names; None for the latest and for a profile by its ID."""
+    selection = selection_of(url)
+    return None if not selection or _is_id(selection) else selection
 
 
 @dataclass(frozen=True)
@@ -117,13 +146,16 @@ class _Wanted:
             _log.warning("profile %s is not kept for when the hub is away: %s", profile_hash[:12], error)
 
 
-def _found(client: HubClient, wanted: _Wanted) -> str:
-    """Content hash of the profile that is meant."""
-    target, selection = wanted.target, wanted.selection
-    if selection and set(selection) <= set("0123456789abcdef"):
+def _found(client: HubClient, wanted: _Wanted, model: str, here: DeviceFingerprint) -> str:
+    """Content hash of the profile that is meant.
+
+    Args:
+        model: identity of the target's fingerprint. here: this device.
+    """
+    target, selection, best = wanted.target, wanted.selection, None
+    if _is_id(selection):
         return client.profile(selection).content_hash()
-    here, best = device_fingerprint(target.device), None
-    for each in client.profiles(model_fingerprint(target).identity(), dtype=target.dtype_name, alias=selection or None):
+    for each in client.profiles(model, dtype=target.dtype_name, alias=selection or None):
         profile_hash, device = _summary(each)
         if each.get("backend") != target.backend or kernel_difference(device, here) is not None:
             continue
@@ -186,6 +218,10 @@ def _matrix(client: HubClient, profile: CascadeProfile, file: Path) -> bytes | N
 
 def _named_matrix(profile: CascadeProfile) -> Artifact | None:
     return next((artifact for artifact in profile.artifacts if artifact.name == RECYCLING_MATRIX), None)
+
+
+def _is_id(selection: str) -> bool:
+    return bool(selection) and set(selection) <= set("0123456789abcdef")
 
 
 def _is_hash(text: str) -> bool:

@@ -75,8 +75,12 @@ class Transport:
         except HTTPError as error:
             raise _refusal(self.base, error) from None
         except URLError as error:
+            if body is not None and isinstance(error.reason, ConnectionResetError | BrokenPipeError):
+                raise HubError(
+                    f"{self.base} took no more of the request: one that is too large takes a larger --max-request-mib of the hub"
+                ) from None
             raise HubUnreachable(_away(self.base, error.reason)) from None
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, UnicodeError) as error:  # the last of a host that no name can be
             raise HubUnreachable(_away(self.base, error)) from None
 
     def _request(self, method: str, path: list[str], body: Any, query: Mapping[str, Any] | None) -> Request:

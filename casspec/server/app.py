@@ -16,8 +16,8 @@ from casspec.server import errors
 from casspec.server.api.answering import answer
 from casspec.server.api.chat import Chat, ChatRequest
 from casspec.server.api.completions import Completion, CompletionRequest
-from casspec.server.api.responses import Response as OneResponse
-from casspec.server.api.responses import ResponseRequest
+from casspec.server.api.responses.response import Response as OneResponse
+from casspec.server.api.responses.response import ResponseRequest
 from casspec.server.api.tokenizing import DetokenizeRequest, TokenizeRequest, detokenized, tokenized
 from casspec.server.figures import figures
 from casspec.server.gate.access_log import AccessLog, Logged

@@ -16,6 +16,14 @@ def has_chat_template(tokenizer: Any) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
+def template_of(tokenizer: Any) -> str:
+    """The chat template that tools go into; "" without one."""
+    templates = getattr(tokenizer, "chat_template", None) or ""
+    if isinstance(templates, dict):
+        return str(templates.get("tool_use") or templates.get("default") or "")
+    return str(templates)
+
+
 def chat_ids(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any] | None = None
 ) -> list[int]:

@@ -41,6 +41,7 @@ OPTIONS = (
     "presence_penalty",
     "frequency_penalty",
     "repetition_penalty",
+    "tools",
 )
 """Of a request's, those that are kept, by OpenAI's names and vLLM's."""
 
@@ -94,8 +95,8 @@ class TrafficRecorder:
     def keeps(self) -> str:
         """A line for users: what is kept, and where."""
         return (
-            f"requests are recorded to {self._file.path} (messages or prompts, sampling options, arrival times, output lengths; no "
-            f"answers): the newest {self._max_bytes / 2**20:,.3g} MiB at most, readable by this user alone"
+            f"requests are recorded to {self._file.path} (messages and tools, or prompts, sampling options, arrival times, output lengths; "
+            f"no answers): the newest {self._max_bytes / 2**20:,.3g} MiB at most, readable by this user alone"
         )
 
     def record(self, request: RecordedRequest) -> None:

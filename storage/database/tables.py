@@ -142,6 +142,27 @@ class ProfileRow(Base):
     document: Mapped[str] = mapped_column(Text)
 
 
+class ProfileSummaryRow(Base):
+    """What lists show of a profile, so that they need not read it."""
+
+    __tablename__ = "profile_summaries"
+    __table_args__ = (
+        Index(None, "saved_at", "profile_hash"),
+        Index(None, "model_hash", "device_hash", "dtype", "backend", "saved_at"),
+    )
+
+    profile_hash: Mapped[str] = mapped_column(ForeignKey("profiles.profile_hash", ondelete="CASCADE"), primary_key=True)
+    model_hash: Mapped[str] = mapped_column(HASH)
+    device_hash: Mapped[str] = mapped_column(HASH)
+    dtype: Mapped[str]
+    backend: Mapped[str]
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+    """Without what is measured, and without aliases."""
+    measured: Mapped[str] = mapped_column(Text)
+    """Speeds by decoding mode, of the newest benchmarks."""
+
+
 class BenchReportRow(Base):
     __tablename__ = "bench_reports"
     __table_args__ = (Index(None, "profile_hash"),)
@@ -183,6 +204,7 @@ class JobRow(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         Index(None, "device", "status"),
+        Index("ix_jobs_device_submitted_at", "device", "submitted_at"),
         Index(None, "submitted_at"),
         Index(None, "status", "submitted_at"),
     )
@@ -202,3 +224,59 @@ class JobRow(Base):
     profile_hash: Mapped[str | None] = mapped_column(HASH)
     """Of the profile it made, which may have been deleted since."""
     message: Mapped[str | None] = mapped_column(Text)
+
+
+class TokenRow(Base):
+    """A token that opens a hub. Rows stay: a store that ever had a token is never open without one."""
+
+    __tablename__ = "hub_tokens"
+
+    token_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    """SHA-256 of 256 random bits, which nothing leads back from."""
+    name: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[str] = mapped_column(TIME)
+    expires_at: Mapped[str] = mapped_column(TIME)
+    revoked_at: Mapped[str | None] = mapped_column(TIME)
+    last_used_on: Mapped[str | None] = mapped_column(String(10))
+    """Day, UTC."""
+
+
+class JobLogRow(Base):
+    """What the workers of a job said, the latest lines of it."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class ServerReportRow(Base):
+    """What a server saw of a profile, as it was received."""
+
+    __tablename__ = "server_reports"
+    __table_args__ = (Index(None, "profile_hash", "received_at"), Index(None, "received_at"))
+
+    server: Mapped[str] = mapped_column(primary_key=True)
+    profile_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    received_at: Mapped[str] = mapped_column(TIME, primary_key=True)
+    says_drift: Mapped[bool]
+    suite_sha256: Mapped[str | None] = mapped_column(HASH)
+    """Of the requests that came along."""
+    document: Mapped[str] = mapped_column(Text)
+
+
+class RecalibrationRow(Base):
+    """A calibration that drift led to, and how far it is."""
+
+    __tablename__ = "recalibrations"
+    __table_args__ = (Index(None, "model_hash", "device_hash"), Index(None, "state"), Index(None, "began_at"))
+
+    recalibration_id: Mapped[str] = mapped_column(primary_key=True)
+    profile_hash: Mapped[str] = mapped_column(HASH)
+    """Of the profile that no longer fits, which may have been deleted since."""
+    model_hash: Mapped[str] = mapped_column(HASH)
+    device_hash: Mapped[str] = mapped_column(HASH)
+    state: Mapped[str]
+    began_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)

@@ -1,1 +1,2 @@
-"""Calibrations that are queued: `documents.py` describes them and needs pydantic only, `queue.py` keeps them and says who runs which."""
+"""Calibrations that are queued: `documents.py` describes them and needs pydantic only, `queue.py` keeps them and says who runs which,
+`log.py` keeps what their workers said."""

@@ -40,11 +40,15 @@ class JobRequest(Document):
     max_drafters: int | None = Field(None, ge=0, le=64)
     max_extra_bytes: int | None = Field(None, ge=0, lt=2**63)
     per_task: bool | None = None
+    against: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    """Stored profile that is raced with the new one, text by text, in the benchmark that ends the job."""
 
     @model_validator(mode="after")
     def _one_suite(self) -> Self:
         if self.suite is not None and self.suite_sha256 is not None:
             raise ValueError("suite and suite_sha256 name two suites: give one")
+        if self.against is not None and self.bench is False:
+            raise ValueError("against is raced in the benchmark: leave bench out, or against")
         if isinstance(self.seconds, float) and not 1.0 <= self.seconds < 1e9:
             raise ValueError("seconds: expected auto or a number from 1 on")
         return self
@@ -60,6 +64,21 @@ class JobProgress(Document):
     note: str = ""
     estimate_s: float | None = None
     """About what the whole job takes, where it has been estimated."""
+
+
+class LogLine(Document):
+    """One line of a job's log. The time is UTC, ISO 8601."""
+
+    number: int
+    """Counts the lines of a job from 1, over all its attempts."""
+    at: str
+    text: str
+
+
+class JobLog(Document):
+    """What the workers of a job said: the latest lines, the earliest of them first."""
+
+    lines: tuple[LogLine, ...] = ()
 
 
 class Job(Document):

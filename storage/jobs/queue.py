@@ -11,20 +11,21 @@ Leases are locked in one order everywhere: the device's, the job's, then the job
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from casspec.storage.database.connection import Database
 from casspec.storage.database.rows import insert_once, now
 from casspec.storage.database.tables import JobRow
-from casspec.storage.errors import JobNotFound
+from casspec.storage.errors import JobNotFound, QueueFull
 from casspec.storage.holders import is_dead
-from casspec.storage.jobs.documents import ENDED, Job, JobProgress, JobRequest, JobStatus
+from casspec.storage.jobs.documents import ENDED, Job, JobLog, JobProgress, JobRequest, JobStatus
+from casspec.storage.jobs.log import append, kept
 from casspec.storage.leases import Lease, Leases, check
 
 JOB, DEVICE = "job", "job-device"
@@ -75,10 +76,14 @@ class JobQueue:
 
     # ---------------------------------------------------------------------------------------------------- who asks
 
-    def submit(self, request: JobRequest, job_id: str | None = None) -> Job:
-        """A queued job. With the ID of an earlier one that job is returned as it stands, so that whoever is unsure may submit again."""
+    def submit(self, request: JobRequest, job_id: str | None = None, max_queued: int | None = None) -> Job:
+        """A queued job. With the ID of an earlier one that job is returned as it stands, so that whoever is unsure may submit again.
+
+        Raises QueueFull where `max_queued` jobs wait and this would be one more.
+        """
         job_id = job_id or uuid.uuid4().hex[:16]
         with self._database.writing() as session:
+            _check_room(session, job_id, max_queued)
             insert_once(
                 session,
                 JobRow,
@@ -92,6 +97,11 @@ class JobQueue:
                 attempts=0,
             )
             return _job(session.get_one(JobRow, job_id))
+
+    def check_room(self, max_queued: int, job_id: str | None = None) -> None:
+        """Raises QueueFull where `submit` would, as it stands now."""
+        with self._database.reading() as session:
+            _check_room(session, job_id or "", max_queued)
 
     def get(self, job_id: str) -> Job:
         """Raises JobNotFound."""
@@ -120,10 +130,22 @@ class JobQueue:
                 last = session.get(JobRow, before)
                 if last is None:
                     raise _missing(before)
-                earlier = JobRow.submitted_at < last.submitted_at
-                same = (JobRow.submitted_at == last.submitted_at) & (JobRow.job_id < last.job_id)
-                statement = statement.where(earlier | same)
+                place = tuple_(JobRow.submitted_at, JobRow.job_id)
+                statement = statement.where(place < (last.submitted_at, last.job_id))
             return [_job(row) for row in session.scalars(statement.limit(min(limit, MOST_LISTED)))]
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each status that any has."""
+        with self._database.reading() as session:
+            rows = session.execute(select(JobRow.status, func.count()).group_by(JobRow.status))
+            return dict(rows.tuples().all())
+
+    def maker_of(self, profile_hash: str) -> Job | None:
+        """The latest job that made a profile; None where none of them did."""
+        made = select(JobRow).where(JobRow.profile_hash == profile_hash, JobRow.status == "done")
+        with self._database.reading() as session:
+            row = session.scalar(made.order_by(JobRow.submitted_at.desc()).limit(1))
+            return None if row is None else _job(row)
 
     def ask_to_cancel(self, job_id: str) -> Job:
         """Cancels a queued job at once; a running one ends when its worker hears of it. One that has ended stays as it is.
@@ -140,6 +162,25 @@ class JobQueue:
                     _end(row, "cancelled")
             return _job(row)
 
+    def log(self, job_id: str, after: int = 0) -> JobLog:
+        """What its workers said, the latest lines of it; those with a number above `after`. Raises JobNotFound."""
+        with self._database.reading() as session:
+            if session.get(JobRow, job_id) is None:
+                raise _missing(job_id)
+            return kept(session, job_id, after)
+
+    # ---------------------------------------------------------------------------------------------------- who places
+
+    def waiting(self, expiry_s: float = EXPIRY_S, is_dead: Callable[[str], bool] = is_dead) -> list[tuple[str, str]]:
+        """ID and kind of device of every job that no living worker holds, in the order they were submitted."""
+        chosen = select(JobRow.job_id, JobRow.device).where(JobRow.status.in_(("queued", "running")))
+        with self._database.reading() as session:
+            found = session.execute(chosen.order_by(JobRow.submitted_at, JobRow.job_id)).all()
+        if not found:
+            return []
+        held = {lease.key for lease in self._leases.living(JOB, "", expiry_s, is_dead)}
+        return [(job_id, kind) for job_id, kind in found if job_id not in held]
+
     # ---------------------------------------------------------------------------------------------------- who works
 
     def claim(
@@ -148,16 +189,19 @@ class JobQueue:
         place: Place,
         expiry_s: float = EXPIRY_S,
         is_dead: Callable[[str], bool] = is_dead,
+        only: str | None = None,
     ) -> Claim | None:
         """The job of this kind of device that waits longest, those of dead workers included; None where none waits or the device is held.
 
         Jobs found on the way that were to be cancelled, or that ended too many workers, end here.
 
         Args:
-            worker: its `holder_name`. is_dead: whether a worker is known to have ended.
+            worker: its `holder_name`. is_dead: whether a worker is known to have ended. only: ID of the one job to take.
         """
+        wanted = _open_jobs(place.kind)
+        wanted = wanted if only is None else wanted.where(JobRow.job_id == only)
         with self._database.reading() as session:
-            if session.scalar(_open_jobs(place.kind).limit(1)) is None:
+            if session.scalar(wanted.limit(1)) is None:
                 return None
         with self._database.joining() as session:
             self._leases.living(DEVICE, place.name, expiry_s, is_dead)
@@ -165,7 +209,7 @@ class JobQueue:
             if device is None:
                 return None
             self._leases.living(JOB, "", expiry_s, is_dead)
-            for job_id in session.scalars(_open_jobs(place.kind)).all():
+            for job_id in session.scalars(wanted).all():
                 lease = self._leases.acquire(JOB, job_id, worker, expiry_s)
                 row = None if lease is None else _locked(session, job_id)
                 if lease is None or row is None:
@@ -188,6 +232,12 @@ class JobQueue:
         with self._database.writing() as session:
             check(session, claim.lease)
             session.get_one(JobRow, claim.job.job_id).progress = progress.canonical_json()
+
+    def say(self, claim: Claim, lines: Sequence[str]) -> None:
+        """Adds lines to the job's log, of which the latest are kept. Raises LeaseLost, and then nothing is written."""
+        with self._database.writing() as session:
+            check(session, claim.lease)
+            append(session, claim.job.job_id, lines)
 
     def finish(self, claim: Claim, profile_hash: str) -> Job:
         """It is done. Raises LeaseLost, as all that follow."""
@@ -236,6 +286,14 @@ class JobQueue:
             assert row is not None
             yield session, row
             self._leases.release(claim.lease)
+
+
+def _check_room(session: Session, job_id: str, max_queued: int | None) -> None:
+    if max_queued is None or session.get(JobRow, job_id) is not None:
+        return
+    queued = select(func.count()).select_from(JobRow).where(JobRow.status == "queued")
+    if session.scalars(queued).one() >= max_queued:
+        raise QueueFull(f"{max_queued} jobs wait, as many as may: submit this one later, or cancel some")
 
 
 def _open_jobs(kind: str) -> Select[Any]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,44 +10,17 @@ import pytest
 
 from casspec.storage.database.connection import Database, open_database
 from casspec.storage.repository import Repository
-
-CLUSTER_OWNER = "postgres"
-
-
-def postgres_programs() -> Path | None:
-    """The folder with initdb and pg_ctl of the newest installed PostgreSQL."""
-    packaged = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    found = shutil.which("initdb")
-    return packaged[-1].parent if packaged else (Path(found).parent if found else None)
+from tests.storage.postgres import postgres_cluster, postgres_programs
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """Socket folder of a running cluster. initdb refuses root, so root runs it as the `postgres` user."""
+    """Socket folder of a running cluster."""
     programs = postgres_programs()
     if programs is None:
         pytest.skip("PostgreSQL is not installed (no initdb)")
-    as_owner = ["runuser", "-u", CLUSTER_OWNER, "--"] if os.geteuid() == 0 else []
-    folder = Path(tempfile.mkdtemp(prefix="casspec-pg-"))
-    if as_owner:
-        shutil.chown(folder, CLUSTER_OWNER)
-    data = folder / "data"
-
-    def run(*command: str) -> None:
-        done = subprocess.run([*as_owner, *command], cwd=folder, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, done.stderr
-
-    try:
-        run(f"{programs}/initdb", "-D", str(data), "-U", "casspec", "-A", "trust", "-E", "UTF8", "--no-sync")
-        # No TCP port at all: the socket lies in our own folder, so that clusters of parallel test sessions never meet.
-        options = f"-k {folder} -c listen_addresses= -c fsync=off -c max_connections=30"
-        run(f"{programs}/pg_ctl", "-D", str(data), "-w", "-o", options, "-l", f"{folder}/log", "start")
-        try:
-            yield str(folder)
-        finally:
-            run(f"{programs}/pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgres_cluster(programs) as cluster:
+        yield str(cluster.folder)
 
 
 @pytest.fixture

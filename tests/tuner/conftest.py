@@ -15,10 +15,10 @@ from tests.storage.conftest import postgres_server, postgres_url, storage  # noq
 def with_mirror(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """Puts an empty MLflow database beside a casspec database (which need not exist yet) and returns the latter."""
     from casspec.tuner.external_databases import external_databases
-    from casspec.tuner.mlflow_mirror.mirror import _client
+    from casspec.tuner.mlflow_mirror.client import mlflow_client
 
     folder = tmp_path_factory.mktemp("blank")
-    _client(external_databases(str(folder / "blank.db")).tracking_uri).search_experiments()
+    mlflow_client(external_databases(str(folder / "blank.db"))).search_experiments()
 
     def place(database: Path) -> Path:
         shutil.copy(folder / "blank.mlflow.db", database.with_name(f"{database.stem}.mlflow.db"))

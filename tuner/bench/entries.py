@@ -22,6 +22,10 @@ RETRIEVAL_ONLY = "retrieval-only"
 AS_CALIBRATED = "as calibrated"
 """dytc that believes in the latencies of its profile, whatever forwards take while it decodes: what a replay replays."""
 
+BOTH_MODES: tuple[Mode, ...] = ("sample", "greedy")
+AGAINST = "against"
+"""What another profile decodes with."""
+
 
 class TextGenerator(Protocol):
     """Whatever decodes as `casspec.Decoder` does."""
@@ -44,7 +48,7 @@ class Entry:
     method: str
     variant: str
     decoder: TextGenerator
-    modes: tuple[Mode, ...] = ("sample", "greedy")
+    modes: tuple[Mode, ...] = BOTH_MODES
     by_task: Mapping[str, TextGenerator] = field(default_factory=dict)
     """For tasks with a cascade of their own."""
 
@@ -121,6 +125,26 @@ def ablation_entries(target: TargetModel, profile: LoadedProfile | None = None) 
         # Tree sizes of the profile are those that pay with reviews; the published ones are retrieval's own.
         entries.append(Entry(CASCADE, RETRIEVAL_ONLY, Decoder(target, alone, CASCADE, parameters={})))
     return entries
+
+
+def against_entries(target: TargetModel, profile: LoadedProfile) -> list[Entry]:
+    """What another profile decodes with where nobody names a method, by mode. Raises ProfileMismatch for one of another model or device."""
+    document = profile.document
+    if document is None:
+        return []
+    methods: dict[str, list[Mode]] = {}
+    for mode in BOTH_MODES:
+        methods.setdefault(document.fastest(mode), []).append(mode)
+    return [
+        Entry(
+            method,
+            AGAINST,
+            Decoder(target, profile, method),
+            tuple(modes),
+            _by_task(target, profile) if method == CASCADE else {},
+        )
+        for method, modes in methods.items()
+    ]
 
 
 def as_calibrated(target: TargetModel, profile: LoadedProfile) -> list[Entry]:

@@ -13,7 +13,7 @@ from casspec.tuner.external_databases import ExternalDatabases
 from casspec.tuner.recordings.stage import RECORDING_PREFIX
 from casspec.tuner.search.stage import StoredSearch
 from casspec.tuner.settings import CalibrationSettings, unchanged_choice
-from casspec.tuner.suites.prompts import Suite
+from casspec.tuner.suites.prompts import Suite, without_refused
 
 
 def begin(
@@ -24,12 +24,12 @@ def begin(
     settings: CalibrationSettings,
     force: bool = False,
 ) -> CalibrationContext:
-    """The newest calibration of these inputs, begun where there is none.
+    """The newest calibration of these inputs, begun where there is none; its suite is without what the model's template refuses.
 
     Args:
         force: begin a new attempt although there is one.
     """
-    settings = of_target(settings, target)
+    settings, taken = of_target(settings, target), without_refused(suite, target.tokenizer)
     calibration = repository.calibration(
         model_fingerprint(target),
         device_fingerprint(target.device),
@@ -37,7 +37,7 @@ def begin(
         settings.stored(),
         force=force,
     )
-    return CalibrationContext(repository, databases, calibration.calibration_id, target, settings, suite)
+    return CalibrationContext(repository, databases, calibration.calibration_id, target, settings, taken)
 
 
 def of_target(settings: CalibrationSettings, target: TargetModel) -> CalibrationSettings:

@@ -8,12 +8,13 @@ from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import CASCADE, RECYCLING_MATRIX, BatchRow, BenchReport, CascadeProfile
 from casspec.tuner.bench.batches import race_batches
-from casspec.tuner.bench.entries import AUTOREGRESSIVE, TUNED, method_entries
+from casspec.tuner.bench.entries import AGAINST, AUTOREGRESSIVE, TUNED, against_entries, method_entries
 from casspec.tuner.bench.run import run_benchmark
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.context import CalibrationContext
 from casspec.tuner.external_databases import MIRRORED_BENCH
-from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+from casspec.tuner.mlflow_mirror.owed import Debt
+from casspec.tuner.mlflow_mirror.telling import tell_mlflow
 from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
 from casspec.tuner.replay.overhead import stored_overheads
@@ -28,16 +29,25 @@ BATCH_ROUNDS = 2
 """Pairs of a batch with the cascade and without."""
 
 
-def bench(context: CalibrationContext, profile: CascadeProfile, stages: Stages) -> BenchReport | None:
-    """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none; MLflow is told of it.
+def bench(
+    context: CalibrationContext, profile: CascadeProfile, stages: Stages, against: LoadedProfile | None = None
+) -> BenchReport | None:
+    """The newest benchmark of the profile, run on a few prompts of the reporting half where there is none.
+
+    MLflow is told of it, or owed it.
+
+    Args:
+        against: another profile; then the newest benchmark that raced both.
 
     None where no prompt of that half leaves room for the tokens.
     """
     repository, calibration_id = context.repository, context.calibration_id
     reports = repository.bench_reports(profile.profile_id)
+    if against is not None and against.document is not None:
+        reports = raced(reports, against.document)
     if not reports:
         with stages.stage("bench") as progress:
-            report = closing_bench(context, profile, progress)
+            report = closing_bench(context, profile, progress, against)
             if report is None:
                 repository.put_document(calibration_id, MIRRORED_BENCH, "none", {"mirrored": False})
                 return None
@@ -46,13 +56,24 @@ def bench(context: CalibrationContext, profile: CascadeProfile, stages: Stages) 
     if repository.get_document(calibration_id, MIRRORED_BENCH, report_hash) is None:
         settings = context.settings.model_dump(mode="json")
         history = CalibrationHistory.of_calibration(repository, calibration_id, profile, settings)
-        MLflowMirror(context.databases).mirror_bench(reports[0], history)
+        debt = Debt(profile.content_hash(), report_hash)
+        tell_mlflow(repository, context.databases, debt, lambda mlflow: mlflow.mirror_bench(reports[0], history))
         repository.put_document(calibration_id, MIRRORED_BENCH, report_hash, {"mirrored": True})
     return reports[0]
 
 
-def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress: Progress) -> BenchReport | None:
+def raced(reports: list[BenchReport], against: CascadeProfile) -> list[BenchReport]:
+    """Those that another profile ran in."""
+    return [report for report in reports if report.environment.get(AGAINST) == against.content_hash()]
+
+
+def closing_bench(
+    context: CalibrationContext, profile: CascadeProfile, progress: Progress, against: LoadedProfile | None = None
+) -> BenchReport | None:
     """Decodes a few prompts of the reporting half, with as many turns as are recorded; not stored, but the recordings of them are.
+
+    Args:
+        against: another profile, which takes its turns text by text.
 
     None where no prompt of that half leaves room for the tokens.
     """
@@ -63,6 +84,7 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
         return None
     matrix = next((a.sha256 for a in profile.artifacts if a.name == RECYCLING_MATRIX), None)
     loaded = LoadedProfile(profile, context.repository.artifact(matrix) if matrix else None)
+    other = None if against is None else against.document
     replayed = _replayed(context, profile, loaded.recycling_matrix, prompts, progress)
     report = run_benchmark(
         target,
@@ -71,12 +93,14 @@ def closing_bench(context: CalibrationContext, profile: CascadeProfile, progress
             entry
             for entry in method_entries(target, loaded, closing_methods(profile))
             if entry.variant == TUNED or entry.method == AUTOREGRESSIVE
-        ],
+        ]
+        + ([] if against is None else against_entries(target, against)),
         asked.modes,
         asked.tokens,
         seed=context.settings.seed,
         progress=progress,
-        settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id},
+        settings={"suite": suite.name, "suite_sha256": suite.content_hash(), "profile": profile.profile_id}
+        | ({} if other is None else {AGAINST: other.content_hash()}),
         long=recorded.long,
     )
     return report.model_copy(update={"replayed": replayed, "batches": _batches(context, loaded, fitting, progress)})

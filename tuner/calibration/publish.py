@@ -26,7 +26,8 @@ from casspec.tuner.cascade.forecast import Selection
 from casspec.tuner.cascade.stage import Chosen
 from casspec.tuner.context import CalibrationContext
 from casspec.tuner.methods.by_replay import TunedMethods
-from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+from casspec.tuner.mlflow_mirror.owed import Debt
+from casspec.tuner.mlflow_mirror.telling import tell_mlflow
 from casspec.tuner.recordings.recording import Recording, recycling_matrix
 
 
@@ -44,11 +45,15 @@ def publish(
 
 
 def mirror(context: CalibrationContext, profile: CascadeProfile, progress: Progress) -> None:
-    """Brings MLflow up to date with the calibration, whose profile is the candidate of its model from now on."""
+    """Brings MLflow up to date with the calibration, whose profile is the candidate of its model from now on.
+
+    Where MLflow cannot be told, see `tell_mlflow`.
+    """
     settings = context.settings.model_dump(mode="json")
     history = CalibrationHistory.of_calibration(context.repository, context.calibration_id, profile, settings)
-    aliases = {**history.aliases, CANDIDATE: profile.content_hash()}
-    MLflowMirror(context.databases).mirror(replace(history, aliases=aliases), progress)
+    history = replace(history, aliases={**history.aliases, CANDIDATE: profile.content_hash()})
+    debt = Debt(profile.content_hash())
+    tell_mlflow(context.repository, context.databases, debt, lambda mlflow: mlflow.mirror(history, progress))
 
 
 def _assembled(

@@ -2,36 +2,34 @@
 
 Our database is the truth. The mirror is brought up to date in one go after a search, and again where an interrupted one
 left off: runs and versions are found by their tags, so nothing is doubled, nothing is missing and no run stays open. MLflow
-knows no key that two processes could not both create, so they write in turn.
+knows no key that two processes could not both create, so those of one machine write in turn. Those of several machines may both
+create a run: the earlier one stays.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
-import textwrap
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy.engine import make_url
-
 from casspec.profiler.progress import Progress, silent
-from casspec.storage.errors import StorageError
+from casspec.storage.errors import CasspecError, MirrorError
 from casspec.storage.export.json_profile import artifact_file, export
 from casspec.storage.schema import BenchReport, CascadeProfile
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.external_databases import ExternalDatabases
+from casspec.tuner.mlflow_mirror.client import mlflow_client, unusable
 from casspec.tuner.mlflow_mirror.registry import Registry
 from casspec.tuner.mlflow_mirror.runs import EPOCH, Part, bench_part, children, measured_metrics, parent_part
 from casspec.tuner.report_page import render_page
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-    from mlflow.tracking import MlflowClient
 
 EXPERIMENT = "casspec"
 CALIBRATION_TAG = "casspec.calibration"
@@ -40,30 +38,35 @@ BENCH_TAG = "casspec.bench"
 PARENT_TAG = "mlflow.parentRunId"
 RUNS_A_PAGE = 1000
 LONGEST_VALUE = 500
-LONGEST_REASON = 240
 FINISHED = "FINISHED"
 PATIENCE_S = 2.0
 """For another process, before a word is said about it."""
+
+LONGEST_S = 120.0
+"""That a server of a team is written to in one go; what is left then is left for another time."""
+
 PROFILE_FOLDER = "profile"
 
 _log = logging.getLogger("casspec")
 
 
 class MLflowMirror:
-    """Writes to MLflow's own database at `databases`; created on first use.
+    """Writes to MLflow at `databases`; our own database is created on first use.
 
-    Everything that writes raises StorageError where that database cannot be used.
+    Everything that writes raises MirrorError where MLflow cannot be used.
+
+    Args:
+        clock: seconds.
     """
 
-    def __init__(self, databases: ExternalDatabases) -> None:
+    def __init__(self, databases: ExternalDatabases, clock: Callable[[], float] = time.monotonic) -> None:
         from filelock import FileLock
 
-        databases.make_room()
-        self._databases = databases
+        self._databases, self._clock, self._ends_s = databases, clock, float("inf")
         self._turn = FileLock(databases.mirror_lock)
         with self._failures() if databases.mirrored else self._writing():
-            self._client = _client(databases.tracking_uri)
-            self._registry = Registry(self._client)
+            self._client = mlflow_client(databases)
+            self._registry = Registry(self._client, databases.is_team)
             self._experiment_id = self._experiment()
 
     @property
@@ -83,7 +86,7 @@ class MLflowMirror:
                 progress(done, len(parts))
             for stranger in known.values():
                 if BENCH_TAG not in stranger.data.tags:  # benchmarks come later, and stay
-                    self._client.delete_run(stranger.info.run_id)
+                    self._delete([stranger])
             self._fill(run_id, parent_part(calibrated))
             self._register(run_id, calibrated)
             if parent.info.status != FINISHED:
@@ -97,9 +100,8 @@ class MLflowMirror:
         part = bench_part(report)
         with self._writing():
             if calibrated is None:
-                found = self._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
-                alone = [run for run in found if PARENT_TAG not in run.data.tags]
-                run = alone[0] if alone else self._create(part, {BENCH_TAG: report.content_hash()})
+                condition = f"tags.`{BENCH_TAG}` = '{report.content_hash()}'"
+                run = self._only_run(condition, part.name, {BENCH_TAG: report.content_hash(), **part.tags})
                 self._fill(run.info.run_id, part)
                 self._client.set_terminated(run.info.run_id)
                 return
@@ -122,25 +124,42 @@ class MLflowMirror:
 
     def _experiment(self) -> str:
         """ID of the experiment, created where it is missing and brought back where someone deleted it."""
+        from mlflow.exceptions import MlflowException
+
         experiment = self._client.get_experiment_by_name(EXPERIMENT)
-        if experiment is None:
-            where = self._databases.artifact_root.as_uri()
-            return str(self._client.create_experiment(EXPERIMENT, artifact_location=where))
-        if experiment.lifecycle_stage != "active":  # its name stays taken
-            self._client.restore_experiment(experiment.experiment_id)
-        return str(experiment.experiment_id)
+        if experiment is not None and experiment.lifecycle_stage == "active":
+            return str(experiment.experiment_id)
+        try:
+            if experiment is None:
+                root = self._databases.artifact_root
+                where = None if root is None else root.as_uri()
+                return str(self._client.create_experiment(EXPERIMENT, artifact_location=where))
+            self._client.restore_experiment(experiment.experiment_id)  # its name stays taken
+        except MlflowException:
+            experiment = self._client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None or experiment.lifecycle_stage != "active":
+                raise
+        return str(experiment.experiment_id)  # that of whoever was faster, if not ours
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """Waits for its turn; raises what `_failures` raises."""
         from filelock import Timeout
 
+        is_team = self._databases.is_team
         try:
-            self._turn.acquire(timeout=PATIENCE_S)
+            self._databases.make_room()
+            try:
+                self._turn.acquire(timeout=PATIENCE_S)
+            except Timeout:
+                _log.warning("waiting for another casspec process that writes to MLflow's database")
+                self._turn.acquire(timeout=LONGEST_S if is_team else -1)
         except Timeout:
-            _log.warning("waiting for another casspec process that writes to MLflow's database")
-            self._turn.acquire()
+            raise MirrorError(f"another casspec process still writes to MLflow at {self._databases.shown}") from None
+        except OSError as error:
+            raise MirrorError(f"MLflow waits for a turn at {self._databases.mirror_lock} ({error.strerror})") from None
         try:
+            self._ends_s = self._clock() + LONGEST_S if is_team else float("inf")
             with self._failures():
                 yield
         finally:
@@ -148,21 +167,21 @@ class MLflowMirror:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Raises StorageError of one line in place of an error about MLflow's database."""
+        """Raises MirrorError of one line in place of an error about MLflow."""
         try:
             yield
+        except CasspecError:
+            raise
         except Exception as error:
-            from mlflow.exceptions import MlflowException  # not sooner: `_client` says how it is to be imported
-            from sqlalchemy.exc import DBAPIError
-
-            refuses_value = getattr(error, "error_code", None) == "INVALID_PARAMETER_VALUE"
-            if refuses_value or not isinstance(error, MlflowException | DBAPIError):
+            instead = unusable(error, self._databases)
+            if instead is None:
                 raise
-            reason = textwrap.shorten(str(error).partition("\n")[0], LONGEST_REASON, placeholder=" ...")
-            raise StorageError(
-                f"MLflow's database {make_url(self._databases.tracking_uri).database} cannot be used ({reason}): what was "
-                "measured is stored elsewhere; mend that database or move it away, then run the same command again"
-            ) from error
+            raise instead from error
+
+    def _check_time(self) -> None:
+        """Raises MirrorError where this takes too long."""
+        if self._clock() > self._ends_s:
+            raise MirrorError(f"MLflow at {self._databases.shown} is slow: told in part after {LONGEST_S:g} s")
 
     def _register(self, run_id: str, calibrated: CalibrationHistory) -> int:
         """The profile as a folder of the parent run, and as a version of its registered model."""
@@ -177,10 +196,28 @@ class MLflowMirror:
         return self._registry.register(profile, f"runs:/{run_id}/{PROFILE_FOLDER}", run_id, calibrated.aliases)
 
     def _parent(self, calibrated: CalibrationHistory) -> Run:
-        for run in self._search(f"tags.`{CALIBRATION_TAG}` = '{calibrated.calibration_id}'"):
-            return run
-        tags = {CALIBRATION_TAG: str(calibrated.calibration_id)}
-        return self._client.create_run(self._experiment_id, tags=tags, run_name=calibrated.name)
+        condition = f"tags.`{CALIBRATION_TAG}` = '{calibrated.calibration_id}'"
+        return self._only_run(condition, calibrated.name, {CALIBRATION_TAG: str(calibrated.calibration_id)})
+
+    def _only_run(self, condition: str, name: str, tags: Mapping[str, str]) -> Run:
+        """The run that no other stands above and that meets a condition; created where there is none."""
+        found = self._alone(condition)
+        if not found:
+            self._client.create_run(self._experiment_id, tags=dict(tags), run_name=name)
+            found = self._alone(condition)  # another machine may have done the same
+        kept, *doubles = found
+        for double in doubles:
+            self._delete([double, *self._search(f"tags.`{PARENT_TAG}` = '{double.info.run_id}'")])
+        return kept
+
+    def _alone(self, condition: str) -> list[Run]:
+        return [run for run in self._search(condition) if PARENT_TAG not in run.data.tags]
+
+    def _delete(self, runs: Sequence[Run]) -> None:
+        """Where another machine has not deleted them already."""
+        for run in runs:
+            if self._client.get_run(run.info.run_id).info.lifecycle_stage == "active":
+                self._client.delete_run(run.info.run_id)
 
     def _mirrored(self, calibrated: CalibrationHistory) -> str:
         """ID of the run of a calibration, which is mirrored now where it never was as a whole."""
@@ -195,12 +232,13 @@ class MLflowMirror:
         for run in self._search(f"tags.`{PARENT_TAG}` = '{parent_id}'"):
             kept = found.setdefault(run.data.tags.get(PART_TAG, run.info.run_id), run)
             if kept is not run:
-                self._client.delete_run(run.info.run_id)
+                self._delete([run])
         return found
 
     def _mirror_child(self, parent_id: str, part: Part, run: Run | None, tags: Mapping[str, str] | None = None) -> None:
         if run is not None and run.info.status == FINISHED:
             return
+        self._check_time()
         if run is None:
             run = self._create(part, {PARENT_TAG: parent_id, PART_TAG: part.key, **(tags or {})})
         self._fill(run.info.run_id, part)
@@ -212,8 +250,10 @@ class MLflowMirror:
     def _fill(self, run_id: str, part: Part) -> None:
         self._log(run_id, part.metrics, part.params, part.measured_at)
         for file, text in part.texts.items():
+            self._check_time()
             self._client.log_text(run_id, text, file)
         for file, figure in part.figures().items():
+            self._check_time()
             self._client.log_figure(run_id, figure, file)
 
     def _log(
@@ -230,22 +270,15 @@ class MLflowMirror:
         )
 
     def _search(self, condition: str) -> list[Run]:
+        """The earliest first."""
+        order = ["attributes.start_time ASC", "attributes.run_id ASC"]
         runs: list[Run] = []
         token: str | None = None
         while True:
-            page = self._client.search_runs([self._experiment_id], condition, max_results=RUNS_A_PAGE, page_token=token)
+            page = self._client.search_runs(
+                [self._experiment_id], condition, max_results=RUNS_A_PAGE, order_by=order, page_token=token
+            )
             runs += page
             token = page.token
             if not token:
                 return runs
-
-
-def _client(tracking_uri: str) -> MlflowClient:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    for library in ("mlflow", "alembic"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    from mlflow.tracking import MlflowClient
-
-    for library in ("mlflow", "alembic"):  # importing mlflow sets its own level
-        logging.getLogger(library).setLevel(logging.WARNING)
-    return MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)

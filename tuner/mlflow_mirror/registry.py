@@ -4,7 +4,8 @@ A version is the folder of a profile as `casspec export` writes it, so that
 
     mlflow artifacts download --artifact-uri "models:/NAME@production" --dst-path here
 
-gives what `casspec.load_profile` reads. Our store says who has which alias; here they are brought in line with it.
+gives what `casspec.load_profile` reads. Our store says who has which alias; here they are brought in line with it. Others keep
+profiles in the registry of a team too: there a profile is given the aliases it has in our store, and no other loses one for it.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ VERSIONS_A_PAGE = 1000
 
 
 class Registry:
-    """Over a client whose store holds the runs too."""
+    """Over a client.
 
-    def __init__(self, client: MlflowClient) -> None:
-        self._client = client
+    Args:
+        is_team: there are profiles and aliases of others.
+    """
+
+    def __init__(self, client: MlflowClient, is_team: bool = False) -> None:
+        self._client, self._is_team = client, is_team
 
     def register(self, profile: CascadeProfile, folder: str, run_id: str, aliases: Mapping[str, str]) -> int:
         """The version of a profile, made where there is none; then the registered model has exactly these aliases.
+
+        In a team's registry only those of this profile are set.
 
         Args:
             folder: URI of an artifact folder of the run.
@@ -41,11 +48,16 @@ class Registry:
         name = self._model(profile)
         versions = self._versions(name, profile.content_hash())
         if not versions:
-            versions = [self._client.create_model_version(name, folder, run_id, tags=_tags(profile))]
+            self._client.create_model_version(name, folder, run_id, tags=_tags(profile))
+            versions = self._versions(name, profile.content_hash())
         kept, *doubles = versions
         for double in doubles:  # made by two processes at once
-            self._client.delete_model_version(name, double.version)
-        self._align(name, aliases)
+            self._delete(name, double)
+        if self._is_team:
+            own = [alias for alias, profile_hash in aliases.items() if profile_hash == profile.content_hash()]
+            self._give(name, dict.fromkeys(own, str(kept.version)))
+        else:
+            self._align(name, aliases)
         return int(kept.version)
 
     def forget(self, profile: CascadeProfile, aliases: Mapping[str, str]) -> None:
@@ -53,20 +65,43 @@ class Registry:
         name = self._known(profile)
         if name is not None:
             for version in self._versions(name, profile.content_hash()):
-                self._client.delete_model_version(name, version.version)
-            self._align(name, aliases)
+                self._delete(name, version)  # and what aliases it had
+            if self._is_team:
+                taken = self._known_aliases(name)
+                aliases = {alias: profile_hash for alias, profile_hash in aliases.items() if alias not in taken}
+                self._give(name, self._wanted(name, aliases))
+            else:
+                self._align(name, aliases)
 
     def _align(self, name: str, aliases: Mapping[str, str]) -> None:
-        known = {alias: str(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
-        wanted = {}
-        for alias, profile_hash in aliases.items():
-            for version in self._versions(name, profile_hash)[:1]:
-                wanted[alias] = str(version.version)
-        for alias in known.keys() - wanted.keys():
+        wanted = self._wanted(name, aliases)
+        for alias in self._known_aliases(name).keys() - wanted.keys():
             self._client.delete_registered_model_alias(name, alias)
+        self._give(name, wanted)
+
+    def _give(self, name: str, wanted: Mapping[str, str]) -> None:
+        """Sets aliases where they are on another version, or on none."""
+        known = self._known_aliases(name)
         for alias, number in wanted.items():
             if known.get(alias) != number:
                 self._client.set_registered_model_alias(name, alias, number)
+
+    def _wanted(self, name: str, aliases: Mapping[str, str]) -> dict[str, str]:
+        """Version by alias."""
+        found = {alias: self._versions(name, profile_hash)[:1] for alias, profile_hash in aliases.items()}
+        return {alias: str(version.version) for alias, versions in found.items() for version in versions}
+
+    def _known_aliases(self, name: str) -> dict[str, str]:
+        return {alias: str(version) for alias, version in self._client.get_registered_model(name).aliases.items()}
+
+    def _delete(self, name: str, version: ModelVersion) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.delete_model_version(name, version.version)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # else another process was faster
+                raise
 
     def _model(self, profile: CascadeProfile) -> str:
         """Name of the registered model, created where there is none."""

@@ -20,7 +20,7 @@ from casspec.tuner.replay.reality import comparable
 from casspec.tuner.replay.run import Predicted, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.prompts import Half, Prompt, Suite, asked_turns
+from casspec.tuner.suites.prompts import Half, Prompt, Suite, asked_turns, without_refused
 from casspec.tuner.suites.token_prompts import spread_over_tasks
 
 PROMPTS = 10
@@ -127,6 +127,8 @@ class ReplayTexts:
                 f"suite '{self.settings.suite}' has changed since this calibration recorded it; "
                 "run `casspec calibrate` again"
             )
+        if any(prompt.conversation for prompt in suite.prompts):
+            return without_refused(suite, self._load().tokenizer)
         return suite
 
     def _recorded(self, n_prompts: int | None) -> list[Recording]:

@@ -7,11 +7,13 @@ prompt knows its half from the moment its suite is made, so that no later step c
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
-from casspec.runtime.text.chat import chat_ids, has_chat_template
+from casspec.runtime.text.chat import chat_ids, has_chat_template, template_of
 from casspec.storage.errors import SuiteError, UnsupportedOption
 from casspec.storage.schema import Document
 from casspec.tuner.settings import Turns
@@ -36,6 +38,8 @@ class Prompt(Document):
     """What the model is told before the first turn."""
     answers: tuple[str, ...] = ()
     """To the first turns, where they are recorded: later turns quote these rather than what the model answers."""
+    conversation: str = ""
+    """Of one with tools, which has one turn, as JSON: `messages` and `tools` as its chat template takes them. "" of any other."""
 
     @property
     def text(self) -> str:
@@ -112,6 +116,9 @@ def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> l
 
     Raises SuiteError where the template takes no such conversation, for instance none with a system message.
     """
+    if prompt.conversation:
+        with _named(prompt):
+            return _with_tools(prompt, tokenizer)
     said = prompt.turns[: len(answers) + 1]
     if prompt.kind == "chat" and has_chat_template(tokenizer):
         told = [("user", turn) for turn in said]
@@ -119,15 +126,51 @@ def prompt_ids(prompt: Prompt, tokenizer: Any, answers: Sequence[str] = ()) -> l
             told.insert(2 * place + 1, ("assistant", answer))
         if prompt.system:
             told.insert(0, ("system", prompt.system))
-        return _templated(prompt, tokenizer, [{"role": role, "content": content} for role, content in told])
+        with _named(prompt):
+            return chat_ids(tokenizer, [{"role": role, "content": content} for role, content in told])
     before = [f"{turn}{answer}\n\n" for turn, answer in zip(said, answers, strict=False)]
     if prompt.system:
         before.insert(0, f"{prompt.system}\n\n")
     return list(tokenizer("".join(before) + said[-1])["input_ids"])
 
 
-def _templated(prompt: Prompt, tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+def without_refused(suite: Suite, tokenizer: Any) -> Suite:
+    """The suite without conversations with tools that the tokenizer's chat template does not take; a note says how many, and why.
+
+    Raises SuiteError where nothing is left.
+    """
+    kept, reasons = list[Prompt](), list[str]()
+    for prompt in suite.prompts:
+        try:
+            if prompt.conversation:
+                _with_tools(prompt, tokenizer)
+        except UnsupportedOption as error:
+            reasons.append(str(error))
+        else:
+            kept.append(prompt)
+    if not reasons:
+        return suite
+    if not kept:
+        raise SuiteError(f"suite '{suite.name}' holds conversations with tools only: {reasons[0]}")
+    n = len(reasons)
+    note = (
+        f"suite '{suite.name}': {n:,} {'conversation' if n == 1 else 'conversations'} with tools left out: {reasons[0]}"
+    )
+    return suite.model_copy(update={"prompts": tuple(kept), "notes": (*suite.notes, note)})
+
+
+def _with_tools(prompt: Prompt, tokenizer: Any) -> list[int]:
+    """Raises UnsupportedOption where the template takes no such conversation."""
+    if "tool" not in template_of(tokenizer):
+        raise UnsupportedOption("the model's chat template has no place for tools")
+    asked = json.loads(prompt.conversation)
+    return chat_ids(tokenizer, asked["messages"], {"tools": asked["tools"]} if asked["tools"] else None)
+
+
+@contextmanager
+def _named(prompt: Prompt) -> Iterator[None]:
+    """Tells which prompt a template refused, as a SuiteError."""
     try:
-        return chat_ids(tokenizer, messages)
+        yield
     except UnsupportedOption as error:
         raise SuiteError(f"prompt '{prompt.id}': {error}; take such prompts out of the suite") from error

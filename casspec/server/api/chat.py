@@ -51,7 +51,12 @@ class Chat:
         self._check(body)
         formed = format_options(service, body.response_format, "response_format", body.grammar)
         self._tools = tool_replies(
-            service, body.tools, body.tool_choice, body.parallel_tool_calls, body.n or 1, bool(formed)
+            service,
+            body.tools,
+            body.tool_choice,
+            body.parallel_tool_calls,
+            body.n or 1,
+            ("response_format" if body.grammar is None else "grammar") if formed else None,
         )
         arguments = (self._tools.arguments if self._tools else {}) | (body.chat_template_kwargs or {})
         prompt = service.tokens.conversation(for_template(body.messages), arguments)
@@ -61,7 +66,7 @@ class Chat:
         method = method_of(body)
         self.orders = [Order(prompt, options, sequence, method) for sequence in range(body.n or 1)]
         self.given = [{"messages": [message.model_dump(exclude_none=True) for message in body.messages]}]
-        self.options = body.model_dump(exclude_none=True)
+        self.options = body.model_dump(exclude_none=True) | {"tools": self._tools and self._tools.arguments["tools"]}
         self._head = {
             "id": f"chatcmpl-{uuid.uuid4().hex}",
             "created": int(time.time()),

@@ -73,15 +73,19 @@ def _for_template(message: Message, place: int) -> dict[str, Any]:
         if getattr(message, name) is not None:
             told[name] = getattr(message, name)
     if message.tool_calls:
-        told["tool_calls"] = [_call(call, f"{where}.tool_calls.{at}") for at, call in enumerate(message.tool_calls)]
+        told["tool_calls"] = [
+            called(call.id, call.function.name, call.function.arguments, f"{where}.tool_calls.{at}.function.arguments")
+            for at, call in enumerate(message.tool_calls)
+        ]
     return told
 
 
-def _call(call: ToolCall, where: str) -> dict[str, Any]:
+def called(key: str, name: str, given: str, where: str) -> dict[str, Any]:
+    """A call as templates take it. Raises ApiError, which names `where`, for arguments that are no JSON object."""
     try:
-        arguments = json.loads(call.function.arguments or "{}")
+        arguments = json.loads(given or "{}")
     except (ValueError, RecursionError):
         arguments = None
     if not isinstance(arguments, dict):
-        raise refused(f"{where}.function.arguments", "is no JSON object", "invalid_value")
-    return {"id": call.id, "type": "function", "function": {"name": call.function.name, "arguments": arguments}}
+        raise refused(where, "is no JSON object", "invalid_value")
+    return {"id": key, "type": "function", "function": {"name": name, "arguments": arguments}}

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from casspec.server.api.fields import Fields
 from casspec.server.api.formats import ready
 from casspec.server.errors import ApiError, refused
 from casspec.server.replies import Told
@@ -29,6 +30,32 @@ class Tool(BaseModel):
 ToolChoice = Literal["none", "auto", "required"] | dict[str, Any]
 
 
+class FlatTool(Fields):
+    """A function that the model may call, as responses have it."""
+
+    type: Literal["function"]
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def as_tool(self) -> Tool:
+        """As chats have it."""
+        function = self.model_dump(exclude={"type"}, exclude_none=True)
+        return Tool.model_validate({"type": "function", "function": function})
+
+
+class FlatChoice(Fields):
+    """The function that has to be called, as responses have it."""
+
+    type: Literal["function"]
+    name: str
+
+    def as_choice(self) -> dict[str, Any]:
+        """As chats have it."""
+        return {"type": "function", "function": {"name": self.name}}
+
+
 class ToolReplies:
     """What the tools of one request mean for it.
 
@@ -48,18 +75,25 @@ class ToolReplies:
         if use.grammar is not None:
             self.options["grammar"] = use.grammar
 
+    def deltas(self, index: int, text: str) -> list[Delta]:
+        """What is certain of a reply with one more piece of its text."""
+        return self._kept(index, self._readers[index].push(text))
+
+    def last_deltas(self, index: int) -> list[Delta]:
+        """The rest; nothing follows."""
+        return self._kept(index, self._readers[index].finish())
+
     def pushed(self, index: int, text: str) -> list[dict[str, Any]]:
-        """What is certain of a reply with one more piece of its text, as deltas of a stream."""
-        return self._told(index, self._readers[index].push(text))
+        """`deltas`, as a stream of chat completions tells them."""
+        return [_told(delta) for delta in self.deltas(index, text)]
 
     def finished(self, index: int) -> list[dict[str, Any]]:
-        """The rest; nothing follows."""
-        return self._told(index, self._readers[index].finish())
+        """`last_deltas`, likewise."""
+        return [_told(delta) for delta in self.last_deltas(index)]
 
     def message(self, index: int, text: str) -> dict[str, Any]:
         """Fields of a whole reply."""
-        reader = self._readers[index]
-        found = joined(self._kept(index, [*reader.push(text), *reader.finish()]))
+        found = joined([*self.deltas(index, text), *self.last_deltas(index)])
         told: dict[str, Any] = {"content": found.content or (None if found.calls else "")}
         if found.calls:
             told["tool_calls"] = found.calls_as_openai()
@@ -71,9 +105,6 @@ class ToolReplies:
         """Of a reply that was read to its end."""
         calls = self._have_called[index] and told.finish_reason == "stop"
         return "tool_calls" if calls else told.finish_reason
-
-    def _told(self, index: int, deltas: list[Delta]) -> list[dict[str, Any]]:
-        return [_told(delta) for delta in self._kept(index, deltas)]
 
     def _kept(self, index: int, deltas: list[Delta]) -> list[Delta]:
         calls = [delta for delta in deltas if isinstance(delta, ToolCallDelta)]
@@ -97,12 +128,12 @@ def tool_replies(
     choice: ToolChoice | None,
     parallel: bool | None,
     n_texts: int,
-    has_format: bool,
+    format_field: str | None,
 ) -> ToolReplies | None:
     """Of a chat; None where no tool may be called.
 
     Args:
-        has_format: whether the text has to follow something else.
+        format_field: where the text is said to follow something else, if it is.
 
     Raises ApiError, which names the field, for what cannot be honoured.
     """
@@ -116,33 +147,11 @@ def tool_replies(
         raise ApiError(400, message, _field_of(message), "invalid_value") from error
     if use is None:
         return None
-    if has_format:
-        raise refused("response_format", "a reply that may call tools is free text; leave one of both out")
-    if use.grammar is None:
-        _check_not_strict(use.given)
-    else:
+    if format_field is not None:
+        raise refused(format_field, "a reply that may call tools is free text; leave one of both out")
+    if use.grammar is not None:
         ready(service, use.grammar, "tools")
     return ToolReplies(use, tokenizer, n_texts, several)
-
-
-def check_no_tools(tools: list[Tool] | None, choice: ToolChoice | None, parallel: bool | None) -> None:
-    """Raises ApiError for a response that asks for a call."""
-    if tools and choice != "none":
-        raise refused("tools", "called at /v1/chat/completions only; ask there, or set tool_choice to none")
-    if not tools and choice not in (None, "none", "auto"):
-        raise refused("tool_choice", "there are no tools to choose from; leave it out", "invalid_value")
-    if not tools and parallel is not None:
-        raise refused("parallel_tool_calls", "there are no tools to call; leave it out", "invalid_value")
-
-
-def _check_not_strict(tools: list[dict[str, Any]]) -> None:
-    """Raises ApiError where arguments are to follow a schema and the model is free to write anything."""
-    for place, tool in enumerate(tools):
-        if tool["function"].get("strict"):
-            raise refused(
-                f"tools.{place}.function.strict",
-                "arguments follow the schema where a call has to come; leave it out, or set tool_choice to required",
-            )
 
 
 def _field_of(message: str) -> str:

@@ -7,14 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from casspec.runtime.text.chat import template_of
 from casspec.runtime.text.grammar import Grammar
 from casspec.server.tool_calls.deltas import new_id
 from casspec.server.tool_calls.forced_calls import forced_calls
-from casspec.server.tool_calls.formats import ToolFormat, format_of, template_of
+from casspec.server.tool_calls.formats import ToolFormat, format_of
 from casspec.server.tool_calls.stream import ToolCallReader, Tools
+from casspec.server.tool_calls.strict_calls import strict_calls
 from casspec.storage.errors import UnsupportedOption
 
 MOST_TOOLS = 128
+
+ANY: dict[str, Any] = {"type": "object"}
+"""The schema of parameters that may be anything."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -25,7 +30,7 @@ class ToolUse:
 
     Attributes:
         form: how calls are written. tools: schemas by name. given: what the chat template is given as `tools`.
-        grammar: of calls that have to come; None where the model is free.
+        grammar: of calls that have to come, or that have to follow their schemas where they come; None where the model is free.
     """
 
     form: ToolFormat
@@ -66,11 +71,15 @@ def tool_use(
     if tool_choice == "none":
         return None
     form = format_of(template_of(tokenizer))
+    is_strict = {tool["function"]["name"]: bool(tool["function"].get("strict")) for tool in tools}
     grammar = None
     if named is not None:
         grammar = forced_calls(form, {named: schemas[named]}, tokenizer, several=False)
     elif tool_choice == "required":
         grammar = forced_calls(form, schemas, tokenizer, parallel_tool_calls)
+    elif any(is_strict.values()):
+        held = {name: schema if is_strict[name] else ANY for name, schema in schemas.items()}
+        grammar = strict_calls(form, held, tokenizer, parallel_tool_calls)
     return ToolUse(form, schemas, [dict(tool) for tool in tools], grammar)
 
 
@@ -93,7 +102,7 @@ def _schemas(tools: Sequence[Any]) -> dict[str, Any]:
             raise UnsupportedOption(f"tools[{place}].function.name is taken: two tools are called {name}")
         if schema is not None and not isinstance(schema, Mapping):
             raise UnsupportedOption(f"tools[{place}].function.parameters is a JSON schema, not {schema!r}")
-        schemas[name] = dict(schema) if schema else {"type": "object"}
+        schemas[name] = dict(schema) if schema else ANY
     return schemas
 
 

@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import Any
 
 from casspec.runtime.text.grammar import Grammar
+from casspec.server.tool_calls.channel_rules import channel_call, thought
 from casspec.server.tool_calls.formats import Forced, ToolFormat
+from casspec.server.tool_calls.lark import LarkRules, any_of, in_turn
 from casspec.server.tool_calls.stream import Tools
-from casspec.storage.errors import UnsupportedOption
-
-AS_TEMPLATES_WRITE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""White space of forced JSON: that of the calls in chat templates, which models learnt from."""
+from casspec.server.tool_calls.tag_rules import python_arguments, tag_arguments
 
 
 def forced_calls(form: ToolFormat, tools: Tools, tokenizer: Any, several: bool) -> Grammar:
-    """The grammar, in llguidance's Lark.
+    """The grammar, in llguidance's Lark. A format of channels may think before.
 
     Args:
         tools: schemas by name, any of which may be called. several: whether more than one call may come.
 
-    Raises UnsupportedOption for a format whose calls cannot be forced.
+    Raises UnsupportedOption for a schema that the format's calls cannot be held to.
     """
-    forced = form.forced
-    if forced is None:
-        raise UnsupportedOption(
-            f"tool_choice can be 'auto' or 'none' with this model: calls as {form.name} writes them cannot be forced"
+    rules = LarkRules(tokenizer, form.shown)
+    if form.forced is None:
+        return rules.grammar(in_turn(f"({thought(rules)})?", channel_call(rules, tools)))
+    return rules.grammar(calls_rule(rules, form.forced, tools, several))
+
+
+def calls_rule(rules: LarkRules, forced: Forced, tools: Tools, several: bool, cut: str = "") -> str:
+    """The expression of a block of calls.
+
+    Args:
+        cut: what the block begins with and was said already.
+
+    Raises as `forced_calls`.
+    """
+    opener = forced.opener.removeprefix(cut)
+    begin = forced.begin if forced.opener else forced.begin.removeprefix(cut)
+    call = rules.rule(any_of(_calls(rules, forced, tools, several, begin)))
+    again = f"({in_turn(rules.written(forced.between), call)})*" if several and forced.shape != "array" else ""
+    return in_turn(rules.written(opener), call, again, rules.written(forced.ending))
+
+
+def _calls(rules: LarkRules, forced: Forced, tools: Tools, several: bool, begin: str) -> list[str]:
+    """An expression a call, or one for all of them."""
+    if forced.shape in ("object", "array"):
+        return [in_turn(rules.written(begin), rules.json(_schema(forced, tools, several)), rules.written(forced.end))]
+    return [
+        in_turn(
+            rules.written(begin.replace("{name}", name)),
+            _arguments(rules, forced, name, schema),
+            rules.written(forced.end),
         )
+        for name, schema in tools.items()
+    ]
 
-    def written(text: str) -> str:
-        return _written(text, form.shown, tokenizer)
 
+def _arguments(rules: LarkRules, forced: Forced, name: str, schema: Any) -> str:
     if forced.shape == "named":
-        calls = {
-            f"call_{place}": _joined(
-                written(forced.begin.replace("{name}", name)), f"%json {_text(schema)}", written(forced.end)
-            )
-            for place, (name, schema) in enumerate(tools.items())
-        }
-    else:
-        calls = {
-            "call_0": _joined(
-                written(forced.begin), f"%json {_text(_schema(forced, tools, several))}", written(forced.end)
-            )
-        }
-    one = " | ".join(calls)
-    again = f"({_joined(written(forced.between), 'call')})*" if several and forced.shape != "array" else ""
-    lines = [f"start: {_joined(written(forced.opener), 'call', again, written(forced.ending))}", f"call: {one}"]
-    return Grammar("lark", "\n".join([*lines, *(f"{name}: {rule}" for name, rule in calls.items())]))
+        return rules.json(schema)
+    if forced.shape == "python":
+        return python_arguments(rules, name, schema)
+    return tag_arguments(rules, name, schema, *forced.pair, forced.ends)
 
 
 def _schema(forced: Forced, tools: Tools, several: bool) -> dict[str, Any]:
@@ -66,21 +78,3 @@ def _schema(forced: Forced, tools: Tools, several: bool) -> dict[str, Any]:
     if forced.shape != "array":
         return one
     return {"type": "array", "items": one, "minItems": 1, **({} if several else {"maxItems": 1})}
-
-
-def _written(text: str, markers: tuple[str, ...], tokenizer: Any) -> str:
-    """A text in Lark, markers that are tokens of their own as these tokens."""
-    added = {str(token): number for number, token in getattr(tokenizer, "added_tokens_decoder", {}).items()}
-    tokens = {marker: added[marker] for marker in markers if marker in added}
-    if not tokens:
-        return json.dumps(text) if text else ""
-    parts = re.split(f"({'|'.join(map(re.escape, tokens))})", text)
-    return _joined(*(f"<[{tokens[part]}]>" if part in tokens else json.dumps(part) for part in parts if part))
-
-
-def _text(schema: Any) -> str:
-    return json.dumps({**schema, "x-guidance": AS_TEMPLATES_WRITE} if isinstance(schema, dict) else schema)
-
-
-def _joined(*parts: str) -> str:
-    return " ".join(part for part in parts if part)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from casspec.server.tool_calls.deltas import new_id
 from casspec.server.tool_calls.harmony import MARKERS, HarmonyStream
 from casspec.server.tool_calls.json_formats import MarkedJson, NamedJson
+from casspec.server.tool_calls.pair_formats import Pairs
 from casspec.server.tool_calls.stream import BlockFormat, ToolCallReader, ToolCallStream, Tools
-from casspec.server.tool_calls.tagged_formats import Tagged, argument_tags, function_tags, python_calls
+from casspec.server.tool_calls.tagged_formats import Tagged, python_calls
 from casspec.storage.errors import UnsupportedOption
 
-Shape = Literal["object", "array", "named"]
+Shape = Literal["object", "array", "named", "tags", "python"]
 
 
 @dataclass(frozen=True)
 class Forced:
-    """How a call that has to come is written: `begin`, JSON, `end`.
+    """How a call that has to come is written: `begin`, its arguments, `end`.
 
     Attributes:
         arguments: the field of the JSON they are in.
-        shape: whether the JSON is a call, an array of calls, or the arguments alone, the name being in `begin`.
+        shape: whether there is JSON of a call, JSON of an array of calls, or arguments alone, the name being in `begin`: as JSON, in
+            tags or as Python.
         between: what stands between calls, where each has a JSON of its own. opener, ending: what stands around all of them.
+        pair: what stands before, between and after the key and value of a tag. ends: what no value may hold, that of a value first.
     """
 
     begin: str
@@ -33,6 +36,8 @@ class Forced:
     between: str = "\n"
     opener: str = ""
     ending: str = ""
+    pair: tuple[str, str, str] = ("", "", "")
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class ToolFormat:
     Attributes:
         blocks: what reads it; None for gpt-oss.
         shown: markers that a text has to show although the tokenizer calls them special.
-        forced: how calls are forced; None where they cannot be.
+        forced: how calls are written; None for gpt-oss.
     """
 
     name: str
@@ -74,11 +79,47 @@ FORMATS = {
         ),
         ToolFormat(
             "qwen3-coder",
-            Tagged("<tool_call>", "</tool_call>", function_tags),
+            Pairs(
+                "<tool_call>",
+                r"\s*<function=([^>\s]+)>\s*",
+                ("<parameter=", ">"),
+                "</parameter>",
+                "</function>",
+                "</tool_call>",
+            ),
             ("<tool_call>", "</tool_call>"),
+            Forced(
+                "<tool_call>\n<function={name}>\n",
+                "</function>\n</tool_call>",
+                shape="tags",
+                pair=("<parameter=", ">\n", "\n</parameter>\n"),
+                ends=("</parameter>", "</function>", "</tool_call>"),
+            ),
         ),
-        ToolFormat("glm", Tagged("<tool_call>", "</tool_call>", argument_tags), ("<tool_call>", "</tool_call>")),
-        ToolFormat("olmo", Tagged("<function_calls>", "</function_calls>", python_calls)),
+        ToolFormat(
+            "glm",
+            Pairs(
+                "<tool_call>",
+                r"\s*([^\s<]+)\s*",
+                ("<arg_key>", "</arg_key>", "<arg_value>"),
+                "</arg_value>",
+                "</tool_call>",
+            ),
+            ("<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
+            Forced(
+                "<tool_call>{name}\n",
+                "</tool_call>",
+                shape="tags",
+                pair=("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"),
+                ends=("</arg_value>", "</tool_call>"),
+            ),
+        ),
+        ToolFormat(
+            "olmo",
+            Tagged("<function_calls>", "</function_calls>", python_calls),
+            ("<function_calls>", "</function_calls>"),
+            Forced("{name}(", ")", shape="python", opener="<function_calls>\n", ending="\n</function_calls>"),
+        ),
         ToolFormat(
             "llama",
             MarkedJson(("<|python_tag|>", "{", ";"), only_first=True),
@@ -142,14 +183,6 @@ FORMATS = {
     )
 }
 """By name."""
-
-
-def template_of(tokenizer: Any) -> str:
-    """The chat template that tools go into; "" without one."""
-    templates = getattr(tokenizer, "chat_template", None) or ""
-    if isinstance(templates, dict):
-        return str(templates.get("tool_use") or templates.get("default") or "")
-    return str(templates)
 
 
 def format_of(template: str) -> ToolFormat:

@@ -4,8 +4,8 @@
     <|start|>assistant<|channel|>commentary to=functions.name <|constrain|>json<|message|>{...}<|call|>
     <|channel|>final<|message|>...<|return|>
 
-`analysis` is reasoning, `final` and `commentary` without a recipient are content. The markers are special tokens, so the text is to be read
-with them.
+`analysis` is reasoning, `final` and `commentary` without a recipient are content. The recipient may stand before the channel. The markers
+are special tokens, so the text is to be read with them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from casspec.server.tool_calls.deltas import ContentDelta, Delta, ReasoningDelta, ToolCall, new_id
-from casspec.server.tool_calls.json_text import made_call, value_of
-from casspec.server.tool_calls.stream import Tools, call_deltas, first_marker
+from casspec.server.tool_calls.deltas import ContentDelta, Delta, ReasoningDelta, ToolCallDelta, new_id
+from casspec.server.tool_calls.json_text import JsonArguments
+from casspec.server.tool_calls.stream import Tools, first_marker
 
 MESSAGE = "<|message|>"
 ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
@@ -26,6 +26,7 @@ MARKERS = (MESSAGE, *ENDS, "<|channel|>", "<|constrain|>")
 _OUTSIDE = (*ENDS, "<|channel|>")
 
 _RECIPIENT = re.compile(r"to=functions\.([\w.-]+)")
+_FIRST_RECIPIENT = re.compile(r"\s*to=functions\.[\w.-]+\s*")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 
 
@@ -39,7 +40,8 @@ class HarmonyStream:
     def __init__(self, tools: Tools | None = None, make_id: Callable[[], str] = new_id) -> None:
         self._tools, self._make_id = tools, make_id
         self._text, self._header = "", ""
-        self._in_body = False
+        self._in_body, self._is_first = False, True
+        self._arguments: JsonArguments | None = None  # of the call that the body is
         self._n_calls = 0
 
     def push(self, piece: str) -> list[Delta]:
@@ -60,7 +62,12 @@ class HarmonyStream:
     def _head(self, deltas: list[Delta], is_last: bool) -> bool:
         """Reads up to a body; whether it begins. What stands outside of messages is content."""
         outside = first_marker(self._text, _OUTSIDE, is_last)
+        if outside and self._is_first and self._may_be_recipient(outside, is_last):
+            if outside == len(self._text) or not self._text.startswith("<|channel|>", outside):
+                return False
+            outside = 0
         if outside:
+            self._is_first = False
             deltas.append(ContentDelta(self._text[:outside]))
             self._text = self._text[outside:]
             return bool(self._text)
@@ -72,7 +79,7 @@ class HarmonyStream:
         if place < 0:
             self._text = "" if is_last else self._text
             return False
-        self._header, self._in_body = self._text[:place], True
+        self._header, self._in_body, self._is_first = self._text[:place], True, False
         self._text = self._text[place + len(MESSAGE) :]
         return True
 
@@ -81,11 +88,17 @@ class HarmonyStream:
         recipient = _RECIPIENT.search(self._header)
         end = first_marker(self._text, ENDS, is_last)
         marker = next((one for one in ENDS if self._text.startswith(one, end)), "")
-        if recipient and not marker and not is_last:
-            return False
-        said, self._text = self._text[:end], self._text[end + (len(marker) if marker != ENDS[-1] else 0) :]
-        deltas += self._call(recipient[1], said) if recipient else self._told(said)
+        said, length = self._text[:end], end + (len(marker) if marker != ENDS[-1] else 0)
+        if recipient and (self._tools is None or recipient[1] in self._tools):
+            if not said.lstrip() and not marker and not is_last:
+                return False
+            deltas += self._call(recipient[1], said)
+        else:
+            deltas += self._told(said)
+        self._text = self._text[length:]
         self._in_body = not marker
+        if marker:
+            self._arguments = None
         return bool(marker)
 
     def _told(self, text: str) -> list[Delta]:
@@ -95,8 +108,25 @@ class HarmonyStream:
         return [ReasoningDelta(text) if channel and channel[1] == "analysis" else ContentDelta(text)]
 
     def _call(self, name: str, text: str) -> list[Delta]:
-        call: ToolCall | None = made_call(name, value_of(text), self._tools)
-        if call is None:
-            return [ContentDelta(text)] if text else []
-        index, self._n_calls = self._n_calls, self._n_calls + 1
-        return call_deltas(call, index, self._make_id())
+        """Of the body of a call: its arguments, and what stands behind them, which belongs to nobody. One that is no object is content."""
+        deltas: list[Delta] = []
+        if self._arguments is None:
+            text = text.lstrip()
+            if not text.startswith("{"):
+                self._header = ""
+                return self._told(text)
+            self._arguments, self._is_over = JsonArguments(), False
+            deltas.append(ToolCallDelta(self._n_calls, self._make_id(), name))
+            self._n_calls += 1
+        if not self._is_over:
+            _, told, self._is_over = self._arguments.read(text, is_last=False)
+            if told:
+                deltas.append(ToolCallDelta(self._n_calls - 1, arguments=told))
+        return deltas
+
+    def _may_be_recipient(self, length: int, is_last: bool) -> bool:
+        """Whether what stands before the first marker is the recipient of a call, or may become it."""
+        said = self._text[:length].lstrip()
+        if length == len(self._text) and not is_last:
+            return "to=functions.".startswith(said) or bool(_FIRST_RECIPIENT.fullmatch(said))
+        return bool(_FIRST_RECIPIENT.fullmatch(said)) and not is_last

@@ -17,8 +17,16 @@ import re
 from dataclasses import dataclass
 
 from casspec.server.tool_calls.deltas import ToolCall
-from casspec.server.tool_calls.json_text import calls_of, end_of_value, made_call, value_of
-from casspec.server.tool_calls.stream import Block, Tools
+from casspec.server.tool_calls.json_text import (
+    JsonArguments,
+    call_header,
+    calls_of,
+    end_of_value,
+    may_become,
+    past_space,
+    value_of,
+)
+from casspec.server.tool_calls.stream import Begun, Block, Tools
 
 
 @dataclass(frozen=True)
@@ -33,14 +41,49 @@ class MarkedJson:
     closer: str = ""
     only_first: bool = False
 
-    def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | None:
+    def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | Begun | None:
         marker = max((one for one in self.markers if text.startswith(one)), key=len)
-        begin = 0 if marker in "{[" else len(marker)
-        begin += len(text[begin:]) - len(text[begin:].lstrip())
+        begin = past_space(text, 0 if marker in "{[" else len(marker))
         if begin == len(text):
             return None
         if text[begin] not in "{[":
             return Block(len(marker))
+        is_listed = text[begin] == "["
+        header = call_header(text, begin + is_listed, tools)
+        if header is None:
+            return None
+        if header[1] is not None:
+            return Begun(header[0], header[1], JsonArguments(), is_listed)
+        return self._whole(text, begin, tools, is_last)
+
+    def go_on(self, text: str, begun: Begun, tools: Tools | None, is_last: bool) -> Block | Begun | None:
+        more = Block(len(text)) if is_last else None
+        place = past_space(text, 0)
+        if place == len(text):
+            return more
+        if text[place] == ",":  # other fields than name and arguments
+            end = end_of_value(text, place, depth=1)
+            if end is None:
+                return more
+            place = end
+        elif text[place] == "}":
+            place += 1
+        if begun.is_listed:
+            after = past_space(text, place)
+            if after == len(text):
+                return more
+            if text[after] == ",":
+                header = call_header(text, after + 1, tools)
+                if header is None and not is_last:
+                    return None
+                return Begun(header[0], header[1], JsonArguments(), True) if header and header[1] else Block(place)
+            if text[after] != "]":
+                return Block(place)
+            place = after + 1
+        return self._closed(text, place, [], is_last)
+
+    def _whole(self, text: str, begin: int, tools: Tools | None, is_last: bool) -> Block | None:
+        """A block whose calls are written in another order, or are none."""
         end = end_of_value(text, begin)
         if end is None:
             return None
@@ -82,52 +125,43 @@ class NamedJson:
         self._marker, self._pattern, self._longest = marker, re.compile(pattern), longest
         self._closer, self._opener, self._ending = closer, opener, ending
 
-    def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | None:
-        place, calls = len(self._opener), list[ToolCall]()
-        while True:
-            place = _past_space(text, place)
-            if calls and self._ending and text.startswith(self._ending, place):
-                return Block(place + len(self._ending), calls)
-            if calls and not self._opener:
-                return Block(place, calls)
-            if not text.startswith(self._marker, place):
-                if _may_become((self._marker, self._ending), text[place:]) and not (is_last and calls):
-                    return None
-                return Block(place, calls) if calls else Block(len(self.markers[0]))
-            found = self._one(text, place + len(self._marker), tools)
-            if found is None and not (is_last and calls):
-                return None
-            end, call = found or (place, None)
-            if call is None:
-                return Block(place, calls) if calls else Block(end)
-            place = end
-            calls.append(call)
+    def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | Begun | None:
+        found = self._header(text, len(self._opener), tools)
+        if found is None:
+            return None
+        return Block(max(found, len(self.markers[0]))) if isinstance(found, int) else found
 
-    def _one(self, text: str, begin: int, tools: Tools | None) -> tuple[int, ToolCall | None] | None:
-        """Where a call ends, and it; None for the call where it is none; None while more has to be seen."""
+    def go_on(self, text: str, begun: Begun, tools: Tools | None, is_last: bool) -> Block | Begun | None:
+        place = past_space(text, 0)
+        if self._closer and text.startswith(self._closer, place):
+            place += len(self._closer)
+        elif self._closer and may_become((self._closer,), text[place:]):
+            return Block(len(text)) if is_last else None
+        if not self._opener:
+            return Block(place)
+        after = past_space(text, place)
+        if text.startswith(self._ending, after):
+            return Block(after + len(self._ending))
+        if may_become((self._ending,), text[after:]):
+            return Block(len(text)) if is_last else None
+        found = self._header(text, after, tools)
+        if found is None:
+            return Block(place) if is_last else None
+        return Block(place) if isinstance(found, int) else found
+
+    def _header(self, text: str, begin: int, tools: Tools | None) -> Begun | int | None:
+        """The call that begins there; None while more has to be seen, and where it is seen that none does."""
+        begin = past_space(text, begin)
+        if not text.startswith(self._marker, begin):
+            return None if may_become((self._marker,), text[begin:]) else 0
+        begin += len(self._marker)
         header = self._pattern.match(text, begin)
         if header is None:
-            return (begin, None) if len(text) - begin > self._longest else None
-        start = _past_space(text, header.end())
+            return begin if len(text) - begin > self._longest else None
+        start = past_space(text, header.end())
         if start == len(text):
             return None
-        if text[start] != "{":
-            return start, None
-        end = end_of_value(text, start)
-        if end is None:
-            return None
-        call = made_call(header["name"].strip(), value_of(text[start:end]), tools)
-        if call is None:
-            return end, None
-        closed = _past_space(text, end)
-        if not self._closer or text.startswith(self._closer, closed):
-            return (closed + len(self._closer) if self._closer else end), call
-        return None if self._closer.startswith(text[closed:]) else (end, None)
-
-
-def _past_space(text: str, place: int) -> int:
-    return len(text) - len(text[place:].lstrip())
-
-
-def _may_become(markers: tuple[str, ...], text: str) -> bool:
-    return any(marker.startswith(text) for marker in markers if marker)
+        name = header["name"].strip()
+        if text[start] != "{" or (tools is not None and name not in tools):
+            return start
+        return Begun(start, name, JsonArguments())

@@ -1,8 +1,9 @@
 """Text in pieces becomes content and calls.
 
 Calls stand in blocks. A block begins with a marker of its format and is held back until it is decided: either it holds calls, or its first
-characters are content after all. That is decided by the characters before, never by where pieces were cut, so any cutting comes to the
-same. White space before and after a block of calls belongs to nobody.
+characters are content after all. It holds a call from where the arguments of a tool begin; they are told as they come, as the model writes
+them. That is decided by the characters before, never by where pieces were cut, so any cutting comes to the same. White space before and
+after a block of calls belongs to nobody.
 """
 
 from __future__ import annotations
@@ -29,6 +30,31 @@ class Block:
     calls: Sequence[ToolCall] = ()
 
 
+class Arguments(Protocol):
+    """Reads the arguments of a call as they come."""
+
+    def read(self, text: str, is_last: bool) -> tuple[int, str, bool]:
+        """(characters that are read, JSON of them, whether the arguments are over) of a text that goes on where the one before was read to.
+
+        Args:
+            is_last: nothing follows.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A call that begins.
+
+    Attributes:
+        length: of the text before its arguments. is_listed: whether it stands in an array.
+    """
+
+    length: int
+    name: str
+    arguments: Arguments
+    is_listed: bool = False
+
+
 Tools = Mapping[str, Any]
 """By name, the schema of each tool's parameters."""
 
@@ -44,12 +70,15 @@ class BlockFormat(Protocol):
     def only_first(self) -> bool:
         """Whether a block stands at the beginning of a message, or behind another one, and nowhere else."""
 
-    def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | None:
-        """The block that `text` begins with, at a marker; None while more has to be seen.
+    def read(self, text: str, tools: Tools | None, is_last: bool) -> Block | Begun | None:
+        """The block that `text` begins with, at a marker, or its first call; None while more has to be seen.
 
         Args:
             tools: whose calls count; None for any. is_last: nothing follows.
         """
+
+    def go_on(self, text: str, begun: Begun, tools: Tools | None, is_last: bool) -> Block | Begun | None:
+        """What follows the arguments of a call: the next one, or the end of the block, without calls; None while more has to be seen."""
 
 
 class ToolCallReader(Protocol):
@@ -74,6 +103,8 @@ class ToolCallStream:
         self._form, self._tools, self._make_id = form, tools, make_id
         self._text, self._space = "", ""
         self._n_calls = 0
+        self._begun: Begun | None = None
+        self._is_over = True  # arguments of the call that has begun
         self._is_first = True  # no content but white space yet
         self._after_calls = False
 
@@ -90,25 +121,61 @@ class ToolCallStream:
 
     def _read(self, is_last: bool) -> list[Delta]:
         deltas: list[Delta] = []
-        while self._text:
-            place = self._marker(is_last)
-            if place:
-                deltas += self._content(place)
-                continue
-            if place is None:
-                return deltas
-            block = self._form.read(self._text, self._tools, is_last)
-            if block is None and not is_last:
-                return deltas
-            if block is None or not block.calls:
-                deltas += self._content(1 if block is None else block.length)
-                continue
-            self._text = self._text[block.length :]
-            self._space, self._after_calls = "", True
-            for call in block.calls:
+        while self._text or (is_last and self._begun is not None):
+            went = self._call(deltas, is_last) if self._begun is not None else self._outside(deltas, is_last)
+            if not went:
+                break
+        return deltas
+
+    def _outside(self, deltas: list[Delta], is_last: bool) -> bool:
+        """Reads content, or the beginning of a block; whether it went on."""
+        place = self._marker(is_last)
+        if place:
+            deltas += self._content(place)
+            return True
+        if place is None:
+            return False
+        found = self._form.read(self._text, self._tools, is_last)
+        if found is None and not is_last:
+            return False
+        if isinstance(found, Begun):
+            self._begin(found, deltas)
+        elif found is None or not found.calls:
+            deltas += self._content(1 if found is None else found.length)
+        else:
+            self._leave(found.length)
+            for call in found.calls:
                 deltas += call_deltas(call, self._n_calls, self._make_id())
                 self._n_calls += 1
-        return deltas
+        return True
+
+    def _call(self, deltas: list[Delta], is_last: bool) -> bool:
+        """Reads arguments, or what stands behind them; whether it went on."""
+        assert self._begun is not None
+        if not self._is_over:
+            length, told, self._is_over = self._begun.arguments.read(self._text, is_last)
+            self._text = self._text[length:]
+            if told:
+                deltas.append(ToolCallDelta(self._n_calls - 1, arguments=told))
+            if not self._is_over and is_last:
+                self._begun = None
+            return self._is_over
+        found = self._form.go_on(self._text, self._begun, self._tools, is_last)
+        if isinstance(found, Begun):
+            self._begin(found, deltas)
+        elif found is not None or is_last:
+            self._leave(0 if found is None else found.length)
+        return found is not None
+
+    def _begin(self, begun: Begun, deltas: list[Delta]) -> None:
+        self._text, self._begun, self._is_over = self._text[begun.length :], begun, False
+        deltas.append(ToolCallDelta(self._n_calls, self._make_id(), begun.name))
+        self._n_calls += 1
+
+    def _leave(self, length: int) -> None:
+        """A block of calls ends."""
+        self._text, self._begun = self._text[length:], None
+        self._space, self._after_calls = "", True
 
     def _marker(self, is_last: bool) -> int | None:
         """Characters before the first block that may begin in the text; None where that shows with the next piece."""

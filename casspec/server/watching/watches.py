@@ -24,6 +24,14 @@ class FoundDrift:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What was seen of the profile in use since it is in use."""
+
+    summary: WatchSummary
+    drifts: tuple[Drift, ...]
+
+
+@dataclass(frozen=True)
 class _Watched:
     """A watch, the hash of what it watches, and the ID by which the profile is stored."""
 
@@ -74,11 +82,25 @@ class Watches:
             return []
         return [FoundDrift(drift, current.watch.remedy(drift)) for drift in current.watch.drifts]
 
+    def seen(self) -> Seen | None:
+        """Of the profile in use; None without one, and before its first text."""
+        current = self._current
+        if current is None:
+            return None
+        drifts = current.watch.drifts
+        summary = _stored(current, current.watch.summary())
+        return Seen(summary, drifts) if _has_seen(summary) else None
+
     def summaries(self) -> Summaries:
         """What was seen of each profile that anything was seen of."""
         found = {one.name: (one, one.watch.summary()) for one in list(self._all)}
-        return {
-            name: summary.model_copy(update={"profile_id": one.stored_id})
-            for name, (one, summary) in found.items()
-            if summary.tokens or summary.plans
-        }
+        return {name: _stored(one, summary) for name, (one, summary) in found.items() if _has_seen(summary)}
+
+
+def _has_seen(summary: WatchSummary) -> bool:
+    return bool(summary.tokens or summary.plans)
+
+
+def _stored(one: _Watched, summary: WatchSummary) -> WatchSummary:
+    """Under the ID by which the profile is stored."""
+    return summary.model_copy(update={"profile_id": one.stored_id})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,20 @@ def test_a_report_goes_to_a_file_to_charts_and_to_the_mirror(
     assert {chart.name for chart in charts.iterdir()} == {"bench-speedup-greedy.png", "bench-time-greedy.png"}
     mirrored = list(Path(storage).with_suffix(".mlflow").rglob("bench.md"))
     assert len(mirrored) == 1
+
+
+def test_a_tracking_server_that_is_away_costs_one_line(
+    run: Run, model: str, storage: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    code, out, _ = run("--target", model, *FEW, model=())
+    assert code == 0
+    assert document(out)["rows"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "casspec"]
+    assert line.startswith(f"MLflow at {url} cannot be used (connection refused)")
 
 
 def test_ctrl_c_prints_and_stores_what_was_finished(run: Run, storage: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from casspec.known_models import KnownModel, remember
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound
-from casspec.tuner.external_databases import MIRRORED_BENCH
+from casspec.tuner.external_databases import MIRRORED_BENCH, external_databases
+from casspec.tuner.mlflow_mirror.owed import Debt, Owed
 from casspec.tuner.report_page.reproduce import OPTIONS
 from casspec.tuner.settings import QUICK, CalibrationSettings
 from casspec.tuner.suites.load import load_suite
@@ -140,6 +141,21 @@ def test_a_calibrated_model_is_answered_from_the_store_without_torch(calibrated:
     assert told.stdout.split()[-2:] == ["0", "False"], told.stderr
     assert "answered from the store" in told.stderr
     assert "speedup over autoregressive decoding" in told.stdout
+
+
+def test_an_answer_from_the_store_is_when_mlflow_is_told_what_it_is_owed(
+    calibrated: Calibrated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from casspec.tuner.mlflow_mirror import telling
+
+    made_up: list[Path] = []
+    monkeypatch.setattr(telling, "make_up", lambda repository, databases: made_up.append(databases.owed))
+    databases = external_databases(calibrated.database)
+    for owes in (False, True):
+        if owes:
+            Owed(databases.owed).add(Debt("a" * 64))
+        assert main(["calibrate", *calibrated.arguments, "--no-bench"]) == 0
+    assert made_up == [databases.owed]
 
 
 def test_a_dry_run_knows_whether_the_command_would_answer_from_the_store(calibrated: Calibrated, capsys) -> None:

@@ -70,6 +70,8 @@ def test_watching_tells_how_it_ended(hub: str, repository: Repository, ended: st
     [
         ["submit", "/etc"],
         ["submit", "--suite", "no-such-file"],
+        ["submit", "--suite", "no-such-file.jsonl"],
+        ["submit", "--suite", "no/such/file"],
         ["watch", "0" * 16],
         ["cancel", "nothing"],
         ["list", "--hub", "http://127.0.0.1:1"],
@@ -79,3 +81,15 @@ def test_watching_tells_how_it_ended(hub: str, repository: Repository, ended: st
 def test_what_goes_wrong_is_one_line(hub: str, arguments: list[str], capsys) -> None:
     assert main(["job", *arguments]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_log_of_a_job_is_printed(hub: str, repository: Repository, capsys) -> None:
+    assert main(["job", "submit"]) == 0
+    (job_id,) = capsys.readouterr().out.split()
+    claim = repository.jobs.claim("one", Place("cpu", "here"))
+    assert claim is not None
+    repository.jobs.say(claim, ["1/5 profile begins, 120 steps", "warning: [slow]"])
+    assert main(["job", "logs", job_id]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[2] for line in lines] == ["1/5 profile begins, 120 steps", "warning: [slow]"]
+    assert main(["job", "logs", "0" * 16]) == 2

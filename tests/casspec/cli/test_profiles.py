@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -101,6 +102,29 @@ def test_promoting_shows_in_the_list_and_in_mlflow_until_the_profile_is_deleted(
     # The second had it before: it is production again.
     assert client.get_model_version_by_alias(name, "production").tags["profile_id"] == second.profile_id
     assert second.profile_id in run("profiles", "show", "production")[1]
+
+
+def test_promoting_and_deleting_do_without_a_tracking_server_that_is_away(
+    run: Run, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.owed import Debt, Owed
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    profile = calibrated_profile(storage, 1)
+    code, _, err = run("profiles", "promote", profile.profile_id)
+    assert (code, err) == (
+        0,
+        f"production is now {profile.profile_id} ({profile.model.name} on test processor, float32)\n",
+    )
+    assert profile.profile_id in run("profiles", "show", "production")[1]
+    assert Owed(external_databases(storage).owed).debts() == [Debt(profile.content_hash())]
+    code, _, err = run("profiles", "delete", "production", "--yes")
+    assert code == 0
+    assert "connection refused" in err
+    assert err.endswith(f"deleted {profile.profile_id}\n")
 
 
 def test_promoting_what_cannot_be_is_one_line(run: Run, stored) -> None:

@@ -26,7 +26,7 @@ def typed(*words: str) -> dict[str, Any]:
 
 def test_every_option_is_one_of_a_request() -> None:
     assert set(NAMES) <= OPTIONS
-    assert set(typed()) == {*NAMES, "defaults"}
+    assert set(typed()) == {*NAMES, "grammar", "defaults"}
 
 
 def test_what_is_not_typed_is_left_to_the_model() -> None:

@@ -30,6 +30,16 @@ def test_what_cannot_be_served_is_told_in_a_line(tmp_path: Path, capsys: pytest.
     assert "--port" in line_of(capsys, "--port", "70000")
 
 
+def test_requests_are_shared_with_a_hub_only_where_they_are_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = ["--profile", "hub://127.0.0.1:1/production"]
+    assert "--record-traffic" in line_of(capsys, *hub, "--share-traffic")
+    recorded = ["--share-traffic", "--record-traffic", str(tmp_path / "traffic.jsonl")]
+    assert "hub://" in line_of(capsys, *recorded)
+    assert "--server-name" in line_of(capsys, *hub, "--port", "0", "--server-name", "a\nb")
+
+
 def test_what_a_drift_says_to_run_calibrates_for_what_is_served() -> None:
     assert _calibrate_options("cpu", "auto", "auto", None, None) == ()
     given = _calibrate_options("cuda:1", "float32", "lean", 3, "sqlite:///a.db")

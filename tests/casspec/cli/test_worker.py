@@ -19,6 +19,14 @@ def test_a_device_that_is_not_there_is_one_line(tmp_path: Path, capsys, monkeypa
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+def test_how_a_machine_joins_is_printed(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["worker", "--ray-start", "10.0.0.1:6379", "--kind", "big"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "ray start --address=10.0.0.1:6379" in line
+    assert '{"big": 1}' in line
+
+
 @pytest.mark.slow
 def test_a_worker_takes_what_is_queued_and_ends_with_its_parent(tmp_path: Path) -> None:
     storage = str(tmp_path / "casspec.db")

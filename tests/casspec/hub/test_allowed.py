@@ -13,6 +13,7 @@ def allowed(tmp_path: Path) -> AllowedModels:
     for name in ("models/tiny", "secret/model", "models2/tiny"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "models" / "link").symlink_to(tmp_path / "secret" / "model")
+    (tmp_path / "models" / "circle").symlink_to(tmp_path / "models" / "circle")
     return AllowedModels(("Qwen/Qwen3-0.6B",), (tmp_path / "models",))
 
 
@@ -45,6 +46,9 @@ def test_what_lies_in_a_directory_is_allowed(allowed: AllowedModels, tmp_path: P
         "tiny + link",
         "tiny\0",
         "~/model",
+        "a" * 1000,
+        "circle",
+        "\ud800",
     ],
 )
 def test_nothing_else_is(allowed: AllowedModels, tmp_path: Path, model: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -11,17 +12,28 @@ from casspec.storage.database.connection import Database
 from casspec.storage.errors import StorageError
 from casspec.storage.repository import Repository
 from tests.casspec.hub.hubs import ASKED, client_of
+from tests.casspec.hub.test_suites import LINES
 
 ROUTES = [
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/0123456789abcdef"),
     ("GET", "/v1/jobs/0123456789abcdef/events"),
+    ("GET", "/v1/jobs/0123456789abcdef/logs"),
     ("POST", "/v1/jobs/0123456789abcdef/cancel"),
+    ("GET", "/v1/matrix"),
+    ("GET", "/v1/overview"),
     ("GET", "/v1/profiles"),
+    ("GET", "/v1/profiles/compare"),
     ("GET", "/v1/profiles/latest"),
+    ("GET", "/v1/profiles/latest/summary"),
+    ("GET", "/v1/profiles/latest/report"),
+    ("POST", "/v1/profiles/latest/promote"),
     ("GET", "/v1/profiles/latest/artifacts/recycling-matrix"),
     ("GET", "/v1/profiles/latest/export"),
+    ("GET", "/v1/reports"),
+    ("POST", "/v1/reports"),
+    ("GET", "/v1/recalibrations"),
 ]
 
 
@@ -68,12 +80,34 @@ def test_the_routes_above_are_all_there_are(client: TestClient) -> None:
         )
         for method, path in ROUTES
     }
-    assert listed == given | {("GET", "/health"), ("GET", "/version")}
+    sessions = {("POST", "/session"), ("GET", "/session"), ("DELETE", "/session")}
+    assert listed == given | sessions | {("GET", "/health"), ("GET", "/version")}
 
 
 def test_a_body_that_is_too_long_is_refused(repository: Repository) -> None:
     client = client_of(repository, max_request_bytes=1000)
     assert client.post("/v1/jobs", json=ASKED | {"prompts": "x" * 2000}).status_code == 413
+
+
+def test_what_is_not_there_is_told_without_the_place_of_the_store(client: TestClient, repository: Repository) -> None:
+    for selection in ("latest", "0123"):
+        message = client.get(f"/v1/profiles/{selection}").json()["error"]["message"]
+        assert "this hub" in message
+        assert repository.place not in message
+
+
+def test_a_full_queue_takes_no_more_jobs_and_says_when_to_come_again(repository: Repository) -> None:
+    client = client_of(repository, max_queued=2)
+    first = client.post("/v1/jobs", json=ASKED | {"job_id": "0" * 16})
+    client.post("/v1/jobs", json=ASKED)
+    refused = client.post("/v1/jobs", json=ASKED | {"prompts": LINES})
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"].isdigit()
+    assert repository.artifact(hashlib.sha256(LINES.encode()).hexdigest()) is None
+    again = client.post("/v1/jobs", json=ASKED | {"job_id": "0" * 16})
+    assert (again.status_code, again.json()) == (201, first.json())
+    client.post(f"/v1/jobs/{'0' * 16}/cancel")
+    assert client.post("/v1/jobs", json=ASKED).status_code == 201
 
 
 def test_a_store_that_fails_is_told_without_its_place(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

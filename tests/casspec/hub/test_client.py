@@ -12,14 +12,17 @@ from pathlib import Path
 import pytest
 
 import casspec
-from casspec.hub.worker import JobStages, Worker
-from casspec.storage.errors import HubError, HubUnreachable
+from casspec.hub.working.worker import JobStages, Worker
+from casspec.storage.errors import HubError, HubUnreachable, SuiteError
 from casspec.storage.jobs.documents import Job
 from casspec.storage.jobs.queue import Place
 from casspec.storage.repository import Repository
+from casspec.storage.schema import CascadeProfile
 from tests.casspec.hub.hubs import serving
 from tests.casspec.hub.test_suites import LINES
+from tests.casspec.hub.test_transport import answering
 from tests.storage import samples
+from tests.tuner.report_page import pages
 
 
 @pytest.fixture
@@ -50,6 +53,15 @@ def test_jobs_are_cancelled(hub: casspec.HubClient) -> None:
     assert hub.cancel(hub.submit("reference").job_id).status == "cancelled"
 
 
+def test_the_log_of_a_job_is_read(hub: casspec.HubClient, repository: Repository) -> None:
+    job_id = hub.submit("reference").job_id
+    assert hub.logs(job_id) == ()
+    Worker(repository, Place("cpu", "here"), lambda *_: "a" * 64).work_once()
+    lines = hub.logs(job_id)
+    assert lines[-1].text == f"done: profile {'a' * 12}"
+    assert hub.logs(job_id, after=lines[-1].number) == ()
+
+
 def test_prompts_are_sent_along(hub: casspec.HubClient, repository: Repository, tmp_path: Path) -> None:
     (tmp_path / "suite.jsonl").write_text(LINES)
     sha256 = hub.submit("reference", prompts=tmp_path / "suite.jsonl").request.suite_sha256
@@ -66,6 +78,38 @@ def test_profiles_and_artifacts_are_fetched(hub: casspec.HubClient, repository: 
     assert hub.profiles(dtype="float16") == []
 
 
+def calibrated(repository: Repository, seed: int) -> CascadeProfile:
+    settings = samples.SETTINGS | {"seed": seed}
+    calibration = repository.calibration(samples.model(), samples.device(), "float32", settings).calibration_id
+    profile = repository.save_profile(calibration, samples.profile(seed=seed))
+    repository.finish(calibration)
+    return profile
+
+
+def test_profiles_are_compared_promoted_and_seen_by_model_and_device(
+    hub: casspec.HubClient, repository: Repository
+) -> None:
+    first, second = (calibrated(repository, seed) for seed in (1, 2))
+    repository.save_bench(first.profile_id, samples.bench_report())
+    assert hub.promote(first.profile_id, expected_current=None).aliases == ("production",)
+    with pytest.raises(HubError, match=first.profile_id) as told:
+        hub.promote(second.profile_id, expected_current=None)
+    assert told.value.status == 409
+    (cell,) = hub.matrix().cells
+    assert (cell.profile, cell.latest_id, cell.n_profiles) == (hub.summary("production"), second.profile_id, 2)
+    assert cell.profile.measured["greedy"].speedup == 1.6
+    assert ("origin", "seed") in {
+        (one.section, one.field) for one in hub.compare(first.profile_id, second.profile_id).differences
+    }
+    assert hub.promote(second.profile_id).aliases == ("candidate", "production")
+    assert [one["profile_id"] for one in hub.profiles(before=second.profile_id)] == [first.profile_id]
+
+
+def test_a_report_is_fetched(hub: casspec.HubClient, repository: Repository) -> None:
+    profile = repository.save_profile(None, pages.profile())
+    assert profile.profile_id in hub.report_page(profile.profile_id)
+
+
 def test_refusals_are_one_line(hub: casspec.HubClient) -> None:
     with pytest.raises(HubError, match="is not allowed here"):
         hub.submit("/etc")
@@ -74,6 +118,33 @@ def test_refusals_are_one_line(hub: casspec.HubClient) -> None:
     with pytest.raises(HubError, match="no job") as told:
         hub.job("0" * 16)
     assert told.value.status == 404
+
+
+def test_a_suite_that_is_no_text_is_told_with_its_file(hub: casspec.HubClient, tmp_path: Path) -> None:
+    (tmp_path / "suite.jsonl").write_bytes(b"PAR1\xff")
+    with pytest.raises(SuiteError, match=r"suite\.jsonl is no UTF-8 text"):
+        hub.submit("reference", prompts=tmp_path / "suite.jsonl")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"jobs": 3, "profiles": null}', b'{"jobs": ["x"], "profiles": 1}'])
+def test_what_another_service_answers_is_one_line(body: bytes) -> None:
+    with answering(200, body) as (url, _):
+        for ask in (casspec.HubClient(url).jobs, casspec.HubClient(url).profiles):
+            with pytest.raises(HubError, match=r"is it (a hub|of another release)"):
+                ask()
+
+
+@pytest.mark.parametrize("job_id", ["", "zz", "../x", "0" * 15])
+def test_what_is_no_id_of_a_job_is_told_without_asking(job_id: str) -> None:
+    hub = casspec.HubClient("http://127.0.0.1:1")
+    for ask in (hub.job, hub.cancel, lambda job_id: list(hub.watch(job_id))):
+        with pytest.raises(HubError, match="16 hexadecimal digits"):
+            ask(job_id)
+
+
+def test_events_of_another_service_are_one_line() -> None:
+    with answering(200, b"data: hello\n\n") as (url, _), pytest.raises(HubError, match="is it a hub"):
+        list(casspec.HubClient(url).watch("0" * 16))
 
 
 def test_the_key_comes_from_the_environment(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

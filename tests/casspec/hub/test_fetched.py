@@ -12,6 +12,7 @@ import pytest
 import casspec
 from casspec.cli.decoder import profile_with_task
 from casspec.hub.client import HubClient
+from casspec.hub.fetched import HubWatch, alias_of
 from casspec.profile_lookup import profile_for
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import HubError, HubUnreachable, ProfileMismatch, ProfileNotFound, UnsupportedOption
@@ -82,6 +83,26 @@ def test_an_alias_or_an_id_may_be_named(hub: str, repository: Repository, target
         casspec.load_profile(f"{hub}/staging", target=target)
     with pytest.raises(ProfileMismatch):
         casspec.load_profile(f"{hub}/{first.profile_id}", target=tiny_target(seed=8))
+
+
+def test_what_a_hub_has_now_is_told_without_fetching_it(
+    hub: str, repository: Repository, target: TargetModel, cache: Path
+) -> None:
+    first = saved(repository, target, "production")
+    latest, production = HubWatch(hub, target), HubWatch(f"{hub}/production", target)
+    assert latest.newest() == production.newest() == first.content_hash()
+    second = saved(repository, target, seed=1)
+    assert (latest.newest(), production.newest()) == (second.content_hash(), first.content_hash())
+    repository.set_alias("production", second.profile_id)
+    assert production.newest() == second.content_hash()
+    assert HubWatch(f"{hub}/{first.profile_id}", target).newest() == first.content_hash()
+    assert not cache.exists()
+
+
+def test_the_alias_that_a_url_names() -> None:
+    assert alias_of("hub://host:1/production") == "production"
+    assert alias_of("hub://host:1/") is None
+    assert alias_of("hub://host:1/0123456789ab") is None
 
 
 def test_without_a_model_nothing_is_found(hub: str) -> None:

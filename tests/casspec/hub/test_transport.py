@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.error import URLError
 
 import pytest
 
@@ -104,3 +105,20 @@ def test_a_hub_that_is_away_is_told() -> None:
         pass
     with pytest.raises(HubUnreachable, match="does not answer"):
         Transport(url).json("GET", ["jobs"])
+
+
+def test_a_host_that_no_name_can_be_is_one_that_does_not_answer() -> None:
+    with pytest.raises(HubUnreachable, match="check the URL"):
+        Transport("http://..:1").json("GET", ["jobs"])
+
+
+def test_a_request_that_is_cut_off_was_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*arguments: object, **more: object) -> None:
+        raise URLError(ConnectionResetError(104, "Connection reset by peer"))
+
+    hub = Transport("http://host")
+    monkeypatch.setattr(hub._opener, "open", cut)
+    with pytest.raises(HubError, match="--max-request-mib"):
+        hub.json("POST", ["jobs"], {"prompts": "x"})
+    with pytest.raises(HubUnreachable):
+        hub.json("GET", ["jobs"])

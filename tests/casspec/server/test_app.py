@@ -139,7 +139,7 @@ def test_the_size_of_a_request_is_bounded() -> None:
         assert (refusal.status_code, refusal.json()["error"]["code"]) == (400, "context_length_exceeded")
 
 
-def test_a_full_line_says_when_to_come_again() -> None:
+def test_a_full_line_says_when_to_come_again(unhurried: None) -> None:
     with serving(with_settings(max_batch=1, max_queue=1)) as served:
         too_many = httpx.post(f"{served.url}/v1/completions", json=BODY | {"n": 3})
         assert (too_many.status_code, too_many.json()["error"]["code"]) == (400, "too_many_texts")
@@ -153,13 +153,13 @@ def test_a_full_line_says_when_to_come_again() -> None:
             stream.close()
 
 
-def test_a_request_has_its_time() -> None:
+def test_a_request_has_its_time(unhurried: None) -> None:
     with serving(with_settings(request_seconds=0.05)) as served:
         answer = httpx.post(f"{served.url}/v1/completions", json=BODY | {"max_tokens": 400, "ignore_eos": True})
         assert (answer.status_code, answer.json()["error"]["code"]) == (504, "timeout")
 
 
-def test_a_client_that_goes_away_frees_its_rows() -> None:
+def test_a_client_that_goes_away_frees_its_rows(unhurried: None) -> None:
     with serving() as served:
         for stream in (True, False):
             body = json.dumps(BODY | {"max_tokens": 480, "ignore_eos": True, "stream": stream}).encode()

@@ -12,7 +12,7 @@ import pytest
 
 from casspec.server.api.chat import ChatRequest
 from casspec.server.api.completions import CompletionRequest
-from casspec.server.api.responses import ResponseRequest
+from casspec.server.api.responses.response import ResponseRequest
 from tests.casspec.server.serving import Served
 
 MESSAGES = [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, {"role": "assistant", "content": "ho"}]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 import casspec
-from casspec.runtime.text.chat import chat_ids, has_chat_template
+from casspec.runtime.text.chat import chat_ids, has_chat_template, template_of
 from casspec.storage.errors import UnsupportedOption
 
 TEMPLATE = (
@@ -29,3 +31,10 @@ def test_messages_go_through_the_template_with_its_arguments(monkeypatch: pytest
         chat_ids(tokenizer, [{"role": "system", "content": "x"}])
     with pytest.raises(UnsupportedOption, match="tokenize is set already"):
         chat_ids(tokenizer, said[:1], {"tokenize": False})
+
+
+def test_of_several_templates_the_one_for_tools_counts() -> None:
+    assert template_of(SimpleNamespace(chat_template={"default": "a", "tool_use": "b"})) == "b"
+    assert template_of(SimpleNamespace(chat_template={"default": "a"})) == "a"
+    assert template_of(SimpleNamespace(chat_template="c")) == "c"
+    assert template_of(SimpleNamespace(chat_template=None)) == template_of(None) == ""

@@ -20,7 +20,7 @@ from casspec.storage.database.location import storage_url
 from casspec.storage.database.tables import Base
 from casspec.storage.repository import Repository
 from tests.storage import samples
-from tests.storage.upgrade_asset import ASSETS
+from tests.storage.database.upgrade_asset import ASSETS
 
 ROOT = Path(__file__).parents[3]
 
@@ -153,7 +153,9 @@ def test_a_database_that_tells_of_pace_lists_shows_and_gives_slowdown_afterwards
 
 
 def test_there_is_a_database_of_the_newest_schema() -> None:
-    assert (ASSETS / f"storage_{migrations.newest_revision()}.db").exists(), "python -m tests.storage.upgrade_asset"
+    assert (ASSETS / f"storage_{migrations.newest_revision()}.db").exists(), (
+        "python -m tests.storage.database.upgrade_asset"
+    )
 
 
 @pytest.mark.slow

@@ -23,6 +23,8 @@ from casspec.storage.jobs.documents import Job, JobRequest
         {"dtype": "int3"},
         {"unknown": 1},
         {"seed": 2**63},
+        {"against": "production"},
+        {"against": "0" * 64, "bench": False},
     ],
 )
 def test_a_request_that_no_calibration_could_follow_is_refused(asked: dict[str, Any]) -> None:

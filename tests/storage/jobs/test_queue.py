@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from casspec.storage.database.connection import Database, open_database
-from casspec.storage.errors import JobNotFound, LeaseLost
+from casspec.storage.errors import JobNotFound, LeaseLost, QueueFull
 from casspec.storage.jobs.documents import Job, JobProgress, JobRequest
 from casspec.storage.jobs.queue import EXPIRY_S, MOST_ATTEMPTS, Claim, JobQueue, Place
 
@@ -51,6 +51,20 @@ def claimed(queue: JobQueue, worker: str = "one", place: Place = CPU) -> Claim:
     return claim
 
 
+def test_no_more_jobs_wait_than_may(queue: JobQueue) -> None:
+    asked = JobRequest(model="reference", device="cpu")
+    first = queue.submit(asked, "0" * 16, max_queued=2)
+    queue.submit(asked, max_queued=2)
+    for refused in (lambda: queue.submit(asked, max_queued=2), lambda: queue.check_room(2)):
+        with pytest.raises(QueueFull, match="2 jobs wait"):
+            refused()
+    assert queue.submit(asked, "0" * 16, max_queued=2) == first
+    queue.check_room(2, "0" * 16)
+    claimed(queue)
+    queue.check_room(2)
+    queue.submit(asked, max_queued=2)
+
+
 def test_a_job_goes_from_queued_to_done(queue: JobQueue) -> None:
     job = submit(queue, quick=True)
     assert (job.status, job.attempts, job.progress) == ("queued", 0, JobProgress())
@@ -66,6 +80,17 @@ def test_a_job_goes_from_queued_to_done(queue: JobQueue) -> None:
     assert done.ended_at is not None
     assert queue.get(job.job_id) == done
     assert queue.claim("one", CPU) is None
+
+
+def test_the_latest_job_that_made_a_profile_is_found(queue: JobQueue) -> None:
+    assert queue.maker_of(PROFILE) is None
+    for quick in (False, True):
+        submit(queue, quick=quick)
+        queue.finish(claimed(queue), PROFILE)
+    submit(queue)
+    made = queue.maker_of(PROFILE)
+    assert made is not None
+    assert made.request.quick
 
 
 def test_the_oldest_of_a_kind_of_device_is_first(queue: JobQueue) -> None:
@@ -270,6 +295,28 @@ def test_nothing_runs_twice_at_once_and_nothing_is_lost_whatever_happens(
     database.close()
 
 
+def test_a_worker_may_ask_for_one_job_and_gets_no_other(queue: JobQueue) -> None:
+    first, second = submit(queue).job_id, submit(queue).job_id
+    claim = queue.claim("one", CPU, only=second)
+    assert claim is not None
+    assert claim.job.job_id == second
+    assert queue.claim("other", OTHER, only=second) is None
+    assert queue.claim("other", OTHER, only="0" * 16) is None
+    assert queue.get(first).status == "queued"
+
+
+def test_jobs_wait_whom_no_living_worker_holds(queue: JobQueue, clock: FakeClock) -> None:
+    assert queue.waiting() == []
+    held, queued, elsewhere = submit(queue).job_id, submit(queue).job_id, submit(queue, "H200").job_id
+    claim = queue.claim("one", CPU)
+    assert claim is not None
+    assert queue.waiting() == [(queued, "cpu"), (elsewhere, "H200")]
+    clock.seconds += EXPIRY_S + 1
+    assert queue.waiting() == [(held, "cpu"), (queued, "cpu"), (elsewhere, "H200")]
+    queue.ask_to_cancel(queued)
+    assert [job_id for job_id, _ in queue.waiting()] == [held, elsewhere]
+
+
 WORKER = """
 import os, sys
 from pathlib import Path
@@ -328,3 +375,10 @@ def test_workers_killed_at_random_moments_lose_nothing(database: Database, stora
         workers = [line.split()[0] for line in (folder / "steps").read_text().splitlines() if job_id in line]
         changes = sum(one != other for one, other in pairwise(workers))
         assert changes == len(set(workers)) - 1, "a job that was taken over is left alone by who had it"
+
+
+def test_jobs_are_counted_by_status(queue: JobQueue) -> None:
+    assert queue.counts() == {}
+    cancelled, *_ = (submit(queue) for _ in range(3))
+    queue.ask_to_cancel(cancelled.job_id)
+    assert queue.counts() == {"queued": 2, "cancelled": 1}

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from casspec.runtime.decode import Decoder
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
 from casspec.storage.predictions import TaskCascade
 from casspec.storage.schema import MethodSettings
-from casspec.tuner.bench.entries import method_entries
+from casspec.tuner.bench.entries import AGAINST, against_entries, method_entries
 from tests.runtime.tiny import tiny_profile, tiny_target
 from tests.tuner.text_generators import letters_target
 
@@ -56,3 +57,16 @@ def test_entries_begin_with_autoregressive_and_name_unknown_methods(target: Targ
     ]
     with pytest.raises(UnsupportedOption, match="unknown method 'magic'"):
         method_entries(target, methods=["magic"])
+
+
+def test_another_profile_takes_part_with_what_it_decodes_with_in_each_mode(target: TargetModel) -> None:
+    others = {"sample": {"suffix": 9.0}}
+    cascades = {"count": TaskCascade(drafters=(), decision="retrieval-only", predicted_speedup={})}
+    profile = tiny_profile(target, predicted_of_others=others, by_task=cascades)
+    sampled, greedy = against_entries(target, profile)
+    assert (sampled.method, sampled.modes, sampled.by_task) == ("suffix", ("sample",), {})
+    assert (greedy.method, greedy.modes, set(greedy.by_task)) == ("dytc", ("greedy",), {"count"})
+    assert {sampled.variant, greedy.variant} == {AGAINST}
+    (both,) = against_entries(target, tiny_profile(target))
+    assert set(both.modes) == {"sample", "greedy"}
+    assert against_entries(target, LoadedProfile(None)) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from casspec.profiler.progress import silent
+from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.storage import open_repository
 from casspec.tuner.calibration.attempt import take_over
 from casspec.tuner.calibration.closing_bench import bench, closing_bench
@@ -34,6 +35,26 @@ def test_the_closing_benchmark_runs_once_and_reaches_the_mirror(finished) -> Non
     (child,) = (run for run in children if run.data.tags[PART_TAG].startswith("bench"))
     assert child.data.metrics["bench/sample/autoregressive-published/speedup"] == 1.0
     assert parent.data.metrics["measured_speedup/sample"] > 0
+
+
+def test_another_profile_is_raced_text_by_text_and_once(finished) -> None:
+    database, profile = finished
+    old = LoadedProfile(profile.model_copy(update={"seed": 99}))
+    assert old.document is not None
+    with open_repository(str(database)) as repository:
+        context, log = begun(repository, str(database)), StageLog()
+        plain = bench(context, profile, log)
+        raced = bench(context, profile, log, old)
+        assert bench(context, profile, log, old) == raced
+        assert log.entered.count("bench") <= 2
+    assert plain is not None
+    assert raced is not None
+    assert "against" not in {row.variant for row in plain.rows}
+    assert raced.environment["against"] == old.document.content_hash()
+    texts = {(text.method, text.variant, text.mode): text.text_sha256 for text in raced.texts}
+    for mode in SETTINGS.bench.modes:
+        (method,) = {row.method for row in raced.rows if (row.variant, row.mode) == ("against", mode)}
+        assert texts[method, "against", mode] == texts["autoregressive", "published", mode]
 
 
 def test_without_room_for_its_tokens_there_is_no_closing_benchmark_and_some_prompts_are_enough(finished) -> None:

@@ -11,6 +11,7 @@ from casspec.tuner.calibration import publish
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.cascade.forecast import Selection
 from casspec.tuner.cascade.stage import SELECTION_KIND
+from casspec.tuner.mlflow_mirror import telling
 from casspec.tuner.replay.overhead import OVERHEAD_KIND, Overheads
 from tests.tuner.small_calibration import begun
 
@@ -51,7 +52,7 @@ def test_the_mirror_is_told_that_the_new_profile_is_the_candidate(finished, monk
         def mirror(self, history: CalibrationHistory, progress: object) -> None:
             told.append(history)
 
-    monkeypatch.setattr(publish, "MLflowMirror", Mirror)
+    monkeypatch.setattr(telling, "MLflowMirror", Mirror)
     with open_repository(str(database)) as repository:
         context = begun(repository, str(database))
         publish.mirror(context, profile, silent)

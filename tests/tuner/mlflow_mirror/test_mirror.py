@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from casspec.storage.errors import StorageError
+from casspec.storage.errors import MirrorError, StorageError
 from casspec.tuner.external_databases import external_databases
 from casspec.tuner.mlflow_mirror import mirror as mirror_module
-from casspec.tuner.mlflow_mirror.mirror import CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
+from casspec.tuner.mlflow_mirror.mirror import BENCH_TAG, CALIBRATION_TAG, PARENT_TAG, PART_TAG, MLflowMirror
 from casspec.tuner.mlflow_mirror.runs import trial_part
 from tests.storage import samples
 from tests.tuner.mlflow_mirror.mirrored import candidates, children, files, history, parent_of
@@ -130,3 +130,65 @@ def test_a_database_of_mlflow_that_cannot_be_used_is_told_in_one_line(tmp_path, 
     with pytest.raises(StorageError, match=r"casspec\.mlflow\.db cannot be used .*run the same command again") as told:
         MLflowMirror(databases)
     assert len(str(told.value).splitlines()) == 1
+
+
+def test_of_runs_that_two_machines_created_at_once_the_earlier_stays(of_host) -> None:
+    mirror = MLflowMirror(of_host("here"))
+    client, experiment = mirror._client, mirror._experiment_id
+    report = samples.bench_report()
+    for start_time in (2_000, 1_000, 3_000):
+        run = client.create_run(experiment, start_time, {CALIBRATION_TAG: "twice"}, str(start_time))
+        client.create_run(experiment, start_time, {PARENT_TAG: run.info.run_id, PART_TAG: "latency"})
+        client.create_run(experiment, start_time, {BENCH_TAG: report.content_hash()}, str(start_time))
+    for host in ("here", "there"):
+        MLflowMirror(of_host(host)).mirror(history("twice"))
+        MLflowMirror(of_host(host)).mirror_bench(report)
+    assert parent_of(mirror, "twice").info.run_name == "1000"
+    assert len(children(mirror, "twice")) == 4
+    (bench,) = mirror._search(f"tags.`{BENCH_TAG}` = '{report.content_hash()}'")
+    assert bench.info.run_name == "1000"
+    assert len(mirror._search("")) == 1 + 4 + 1
+
+
+def test_an_experiment_that_another_machine_creates_meanwhile_is_taken(of_host) -> None:
+    class Late(MLflowMirror):
+        """Does not see the experiment at its first look."""
+
+        def _experiment(self) -> str:
+            look, looks = self._client.get_experiment_by_name, []
+
+            def late(name: str) -> Any:
+                looks.append(name)
+                return look(name) if len(looks) > 1 else None
+
+            self._client.get_experiment_by_name = late  # type: ignore[method-assign]
+            return super()._experiment()
+
+    first = MLflowMirror(of_host("here"))
+    assert Late(of_host("there"))._experiment_id == first._experiment_id
+
+
+def test_a_slow_server_of_a_team_is_told_in_part_and_the_rest_later(of_host) -> None:
+    now_s = 0.0
+
+    def clock() -> float:
+        nonlocal now_s
+        now_s += mirror_module.LONGEST_S / 4
+        return now_s
+
+    with pytest.raises(MirrorError, match="is slow"):
+        MLflowMirror(of_host("here"), clock).mirror(history("slow", 6))
+    mirror = MLflowMirror(of_host("here"))
+    (parent,) = mirror._search(f"tags.`{CALIBRATION_TAG}` = 'slow'")
+    assert parent.info.status == "RUNNING"
+    mirror.mirror(history("slow", 6))
+    assert len(children(mirror, "slow")) == 6 + 2
+
+
+def test_a_process_that_writes_for_too_long_is_not_waited_for(of_host, monkeypatch) -> None:
+    for name in ("PATIENCE_S", "LONGEST_S"):
+        monkeypatch.setattr(mirror_module, name, 0.01)
+    databases = of_host("here")
+    mirror = MLflowMirror(databases)
+    with FileLock(databases.mirror_lock), pytest.raises(MirrorError, match="another casspec process"):
+        mirror.mirror(history("waits"))

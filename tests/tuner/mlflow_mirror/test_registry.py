@@ -7,6 +7,7 @@ from pathlib import Path
 
 from casspec.profile_lookup import load_profile
 from casspec.runtime.loading.profiles import LoadedProfile
+from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
 from casspec.tuner.mlflow_mirror.registry import registered_name, subject
 from tests.storage import samples
 from tests.tuner.mlflow_mirror.mirrored import MATRIX, aliases, history, versions
@@ -44,6 +45,23 @@ def test_aliases_follow_the_store(mlflow_mirror) -> None:
     assert shown() == {"candidate": 21, "production": 21}
     mlflow_mirror.promote(replace(first, aliases={"production": one, "candidate": "a profile that was never mirrored"}))
     assert shown() == {"production": 21}
+
+
+def test_a_host_leaves_aliases_that_others_gave_in_the_registry_of_a_team(of_host) -> None:
+    here, there = MLflowMirror(of_host("here")), MLflowMirror(of_host("there"))
+    ours, theirs = history("ours", seed=51), history("theirs", seed=52)
+    one, two = (known.profile.content_hash() for known in (ours, theirs))
+    here.mirror(replace(ours, aliases={"candidate": one, "production": one}))
+    there.mirror(replace(theirs, aliases={"candidate": two}))
+    assert aliases(here, ours.profile) == {
+        "candidate": theirs.profile.profile_id,
+        "production": ours.profile.profile_id,
+    }
+    there.promote(replace(theirs, aliases={"candidate": two, "production": two}))
+    here.mirror(replace(ours, aliases={"canary": one}))
+    assert set(aliases(here, ours.profile).values()) == {ours.profile.profile_id, theirs.profile.profile_id}
+    there.forget(theirs.profile, {"candidate": one, "canary": two})
+    assert aliases(here, ours.profile) == dict.fromkeys(("candidate", "canary"), ours.profile.profile_id)
 
 
 def test_another_device_is_another_registered_model(mlflow_mirror) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import chain
 
 import pytest
@@ -10,7 +11,15 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 
 from casspec.storage.errors import SuiteError
-from casspec.tuner.suites.prompts import Prompt, Suite, asked_turns, assign_halves, prompt_ids, reporting_half
+from casspec.tuner.suites.prompts import (
+    Prompt,
+    Suite,
+    asked_turns,
+    assign_halves,
+    prompt_ids,
+    reporting_half,
+    without_refused,
+)
 
 tasks_of_ids = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from("abc"), min_size=1, max_size=40)
 
@@ -112,3 +121,50 @@ def test_the_content_of_a_suite_is_its_prompts_and_halves_and_not_what_is_told_o
     other_half = Suite(name="a", prompts=(prompt.model_copy(update={"half": "reporting"}),))
     assert suite.content_hash() == told.content_hash() != other_half.content_hash()
     assert (suite.half("tuning"), suite.half("reporting")) == ((prompt,), ())
+
+
+class ToolTokenizer(WordTokenizer):
+    """Takes tools, and refuses a message of role tool where it says so."""
+
+    def apply_chat_template(self, messages, tools=(), **arguments):
+        if self.chat_template == "tools, no answers" and any(one["role"] == "tool" for one in messages):
+            raise TemplateError("no answers")
+        told = chain.from_iterable(self(one["content"])["input_ids"] for one in messages)
+        return [len(tools), *told]
+
+
+def with_tools(place: int, *said: str, tools: int = 1) -> Prompt:
+    asked = {"messages": [{"role": role, "content": "a tree"} for role in said], "tools": [{}] * tools}
+    return Prompt(
+        id=str(place), task="chat", turns=("a tree",), half="tuning", kind="chat", conversation=json.dumps(asked)
+    )
+
+
+def test_a_conversation_with_tools_goes_through_the_template_with_them() -> None:
+    assert prompt_ids(with_tools(1, "user", "tool"), ToolTokenizer("tools")) == [1, 1, 4, 1, 4]
+    assert prompt_ids(with_tools(1, "user", "tool", tools=0), ToolTokenizer("tools")) == [0, 1, 4, 1, 4]
+    for template in (None, "template", "tools, no answers"):
+        with pytest.raises(SuiteError, match=r"prompt '1': .*template"):
+            prompt_ids(with_tools(1, "user", "tool"), ToolTokenizer(template))
+
+
+def test_conversations_that_a_template_does_not_take_are_left_out_and_counted() -> None:
+    plain = Prompt(id="0", task="chat", turns=("a tree",), half="tuning", kind="chat")
+    suite = Suite(name="s", prompts=(plain, with_tools(1, "user"), with_tools(2, "user", "tool")), notes=("read",))
+    assert without_refused(suite, ToolTokenizer("tools")) is suite
+    left = without_refused(suite, ToolTokenizer("tools, no answers"))
+    assert [prompt.id for prompt in left.prompts] == ["0", "1"]
+    assert left.notes[0] == "read"
+    assert left.notes[1].startswith("suite 's': 1 conversation with tools left out: the model's chat template refuses")
+    left = without_refused(suite, ToolTokenizer("template"))
+    assert left.notes[1].startswith(
+        "suite 's': 2 conversations with tools left out: the model's chat template has no place"
+    )
+    with pytest.raises(SuiteError, match="holds conversations with tools only"):
+        without_refused(suite.model_copy(update={"prompts": suite.prompts[1:]}), ToolTokenizer(None))
+
+
+def test_a_suite_without_tools_goes_by_the_hash_it_always_had() -> None:
+    plain = Prompt(id="0", task="chat", turns=("a tree",), half="tuning", kind="chat")
+    assert "conversation" not in json.dumps(plain.model_dump(exclude_defaults=True))
+    assert with_tools(0, "user").content_hash() != plain.content_hash()

@@ -32,7 +32,7 @@ class Said(NamedTuple):
 
 def messages(row: dict[str, Any], field: str = "messages") -> Request:
     """A row with OpenAI's `messages`, each with `role` and `content`. Raises UnusableRow."""
-    return _request(row, [_message(place, each) for place, each in enumerate(_listed(row, field), start=1)])
+    return _request(row, [_message(place, each) for place, each in enumerate(listed(row, field), start=1)])
 
 
 def share_gpt(row: dict[str, Any]) -> Request:
@@ -42,15 +42,16 @@ def share_gpt(row: dict[str, Any]) -> Request:
     """
     field = "conversations" if "conversations" in row else "conversation"
     told = []
-    for place, each in enumerate(_listed(row, field), start=1):
+    for place, each in enumerate(listed(row, field), start=1):
         if isinstance(each, dict) and "from" in each:
-            told.append(Said(_role(each["from"], SPEAKERS, place), _content(each.get("value"), place)))
+            told.append(Said(_role(each["from"], SPEAKERS, place), content_of(each.get("value"), place)))
         else:
             told.append(_message(place, each))
     return _request(row, told)
 
 
-def _listed(row: dict[str, Any], field: str) -> list[Any]:
+def listed(row: dict[str, Any], field: str) -> list[Any]:
+    """A list of messages. Raises UnusableRow."""
     value = row.get(field)
     if not isinstance(value, list):
         raise UnusableRow(f"{field} is {shortened(value)}; expected a list")
@@ -60,7 +61,7 @@ def _listed(row: dict[str, Any], field: str) -> list[Any]:
 def _message(place: int, message: Any) -> Said:
     if not isinstance(message, dict):
         raise UnusableRow(f"message {place} is {shortened(message)}; expected an object")
-    return Said(_role(message.get("role"), ROLES, place), _content(message.get("content"), place))
+    return Said(_role(message.get("role"), ROLES, place), content_of(message.get("content"), place))
 
 
 def _role(name: Any, known: dict[str, Role], place: int) -> Role:
@@ -70,8 +71,8 @@ def _role(name: Any, known: dict[str, Role], place: int) -> Role:
     return role
 
 
-def _content(content: Any, place: int) -> str:
-    """A text, or the parts of one."""
+def content_of(content: Any, place: int) -> str:
+    """What a message says: a text, or the parts of one. Raises UnusableRow."""
     if isinstance(content, list):
         content = "".join(_part(part, place) for part in content)
     if content is None:

@@ -51,6 +51,7 @@ def _suite(reading: Reading, name: str) -> Suite:
             kind=found.request.kind,
             system=found.request.system,
             answers=found.request.answers,
+            conversation=found.request.conversation,
         )
         for prompt_id, found in named
     )

@@ -28,6 +28,8 @@ class Request:
     answers: tuple[str, ...] = ()
     """What was answered to the first turns, where that is recorded."""
     kind: Literal["text", "chat"] = "chat"
+    conversation: str = ""
+    """Of one with tools: `messages` and `tools` as JSON."""
     must_be_only: bool = False
     """Whether another row of the same ID is a mistake."""
 

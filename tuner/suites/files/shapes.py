@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from casspec.tuner.suites.files import conversations, questions
+from casspec.tuner.suites.files import conversations, questions, tool_conversations
 from casspec.tuner.suites.files.rows import Found, Request, UnusableRow, is_name
 
 ID_FIELDS = ("custom_id", "id", "conversation_id", "question_id")
@@ -37,11 +37,11 @@ def _is_conversational(row: dict[str, Any]) -> bool:
 
 SHAPES = (
     Shape("Spec-Bench questions", _has("turns"), questions.spec_bench),
-    Shape("OpenAI messages", _has("messages"), conversations.messages),
-    Shape("OpenAI batch requests", _has_body("messages"), lambda row: conversations.messages(row["body"])),
+    Shape("OpenAI messages", _has("messages"), tool_conversations.messages),
+    Shape("OpenAI batch requests", _has_body("messages"), lambda row: tool_conversations.messages(row["body"])),
     Shape("OpenAI batch requests", _has_body("prompt"), lambda row: questions.completion(row["body"])),
     Shape("ShareGPT conversations", _has("conversations", "conversation"), conversations.share_gpt),
-    Shape("OpenAI messages", _is_conversational, lambda row: conversations.messages(row, "prompt")),
+    Shape("OpenAI messages", _is_conversational, lambda row: tool_conversations.messages(row, "prompt")),
     Shape("prompt rows", _has("prompt"), questions.prompt),
     Shape("Spec-Bench questions", _has("question_id"), questions.spec_bench),
 )

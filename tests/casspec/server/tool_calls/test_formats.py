@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 
-from casspec.server.tool_calls.formats import FORMATS, format_of, template_of
+from casspec.server.tool_calls.formats import FORMATS, format_of
 from casspec.storage.errors import UnsupportedOption
 from tests.casspec.server.tool_calls.samples import SAMPLES
 
@@ -41,10 +39,3 @@ def test_other_templates_are_refused() -> None:
         format_of("{% for message in messages %}<|im_start|>{{ message }}{% endfor %}")
     with pytest.raises(UnsupportedOption, match=r"a format that is not read here; formats read: hermes, .*gpt-oss"):
         format_of("{% if tools %}<minimax:tool_call>{% endif %}")
-
-
-def test_of_several_templates_the_one_for_tools_counts() -> None:
-    assert template_of(SimpleNamespace(chat_template={"default": "a", "tool_use": "b"})) == "b"
-    assert template_of(SimpleNamespace(chat_template={"default": "a"})) == "a"
-    assert template_of(SimpleNamespace(chat_template="c")) == "c"
-    assert template_of(SimpleNamespace(chat_template=None)) == template_of(None) == ""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.server.tool_calls.json_text import call_of, calls_of, end_of_value, value_of
+from casspec.server.tool_calls.json_text import call_header, call_of, calls_of, end_of_value, json_of, value_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -42,3 +42,31 @@ def test_any_name_counts_where_no_tools_are_told() -> None:
     call = call_of({"name": "b", "parameters": {"ü": 1}}, None)
     assert call is not None
     assert (call.name, call.arguments) == ("b", '{"ü": 1}')
+
+
+@pytest.mark.parametrize("text", ['{"name": "a", "arguments": {"b": 1}}', ' { "name" :"a","parameters":\n{'])
+def test_a_call_begins_where_its_arguments_do(text: str) -> None:
+    end = text.index("{", text.index(":", text.index('"a"')))
+    assert call_header(text, 0, ("a",)) == (end, "a")
+    assert all(call_header(text[:n], 0, ("a",)) is None for n in range(end + 1))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3",
+        '{"arguments"',
+        '{"name": 3',
+        '{"name": "b"',
+        '{"name": "a", "b"',
+        '{"name": "a", "arguments": "',
+        '{"name": "\\x"',
+    ],
+)
+def test_another_order_or_name_is_none(text: str) -> None:
+    assert call_header(text, 0, ("a",)) == (0, None)
+
+
+def test_half_a_surrogate_pair_stays_an_escape() -> None:
+    assert json_of({"a": "é🌲"}) == '{"a": "é🌲"}'
+    json_of({"a": value_of('"\\ud83d"')}).encode()

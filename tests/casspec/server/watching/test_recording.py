@@ -11,6 +11,8 @@ import pytest
 
 from casspec.server.watching.recording import recorded
 from casspec.tuner.suites.load import load_suite
+from casspec.tuner.suites.prompts import prompt_ids
+from tests.casspec.server.calling import GROWS, serving_calls
 from tests.casspec.server.serving import serving, with_settings
 
 
@@ -56,6 +58,35 @@ def test_what_was_asked_becomes_a_suite(tmp_path: Path) -> None:
     arrived = [row["casspec"]["arrived_at"] for row in rows]
     assert arrived == sorted(arrived)
     assert load_suite(str(place)).prompts
+
+
+def test_conversations_with_tools_become_the_prompts_that_they_were(tmp_path: Path) -> None:
+    place, lengths = tmp_path / "traffic.jsonl", []
+    function = {"name": "get", "parameters": GROWS}
+    call = {"id": "c", "type": "function", "function": {"name": "get", "arguments": '{"tall": true, "sort": "oak"}'}}
+    messages: list[Any] = [
+        {"role": "user", "content": "a tree"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "12 m"},
+    ]
+    items: list[Any] = [
+        {"role": "user", "content": "a tree"},
+        {"type": "function_call", "call_id": "c", **call["function"]},
+        {"type": "function_call_output", "call_id": "c", "output": "12 m"},
+    ]
+    with serving_calls(with_settings(record_traffic=place)) as served:
+        client = served.client()
+        for said, choice in ((messages[:1], "required"), (messages, "auto"), (messages, "none")):
+            fields: dict[str, Any] = {"tools": [{"type": "function", "function": function}], "tool_choice": choice}
+            answer = client.chat.completions.create(model="tiny", messages=said, max_tokens=60, **fields)
+            lengths.append(answer.usage.prompt_tokens)
+        tool: Any = {"type": "function", **function}
+        answer = client.responses.create(model="tiny", input=items, tools=[tool], max_output_tokens=4)
+        lengths.append(answer.usage.input_tokens)
+        tokenizer = served.service.engines.target.tokenizer
+    prompts = load_suite(str(place), strict=True).prompts
+    assert [len(prompt_ids(prompt, tokenizer)) for prompt in prompts] == lengths
+    assert len(set(lengths)) == 3
 
 
 def test_nothing_is_recorded_unless_asked_for() -> None:

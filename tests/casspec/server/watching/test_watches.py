@@ -45,6 +45,19 @@ def test_summaries_are_of_all_that_were_served_by_the_id_of_the_store() -> None:
     assert watches.summaries() == {}
 
 
+def test_what_is_seen_is_of_the_profile_in_use() -> None:
+    watches = Watches("m")
+    assert watches.seen() is None
+    watch = watches.of(profile(), "stored")
+    assert watches.seen() is None, "nothing was decoded with it"
+    hears(watch)
+    seen = watches.seen()
+    assert seen is not None
+    assert (seen.summary.profile_id, seen.summary.plans[0].forwards, seen.drifts) == ("stored", 1, ())
+    watches.of(profile(predicted_speedup={"greedy": 1.5}))
+    assert watches.seen() is None
+
+
 def test_a_drift_is_told_with_what_to_run() -> None:
     watches = Watches("the model", "traffic.jsonl", ("--dtype", "float32"))
     watch = watches.of(profile())

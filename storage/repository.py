@@ -25,6 +25,7 @@ from casspec.storage.database.tables import (
     StageDocumentRow,
     StartingPlanRow,
 )
+from casspec.storage.engines.store import EngineStore
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
@@ -76,6 +77,11 @@ class Repository(Measurements):
     def jobs(self) -> JobQueue:
         """Calibrations that are queued."""
         return JobQueue(self._database)
+
+    @property
+    def engines(self) -> EngineStore:
+        """What other engines were measured at."""
+        return EngineStore(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 

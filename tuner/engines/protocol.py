@@ -34,7 +34,7 @@ class Start:
 
     Attributes:
         python: interpreter of the engine's environment. model: a directory, or a name of the model hub.
-        most_requests: at a time. context: tokens of the longest text; None leaves it to the engine.
+        context: tokens of the longest text; None leaves it to the engine.
         cores: that it may use. words: the user's, at the end of the command line.
         probe_file: where the probe reads how many tokens to draft.
     """
@@ -44,7 +44,6 @@ class Start:
     setting: EngineSetting
     port: int
     dtype: str
-    most_requests: int
     abilities: Abilities
     context: int | None = None
     cores: tuple[int, ...] = ()
@@ -89,6 +88,9 @@ class Engine(Protocol):
 
     def abilities(self, python: Path) -> Abilities:
         """Raises EngineError where this interpreter has no such engine."""
+
+    def abilities_of(self, version: str) -> Abilities:
+        """Of an engine of which nothing but the version is known."""
 
     def words(self, start: Start) -> list[str]:
         """The command line."""

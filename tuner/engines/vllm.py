@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,10 @@ LENGTH, BY_BATCH = "num_speculative_tokens", "num_speculative_tokens_per_batch_s
 CPU_CACHE_GIB = "2"
 SUFFIX_TOKENS = 16
 LOOK_SECONDS = 60
+
+LEAST_VERSION = [0, 32]
+"""From here on draft lengths follow the batch, and classes of others propose."""
+COMMON_METHODS = frozenset({OFF, "ngram", "draft_model", "eagle", "eagle3", "mtp", "medusa"})
 
 LOOK = """
 import json, pathlib
@@ -87,14 +92,18 @@ class Vllm:
             raise EngineError(
                 f"{python} has no vLLM with speculation: install it there, or name another --engine-python"
             )
-        methods = {OFF, "ngram", "draft_model", "eagle", "eagle3", "mtp", "medusa"}
-        methods |= {name for name in ("suffix", "custom_class") if found[name]}
-        return Abilities(found["version"], found["by_batch"], frozenset(methods), found["cpu"])
+        methods = COMMON_METHODS | {name for name in ("suffix", "custom_class") if found[name]}
+        return Abilities(found["version"], found["by_batch"], methods, found["cpu"])
+
+    def abilities_of(self, version: str) -> Abilities:
+        found = [int(word) for word in re.findall(r"\d+", version)[:2]]
+        is_known = found >= LEAST_VERSION
+        return Abilities(version, is_known, COMMON_METHODS | ({"custom_class"} if is_known else set()))
 
     def words(self, start: Start) -> list[str]:
         found = [str(start.python), "-m", "vllm.entrypoints.openai.api_server", "--model", start.model]
         found += ["--port", str(start.port), "--host", "127.0.0.1", "--served-model-name", SERVED_NAME]
-        found += ["--dtype", start.dtype, "--max-num-seqs", str(start.most_requests)]
+        found += ["--dtype", start.dtype]
         found += ["--max-model-len", str(start.context)] if start.context else []
         told = self.configuration(start.setting)
         found += ["--speculative-config", json.dumps(told)] if told else []

@@ -1,0 +1,133 @@
+"""What is printed of other engines: results of searches, and benchmarks of endpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from casspec.cli.console import output, say
+from casspec.storage.engines.documents import EngineChoice, EngineResult
+
+if TYPE_CHECKING:
+    from casspec.tuner.engines.bench import Row
+
+NO_BOUND = 1e6
+"""An interval of one pair has none."""
+
+
+def print_result(result: EngineResult, output_format: str) -> None:
+    """To stdout: as JSON the document, else tables and the configuration as the last line."""
+    if output_format == "json":
+        click.echo(result.model_dump_json(indent=2))
+        return
+    subject = result.subject
+    say(
+        f"{subject.engine} {subject.engine_version}, {subject.model.name} in {subject.dtype} on {subject.device.name}; "
+        f"{subject.prompts} prompts of '{subject.suite}', tuning half, up to {subject.tokens} tokens"
+    )
+    output.print(choices_table(result.choices, "best"))
+    if result.configured:
+        output.print(choices_table(result.configured, "this configuration"))
+    for line in (*result.notes, *result.refuses):
+        say(line)
+    click.echo("off" if result.configuration is None else json.dumps(result.configuration))
+
+
+def choices_table(choices: Sequence[EngineChoice], title: str) -> Table:
+    """One row for each number of requests at a time."""
+    table = Table(box=None, pad_edge=False)
+    headings = ("at a time", title, "gain", "90 % interval", "predicted", "tokens/s", "without", "tokens a draft")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == title else "right", no_wrap=heading != title)
+    for each in choices:
+        is_off = each.setting.is_off
+        table.add_row(
+            str(each.concurrency),
+            Text(each.setting.name),
+            "" if is_off else f"{each.gain:.2f}x",
+            "" if is_off else _interval(each),
+            "" if each.predicted_gain is None else f"{each.predicted_gain:.2f}x",
+            f"{each.tokens_per_second:.1f}",
+            f"{each.plain_tokens_per_second:.1f}",
+            "" if each.acceptance_length is None else f"{each.acceptance_length:.2f}",
+        )
+    return table
+
+
+def results_table(results: Sequence[tuple[str, EngineResult]]) -> Table:
+    """One row for each, as it was saved."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "engine", "model", "dtype", "device", "suite", "at a time", "gain", "configuration", "saved"):
+        table.add_column(heading, no_wrap=heading in ("id", "saved"))
+    for saved_at, result in results:
+        subject = result.subject
+        shown = result.configured or ()
+        table.add_row(
+            *map(
+                Text,
+                (
+                    result.result_id,
+                    f"{subject.engine} {subject.engine_version}",
+                    subject.model.name,
+                    subject.dtype,
+                    subject.device.name,
+                    subject.suite,
+                    ",".join(map(str, subject.concurrency)),
+                    ", ".join(f"{each.gain:.2f}x" for each in shown),
+                    "off" if result.configuration is None else str(result.configuration.get("method", "")),
+                    saved_at[:16],
+                ),
+            )
+        )
+    return table
+
+
+def bench_table(rows: Sequence[Row]) -> Table:
+    """One row for each endpoint and number of requests at a time."""
+    table = Table(box=None, pad_edge=False)
+    headings = (
+        "at a time",
+        "endpoint",
+        "requests",
+        "tokens/s",
+        "versus first",
+        "first token ms",
+        "p99",
+        "between parts ms",
+        "p99 ",
+        "tokens a draft",
+        "accepted",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "endpoint" else "right")
+    for row in rows:
+        first, gap = row.first_token_ms or (None, None), row.gap_ms or (None, None)
+        versus = "" if row.versus is None else f"{row.versus.middle:.2f}x [{row.versus.low:.2f}, {row.versus.high:.2f}]"
+        table.add_row(
+            str(row.concurrency),
+            Text(row.url),
+            str(row.requests),
+            f"{row.tokens_per_second:.1f}",
+            Text(versus),
+            *("" if value is None else f"{value:.1f}" for value in (*first, *gap)),
+            "" if row.acceptance_length is None else f"{row.acceptance_length:.2f}",
+            "" if row.acceptance_rate is None else f"{row.acceptance_rate:.0%}",
+        )
+    return table
+
+
+def bench_json(rows: Sequence[Row]) -> str:
+    """One line."""
+    return json.dumps([asdict(row) for row in rows])
+
+
+def _interval(choice: EngineChoice) -> str:
+    if choice.high > NO_BOUND:
+        return "of one pair none"
+    return f"{choice.low:.2f} to {choice.high:.2f} (n={choice.pairs})"

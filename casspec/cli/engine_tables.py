@@ -31,26 +31,32 @@ def print_result(result: EngineResult, output_format: str) -> None:
         f"{subject.engine} {subject.engine_version}, {subject.model.name} in {subject.dtype} on {subject.device.name}; "
         f"{subject.prompts} prompts of '{subject.suite}', tuning half, up to {subject.tokens} tokens"
     )
-    output.print(choices_table(result.choices, "best"))
-    if result.configured:
-        output.print(choices_table(result.configured, "this configuration"))
+    _print_choices("best by requests at a time", result.choices)
+    if result.configured and result.configured != result.choices:
+        _print_choices("one configuration for all", result.configured)
     for line in (*result.notes, *result.refuses):
         say(line)
     click.echo("off" if result.configuration is None else json.dumps(result.configuration))
 
 
-def choices_table(choices: Sequence[EngineChoice], title: str) -> Table:
+def _print_choices(title: str, choices: Sequence[EngineChoice]) -> None:
+    output.print(f"[bold]{title}[/bold]")
+    output.print(choices_table(choices))
+    for name in dict.fromkeys(each.setting.name for each in choices):
+        places = ", ".join(str(each.concurrency) for each in choices if each.setting.name == name)
+        output.print(f"at {places}: {name}", markup=False, soft_wrap=True)
+
+
+def choices_table(choices: Sequence[EngineChoice]) -> Table:
     """One row for each number of requests at a time."""
     table = Table(box=None, pad_edge=False)
-    headings = ("at a time", title, "gain", "90 % interval", "predicted", "tokens/s", "without", "tokens a draft")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading == title else "right", no_wrap=heading != title)
+    for heading in ("at a time", "gain", "90 % interval", "predicted", "tokens/s", "plain", "tokens a draft"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for each in choices:
         is_off = each.setting.is_off
         table.add_row(
             str(each.concurrency),
-            Text(each.setting.name),
-            "" if is_off else f"{each.gain:.2f}x",
+            "off" if is_off else f"{each.gain:.2f}x",
             "" if is_off else _interval(each),
             "" if each.predicted_gain is None else f"{each.predicted_gain:.2f}x",
             f"{each.tokens_per_second:.1f}",

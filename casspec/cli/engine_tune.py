@@ -14,8 +14,9 @@ from casspec.cli.options import format_option, seed_option, storage_option
 from casspec.storage.errors import EngineError
 
 if TYPE_CHECKING:
-    from casspec.storage.engines.documents import EngineSetting
+    from casspec.storage.engines.documents import EngineResult, EngineSetting
     from casspec.tuner.engines.protocol import Abilities, Engine
+    from casspec.tuner.engines.tuning.session import Session
     from casspec.tuner.engines.tuning.starting import Starter
 
 ENGINE_NAMES = ("vllm",)
@@ -128,11 +129,25 @@ def tune(
             repository.engines.forget(subject.content_hash())
         session = Session(engine, abilities, starter, repository.engines, subject, workload, time, folder, say)
         result = tune(session)
+        _mirror(session, result, storage)
     print_result(result, output_format)
     messages.print(f"result [bold]{result.result_id}[/bold]", highlight=False)
     if file is not None:
         write_whole(file, (json.dumps(result.configuration) + "\n").encode())
         say(f"wrote {file}")
+
+
+def _mirror(session: Session, result: EngineResult, storage: str | None) -> None:
+    from casspec.storage.engines.documents import EngineMeasurement
+    from casspec.tuner.engines.tuning.session import CONFIRM_KIND
+    from casspec.tuner.external_databases import external_databases
+    from casspec.tuner.mlflow_mirror.engine_runs import engine_children, engine_parent
+    from casspec.tuner.mlflow_mirror.mirror import MLflowMirror
+
+    trials = session.store.trials(session.subject_hash)
+    measured = session.store.saved(session.subject_hash, CONFIRM_KIND, EngineMeasurement)
+    mirror = MLflowMirror(external_databases(storage))
+    mirror.mirror_engine(engine_parent(result, trials), engine_children(trials, list(measured.values())))
 
 
 def _abilities(engine: Engine, url: str | None, options: dict[str, Any]) -> tuple[Abilities, Path | None]:

@@ -170,6 +170,11 @@ class EngineResult(VersionedDocument):
     latency: EngineLatency | None = None
     notes: tuple[str, ...] = ()
 
+    def is_of(self, model: ModelFingerprint) -> bool:
+        """Whether it was measured with these weights, config and tokenizer, whatever the model is called."""
+        names = ("config_sha256", "weights_sha256", "tokenizer_sha256")
+        return all(getattr(self.subject.model, name) == getattr(model, name) for name in names)
+
     @property
     def result_id(self) -> str:
         """Short name, as profiles have one."""

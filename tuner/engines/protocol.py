@@ -36,7 +36,7 @@ class Start:
         python: interpreter of the engine's environment. model: a directory, or a name of the model hub.
         context: tokens of the longest text; None leaves it to the engine.
         cores: that it may use. words: the user's, at the end of the command line.
-        probe_file: where the probe reads how many tokens to draft.
+        probe_file: where the probe reads how many tokens to draft. steps_file: where casspec's proposer reads what steps take.
     """
 
     python: Path
@@ -49,6 +49,7 @@ class Start:
     cores: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
     probe_file: Path | None = None
+    steps_file: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ PROPOSER = "casspec.engines.vllm.Proposer"
 PROBE_FILE = "CASSPEC_PROBE_FILE"
 """Variable that names a JSON file, `{"draft_tokens": K}`."""
 
+STEPS_FILE = "CASSPEC_ENGINE_RESULT"
+"""Variable that names a JSON file, `{"latency": [{"batch": B, "draft_tokens": K, "milliseconds": T}, ...]}`."""
+
 LENGTH, BY_BATCH = "num_speculative_tokens", "num_speculative_tokens_per_batch_size"
 CPU_CACHE_GIB = "2"
-SUFFIX_TOKENS = 16
+SUFFIX_TOKENS, PROPOSED_TOKENS = 16, 8
 LOOK_SECONDS = 60
 
 LEAST_VERSION = [0, 32]
@@ -119,7 +123,8 @@ class Vllm:
             library = start.python.parent.parent / "lib" / "libiomp5.so"
             found |= {"LD_PRELOAD": str(library)} if library.is_file() else {}
         found = {name: value for name, value in found.items() if name not in os.environ}
-        return found | ({PROBE_FILE: str(start.probe_file)} if start.probe_file else {})
+        files = {PROBE_FILE: start.probe_file, STEPS_FILE: start.steps_file}
+        return found | {name: str(file) for name, file in files.items() if file is not None}
 
     def request_fields(self, fresh: str) -> dict[str, Any]:
         return {"return_token_ids": True, "cache_salt": fresh}
@@ -139,6 +144,8 @@ class Vllm:
         found = []
         if "suffix" in abilities.methods:
             found.append(EngineSetting(method="suffix", parameters={LENGTH: SUFFIX_TOKENS}))
+        if "custom_class" in abilities.methods and _has_proposer():
+            found.append(EngineSetting(method="custom_class", parameters={"model": PROPOSER, LENGTH: PROPOSED_TOKENS}))
         return found
 
     def by_batch(self, setting: EngineSetting, lengths: Mapping[int, int]) -> EngineSetting:
@@ -169,3 +176,12 @@ class Vllm:
         if setting.is_off:
             return ()
         return ("requests with min_p or logit_bias are refused while vLLM speculates",)
+
+
+def _has_proposer() -> bool:
+    """Whether this casspec brings it."""
+    try:
+        spec = find_spec(PROPOSER.rpartition(".")[0])
+    except ModuleNotFoundError:
+        return False
+    return spec is not None and spec.origin is not None and "class Proposer" in Path(spec.origin).read_text("utf-8")

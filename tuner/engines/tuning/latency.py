@@ -24,7 +24,7 @@ from casspec.tuner.engines.endpoint import Answer, Asked, Endpoint
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.process import EngineFailed
 from casspec.tuner.engines.tuning.session import STEP_KIND, Session
-from casspec.tuner.engines.tuning.starting import Instance
+from casspec.tuner.engines.tuning.starting import STEPS, Instance
 
 DRAFTS = (0, 1, 2, 4, 8)
 """Tokens that are drafted at the points."""
@@ -85,7 +85,19 @@ def step_time(session: Session) -> StepTime | None:
         except EngineFailed as error:
             session.failed(setting, str(error))
             return None
-    return StepTime(fit(_points(_stored(session))))
+    points = _points(_stored(session))
+    _tell_proposer(session.folder / STEPS, points)
+    return StepTime(fit(points))
+
+
+def _tell_proposer(file: Path, points: Sequence[EngineLatencyPoint]) -> None:
+    """What steps take, for a proposer of ours inside the engine."""
+    told = [
+        {"batch": each.batch, "draft_tokens": each.draft_tokens, "milliseconds": median(each.values_ms)}
+        for each in points
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"latency": told}), encoding="utf-8")
 
 
 def fit(points: Sequence[EngineLatencyPoint]) -> EngineLatency:

@@ -29,6 +29,8 @@ from casspec.tuner.engines.protocol import Engine, Start
 
 CONFIGURATION = "CASSPEC_SPECULATIVE_CONFIG"
 """Variable that a restart command finds the configuration in: JSON, or nothing for no speculation."""
+STEPS = "steps.json"
+"""What steps take, in the folder of a search."""
 RESTART_SECONDS = 600.0
 
 
@@ -87,7 +89,8 @@ class OwnEngine:
     def started(self, setting: EngineSetting, probe_file: Path | None = None) -> Iterator[Instance]:
         """Raises EngineFailed where it does not start, EngineError where the port is in use."""
         port = free_port(self.port)
-        start = replace(self.start, setting=setting, port=port, probe_file=probe_file)
+        steps = self.folder / STEPS if (self.folder / STEPS).is_file() else None
+        start = replace(self.start, setting=setting, port=port, probe_file=probe_file, steps_file=steps)
         log = self.folder / f"{self.engine.name}-{setting.content_hash()[:12]}.log"
         variables = self.variables | self.engine.variables(start) | self._path()
         with EngineProcess(self.engine.words(start), variables, log, port, self.engine.ready_path) as process:

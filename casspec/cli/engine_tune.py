@@ -120,9 +120,9 @@ def tune(
 
     engine = engine_named(engine_name)
     time = Budget(budget)
-    folder = user_cache_directory() / "engines" / engine_name
     abilities, python = _abilities(engine, url, options)
     served, subject, workload = _subject(engine_name, model, suite_name, abilities, options)
+    folder = user_cache_directory() / "engines" / engine_name / subject.content_hash()[:12]
     starter = _starter(engine, served, abilities, python, url, restart_command, folder, options)
     with open_repository(storage) as repository:
         if force:

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from casspec.storage import open_repository
 from casspec.storage.database.migrations import newest_revision
+from casspec.storage.engines.documents import EngineTrial
 from casspec.storage.jobs.documents import JobRequest
 from casspec.storage.schema import SkipSet
 from tests.storage import samples
+from tests.storage.engines.test_documents import NGRAM, measurement, result, subject
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -34,6 +36,10 @@ def write(file: Path) -> None:
         repository.finish(calibration)
         repository.jobs.submit(JobRequest(model="tiny", device="cpu"), "0123456789abcdef")
         repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
+        search = repository.engines.begin(subject())
+        repository.engines.save(search, "plain", "1", measurement())
+        repository.engines.save_trials(search, [EngineTrial(setting=NGRAM, concurrency=1, status="predicted")])
+        repository.engines.save_result(result())
 
 
 def shrink(file: Path) -> None:

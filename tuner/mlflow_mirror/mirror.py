@@ -114,10 +114,8 @@ class MLflowMirror:
     def mirror_engine(self, parent: Part, parts: Sequence[Part]) -> None:
         """Brings the runs of a search over an engine's settings up to date; `parent.key` says which search it is."""
         with self._writing():
-            for run in self._search(f"tags.`{ENGINE_TAG}` = '{parent.key}'"):
-                break
-            else:
-                run = self._create(parent, {ENGINE_TAG: parent.key})
+            found = self._search(f"tags.`{ENGINE_TAG}` = '{parent.key}'")
+            run = found[0] if found else self._create(parent, {ENGINE_TAG: parent.key})
             known = self._children(run.info.run_id)
             for part in parts:
                 child = known.get(part.key) or self._create(part, {PARENT_TAG: run.info.run_id, PART_TAG: part.key})

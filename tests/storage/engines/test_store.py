@@ -17,7 +17,13 @@ from tests.storage.engines.test_documents import NGRAM, measurement, result, sub
 
 def trial(status: str = "predicted", concurrency: int = 1, speed: float | None = 50.0) -> EngineTrial:
     return EngineTrial.model_validate(
-        {"setting": NGRAM, "concurrency": concurrency, "status": status, "predicted_tokens_per_second": speed, "reason": None}
+        {
+            "setting": NGRAM,
+            "concurrency": concurrency,
+            "status": status,
+            "predicted_tokens_per_second": speed,
+            "reason": None,
+        }
     )
 
 

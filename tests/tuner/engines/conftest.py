@@ -74,7 +74,11 @@ def prompts_file(tmp_path: Path) -> Path:
     """Two tasks of short prompts."""
     file = tmp_path / "prompts.jsonl"
     rows = [
-        {"question_id": place, "category": ("copy", "list")[place % 2], "turns": [f"say {place} after me: " + "one two three " * 3]}
+        {
+            "question_id": place,
+            "category": ("copy", "list")[place % 2],
+            "turns": [f"say {place} after me: " + "one two three " * 3],
+        }
         for place in range(12)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

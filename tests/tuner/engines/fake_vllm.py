@@ -94,7 +94,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def _metrics(self) -> str:
         state = self.state
-        lines = ["# HELP vllm:generation_tokens_total Tokens.", f'vllm:generation_tokens_total{{model_name="m"}} {state.generated}.0']
+        lines = [
+            "# HELP vllm:generation_tokens_total Tokens.",
+            f'vllm:generation_tokens_total{{model_name="m"}} {state.generated}.0',
+        ]
         if state.config is not None:
             counted = {"drafts": state.drafts, "draft_tokens": state.drafted, "accepted_tokens": state.accepted}
             lines += [f'vllm:spec_decode_num_{name}_total{{engine="0"}} {count}.0' for name, count in counted.items()]
@@ -114,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         with state.lock:
             state.answered += 1
-            if MODES.get("dies_after") and state.answered > MODES["dies_after"]:
+            if state.answered > MODES.get("dies_after", LONGEST_ANSWER):
                 print("RuntimeError: out of luck", file=sys.stderr, flush=True)
                 os._exit(1)
         self.send_response(200)
@@ -173,7 +176,15 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name in ("--model", "--port", "--host", "--served-model-name", "--dtype", "--max-model-len", "--speculative-config"):
+    for name in (
+        "--model",
+        "--port",
+        "--host",
+        "--served-model-name",
+        "--dtype",
+        "--max-model-len",
+        "--speculative-config",
+    ):
         parser.add_argument(name)
     told = parser.parse_args()
     config = json.loads(told.speculative_config) if told.speculative_config else None

@@ -79,9 +79,10 @@ def bench(
     from casspec.tuner.engines.bench import Contender, bench, warm_up
     from casspec.tuner.engines.traffic import is_traffic
 
-    contenders = [Contender.at(url.strip(), key) for url in urls.split(",") if url.strip()]
-    if not 1 <= len(contenders) <= 2:
+    places = [url.strip() for url in urls.split(",") if url.strip()]
+    if not 1 <= len(places) <= 2:
         raise click.UsageError("expected one URL, or two with a comma between")
+    contenders = [Contender.at(url, key) for url in places]
     for each in contenders:
         if each.counters is None:
             say(f"{each.endpoint.url} tells no counters of speculation that are known: its acceptance is not shown")

@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements` and `jobs/queue` the only code that touches the tables.
+"""Documents in, documents out: with `measurements`, `jobs/queue` and `engines/store` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.

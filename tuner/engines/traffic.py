@@ -37,7 +37,7 @@ def recorded_requests(path: Path, model: str, speed: float = 1.0, most: int | No
             asked = Asked(row["url"], body | {"model": model, **STREAMED}, float(arrival or 0.0))
         except (ValueError, LookupError, TypeError):
             raise SuiteError(
-                f"{path}, line {number} is no recorded request: expected one of `casspec serve --record`"
+                f"{path}, line {number} is no recorded request: expected one of `casspec serve --record-traffic`"
             ) from None
         if arrival is None or asked.path not in (CHAT, COMPLETIONS):
             raise SuiteError(f"{path}, line {number} has no arrival time or another path than {CHAT} and {COMPLETIONS}")

@@ -95,25 +95,23 @@ def results_table(results: Sequence[tuple[str, EngineResult]]) -> Table:
 
 
 def bench_table(rows: Sequence[Row]) -> Table:
-    """One row for each endpoint and number of requests at a time."""
+    """One row for each endpoint and number of requests at a time. Of times the middle and the 99th of 100."""
     table = Table(box=None, pad_edge=False)
     headings = (
         "at a time",
         "endpoint",
-        "requests",
+        "asked",
         "tokens/s",
         "versus first",
         "first token ms",
-        "p99",
-        "between parts ms",
-        "p99 ",
-        "tokens a draft",
+        "parts ms",
+        "a draft",
         "accepted",
     )
     for heading in headings:
-        table.add_column(heading, justify="left" if heading == "endpoint" else "right")
+        is_endpoint = heading == "endpoint"
+        table.add_column(heading, justify="left" if is_endpoint else "right", no_wrap=is_endpoint)
     for row in rows:
-        first, gap = row.first_token_ms or (None, None), row.gap_ms or (None, None)
         versus = "" if row.versus is None else f"{row.versus.middle:.2f}x [{row.versus.low:.2f}, {row.versus.high:.2f}]"
         table.add_row(
             str(row.concurrency),
@@ -121,7 +119,8 @@ def bench_table(rows: Sequence[Row]) -> Table:
             str(row.requests),
             f"{row.tokens_per_second:.1f}",
             Text(versus),
-            *("" if value is None else f"{value:.1f}" for value in (*first, *gap)),
+            _pair(row.first_token_ms),
+            _pair(row.gap_ms),
             "" if row.acceptance_length is None else f"{row.acceptance_length:.2f}",
             "" if row.acceptance_rate is None else f"{row.acceptance_rate:.0%}",
         )
@@ -131,6 +130,10 @@ def bench_table(rows: Sequence[Row]) -> Table:
 def bench_json(rows: Sequence[Row]) -> str:
     """One line."""
     return json.dumps([asdict(row) for row in rows])
+
+
+def _pair(spot: tuple[float, float] | None) -> str:
+    return "" if spot is None else f"{spot[0]:.1f} / {spot[1]:.1f}"
 
 
 def _interval(choice: EngineChoice) -> str:

@@ -55,12 +55,12 @@ class EngineSubject(VersionedDocument):
     concurrency: tuple[int, ...]
     """Requests at a time, ascending."""
     tried: tuple[EngineSetting, ...] = ()
-    """Named by the user, beside those that are searched."""
+    """Named by the user, beside those that are searched; not hashed, for one more setting changes no figure of the others."""
     words: tuple[str, ...] = ()
     """Added to the engine's command line."""
     seed: int = 0
 
-    not_hashed = VersionedDocument.not_hashed | {"suite"}
+    not_hashed = VersionedDocument.not_hashed | {"suite", "tried"}
 
 
 class EngineText(Document):
@@ -166,7 +166,7 @@ class EngineResult(VersionedDocument):
     configured: tuple[EngineChoice, ...] = ()
     """What this one configuration gains at each number of requests, measured; () where it is none."""
     refuses: tuple[str, ...] = ()
-    """What the engine refuses with this configuration, a line each."""
+    """What the engine refuses with this configuration, or needs for it, a line each."""
     latency: EngineLatency | None = None
     notes: tuple[str, ...] = ()
 

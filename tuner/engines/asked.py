@@ -1,4 +1,4 @@
-"""Requests made of a suite's prompts. Nothing is left to an engine's defaults."""
+"""Requests made of a suite's prompts. What they do not say follows the engine and the model's own generation config."""
 
 from __future__ import annotations
 

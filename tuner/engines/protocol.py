@@ -124,4 +124,4 @@ class Engine(Protocol):
         """What its command line takes; None for no speculation."""
 
     def refuses(self, setting: EngineSetting) -> tuple[str, ...]:
-        """What it refuses with this setting, a line each."""
+        """What it refuses with this setting, or needs for it, a line each."""

@@ -175,7 +175,12 @@ class Vllm:
     def refuses(self, setting: EngineSetting) -> tuple[str, ...]:
         if setting.is_off:
             return ()
-        return ("requests with min_p or logit_bias are refused while vLLM speculates",)
+        found = ["requests with min_p or logit_bias are refused while vLLM speculates"]
+        if setting.method == "custom_class":
+            found.append(
+                f"{setting.parameters.get('model')} has to be importable in vLLM's environment, by PYTHONPATH or installed there"
+            )
+        return tuple(found)
 
 
 def _has_proposer() -> bool:

@@ -74,7 +74,7 @@ def measurement(**changes: Any) -> EngineMeasurement:
         ({"engine_version": "0.34.0"}, False),
         ({"concurrency": (1, 8)}, False),
         ({"words": ("--max-model-len=512",)}, False),
-        ({"tried": (NGRAM,)}, False),
+        ({"tried": (NGRAM,)}, True),
         ({"seed": 1}, False),
     ],
 )

@@ -124,6 +124,7 @@ def test_what_it_refuses_is_told_only_while_it_speculates() -> None:
     assert Vllm().refuses(PLAIN) == ()
     assert "min_p" in Vllm().refuses(Vllm().ngram_setting(1, 2, 3))[0]
     assert Vllm().configuration(PLAIN) is None
+    assert "importable" in Vllm().refuses(Vllm().probe_setting(4))[1]
 
 
 def test_suffix_decoding_is_measured_where_it_is_installed() -> None:

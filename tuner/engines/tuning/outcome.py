@@ -56,9 +56,7 @@ def outcome(
     measured = [each for each in finalists if _is_measured(session, confirmed, each)]
     promising = [each for each in finalists if not session.has_failed(each.setting)]
     if promising and not measured:
-        raise OutOfTime(
-            "the budget ends before any setting is confirmed; what was measured is stored: run the same command again to go on"
-        )
+        raise OutOfTime
     best = _best(session, confirmed, measured)
     configured: tuple[EngineChoice, ...] = ()
     if best is not None:

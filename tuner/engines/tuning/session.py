@@ -31,6 +31,11 @@ Say = Callable[[str], None]
 class OutOfTime(EngineError):
     """A budget that ends before there is an outcome; what was measured is stored."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            "the budget ends before any setting is confirmed; what was measured is stored: run the same command again to go on"
+        )
+
 
 @dataclass
 class Session:
@@ -54,7 +59,9 @@ class Session:
 
     @contextmanager
     def engine_with(self, setting: EngineSetting, why: str, probe_file: Path | None = None) -> Iterator[Instance]:
-        """The engine, started and warm. Raises EngineFailed where it does not start."""
+        """The engine, started and warm. Raises EngineFailed where it does not start, OutOfTime where no time is left."""
+        if self.budget.left_s <= 0:
+            raise OutOfTime
         self.say(f"starting {self.engine.name}: {why}")
         with self.starter.started(setting, probe_file) as instance:
             self.budget.started(instance.seconds)

@@ -75,12 +75,17 @@ def test_text_that_repeats_the_prompt_is_written_faster(tmp_path: Path) -> None:
 
 def test_a_budget_that_is_too_short_says_so_and_the_next_goes_on(tmp_path: Path) -> None:
     lines: list[str] = []
-    with session(tmp_path, seconds=0.1, lines=lines) as made:
+    with session(tmp_path) as made:
+
+        def until_candidates(line: str) -> None:
+            if line.startswith("candidate"):
+                made.budget = Budget(0.0, 1.0)
+
+        made.say = until_candidates
         with pytest.raises(OutOfTime, match="run the same command again"):
             tune(made)
         assert made.store.results() == []
-        lines.clear()
-        made.budget = Budget(600.0, 1.0)
+        made.say, made.budget = lines.append, Budget(600.0, 1.0)
         assert tune(made).configuration is not None
         assert not any("texts" in line or "steps by" in line for line in lines if line.startswith("starting"))
 

@@ -20,11 +20,12 @@ from typing import Any
 
 import click
 
-from benchmarks.load.servers import CONTENDERS, MODEL_NAME, Server, ServerFailed, Setup, free_port
+from benchmarks.load.servers import CONTENDERS, MODEL_NAME, Server, ServerFailed, Setup
 from benchmarks.peers.__main__ import resolve
 from benchmarks.peers.engines import OFFLINE
 from casspec.storage.errors import CasspecError
 from casspec.storage.folders import user_cache_directory
+from casspec.tuner.engines.process import free_port
 
 TASK = "capitals"
 CAPITALS = (

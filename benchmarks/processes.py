@@ -1,13 +1,14 @@
-"""What a child of a benchmark and its own children use, and how they end."""
+"""What a child of a benchmark and its own children use."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+from casspec.tuner.engines.guard import descendants
 
 
 @dataclass(frozen=True)
@@ -26,23 +27,9 @@ def usage(process: subprocess.Popen[bytes]) -> Usage:
     return Usage(sum(peaks) if peaks else None, sum(map(_cpu_seconds, pids)))
 
 
-def end_group(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Ends a process that leads a session of its own, and all in it: asked first, made to after `seconds`."""
-    for each in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, each)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-
-
 def _descendants(pid: int) -> list[int]:
     """The process and all below it; the process alone where the system does not tell."""
-    found = [pid]
-    for each in found:
-        with contextlib.suppress(OSError):
-            for task in Path(f"/proc/{each}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-    return found
+    return [pid, *descendants(pid)]
 
 
 def _peak_bytes(pid: int) -> int | None:

@@ -3,8 +3,9 @@
 `schema.py` has the documents that cross floors, over `document.py` (frozen, one canonical JSON, one content hash); `plans.py`,
 `latency.py` and `predictions.py` have parts of them, `watched.py` sums of what was served. `repository.py` and `measurements.py` are
 documents in and out; `leases.py` says who may work on what, `holders.py` which process that is. `jobs/` has the calibrations that
-wait for a worker, `reports/` what servers report and what that led to, `tokens.py` what opens a hub. `errors.py` has every error casspec
-raises on purpose, `folders.py` where files lie on this machine, `export/` profiles for other engines.
+wait for a worker, `reports/` what servers report and what that led to, `tokens.py` what opens a hub, `engines/` what other engines were
+measured at. `errors.py` has every error casspec raises on purpose, `folders.py` where files lie on this machine, `export/` profiles for
+other engines.
 
 Read `schema.py`, then `repository.py`. To add a document or a field, edit `schema.py`; to add a table, `database/tables.py` and a
 migration in `alembic/versions/`; to add an export, see `export/__init__.py`.

@@ -82,6 +82,14 @@ class LeaseLost(StorageError):
     """A write under a lease that another holder has taken over; nothing was written."""
 
 
+class ResultNotFound(CasspecError):
+    """No stored result of an engine under this ID."""
+
+
+class EngineError(CasspecError):
+    """Another engine that is missing, does not start, or answers with what it should not."""
+
+
 class HubError(CasspecError):
     """A hub that refuses, or answers with what it should not."""
 

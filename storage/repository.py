@@ -1,4 +1,4 @@
-"""Documents in, documents out: with `measurements`, `tokens` and `jobs/queue` the only code that touches the tables.
+"""Documents in, documents out: with `measurements`, `tokens`, `jobs/queue` and `engines/store` the only code that touches the tables.
 
 `Repository` adds to a calibration's measurements what outlives it: profiles, artifacts, bench reports, imported
 starting plans.
@@ -25,6 +25,7 @@ from casspec.storage.database.tables import (
     StageDocumentRow,
     StartingPlanRow,
 )
+from casspec.storage.engines.store import EngineStore
 from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
 from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
@@ -103,6 +104,11 @@ class Repository(Measurements):
     def recalibrations(self) -> Recalibrations:
         """Calibrations that drift led to."""
         return Recalibrations(self._database)
+
+    @property
+    def engines(self) -> EngineStore:
+        """What other engines were measured at."""
+        return EngineStore(self._database)
 
     # -------------------------------------------------------------------------------------------------------- profiles
 

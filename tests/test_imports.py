@@ -44,6 +44,7 @@ ROOMS = {
         "",
         "suites",
         "context",
+        "engines",
         "recordings",
         "search",
         "bench",

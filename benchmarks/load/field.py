@@ -10,12 +10,13 @@ from pathlib import Path
 
 from benchmarks.load.asked import Turn
 from benchmarks.load.client import Drive, drive
-from benchmarks.load.servers import Contender, Server, ServerFailed, Setup, free_port
+from benchmarks.load.servers import Contender, Server, ServerFailed, Setup
 from benchmarks.peers.engines import ENGINES
 from benchmarks.peers.environments import PeerUnavailable, environment
 from benchmarks.peers.stage import variables
 from benchmarks.processes import Usage
 from casspec.storage.schema import Mode
+from casspec.tuner.engines.process import free_port
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from benchmarks.load.asked import Turn
 from benchmarks.load.figures import Spot
 from benchmarks.load.servers import Server, ServerFailed
 from benchmarks.peers.engines import OFFLINE
-from benchmarks.processes import end_group, usage
+from benchmarks.processes import usage
+from casspec.tuner.engines.process import end_group
 
 RUN_SECONDS = 600
 END_SECONDS = 5

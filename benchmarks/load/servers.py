@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -13,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.peers.engines import OFFLINE
-from benchmarks.processes import Usage, end_group, usage
+from benchmarks.processes import Usage, usage
+from casspec.tuner.engines.process import end_group
 
 MODEL_NAME = "model"
 """By which requests name the model, whoever serves it."""
@@ -151,11 +151,3 @@ class Server:
 
     def end(self) -> None:
         end_group(self._process, END_SECONDS)
-
-
-def free_port() -> int:
-    """One that nobody listens at now."""
-    with socket.socket() as place:
-        place.bind((HOST, 0))
-        port: int = place.getsockname()[1]
-        return port

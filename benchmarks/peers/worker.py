@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Usage, end_group, usage
+from benchmarks.processes import Usage, usage
+from casspec.tuner.engines.process import end_group
 
 LOAD_SECONDS = 900
 REQUEST_SECONDS = 600

@@ -11,6 +11,7 @@ from casspec.cli.console import messages, say
 from casspec.cli.options import storage_option
 
 if TYPE_CHECKING:
+    from casspec.storage.engines.documents import EngineResult
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
 
@@ -27,17 +28,19 @@ TARGETS = ("json", "huggingface", "vllm", "skip-layers")
 def command(profile: str, target: str, output: Path | None, storage: str | None) -> None:
     """Write profile ID (or a unique beginning of it, or "latest") for another engine, or whole as JSON.
 
-    What the target cannot express is said on stderr.
+    What the target cannot express is said on stderr. An engine that was measured with this model on this device
+    (`casspec engine tune`) gets what was measured there.
     """
     if output is not None and not output.parent.is_dir():
         raise click.UsageError(f"{output.parent} is no folder to write into: create it first")
     from casspec.storage import open_repository
-    from casspec.storage.export import exporter
+    from casspec.storage.export import engine_result, exporter
     from casspec.storage.export.json_profile import write_whole
 
     with open_repository(storage) as repository:
         found = repository.profile(profile)
-        exported = exporter(target)(found)
+        measured = _measured(repository, found, target)
+        exported = exporter(target)(found) if measured is None else engine_result.export(measured)
         if output is not None and target == "json":
             _write_artifacts(repository, found, output)
     if output is None:
@@ -50,6 +53,18 @@ def command(profile: str, target: str, output: Path | None, storage: str | None)
         say(f"not in this text: {names}; name a file with --output to write artifacts beside it")
     messages.print(f"[bold]{exported.fidelity}[/bold]:", end=" ")
     say(exported.note)
+
+
+def _measured(repository: Repository, profile: CascadeProfile, target: str) -> EngineResult | None:
+    """The newest result of that engine with the profile's model on its device."""
+    from casspec.runtime.loading.device import kernel_difference
+
+    for _, result in repository.engines.results(target):
+        device = result.subject.device
+        is_same = device.name == profile.device.name and kernel_difference(device, profile.device) is None
+        if is_same and result.is_of(profile.model):
+            return result
+    return None
 
 
 def _write_artifacts(repository: Repository, profile: CascadeProfile, output: Path) -> None:

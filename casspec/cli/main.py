@@ -46,6 +46,7 @@ COMMANDS = {
     "job": Entry("casspec.cli.job", "Submit calibrations to a hub, watch, list and cancel them."),
     "worker": Entry("casspec.cli.worker", "Run queued calibrations on a device of this machine."),
     "bench": Entry("casspec.cli.bench", "Compare decoding methods side by side on a prompt suite."),
+    "engine": Entry("casspec.cli.engine", "Tune how another engine speculates, and compare endpoints."),
     "replay": Entry(
         "casspec.cli.replay", "Predict what methods gain on recordings, and how far they are from the bounds."
     ),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -41,9 +41,9 @@ def model_fingerprint(target: TargetModel, weights: str | None = None) -> ModelF
     return ModelFingerprint(
         name=target.name,
         family=target.family,
-        config_sha256=_config_sha256(target.config),
+        config_sha256=config_sha256(target.config),
         weights_sha256=weights or weights_sha256(target.library_model),
-        tokenizer_sha256=None if target.tokenizer is None else _tokenizer_sha256(target.tokenizer),
+        tokenizer_sha256=None if target.tokenizer is None else tokenizer_sha256(target.tokenizer),
         parameters=target.parameter_count,
         n_layers=target.n_layers,
         hidden_size=target.hidden_size,
@@ -52,15 +52,21 @@ def model_fingerprint(target: TargetModel, weights: str | None = None) -> ModelF
     )
 
 
-def _config_sha256(config: Any) -> str:
+def config_sha256(config: Any) -> str:
+    """Of what a config says about what a model computes."""
     return _sha256_of_json({key: value for key, value in config.to_dict().items() if key not in VOLATILE_CONFIG})
 
 
 @torch.no_grad()
 def weights_sha256(model: Any) -> str:
     """Of a few values of every parameter of a library model, and of whatever else quantised linears keep."""
+    return sampled_sha256(_weights(model))
+
+
+def sampled_sha256(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
+    """`weights_sha256` of a model with these weights, by name in the model's order."""
     names, samples = [], []
-    for name, tensor in _weights(model):
+    for name, tensor in weights:
         names.append([name, list(tensor.shape)])
         values = tensor.reshape(-1)
         if not (values.is_floating_point() or values.dtype in EXACT):
@@ -94,7 +100,8 @@ def _plain_tensors(name: str, tensor: torch.Tensor) -> Iterator[tuple[str, torch
         yield from _plain_tensors(f"{name}.{part}", getattr(tensor, part))
 
 
-def _tokenizer_sha256(tokenizer: Any) -> str:
+def tokenizer_sha256(tokenizer: Any) -> str:
+    """Of a sample of its tokens, the special ones, and a text it encodes."""
     size = len(tokenizer)
     sampled = list(range(0, size, max(1, size // SAMPLED_TOKENS)))
     return _sha256_of_json(

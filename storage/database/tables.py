@@ -280,3 +280,54 @@ class RecalibrationRow(Base):
     state: Mapped[str]
     began_at: Mapped[str] = mapped_column(TIME)
     document: Mapped[str] = mapped_column(Text)
+
+
+class EngineSearchRow(Base):
+    """A search for how another engine speculates best; whatever it measures refers to it."""
+
+    __tablename__ = "engine_searches"
+
+    subject_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    engine: Mapped[str]
+    started_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class EngineMeasurementRow(Base):
+    """What an engine wrote and how fast it was: a kind, and a key that says which one."""
+
+    __tablename__ = "engine_measurements"
+
+    subject_hash: Mapped[str] = mapped_column(
+        ForeignKey("engine_searches.subject_hash", ondelete="CASCADE"), primary_key=True
+    )
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class EngineTrialRow(Base):
+    __tablename__ = "engine_trials"
+
+    subject_hash: Mapped[str] = mapped_column(
+        ForeignKey("engine_searches.subject_hash", ondelete="CASCADE"), primary_key=True
+    )
+    concurrency: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    setting_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    status: Mapped[str]
+    predicted: Mapped[float | None]
+    """Tokens per second."""
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)
+
+
+class EngineResultRow(Base):
+    __tablename__ = "engine_results"
+    __table_args__ = (Index(None, "saved_at"),)
+
+    result_hash: Mapped[str] = mapped_column(HASH, primary_key=True)
+    subject_hash: Mapped[str] = mapped_column(ForeignKey("engine_searches.subject_hash", ondelete="CASCADE"))
+    engine: Mapped[str]
+    saved_at: Mapped[str] = mapped_column(TIME)
+    document: Mapped[str] = mapped_column(Text)

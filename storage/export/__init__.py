@@ -5,7 +5,7 @@ be left is refused with UnsupportedOption. None of these modules needs the datab
 
 `exported.py` is what an export returns. `json_profile.py` is the profile itself, with larger artifacts in files beside it.
 `huggingface.py` and `vllm.py` write what those engines know of prompt lookup, by `lookup_settings.py`. `skip_layers.py` reads and
-writes the files of SWIFT and Draft & Verify.
+writes the files of SWIFT and Draft & Verify. `engine_result.py` writes what another engine was measured at.
 
 Read `exported.py`, then `vllm.py`, the shortest. To add an export, write a module and add it to `MODULES` in this file.
 """

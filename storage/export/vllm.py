@@ -21,8 +21,8 @@ def export(profile: CascadeProfile) -> Exported:
         "prompt_lookup_max": lookup.max_ngram,
     }
     note = (
-        f'for vLLM {WRITTEN_FOR}: vllm serve MODEL --speculative-config "$(cat FILE)". Lost: {lost_drafters(profile)}'
+        f'for vLLM {WRITTEN_FOR}, translated: vllm serve MODEL --speculative-config "$(cat FILE)". Lost: {lost_drafters(profile)}'
         "candidate trees, and the choice of draft length at every step; "
-        "the predicted speedup of this profile does not hold there."
+        "the predicted speedup of this profile does not hold there. `casspec engine tune vllm MODEL` measures vLLM itself."
     )
     return Exported(json.dumps(config) + "\n", "partial", note)

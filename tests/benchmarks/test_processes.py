@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks.processes import end_group, usage
+from benchmarks.processes import usage
+from casspec.tuner.engines.process import end_group
 
 STARTS_ANOTHER = "import subprocess, sys; subprocess.Popen(['sleep', '600']); print(flush=True); sys.stdin.read()"
 

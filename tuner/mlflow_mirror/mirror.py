@@ -35,6 +35,7 @@ EXPERIMENT = "casspec"
 CALIBRATION_TAG = "casspec.calibration"
 PART_TAG = "casspec.part"
 BENCH_TAG = "casspec.bench"
+ENGINE_TAG = "casspec.engine"
 PARENT_TAG = "mlflow.parentRunId"
 RUNS_A_PAGE = 1000
 LONGEST_VALUE = 500
@@ -111,6 +112,19 @@ class MLflowMirror:
             self._log(run_id, measured_metrics(calibrated.profile, report), {}, measured_at)
             self._client.log_text(run_id, render_page(calibrated), "report.html")
             self._client.set_terminated(run_id)
+
+    def mirror_engine(self, parent: Part, parts: Sequence[Part]) -> None:
+        """Brings the runs of a search over an engine's settings up to date; `parent.key` says which search it is."""
+        with self._writing():
+            found = self._search(f"tags.`{ENGINE_TAG}` = '{parent.key}'")
+            run = found[0] if found else self._create(parent, {ENGINE_TAG: parent.key})
+            known = self._children(run.info.run_id)
+            for part in parts:
+                child = known.get(part.key) or self._create(part, {PARENT_TAG: run.info.run_id, PART_TAG: part.key})
+                self._fill(child.info.run_id, part)
+                self._client.set_terminated(child.info.run_id)
+            self._fill(run.info.run_id, parent)
+            self._client.set_terminated(run.info.run_id)
 
     def promote(self, calibrated: CalibrationHistory) -> int:
         """Brings the aliases of a profile's registered model up to date and returns the profile's version."""

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.load.servers import CONTENDERS, Server, ServerFailed, Setup, free_port
+from benchmarks.load.servers import CONTENDERS, Server, ServerFailed, Setup
 from casspec.cli.serve import command
+from casspec.tuner.engines.process import free_port
 
 FAKE = Path(__file__).parent / "fake_server.py"
 SETUP = Setup(Path("/m"), 256, (0, 1), profile="latest", storage="sqlite:///s.db")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from casspec.storage import open_repository
+from tests.storage import samples
+from tests.storage.engines.test_documents import result, subject
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -36,3 +38,19 @@ def test_export_into_a_missing_folder_is_one_line(run: Run, stored, tmp_path: Pa
     code, _, err = run("export", "latest", "--output", str(tmp_path / "missing" / "profile.json"))
     assert code == 2
     assert err.count("\n") == 1
+
+
+def test_an_engine_that_was_measured_gets_what_was_measured(run: Run, stored, storage: str) -> None:
+    other = subject(model=samples.model(weights_sha256="x" * 64))
+    elsewhere = subject(device=samples.device(name="another processor"))
+    with open_repository(storage) as repository:
+        for each in (subject(), other, elsewhere):
+            repository.engines.begin(each)
+        repository.engines.save_result(result(subject=other))
+        repository.engines.save_result(result(subject=elsewhere))
+    assert "translated" in run("export", stored[0].profile_id, "--to", "vllm")[2]
+    with open_repository(storage) as repository:
+        repository.engines.save_result(result())
+    code, out, err = run("export", stored[1].profile_id, "--to", "vllm")
+    assert (code, json.loads(out)) == (0, result().configuration)
+    assert err.startswith("full: measured with vllm 0.33.0")

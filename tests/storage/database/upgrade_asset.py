@@ -11,12 +11,14 @@ from pathlib import Path
 
 from casspec.storage import open_repository
 from casspec.storage.database.migrations import newest_revision
+from casspec.storage.engines.documents import EngineTrial
 from casspec.storage.jobs.documents import JobRequest
 from casspec.storage.jobs.queue import Place
 from casspec.storage.reports.documents import ReceivedReport
 from casspec.storage.schema import SkipSet
 from casspec.storage.watched import WatchSummary
 from tests.storage import samples
+from tests.storage.engines.test_documents import NGRAM, measurement, result, subject
 
 ASSETS = Path(__file__).parents[2] / "assets"
 
@@ -45,6 +47,10 @@ def write(file: Path) -> None:
         repository.reports.add(ReceivedReport(server="here:8000", summary=seen, **received))
         repository.recalibrations.begin(profile, "production", "2026-03-02", "drift")
         repository.save_starting_plan("swift", SkipSet(attention=(1,)), 8)
+        search = repository.engines.begin(subject())
+        repository.engines.save(search, "plain", "1", measurement())
+        repository.engines.save_trials(search, [EngineTrial(setting=NGRAM, concurrency=1, status="predicted")])
+        repository.engines.save_result(result())
 
 
 def shrink(file: Path) -> None:

@@ -1,0 +1,89 @@
+"""`casspec engine tune` over the fake engine, and what is said where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from casspec.storage import open_repository
+from tests.tuner.engines.conftest import fake_vllm, prompts_file  # noqa: F401
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def words(fake_vllm: Path, prompts_file: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:  # noqa: F811
+    """Of a search that takes seconds."""
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 4, "request_ms": 0.1, "token_ms": 0.01}))
+    found = [
+        "engine",
+        "tune",
+        "vllm",
+        "reference",
+        "--suite",
+        str(prompts_file),
+        "--concurrency",
+        "1,2",
+        "--prompts",
+        "4",
+    ]
+    return [*found, "--tokens", "16", "--budget", "10m", "--engine-python", sys.executable, "--device", "cpu"]
+
+
+def test_the_configuration_is_printed_written_stored_and_found_again(
+    run: Run, storage: str, words: list[str], tmp_path: Path, with_mirror: Callable[[Path], Path]
+) -> None:
+    with_mirror(Path(storage))
+    file = tmp_path / "config.json"
+    code, out, err = run(*words, "--output", str(file))
+    assert code == 0, err
+    configuration = json.loads(out.splitlines()[-1])
+    assert configuration["method"] == "ngram"
+    assert json.loads(file.read_text()) == configuration
+    with open_repository(storage) as repository:
+        found = repository.engines.result("latest")
+    assert found.configuration == configuration
+    assert (found.subject.engine_version, found.subject.concurrency, found.subject.prompts) == ("0.33.0", (1, 2), 4)
+    code, again, err = run(*words)
+    assert (code, again.splitlines()[-1]) == (0, out.splitlines()[-1])
+    assert "starting" not in err
+
+
+def test_a_budget_that_is_too_short_is_one_line(run: Run, words: list[str]) -> None:
+    place = words.index("--budget") + 1
+    code, out, err = run(*words[:place], "1s", *words[place + 1 :])
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("error: the budget ends before any setting is confirmed")
+
+
+def test_what_cannot_be_is_one_line(
+    run: Run, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = words[: words.index("--engine-python")]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        wrong: list[tuple[list[str], str]] = [
+            ([*base, "--engine-python", str(tmp_path / "no")], "is no file"),
+            ([*words, "--port", str(taken.getsockname()[1])], "is in use"),
+            ([*words, "--url", "http://127.0.0.1:1"], "go together"),
+            ([*words, "--url", "http://127.0.0.1:1", "--restart-command", "true"], "is not reached"),
+            ([*words, "--try", "eagle"], "is no configuration"),
+            ([*words, "--output", str(tmp_path / "no" / "file")], "is no folder"),
+            ([*words[:3], str(tmp_path / "no-model"), *words[4:]], "no model at"),
+            (["engine", "tune", "sglang", "reference"], "'sglang' is not 'vllm'"),
+        ]
+        for line, expected in wrong:
+            code, out, err = run(*line)
+            assert (code, out) == (2, ""), err
+            assert expected in err
+            assert err.splitlines()[-1].startswith("error: ")
+    monkeypatch.setenv("FAKE_VLLM", '{"refuses": ["off"]}')
+    code, out, err = run(*words)
+    assert (code, out) == (2, "")
+    assert "ValueError: no model here" in err.splitlines()[-1]

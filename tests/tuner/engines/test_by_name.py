@@ -1,0 +1,18 @@
+"""Engines by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from casspec.storage.errors import EngineError
+from casspec.tuner.engines.by_name import ENGINES, engine_named
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_goes_by_its_name(name: str) -> None:
+    assert engine_named(name).name == name
+
+
+def test_an_unknown_one_is_told() -> None:
+    with pytest.raises(EngineError, match="expected one of vllm"):
+        engine_named("vlm")

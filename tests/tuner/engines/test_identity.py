@@ -1,0 +1,40 @@
+"""The served model's fingerprint, without loading it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import casspec.runtime.loading.models as models
+from casspec.reference import reference_path
+from casspec.runtime.loading.models import load_model
+from casspec.storage.errors import SuiteError, UnknownModel
+from casspec.tuner.engines.identity import served_model
+from tests.runtime.tiny import library_model
+
+
+def test_it_is_the_fingerprint_that_profiles_pin(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = load_model(reference_path()).fingerprint
+    monkeypatch.setattr(models, "load_library_model", None)
+    served = served_model(str(reference_path()), "reference")
+    assert served.fingerprint.model_copy(update={"name": pinned.name}) == pinned
+    assert served.tokenizer("x")["input_ids"]
+
+
+def test_weights_by_other_names_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoTokenizer
+
+    library_model("llama").save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(reference_path()).save_pretrained(tmp_path)
+    expected = served_model(str(tmp_path), "tiny").fingerprint
+    monkeypatch.setattr("casspec.tuner.engines.identity._weights_sha256", lambda *_: None)
+    assert served_model(str(tmp_path), "tiny").fingerprint == expected
+
+
+def test_no_model_and_no_tokenizer_are_one_line_each(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModel, match="no model at"):
+        served_model(str(tmp_path / "missing"), "missing")
+    library_model("llama").save_pretrained(tmp_path)
+    with pytest.raises(SuiteError, match="has no tokenizer"):
+        served_model(str(tmp_path), "tiny")

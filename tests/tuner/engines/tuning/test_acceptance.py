@@ -1,0 +1,74 @@
+"""Replay drafts what the engine would have drafted."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from casspec.storage.engines.documents import EngineText
+from casspec.tuner.engines.tuning.acceptance import LookupReplay, Replayed
+from tests.tuner.engines.tuning.made_up import text
+
+
+def lookup(tokens: list[int], shortest: int, longest: int, drafted: int) -> list[int]:
+    """By definition: the longest n-gram that ends the text and occurs before, its earliest occurrence, what follows."""
+    for n in range(min(longest, len(tokens) - 1), shortest - 1, -1):
+        for end in range(n, len(tokens)):
+            if tokens[end - n : end] == tokens[-n:]:
+                return tokens[end : end + drafted]
+    return []
+
+
+def decoded(texts: list[EngineText], shortest: int, longest: int, drafted: int) -> Replayed:
+    """Step by step, as an engine would."""
+    verifications = with_draft = draft_tokens = accepted = 0
+    by_position = [0] * drafted
+    for each in texts:
+        tokens, left = [*each.prompt, each.answer[0]], list(each.answer[1:])
+        while left:
+            draft = lookup(tokens, shortest, longest, drafted)
+            right = 0
+            while right < min(len(draft), len(left)) and draft[right] == left[right]:
+                by_position[right] += 1
+                right += 1
+            verifications += 1
+            with_draft += bool(draft)
+            draft_tokens += len(draft)
+            accepted += right
+            tokens += left[: right + 1]
+            left = left[right + 1 :]
+    return Replayed(verifications, with_draft, draft_tokens, accepted, tuple(by_position))
+
+
+token_lists = st.lists(st.integers(0, 3), min_size=1, max_size=25)
+
+
+@given(
+    st.lists(st.tuples(token_lists, token_lists), min_size=1, max_size=3),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.integers(1, 6),
+)
+def test_replay_is_decoding(
+    pairs: list[tuple[list[int], list[int]]], shortest: int, longest: int, drafted: int
+) -> None:
+    texts = [text(prompt, answer) for prompt, answer in pairs]
+    shortest = min(shortest, longest)
+    assert LookupReplay(texts, 5, 6).replay(shortest, longest, drafted) == decoded(texts, shortest, longest, drafted)
+
+
+def test_the_earliest_occurrence_counts_not_the_latest() -> None:
+    found = LookupReplay([text([1, 2, 7, 1, 2, 8], [1, 2, 7, 9])], 2, 4).replay(2, 2, 1)
+    assert found.accepted_tokens == 1, "7 followed first"
+
+
+def test_acceptance_length_counts_steps_without_a_draft_too() -> None:
+    found = LookupReplay([text([1, 2, 3], [9, 1, 2, 3, 9])], 3, 4).replay(1, 3, 4)
+    assert found.acceptance_length == pytest.approx(4 / found.verifications)
+    assert Replayed(0, 0, 0, 0).acceptance_length == 1.0
+
+
+def test_more_tokens_than_are_known_ahead_are_refused() -> None:
+    with pytest.raises(ValueError, match="know 4 tokens ahead"):
+        LookupReplay([text([1], [2, 3])], 3, 4).replay(1, 2, 5)

@@ -1,0 +1,104 @@
+"""Settings against none, by restarts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from casspec.storage.engines.documents import PLAIN, EngineMeasurement
+from casspec.tuner.engines.process import EngineFailed
+from casspec.tuner.engines.tuning.budget import Budget
+from casspec.tuner.engines.tuning.confirm import Confirmed
+from casspec.tuner.engines.tuning.finalists import Finalist
+from casspec.tuner.engines.tuning.session import CONFIRM_KIND, Session
+from casspec.tuner.engines.tuning.workload import GROUPS
+from tests.tuner.engines.tuning.made_up import CONCURRENCY, ngram, plain_figures, session
+
+FIGURES = {each: plain_figures(each) for each in CONCURRENCY}
+GOOD, SLOW = Finalist(ngram(), {}), Finalist(ngram(1, 2, 1), {})
+
+
+def keep(made: Session, finalist: Finalist, number: int, speeds: dict[int, float]) -> None:
+    """As if it had been measured."""
+    setting = finalist.setting
+    for concurrency, speed in speeds.items():
+        for place in range(GROUPS):
+            figures = plain_figures(concurrency, speed).model_copy(update={"setting": setting})
+            key = f"{setting.content_hash()[:24]}/{number}/{concurrency}/{place}"
+            made.store.save(made.subject_hash, CONFIRM_KIND, key, figures)
+
+
+def stored(made: Session) -> dict[str, EngineMeasurement]:
+    return made.store.saved(made.subject_hash, CONFIRM_KIND, EngineMeasurement)
+
+
+def test_rounds_alternate_and_what_is_plainly_slower_is_left_out(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 0.5, "request_ms": 0.1}))
+    lines: list[str] = []
+    with session(tmp_path, lines=lines) as made:
+        confirmed = Confirmed(made, FIGURES)
+        keep(made, Finalist(PLAIN, {}), 0, {1: 40.0, 2: 40.0})
+        keep(made, GOOD, 0, {1: 80.0, 2: 60.0})
+        keep(made, SLOW, 0, {1: 30.0, 2: 30.0})
+        confirmed.run([GOOD, SLOW])
+        starts = [line.partition(": ")[2] for line in lines if line.startswith("starting")]
+        assert starts == [
+            f"round 2, {GOOD.setting.name}",
+            "round 2, off",
+            "round 3, off",
+            f"round 3, {GOOD.setting.name}",
+        ]
+        gain = confirmed.gain(GOOD.setting, 1)
+        assert gain is not None
+        assert gain.n == 3 * GROUPS
+        lines.clear()
+        before = stored(made)
+        confirmed.run([GOOD, SLOW])
+        assert (lines, stored(made)) == ([], before)
+
+
+def test_a_gain_is_of_the_same_round_and_group(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        assert confirmed.gain(GOOD.setting, 1) is None
+        keep(made, Finalist(PLAIN, {}), 0, {1: 40.0})
+        keep(made, GOOD, 0, {1: 60.0})
+        keep(made, GOOD, 1, {1: 900.0})
+        gain = confirmed.gain(GOOD.setting, 1)
+        assert gain is not None
+        assert (gain.middle, gain.n) == (pytest.approx(1.5), GROUPS)
+        assert len(confirmed.of(GOOD.setting, 1)) == 2 * GROUPS
+
+
+def test_without_time_nothing_is_started(tmp_path: Path) -> None:
+    lines: list[str] = []
+    with session(tmp_path, lines=lines) as made:
+        made.budget = Budget(1.0, start_s=60.0)
+        Confirmed(made, FIGURES).run([GOOD])
+    assert lines == []
+
+
+def test_a_setting_that_the_engine_refuses_is_a_failed_trial_and_the_others_go_on(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"refuses": ["suffix"], "step_ms": 0.5}))
+    refused = Finalist(GOOD.setting.model_copy(update={"method": "suffix"}), {})
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        assert confirmed.measure(refused.setting, 0)
+        assert confirmed.measure(GOOD.setting, 0)
+        assert made.has_failed(refused.setting)
+        assert confirmed.of(refused.setting, 1) == []
+        assert len(confirmed.of(GOOD.setting, 1)) == GROUPS
+
+
+def test_an_engine_that_fails_without_speculation_ends_the_search(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", '{"refuses": ["off"]}')
+    with session(tmp_path) as made, pytest.raises(EngineFailed, match="no model here"):
+        Confirmed(made, FIGURES).measure(PLAIN, 0)

@@ -1,0 +1,79 @@
+"""What came of a search."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from casspec.storage.engines.documents import PLAIN
+from casspec.tuner.engines.protocol import Abilities
+from casspec.tuner.engines.tuning.confirm import Confirmed
+from casspec.tuner.engines.tuning.finalists import Finalist
+from casspec.tuner.engines.tuning.outcome import adjusted, outcome
+from casspec.tuner.engines.tuning.session import OutOfTime
+from casspec.tuner.engines.vllm import BY_BATCH, Vllm
+from tests.tuner.engines.tuning.made_up import ngram, session
+from tests.tuner.engines.tuning.test_confirm import FIGURES, GOOD, SLOW, keep
+
+NOTHING = Finalist(PLAIN, {})
+
+
+def test_the_best_is_chosen_for_each_number_and_one_for_all(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        keep(made, NOTHING, 0, {1: 40.0, 2: 80.0})
+        keep(made, GOOD, 0, {1: 80.0, 2: 88.0})
+        keep(made, SLOW, 0, {1: 44.0, 2: 120.0})
+        found = outcome(made, FIGURES, confirmed, [GOOD, SLOW], None)
+        assert [each.setting for each in found.choices] == [GOOD.setting, SLOW.setting]
+        assert [round(each.gain, 2) for each in found.choices] == [2.0, 1.5]
+        assert found.configuration == Vllm().configuration(GOOD.setting), "its mean is higher"
+        assert [round(each.gain, 2) for each in found.configured] == [2.0, 1.1]
+        assert found.refuses
+        assert found.choices[0].plain_tokens_per_second == 40.0
+
+
+def test_a_configuration_that_is_slower_somewhere_is_none(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        keep(made, NOTHING, 0, {1: 40.0, 2: 80.0})
+        keep(made, GOOD, 0, {1: 80.0, 2: 72.0})
+        found = outcome(made, FIGURES, confirmed, [GOOD], None)
+        assert (found.configuration, found.configured, found.refuses) == (None, (), ())
+        assert [each.setting.is_off for each in found.choices] == [False, True]
+        assert "2.00x at 1, 0.90x at 2" in found.notes[0]
+        less = adjusted(made, confirmed, [GOOD])
+        assert less is not None
+        assert less.setting.parameters[BY_BATCH] == [[1, 1, 4], [2, 2, 0]]
+        keep(made, less, 0, {1: 78.0, 2: 81.0})
+        better = outcome(made, FIGURES, confirmed, [GOOD, less], None)
+        assert better.configuration == Vllm().configuration(less.setting)
+        made.abilities = Abilities("0.20", False, frozenset())
+        assert adjusted(made, confirmed, [GOOD]) is None
+
+
+def test_nothing_is_left_out_of_what_is_nowhere_slower_or_everywhere(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        assert adjusted(made, confirmed, [GOOD]) is None
+        keep(made, NOTHING, 0, {1: 40.0, 2: 80.0})
+        keep(made, GOOD, 0, {1: 80.0, 2: 88.0})
+        keep(made, SLOW, 0, {1: 20.0, 2: 30.0})
+        assert adjusted(made, confirmed, [GOOD]) is None
+        assert adjusted(made, confirmed, [SLOW]) is None
+        assert outcome(made, FIGURES, confirmed, [SLOW], None).configuration is None
+
+
+def test_promising_settings_without_a_measurement_are_no_outcome(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        with pytest.raises(OutOfTime, match="run the same command again"):
+            outcome(made, FIGURES, confirmed, [GOOD], None)
+        made.failed(ngram(), "no head")
+        found = outcome(made, FIGURES, confirmed, [GOOD], None)
+        assert found.configuration is None
+        assert any("failed: no head" in note for note in found.notes)
+        nothing = outcome(made, FIGURES, confirmed, [], None)
+        assert "none was confirmed" in nothing.notes[0]
+        assert [each.tokens_per_second for each in nothing.choices] == [40.0, 40.0]

@@ -1,0 +1,46 @@
+"""Steps and acceptance become tokens per second."""
+
+from __future__ import annotations
+
+import pytest
+
+from casspec.storage.engines.documents import EngineLatency
+from casspec.tuner.engines.tuning.acceptance import Replayed
+from casspec.tuner.engines.tuning.latency import StepTime
+from casspec.tuner.engines.tuning.prediction import PlainSpeed, predicted_seconds, predicted_speed
+from tests.tuner.engines.tuning.made_up import plain_figures
+
+
+def steps(**coefficients: float) -> StepTime:
+    return StepTime(EngineLatency(points=(), coefficients=coefficients, median_error=0.0, largest_error=0.0))
+
+
+PLAIN_SPEED = PlainSpeed(concurrency=2, tokens=200, seconds=6.0, step_ms=50.0)
+
+
+def test_what_is_no_step_stays() -> None:
+    assert PLAIN_SPEED.steps == 100.0
+    assert PLAIN_SPEED.other_s == 1.0
+    halved = Replayed(verifications=100, drafted=100, draft_tokens=200, accepted_tokens=100)
+    assert predicted_seconds(PLAIN_SPEED, halved, None) == pytest.approx(1.0 + 50 * 0.05)
+    assert predicted_speed(PLAIN_SPEED, halved, None) == pytest.approx(200 / 3.5)
+
+
+def test_drafts_make_steps_dearer() -> None:
+    halved = Replayed(verifications=100, drafted=50, draft_tokens=300, accepted_tokens=100)
+    cost = steps(step=10.0, token=5.0, drafting=8.0)
+    # two requests of 1 + 3 tokens; three of four steps have a draft
+    expected_ms = 10.0 + 5.0 * 2 * 4.0 + 8.0 * 0.75
+    assert predicted_seconds(PLAIN_SPEED, halved, cost) == pytest.approx(1.0 + 50 * expected_ms / 1e3)
+
+
+def test_without_speculation_nothing_is_gained() -> None:
+    none = Replayed(verifications=200, drafted=0, draft_tokens=0, accepted_tokens=0)
+    assert predicted_seconds(PLAIN_SPEED, none, None) == pytest.approx(6.0)
+
+
+def test_a_measurement_gives_the_time_of_a_step() -> None:
+    found = PlainSpeed.of(plain_figures(2, speed=40.0))
+    assert (found.step_ms, found.other_s) == (50.0, 0.0)
+    untold = PlainSpeed.of(plain_figures(2, speed=40.0).model_copy(update={"token_ms": None}))
+    assert untold.step_ms == 50.0

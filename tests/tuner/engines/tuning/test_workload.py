@@ -1,0 +1,51 @@
+"""What is asked, and together."""
+
+from __future__ import annotations
+
+import pytest
+
+from casspec.storage.errors import SuiteError
+from casspec.tuner.engines.tuning.workload import GROUPS, LEAST_GROUP, in_turns, workload
+from casspec.tuner.suites.prompts import Prompt, Suite
+from tests.tuner.engines.tuning import made_up
+
+
+class Tokenizer:
+    """A token a letter."""
+
+    chat_template = None
+
+    def __call__(self, text: str) -> dict[str, list[int]]:
+        return {"input_ids": [ord(letter) for letter in text]}
+
+
+def suite() -> Suite:
+    lengths = {"a": 5, "b": 90, "c": 7, "d": 9}
+    prompts = tuple(
+        Prompt(id=name, task="t", turns=("x" * length,), half="reporting" if name == "d" else "tuning")
+        for name, length in lengths.items()
+    )
+    return Suite(name="s", prompts=prompts)
+
+
+def test_only_prompts_of_the_tuning_half_that_leave_room_are_asked() -> None:
+    found = workload(suite(), Tokenizer(), 10, 20, 64)
+    assert [request.id for request in found.requests] == ["a", "c"]
+    assert found.context == 27
+    with pytest.raises(SuiteError, match="leaves room for 60"):
+        workload(suite(), Tokenizer(), 10, 60, 64)
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+def test_groups_are_alike_and_large_enough(concurrency: int) -> None:
+    groups = made_up.workload(n=7).groups(concurrency)
+    assert len(groups) == GROUPS
+    assert {len(group) for group in groups} == {max(LEAST_GROUP, concurrency)}
+    assert len({request.id for group in groups for request in group}) == 7
+
+
+def test_tasks_take_turns() -> None:
+    requests = made_up.workload(n=6).requests
+    ordered = in_turns(sorted(requests, key=lambda each: each.task))
+    assert [each.task for each in ordered] == ["a", "b"] * 3
+    assert sorted(ordered, key=lambda each: each.id) == sorted(requests, key=lambda each: each.id)

@@ -1,0 +1,128 @@
+"""Confirms settings by restarts: in each round the engine is started without speculation and with each of them, one after the other.
+
+A comparison is of the same prompts in the same round: machines drift, and prompts differ. What a start with or without speculation changes
+beside the drafts (vLLM schedules asynchronously only without) is part of what is compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from casspec.storage.engines.documents import PLAIN, EngineMeasurement, EngineSetting
+from casspec.tuner.engines.figures import Interval, ratio
+from casspec.tuner.engines.process import EngineFailed
+from casspec.tuner.engines.tuning.finalists import Finalist
+from casspec.tuner.engines.tuning.session import CONFIRM_KIND, Session
+
+ROUNDS = 3
+"""At most, of settings that still may be the best."""
+
+
+class Confirmed:
+    """What was measured of settings and of none, round by round."""
+
+    def __init__(self, session: Session, plain: Mapping[int, EngineMeasurement]) -> None:
+        self._session = session
+        self._plain = plain
+
+    @property
+    def asking_s(self) -> float:
+        """Expected time of all groups of one start, by what they took without speculation."""
+        return sum(
+            len(group) * self._plain[concurrency].seconds / self._plain[concurrency].requests
+            for concurrency in self._session.subject.concurrency
+            for group in self._session.workload.groups(concurrency)
+        )
+
+    def run(self, finalists: Sequence[Finalist]) -> None:
+        """All rounds that there is time for, the most promising settings first."""
+        for number in range(ROUNDS):
+            left = self._still_wanted(finalists) if number else list(finalists)
+            if not left:
+                return
+            order = [PLAIN, *(each.setting for each in left)]
+            for setting in order if number % 2 == 0 else reversed(order):
+                if not self.measure(setting, number):
+                    return
+
+    def measure(self, setting: EngineSetting, number: int) -> bool:
+        """A round of a setting, where it is not stored; False where there is no time for it.
+
+        A setting that the engine does not start with is a failed trial. Raises EngineFailed where it fails without speculation.
+        """
+        session = self._session
+        if not self._missing(setting, number) or session.has_failed(setting):
+            return True
+        if not session.budget.allows(self.asking_s):
+            return False
+        try:
+            session.persistently(lambda: self._measure(setting, number))
+        except EngineFailed as error:
+            if setting.is_off:
+                raise
+            session.failed(setting, str(error))
+        return True
+
+    def _measure(self, setting: EngineSetting, number: int) -> None:
+        session = self._session
+        with session.engine_with(setting, f"round {number + 1}, {setting.name}") as instance:
+            for concurrency, place in self._missing(setting, number):
+                group = session.workload.groups(concurrency)[place]
+                fresh = f"confirm {number} {concurrency} {place}"
+                figures, _ = session.drive(instance, fresh, group, concurrency, setting=setting)
+                key = _key(setting, number, concurrency, place)
+                session.store.save(session.subject_hash, CONFIRM_KIND, key, figures)
+
+    def _missing(self, setting: EngineSetting, number: int) -> list[tuple[int, int]]:
+        """Requests at a time and place of the groups that are not stored."""
+        stored = self._stored()
+        return [
+            (concurrency, place)
+            for concurrency in self._session.subject.concurrency
+            for place in range(len(self._session.workload.groups(concurrency)))
+            if _key(setting, number, concurrency, place) not in stored
+        ]
+
+    def gain(self, setting: EngineSetting, concurrency: int) -> Interval | None:
+        """Against no speculation, of pairs of the same prompts and round; None where there is none."""
+        stored = self._stored()
+        pairs = []
+        for number in range(ROUNDS):
+            for place in range(len(self._session.workload.groups(concurrency))):
+                with_it = stored.get(_key(setting, number, concurrency, place))
+                without = stored.get(_key(PLAIN, number, concurrency, place))
+                if with_it is not None and without is not None:
+                    pairs.append((with_it.tokens_per_second, without.tokens_per_second))
+        return ratio(pairs) if pairs else None
+
+    def of(self, setting: EngineSetting, concurrency: int) -> list[EngineMeasurement]:
+        """What was measured of it with so many requests at a time."""
+        wanted = setting.content_hash()
+        return [
+            each
+            for each in self._stored().values()
+            if each.concurrency == concurrency and each.setting.content_hash() == wanted
+        ]
+
+    def _still_wanted(self, finalists: Sequence[Finalist]) -> list[Finalist]:
+        """Those that may be the best somewhere, by what was measured so far; settings without a measurement have failed."""
+        kept = []
+        for each in finalists:
+            for concurrency in self._session.subject.concurrency:
+                own = self.gain(each.setting, concurrency)
+                others = [self.gain(other.setting, concurrency) for other in finalists if other is not each]
+                if (
+                    own is not None
+                    and all(other is None or own.high >= other.low for other in others)
+                    and own.high > 1.0
+                ):
+                    kept.append(each)
+                    break
+        return kept
+
+    def _stored(self) -> dict[str, EngineMeasurement]:
+        return self._session.store.saved(self._session.subject_hash, CONFIRM_KIND, EngineMeasurement)
+
+
+def _key(setting: EngineSetting, number: int, concurrency: int, place: int) -> str:
+    return f"{setting.content_hash()[:24]}/{number}/{concurrency}/{place}"

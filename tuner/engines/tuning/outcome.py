@@ -1,0 +1,161 @@
+"""What came of a search: the best setting for each number of requests at a time, and one configuration for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from casspec.storage.engines.documents import (
+    PLAIN,
+    EngineChoice,
+    EngineMeasurement,
+    EngineResult,
+    EngineSetting,
+)
+from casspec.tuner.engines.figures import Interval
+from casspec.tuner.engines.tuning.confirm import Confirmed
+from casspec.tuner.engines.tuning.finalists import Finalist
+from casspec.tuner.engines.tuning.latency import StepTime
+from casspec.tuner.engines.tuning.session import OutOfTime, Session
+
+NONE = Interval(1.0, 1.0, 1.0, 0)
+"""Of no speculation against itself."""
+
+
+def adjusted(session: Session, confirmed: Confirmed, finalists: Sequence[Finalist]) -> Finalist | None:
+    """The best setting without drafts where it was measured to be slower; None where nothing has to be left out, or the engine cannot."""
+    if not session.abilities.draft_by_batch:
+        return None
+    best = _best(session, confirmed, finalists)
+    if best is None:
+        return None
+    engine = session.engine
+    lengths = {each: engine.drafts_at(best.setting, each) for each in session.subject.concurrency}
+    slower = [each for each in lengths if lengths[each] and _middle(confirmed, best.setting, each) < 1.0]
+    if not slower or len(slower) == len(lengths):
+        return None
+    kept = {each: 0 if each in slower else length for each, length in lengths.items()}
+    if not any(kept.values()):
+        return None
+    gains = {each: 1.0 if each in slower else gain for each, gain in best.predicted_gain.items()}
+    return Finalist(engine.by_batch(best.setting, kept), gains)
+
+
+def outcome(
+    session: Session,
+    plain: Mapping[int, EngineMeasurement],
+    confirmed: Confirmed,
+    finalists: Sequence[Finalist],
+    steps: StepTime | None,
+) -> EngineResult:
+    """The result of what was confirmed. A setting counts only where its interval lies above 1; one configuration where it is nowhere below.
+
+    Raises OutOfTime where settings are promising and none of them was confirmed.
+    """
+    measured = [each for each in finalists if _is_measured(session, confirmed, each)]
+    promising = [each for each in finalists if not session.has_failed(each.setting)]
+    if promising and not measured:
+        raise OutOfTime
+    best = _best(session, confirmed, measured)
+    configured: tuple[EngineChoice, ...] = ()
+    if best is not None:
+        configured = tuple(_choice(confirmed, plain, best, each) for each in session.subject.concurrency)
+    pays = (
+        best is not None and all(each.gain >= 1.0 for each in configured) and any(each.low > 1.0 for each in configured)
+    )
+    setting = best.setting if best is not None and pays else PLAIN
+    return EngineResult(
+        subject=session.subject,
+        choices=tuple(_choices(session, plain, confirmed, measured)),
+        configuration=session.engine.configuration(setting),
+        configured=configured if pays else (),
+        refuses=session.engine.refuses(setting),
+        latency=steps.latency if steps else None,
+        notes=tuple(_notes(session, confirmed, finalists, best if not pays else None)),
+    )
+
+
+def _choices(
+    session: Session,
+    plain: Mapping[int, EngineMeasurement],
+    confirmed: Confirmed,
+    measured: Sequence[Finalist],
+) -> list[EngineChoice]:
+    found = []
+    for concurrency in session.subject.concurrency:
+        here = [_choice(confirmed, plain, each, concurrency) for each in measured]
+        better = [each for each in here if each.low > 1.0]
+        found.append(max(better, key=lambda each: each.gain) if better else _off(confirmed, plain, concurrency))
+    return found
+
+
+def _off(confirmed: Confirmed, plain: Mapping[int, EngineMeasurement], concurrency: int) -> EngineChoice:
+    return _choice(confirmed, plain, Finalist(PLAIN, {}), concurrency)
+
+
+def _choice(
+    confirmed: Confirmed, plain: Mapping[int, EngineMeasurement], finalist: Finalist, concurrency: int
+) -> EngineChoice:
+    setting = finalist.setting
+    interval = (NONE if setting.is_off else confirmed.gain(setting, concurrency)) or NONE
+    own, without = confirmed.of(setting, concurrency), confirmed.of(PLAIN, concurrency)
+    drafted = [each for each in own if each.drafts]
+    accepted = sum(each.accepted_tokens or 0 for each in drafted)
+    drafts = sum(each.drafts or 0 for each in drafted)
+    speed_without = _speed(without) or plain[concurrency].tokens_per_second
+    return EngineChoice(
+        concurrency=concurrency,
+        setting=setting,
+        gain=interval.middle,
+        low=interval.low,
+        high=interval.high if math.isfinite(interval.high) else 1e9,
+        pairs=interval.n,
+        tokens_per_second=_speed(own) or speed_without,
+        plain_tokens_per_second=speed_without,
+        predicted_gain=finalist.predicted_gain.get(concurrency),
+        acceptance_length=1.0 + accepted / drafts if drafts else None,
+    )
+
+
+def _speed(measurements: Sequence[EngineMeasurement]) -> float | None:
+    return median(each.tokens_per_second for each in measurements) if measurements else None
+
+
+def _best(session: Session, confirmed: Confirmed, finalists: Sequence[Finalist]) -> Finalist | None:
+    """Highest geometric mean of measured gains, before all others those that are nowhere slower than no speculation."""
+    measured = [each for each in finalists if _is_measured(session, confirmed, each)]
+
+    def rank(each: Finalist) -> tuple[bool, float]:
+        gains = [_middle(confirmed, each.setting, one) for one in session.subject.concurrency]
+        return min(gains) >= 1.0, sum(map(math.log, gains))
+
+    return max(measured, key=rank, default=None)
+
+
+def _is_measured(session: Session, confirmed: Confirmed, finalist: Finalist) -> bool:
+    return all(confirmed.gain(finalist.setting, each) is not None for each in session.subject.concurrency)
+
+
+def _middle(confirmed: Confirmed, setting: EngineSetting, concurrency: int) -> float:
+    interval = confirmed.gain(setting, concurrency)
+    return 0.0 if interval is None else interval.middle
+
+
+def _notes(
+    session: Session, confirmed: Confirmed, finalists: Sequence[Finalist], refused: Finalist | None
+) -> list[str]:
+    found = []
+    if not finalists:
+        found.append("no setting is predicted to be faster than no speculation, so none was confirmed")
+    if refused is not None:
+        gains = ", ".join(
+            f"{_middle(confirmed, refused.setting, each):.2f}x at {each}" for each in session.subject.concurrency
+        )
+        found.append(
+            f"the best configuration that was measured gains {gains}: no speculation is as fast somewhere, so it is off"
+        )
+    for trial in session.store.trials(session.subject_hash):
+        if trial.status == "failed" and trial.concurrency == session.subject.concurrency[0]:
+            found.append(f"{trial.setting.name} failed: {trial.reason}")
+    return found

@@ -1,0 +1,53 @@
+"""Predicts how fast an engine is with a setting, from what its steps cost and what replay says is accepted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from casspec.storage.engines.documents import EngineMeasurement
+from casspec.tuner.engines.tuning.acceptance import Replayed
+from casspec.tuner.engines.tuning.latency import StepTime
+
+
+@dataclass(frozen=True)
+class PlainSpeed:
+    """What an engine without speculation takes for the texts, so many at a time.
+
+    Attributes:
+        tokens: of all. seconds: of all. step_ms: of a step. other_s: of `seconds`, what is no step: prompts, waiting, the last requests.
+    """
+
+    concurrency: int
+    tokens: int
+    seconds: float
+    step_ms: float
+
+    @property
+    def other_s(self) -> float:
+        return max(0.0, self.seconds - self.steps * self.step_ms / 1e3)
+
+    @property
+    def steps(self) -> float:
+        return self.tokens / self.concurrency
+
+    @classmethod
+    def of(cls, figures: EngineMeasurement) -> PlainSpeed:
+        """From a measurement without speculation."""
+        step_ms = (
+            figures.token_ms[0] if figures.token_ms else 1e3 * figures.seconds * figures.concurrency / figures.tokens
+        )
+        return cls(figures.concurrency, figures.tokens, figures.seconds, step_ms)
+
+
+def predicted_seconds(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:
+    """For the same texts with a setting. `steps`: None takes a step to cost what it costs without drafts."""
+    count = max(replayed.verifications, 1)
+    step_ms = plain.step_ms
+    if steps is not None:
+        step_ms = steps.ms(plain.concurrency, replayed.draft_tokens / count, replayed.drafted / count)
+    return plain.other_s + replayed.verifications / plain.concurrency * step_ms / 1e3
+
+
+def predicted_speed(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:
+    """Tokens per second."""
+    return plain.tokens / predicted_seconds(plain, replayed, steps)

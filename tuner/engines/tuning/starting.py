@@ -1,0 +1,159 @@
+"""Starts the engine again and again: as a process of ours, or by a command of the user's behind a URL."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+from casspec.storage.engines.documents import EngineSetting
+from casspec.storage.errors import EngineError
+from casspec.tuner.engines.endpoint import Answer, Endpoint
+from casspec.tuner.engines.importable import importable
+from casspec.tuner.engines.metrics import Counters, read_counters
+from casspec.tuner.engines.process import (
+    READY_SECONDS,
+    EngineFailed,
+    EngineProcess,
+    free_port,
+    last_reason,
+    wait_until_answered,
+)
+from casspec.tuner.engines.protocol import Engine, Start
+
+CONFIGURATION = "CASSPEC_SPECULATIVE_CONFIG"
+"""Variable that a restart command finds the configuration in: JSON, or nothing for no speculation."""
+STEPS = "steps.json"
+"""What steps take, in the folder of a search."""
+RESTART_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Instance:
+    """An engine that takes requests. `seconds`: until it did."""
+
+    engine: Engine
+    endpoint: Endpoint
+    model: str
+    seconds: float
+    process: EngineProcess | None = None
+
+    def counters(self) -> Counters:
+        """Raises EngineError where it tells none, EngineFailed where it has ended."""
+        self.check()
+        return read_counters(self.endpoint.get("/metrics"), self.engine.counters)
+
+    def check(self) -> None:
+        """Raises EngineFailed where it has ended."""
+        if self.process is not None:
+            self.process.check()
+
+    def check_answers(self, answers: Sequence[Answer]) -> None:
+        """Raises EngineFailed where one is a failure."""
+        failures = [answer.failure for answer in answers if answer.failure is not None]
+        if failures:
+            if self.process is not None:
+                self.process.check_soon()
+            raise EngineFailed(f"a request failed: {failures[0]}")
+
+
+class Starter(Protocol):
+    """Starts an engine with a setting."""
+
+    def started(self, setting: EngineSetting, probe_file: Path | None = None) -> AbstractContextManager[Instance]:
+        """A context in which it runs. Raises EngineFailed where it does not start."""
+
+
+@dataclass(frozen=True)
+class OwnEngine:
+    """An engine that is started here and ended when it is not asked any more.
+
+    Args:
+        start: what all starts have in common. folder: for logs and links. port: None takes a free one each time.
+    """
+
+    engine: Engine
+    start: Start
+    folder: Path
+    port: int | None = None
+    ready_s: float = READY_SECONDS
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def started(self, setting: EngineSetting, probe_file: Path | None = None) -> Iterator[Instance]:
+        """Raises EngineFailed where it does not start, EngineError where the port is in use."""
+        port = free_port(self.port)
+        steps = self.folder / STEPS if (self.folder / STEPS).is_file() else None
+        start = replace(self.start, setting=setting, port=port, probe_file=probe_file, steps_file=steps)
+        log = self.folder / f"{self.engine.name}-{setting.content_hash()[:12]}.log"
+        variables = self.variables | self.engine.variables(start) | self._path()
+        with EngineProcess(self.engine.words(start), variables, log, port, self.engine.ready_path) as process:
+            seconds = process.wait_until_ready(self.ready_s)
+            endpoint = Endpoint(process.url, None, self.engine.answer_ids)
+            yield Instance(self.engine, endpoint, endpoint.served(), seconds, process)
+
+    def _path(self) -> dict[str, str]:
+        found = [str(importable(self.folder / "importable")), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {"PYTHONPATH": os.pathsep.join(found)}
+
+
+@dataclass(frozen=True)
+class RestartedEngine:
+    """An engine of the user's behind a URL, whose command starts it anew with the configuration in `CASSPEC_SPECULATIVE_CONFIG`.
+
+    The command returns once the old engine has ended; the new one may take its time. It is left running at the end.
+    """
+
+    engine: Engine
+    url: str
+    command: str
+    folder: Path
+    key: str | None = None
+    ready_s: float = READY_SECONDS
+
+    @contextmanager
+    def started(self, setting: EngineSetting, probe_file: Path | None = None) -> Iterator[Instance]:
+        """Raises EngineFailed where the command fails or nothing answers after it."""
+        told = self.engine.configuration(setting)
+        variables = {CONFIGURATION: json.dumps(told) if told else ""}
+        if probe_file is not None:
+            variables |= {
+                "CASSPEC_PROBE_FILE": str(probe_file),
+                "PYTHONPATH": str(importable(self.folder / "importable")),
+            }
+        log = self.folder / "restart.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        with log.open("wb") as output:
+            try:
+                code = subprocess.run(
+                    self.command,
+                    shell=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env={**os.environ, **variables},
+                    timeout=RESTART_SECONDS,
+                ).returncode
+            except subprocess.TimeoutExpired:
+                raise EngineFailed(f"the restart command did not return within {RESTART_SECONDS:.0f} s") from None
+        if code:
+            raise EngineFailed(f"the restart command ended with code {code}: {last_reason(log)} (log: {log})")
+        endpoint = Endpoint(self.url, self.key, self.engine.answer_ids)
+        wait_until_answered(f"{endpoint.url}{self.engine.ready_path}", began + self.ready_s, lambda: None)
+        yield Instance(self.engine, endpoint, endpoint.served(), time.monotonic() - began)
+
+
+def version_behind(url: str, key: str | None, engine: Engine) -> str:
+    """Version of an engine that runs. Raises EngineError where it is not reached or tells none."""
+    said = Endpoint(url, key).get(engine.version_path)
+    try:
+        return str(json.loads(said)["version"])
+    except (ValueError, LookupError, TypeError):
+        raise EngineError(f"{url}{engine.version_path} tells no version: is this {engine.name}?") from None

@@ -1,0 +1,69 @@
+"""What an engine is asked while it is tuned: prompts of the tuning half as token ids, in groups that are asked together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from casspec.storage.errors import SuiteError
+from casspec.tuner.suites.prompts import Suite, prompt_ids
+from casspec.tuner.suites.token_prompts import spread_over_tasks
+
+GROUPS = 3
+"""Drives of a setting at a concurrency in each start: what an interval comes from."""
+LEAST_GROUP = 4
+"""Requests of one."""
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """A prompt as the engine gets it."""
+
+    id: str
+    task: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Prompts, and how many tokens are asked for at most."""
+
+    requests: tuple[TokenRequest, ...]
+    tokens: int
+
+    @property
+    def context(self) -> int:
+        """Tokens of the longest text."""
+        return max(len(request.ids) for request in self.requests) + self.tokens
+
+    def groups(self, concurrency: int) -> list[list[TokenRequest]]:
+        """Several, of equally many requests, at least as many as are asked at a time; prompts come again where there are too few."""
+        size = max(LEAST_GROUP, concurrency, len(self.requests) // GROUPS)
+        cycle = [self.requests[place % len(self.requests)] for place in range(size * GROUPS)]
+        return [cycle[first : first + size] for first in range(0, len(cycle), size)]
+
+
+def workload(suite: Suite, tokenizer: Any, n_prompts: int, tokens: int, max_context: int) -> Workload:
+    """Prompts of the tuning half, tasks in turn, that leave room for `tokens` new ones. Raises SuiteError where there is none."""
+    asked = [
+        TokenRequest(prompt.id, prompt.task, tuple(prompt_ids(prompt, tokenizer)))
+        for prompt in spread_over_tasks(suite.half("tuning"), n_prompts)
+    ]
+    found = tuple(request for request in asked if request.ids and len(request.ids) + tokens <= max_context)
+    if not found:
+        raise SuiteError(
+            f"no prompt of suite '{suite.name}' leaves room for {tokens} new tokens in a context of {max_context}"
+        )
+    return Workload(found, tokens)
+
+
+def in_turns(requests: Sequence[TokenRequest]) -> list[TokenRequest]:
+    """Tasks in turn, so that requests asked together are of several."""
+    by_task: dict[str, list[TokenRequest]] = {}
+    for request in requests:
+        by_task.setdefault(request.task, []).append(request)
+    found: list[TokenRequest] = []
+    while any(by_task.values()):
+        found += [queue.pop(0) for queue in by_task.values() if queue]
+    return found

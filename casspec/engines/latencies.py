@@ -1,7 +1,7 @@
 """What a step of the engine costs by requests and drafted tokens: measured beforehand or a plain guess, corrected by what steps take.
 
-A draft length follows from how cost grows with drafted tokens, not from how high it is. So steps only correct the growth: the time
-over the expected one is regressed on drafted tokens, per power of two of requests, and shrunk towards what was expected.
+A draft length follows from how cost grows with drafted tokens, not from how high it is. So steps correct the growth alone: their times
+are regressed on the expected cost and on drafted tokens, per power of two of requests, and what tokens cost beyond it is shrunk to nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GROWTH_ELSEWHERE = 0.01
 STEPS_OF_A_GUESS, STEPS_OF_A_MEASUREMENT = 8.0, 100.0
 """Steps that the expected growth counts for."""
 DECAY = 0.995
-TYPICAL_TOKENS = 4
+TYPICAL_TOKENS = 2
 """Drafted tokens of a step, where expected growth is weighed against observed."""
 FIRST_STEPS = 8
 """Looked at together, since the first of an engine are slow."""
@@ -73,43 +73,44 @@ class GuessedSurface:
 
 
 class _Growth:
-    """Decayed regression of time over expected cost on drafted tokens."""
+    """Decayed regression of a step's time on its expected cost and on its drafted tokens."""
 
     def __init__(self, steps: float) -> None:
         self._prior = steps * TYPICAL_TOKENS**2
         self.begin()
 
     def begin(self) -> None:
-        self._first: list[tuple[int, float]] = []
-        self._sums = np.zeros(5)  # of 1, n, n^2, ratio, n * ratio
+        self._first: list[tuple[float, int, float]] = []
+        self._products = np.zeros((2, 3))  # of (expected, tokens) with (expected, tokens, time)
         self._unusual = 0
+        self._level = 0.0
         self.of_a_token = 0.0
-        """By which the expected cost is multiplied, less one, per drafted token."""
+        """Cost of a drafted token beyond the expected one, over that of a plain step."""
 
-    def add(self, n_tokens: int, ratio: float) -> None:
-        if self._sums[0] == 0:
-            self._first.append((n_tokens, ratio))
+    def add(self, expected: float, n_tokens: int, time: float) -> None:
+        """Args: expected: cost over that of a plain step."""
+        if not self._level:
+            self._first.append((expected, n_tokens, time))
             if len(self._first) == FIRST_STEPS:
-                usual = median(each for _, each in self._first)
-                for n, each in self._first:
-                    if each <= 2 * usual:
-                        self._add(n, each)
+                usual = median(each[2] / each[0] for each in self._first)
+                for each in self._first:
+                    if each[2] <= 2 * usual * each[0]:
+                        self._add(*each)
             return
-        if ratio > UNUSUAL * self._sums[3] / self._sums[0]:
+        if time > UNUSUAL * self._level * (expected + max(self.of_a_token, 0.0) * n_tokens):
             self._unusual += 1
             if self._unusual == MOST_UNUSUAL:
                 self.begin()
             return
         self._unusual = 0
-        self._add(n_tokens, ratio)
+        self._add(expected, n_tokens, time)
 
-    def _add(self, n: int, ratio: float) -> None:
-        self._sums = DECAY * self._sums + (1, n, n * n, ratio, n * ratio)
-        weight, sum_n, sum_nn, sum_ratio, sum_both = self._sums
-        spread = sum_nn - sum_n * sum_n / weight
-        slope = (sum_both - sum_n * sum_ratio / weight) / (spread + self._prior)
-        level = (sum_ratio - slope * sum_n) / weight
-        self.of_a_token = slope / level if level > 0 else 0.0
+    def _add(self, expected: float, n_tokens: int, time: float) -> None:
+        features = np.array([expected, n_tokens])
+        self._products = DECAY * self._products + np.outer(features, [expected, n_tokens, time])
+        squares = self._products[:, :2] + [[0, 0], [0, self._prior]]
+        self._level, beyond = (float(each) for each in np.linalg.solve(squares, self._products[:, 2]))
+        self.of_a_token = beyond / self._level if self._level > 0 else 0.0
 
 
 class StepCosts:
@@ -126,13 +127,14 @@ class StepCosts:
 
     def costs(self, batch: int, n_tokens: int) -> np.ndarray:
         """[n_tokens + 1] of a step of `batch` requests with 0, 1, ... drafted tokens; never falling. Only ratios mean something."""
+        costs = self._surface.costs(batch, n_tokens)
         growth = self._growth.get(batch.bit_length())
-        factor = growth.of_a_token if growth else 0.0
-        costs = self._surface.costs(batch, n_tokens) * np.maximum(1.0 + factor * np.arange(n_tokens + 1), 0.1)
-        return np.maximum.accumulate(costs)
+        if growth is None:
+            return costs
+        return np.maximum.accumulate(costs + growth.of_a_token * costs[0] * np.arange(n_tokens + 1))
 
     def observe(self, batch: int, n_tokens: int, milliseconds: float) -> None:
         """Takes what a step with so many drafted tokens took."""
-        expected = float(self._surface.costs(batch, n_tokens)[n_tokens])
+        expected = self._surface.costs(batch, n_tokens)
         growth = self._growth.setdefault(batch.bit_length(), _Growth(self._steps))
-        growth.add(n_tokens, milliseconds / expected)
+        growth.add(float(expected[n_tokens] / expected[0]), n_tokens, milliseconds / float(expected[0]))

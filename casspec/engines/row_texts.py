@@ -72,9 +72,7 @@ class RowTexts:
         self._rows: list[RowText | None] = []
         self._left: list[RowText] = []
 
-    def follow(
-        self, sampled: Sequence[Sequence[int]], n_tokens: np.ndarray, rows: np.ndarray
-    ) -> list[RowText | None]:
+    def follow(self, sampled: Sequence[Sequence[int]], n_tokens: np.ndarray, rows: np.ndarray) -> list[RowText | None]:
         """The text of each row; None of one that sampled nothing.
 
         Args:

@@ -215,7 +215,7 @@ def _memory_tokens() -> int:
     if not told:
         return MEMORY_TOKENS
     if not told.isdecimal():
-        raise UnsupportedOption(f"{MEMORY_VARIABLE} is {told!r}: expected a number of tokens, 0 to keep no earlier outputs")
+        raise UnsupportedOption(
+            f"{MEMORY_VARIABLE} is {told!r}: expected a number of tokens, 0 to keep no earlier outputs"
+        )
     return int(told)
-
-

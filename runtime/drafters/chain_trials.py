@@ -99,7 +99,10 @@ class ChainTrial:
 
 
 def counted(
-    texts: Iterable[tuple[Sequence[int], Sequence[int]]], mode: Mode, memory_tokens: int = 0, n_tokens: int = _CHAIN_TOKENS
+    texts: Iterable[tuple[Sequence[int], Sequence[int]]],
+    mode: Mode,
+    memory_tokens: int = 0,
+    n_tokens: int = _CHAIN_TOKENS,
 ) -> AcceptancePrior:
     """Trials by cell over texts that an engine wrote: a calibration.
 

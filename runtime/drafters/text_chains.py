@@ -170,7 +170,13 @@ def _masses(cells, n, log_odds, lift, masses):  # type: ignore[no-untyped-def]
 
 @compiled(f"int64({_TEXT}, {_TEXT}, float64[::1], float64, int32[::1], int32[::1], float64[::1])")
 def draft(
-    own: Text, memory: Text, log_odds: np.ndarray, lift: float, tokens: np.ndarray, cells: np.ndarray, masses: np.ndarray
+    own: Text,
+    memory: Text,
+    log_odds: np.ndarray,
+    lift: float,
+    tokens: np.ndarray,
+    cells: np.ndarray,
+    masses: np.ndarray,
 ) -> int:
     """Writes the chain after the end of `own`, of the source that promises more tokens; returns its length.
 

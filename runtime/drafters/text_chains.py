@@ -83,7 +83,7 @@ def append(state: Text, tokens: np.ndarray) -> None:
 @part
 def _places(state, back, n_back, ends):  # type: ignore[no-untyped-def]
     """Writes the last places that the longest suffix of `back[:n_back]` occurred at; returns (how many, its length)."""
-    sizes, text, heads, earlier = state
+    _, text, heads, earlier = state
     mask, n_ends, longest = heads.shape[1] - 1, 0, 0
     for gram in range(N_GRAMS):
         n = GRAM_LENGTHS[gram]

@@ -266,6 +266,7 @@ def main(
     cores = sorted(os.sched_getaffinity(0))[: min(threads or available_cores(), available_cores())]
     setup = Setup(directory, context, tuple(cores))
     os.environ["PYTHONPATH"] = str(importable(folder / "casspec-for-engines"))
+    os.environ["PYTHONSAFEPATH"] = "1"  # a checkout's own folder holds only a part of the package
     os.environ["NUMBA_CACHE_DIR"] = str(folder / "numba")  # the sources' own folder is of another numba
     contenders = [speculative(PLAIN, None), *ngrams, ours(draft_tokens)]
     names = [each.name for each in contenders]

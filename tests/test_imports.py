@@ -277,7 +277,16 @@ def test_every_runtime_module_loads_without_the_calibration_libraries() -> None:
     assert not CALIBRATION_LIBRARIES & modules_loaded_by(import_every_module("runtime", "casspec.runtime"))
 
 
-RETRIEVAL = ("retrieval", "prompt_lookup", "token_recycling", "mean_recycling", "suffix", "max_gram")
+RETRIEVAL = (
+    "retrieval",
+    "prompt_lookup",
+    "token_recycling",
+    "mean_recycling",
+    "suffix",
+    "max_gram",
+    "text_chains",
+    "chain_trials",
+)
 
 
 def test_retrieval_drafters_load_without_a_model() -> None:

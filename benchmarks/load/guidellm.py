@@ -117,7 +117,9 @@ def _spot(summary: Mapping[str, Any]) -> Spot | None:
 
 
 def _at(samples: Sequence[tuple[float, float]], when: float) -> float:
-    """Processor seconds at the first look from then on."""
+    """Processor seconds at the first look from then on; 0 of a run that nobody could look at."""
+    if not samples:
+        return 0.0
     place = bisect.bisect_left(samples, (when, 0.0))
     return samples[min(place, len(samples) - 1)][1]
 
@@ -134,8 +136,10 @@ def _run(words: Sequence[str], folder: Path) -> list[tuple[float, float]]:
         over = threading.Event()
 
         def look() -> None:
-            while not over.wait(LOOK_SECONDS):
+            while True:
                 samples.append((time.time(), usage(process).cpu_seconds))
+                if over.wait(LOOK_SECONDS):
+                    return
 
         looking = threading.Thread(target=look)
         looking.start()

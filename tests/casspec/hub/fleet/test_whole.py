@@ -74,7 +74,7 @@ def storage(tmp_path: Path) -> Iterator[str]:
         yield database.new_database()
 
 
-@pytest.mark.slow
+@pytest.mark.fleet
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'casspec[fleet]'")
 def test_three_models_are_calibrated_on_two_devices_and_served_exactly(storage: str, tmp_path: Path) -> None:

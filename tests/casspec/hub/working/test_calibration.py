@@ -30,6 +30,14 @@ from tests.tuner.text_generators import ALPHABET, tokenizer
 SUITE = Suite(name="empty", prompts=())
 
 
+LESS: dict[str, dict[str, Any]] = {
+    "profile": {"seconds": 0.5, "rounds": 1, "max_context": 128},
+    "record": {"prompts": 2, "tokens": 24},
+    "search": {"recordings": 2, "trials": 12, "seconds": 5.0},
+    "bench": {"prompts": 1, "tokens": 16},
+}
+
+
 @pytest.mark.parametrize("quick", [False, True])
 def test_settings_are_those_of_the_command(quick: bool) -> None:
     asked = JobRequest(
@@ -76,8 +84,11 @@ def test_a_job_calibrates_and_a_second_answers_from_the_store(
     repository: Repository, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys.modules[JobCalibration.__module__], "QUICK", {**QUICK, **LESS})
     suite = keep_suite(repository, LINES)
-    asked = JobRequest(model="reference", device="cpu", dtype="float32", suite_sha256=suite, quick=True, trials=2)
+    asked = JobRequest(
+        model="reference", device="cpu", dtype="float32", suite_sha256=suite, quick=True, trials=2, max_batch=1
+    )
     worker = Worker(repository, Place("cpu", "here"), JobCalibration("cpu", AllowedModels(), storage))
     made = []
     for _ in range(2):
@@ -87,14 +98,6 @@ def test_a_job_calibrates_and_a_second_answers_from_the_store(
         assert (job.status, job.message) == ("done", None)
         made.append(job.profile_hash)
     assert made == [repository.profile("latest").content_hash()] * 2
-
-
-LESS: dict[str, dict[str, Any]] = {
-    "profile": {"seconds": 0.5, "rounds": 1, "max_context": 128},
-    "record": {"prompts": 2, "tokens": 24},
-    "search": {"recordings": 2, "trials": 12, "seconds": 5.0},
-    "bench": {"prompts": 1, "tokens": 16},
-}
 
 
 def letters(words: str) -> str:
@@ -117,7 +120,14 @@ def test_a_job_races_its_profile_with_another_on_the_half_that_is_reported(
     for words in ("abcdef", "ghijkl"):
         against = made[-1].content_hash() if made else None
         suite = keep_suite(repository, letters(words))
-        asked = {"model": "tiny", "device": "cpu", "dtype": "float32", "quick": True, "suite_sha256": suite}
+        asked = {
+            "model": "tiny",
+            "device": "cpu",
+            "dtype": "float32",
+            "quick": True,
+            "suite_sha256": suite,
+            "max_batch": 1,
+        }
         repository.jobs.submit(JobRequest.model_validate(asked | {"against": against}))
         job = worker.work_once()
         assert job is not None

@@ -65,8 +65,13 @@ def read_counters(text: str, names: CounterNames) -> Counters:
             f"/metrics tells no {names.generated}: it is another engine's, or its metrics are switched off"
         )
     by_position = tuple(positions.get(place, 0.0) for place in range(max(positions, default=-1) + 1))
-    told = (sums.get(name) for name in (names.drafts, names.draft_tokens, names.accepted_tokens))
-    return Counters(sums[names.generated], *told, by_position)
+    return Counters(
+        sums[names.generated],
+        sums.get(names.drafts),
+        sums.get(names.draft_tokens),
+        sums.get(names.accepted_tokens),
+        by_position,
+    )
 
 
 def _difference(later: float | None, before: float | None) -> float | None:

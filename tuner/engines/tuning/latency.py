@@ -33,6 +33,7 @@ STEP_TOKENS = 64
 """New ones of each request while a point is measured."""
 FIRST, LAST = 4, 0.85
 """Steps count from where every request has so many tokens until one has this share of what it will have."""
+LEAST_STEPS = 3
 LOOK_SECONDS = 0.005
 
 Terms = Callable[[float, float, float], float]
@@ -167,26 +168,31 @@ def _tell(control: Path, drafted: int) -> None:
 
 
 def _point(session: Session, instance: Instance, batch: int) -> float:
-    """Milliseconds of a step with so many requests."""
+    """Milliseconds of a step with so many requests. More tokens are asked for where they came too soon to be counted meanwhile.
+
+    Raises EngineFailed where the engine ends, EngineError where its counters stand still.
+    """
     requests = list(islice(cycle(session.workload.requests), batch))
-    fields = session.engine.request_fields(f"step {time.monotonic_ns()}")
-    asked = [completion(instance.model, each.ids, STEP_TOKENS, fields, ignore_end=True) for each in requests]
 
     def read(text: str) -> Counters:
         return read_counters(text, session.engine.counters)
 
-    seconds, counted, answers = asyncio.run(_window(instance.endpoint, asked, read))
-    instance.check_answers(answers)
-    steps = counted.verifications / batch
-    if steps <= 0:
-        raise EngineError(
-            f"{instance.endpoint.url}/metrics counts no tokens while they are written: its metrics lag behind"
-        )
-    return 1e3 * seconds / steps
+    for tokens in (STEP_TOKENS, 2 * STEP_TOKENS, 4 * STEP_TOKENS):
+        fields = session.engine.request_fields(f"step {time.monotonic_ns()}")
+        asked = [completion(instance.model, each.ids, tokens, fields, ignore_end=True) for each in requests]
+        with instance.watched():
+            seconds, counted, answers = asyncio.run(_window(instance.endpoint, asked, tokens, read))
+        instance.check_answers(answers)
+        steps = counted.verifications / batch
+        if steps >= LEAST_STEPS:
+            return 1e3 * seconds / steps
+    raise EngineError(
+        f"{instance.endpoint.url}/metrics counts no tokens while they are written: its metrics lag behind"
+    )
 
 
 async def _window(
-    endpoint: Endpoint, asked: Sequence[Asked], read: Callable[[str], Counters]
+    endpoint: Endpoint, asked: Sequence[Asked], tokens: int, read: Callable[[str], Counters]
 ) -> tuple[float, Counters, list[Answer]]:
     """Time and counts between two looks at the counters while all requests are written; and the answers."""
     have = [0] * len(asked)
@@ -206,7 +212,7 @@ async def _window(
     await until(lambda: min(have) >= FIRST)
     before = read(await endpoint.text("/metrics"))
     began = time.perf_counter()
-    await until(lambda: max(have) >= LAST * STEP_TOKENS)
+    await until(lambda: max(have) >= LAST * tokens)
     after = read(await endpoint.text("/metrics"))
     seconds = time.perf_counter() - began
     return seconds, after.since(before), list(await asyncio.gather(*tasks))

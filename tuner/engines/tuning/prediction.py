@@ -14,11 +14,13 @@ class PlainSpeed:
     """What an engine without speculation takes for the texts, so many at a time.
 
     Attributes:
-        tokens: of all. seconds: of all. step_ms: of a step. other_s: of `seconds`, what is no step: prompts, waiting, the last requests.
+        tokens, requests, seconds: of all. step_ms: of a step. other_s: of `seconds`, what is no step: prompts with their first token,
+            waiting, the last requests.
     """
 
     concurrency: int
     tokens: int
+    requests: int
     seconds: float
     step_ms: float
 
@@ -28,7 +30,7 @@ class PlainSpeed:
 
     @property
     def steps(self) -> float:
-        return self.tokens / self.concurrency
+        return (self.tokens - self.requests) / self.concurrency
 
     @classmethod
     def of(cls, figures: EngineMeasurement) -> PlainSpeed:
@@ -36,7 +38,7 @@ class PlainSpeed:
         step_ms = (
             figures.token_ms[0] if figures.token_ms else 1e3 * figures.seconds * figures.concurrency / figures.tokens
         )
-        return cls(figures.concurrency, figures.tokens, figures.seconds, step_ms)
+        return cls(figures.concurrency, figures.tokens, figures.requests, figures.seconds, step_ms)
 
 
 def predicted_seconds(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:

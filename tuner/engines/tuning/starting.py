@@ -47,7 +47,18 @@ class Instance:
     def counters(self) -> Counters:
         """Raises EngineError where it tells none, EngineFailed where it has ended."""
         self.check()
-        return read_counters(self.endpoint.get("/metrics"), self.engine.counters)
+        with self.watched():
+            return read_counters(self.endpoint.get("/metrics"), self.engine.counters)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Whatever fails inside is told as the end of the engine, where it has ended."""
+        try:
+            yield
+        except EngineError:
+            if self.process is not None:
+                self.process.check_soon()
+            raise
 
     def check(self) -> None:
         """Raises EngineFailed where it has ended."""

@@ -64,8 +64,9 @@ def test_the_earliest_occurrence_counts_not_the_latest() -> None:
 
 
 def test_acceptance_length_counts_steps_without_a_draft_too() -> None:
-    found = LookupReplay([text([1, 2, 3], [9, 1, 2, 3, 9])], 3, 4).replay(1, 3, 4)
-    assert found.acceptance_length == pytest.approx(4 / found.verifications)
+    found = LookupReplay([text([1, 2, 3], [9, 1, 2, 3, 9, 8])], 3, 4).replay(1, 3, 4)
+    assert (found.verifications, found.drafted, found.accepted_tokens) == (2, 1, 3)
+    assert found.acceptance_length == pytest.approx(5 / 2)
     assert Replayed(0, 0, 0, 0).acceptance_length == 1.0
 
 

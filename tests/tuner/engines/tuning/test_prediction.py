@@ -15,7 +15,7 @@ def steps(**coefficients: float) -> StepTime:
     return StepTime(EngineLatency(points=(), coefficients=coefficients, median_error=0.0, largest_error=0.0))
 
 
-PLAIN_SPEED = PlainSpeed(concurrency=2, tokens=200, seconds=6.0, step_ms=50.0)
+PLAIN_SPEED = PlainSpeed(concurrency=2, tokens=210, requests=10, seconds=6.0, step_ms=50.0)
 
 
 def test_what_is_no_step_stays() -> None:
@@ -23,7 +23,7 @@ def test_what_is_no_step_stays() -> None:
     assert PLAIN_SPEED.other_s == 1.0
     halved = Replayed(verifications=100, drafted=100, draft_tokens=200, accepted_tokens=100)
     assert predicted_seconds(PLAIN_SPEED, halved, None) == pytest.approx(1.0 + 50 * 0.05)
-    assert predicted_speed(PLAIN_SPEED, halved, None) == pytest.approx(200 / 3.5)
+    assert predicted_speed(PLAIN_SPEED, halved, None) == pytest.approx(210 / 3.5)
 
 
 def test_drafts_make_steps_dearer() -> None:
@@ -41,6 +41,6 @@ def test_without_speculation_nothing_is_gained() -> None:
 
 def test_a_measurement_gives_the_time_of_a_step() -> None:
     found = PlainSpeed.of(plain_figures(2, speed=40.0))
-    assert (found.step_ms, found.other_s) == (50.0, 0.0)
+    assert (found.step_ms, found.other_s) == (50.0, pytest.approx(3 / 40))
     untold = PlainSpeed.of(plain_figures(2, speed=40.0).model_copy(update={"token_ms": None}))
     assert untold.step_ms == 50.0

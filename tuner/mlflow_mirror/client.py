@@ -73,14 +73,13 @@ def unusable(error: Exception, databases: ExternalDatabases) -> MirrorError | No
 
 def redacted(text: str, databases: ExternalDatabases) -> str:
     """Without the passwords and tokens that addresses and the environment hold."""
+    secrets = {os.environ.get(name, "") for name in SECRETS}
     for uri in (databases.tracking_uri, databases.registry_uri):
         text = text.replace(uri, without_secrets(uri))
         password = uri.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        for secret in {password, unquote(password)} - {""}:
-            text = text.replace(secret, "***")
-    for name in SECRETS:
-        if held := os.environ.get(name):
-            text = text.replace(held, "***")
+        secrets |= {password, unquote(password)}
+    for secret in secrets - {""}:
+        text = text.replace(secret, "***")
     return re.sub(r"://[^\s/@]*@", "://", text)
 
 

@@ -10,7 +10,6 @@ between the two tokens is told, in nats. The last line of stdout is one JSON doc
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import random
@@ -26,7 +25,7 @@ import click
 import numpy as np
 
 from benchmarks.load.asked import FIRST_NUMBER, body, fitting
-from benchmarks.load.client import PATH, REQUEST_SECONDS, drive
+from benchmarks.load.client import drive
 from benchmarks.load.field import Field
 from benchmarks.load.servers import HOST, Contender, ServerFailed, Setup, vllm_words
 from benchmarks.peers.__main__ import resolve, until_interrupted
@@ -35,6 +34,9 @@ from casspec.cli.options import available_cores
 from casspec.storage.errors import CasspecError
 from casspec.storage.folders import user_cache_directory
 from casspec.storage.schema import Mode
+from casspec.tuner.engines.asked import CHAT
+from casspec.tuner.engines.endpoint import REQUEST_SECONDS
+from casspec.tuner.engines.importable import importable
 from casspec.tuner.suites.load import load_suite
 from casspec.tuner.suites.prompts import Prompt
 
@@ -42,7 +44,6 @@ PLAIN, OURS = "vllm", "casspec"
 QUOTING, OTHERS = "quoting", "others"
 QUOTING_TASKS = {"chat": ("summarization",), "reference": ("rewrite",)}
 """Tasks whose answers quote the prompt, by suite. Others are all other tasks of the chat suite."""
-FLOORS = ("storage", "runtime", "profiler", "tuner")
 RESAMPLES = 2000
 LOWER, UPPER = 5, 95
 NEAR_TIE = 0.5
@@ -101,19 +102,6 @@ def ours(n_tokens: int) -> Contender:
     return speculative(OURS, setting)
 
 
-def importable(folder: Path) -> Path:
-    """A folder of links to this casspec, for PYTHONPATH of an interpreter that has not installed it."""
-    package = folder / "casspec"
-    package.mkdir(parents=True, exist_ok=True)
-    named = [*Path(importlib.import_module("casspec").__path__[0]).iterdir()]
-    named += [Path(importlib.import_module(f"casspec.{floor}").__path__[0]) for floor in FLOORS]
-    for path in named:
-        link = package / path.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(path.resolve())
-    return folder
-
-
 def chosen_prompts(n_quoting: int, n_others: int, seed: int) -> list[tuple[str, Prompt]]:
     """(group, prompt), quoting and others mixed."""
     groups: dict[str, list[Prompt]] = {QUOTING: [], OTHERS: []}
@@ -170,7 +158,7 @@ def tokens_of(port: int, request: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Tokens of a greedy answer with the two likeliest at each place."""
     wanted = {**request, "stream": False, "stream_options": None, "logprobs": True, "top_logprobs": 2}
     asked = urllib.request.Request(
-        f"http://{HOST}:{port}{PATH}", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+        f"http://{HOST}:{port}{CHAT}", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(asked, timeout=REQUEST_SECONDS) as answer:
         found: list[dict[str, Any]] = json.load(answer)["choices"][0]["logprobs"]["content"]

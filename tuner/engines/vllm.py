@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ class Vllm:
         found = []
         if "suffix" in abilities.methods:
             found.append(EngineSetting(method="suffix", parameters={LENGTH: SUFFIX_TOKENS}))
-        if "custom_class" in abilities.methods and _has_proposer():
+        if "custom_class" in abilities.methods:
             found.append(EngineSetting(method="custom_class", parameters={"model": PROPOSER, LENGTH: PROPOSED_TOKENS}))
         return found
 
@@ -181,12 +180,3 @@ class Vllm:
                 f"{setting.parameters.get('model')} has to be importable in vLLM's environment, by PYTHONPATH or installed there"
             )
         return tuple(found)
-
-
-def _has_proposer() -> bool:
-    """Whether this casspec brings it."""
-    try:
-        spec = find_spec(PROPOSER.rpartition(".")[0])
-    except ModuleNotFoundError:
-        return False
-    return spec is not None and spec.origin is not None and "class Proposer" in Path(spec.origin).read_text("utf-8")

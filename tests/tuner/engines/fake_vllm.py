@@ -34,11 +34,15 @@ class State:
         self.running = self.answered = self.generated = self.drafts = self.drafted = self.accepted = 0
         self.by_position: dict[int, int] = {}
 
+    @property
+    def _probes(self) -> bool:
+        return self.config is not None and str(self.config.get("model")).endswith(".Probe")
+
     def length(self) -> int:
         """Tokens that are drafted at most."""
         if self.config is None:
             return 0
-        if self.config["method"] == "custom_class":
+        if self._probes:
             return int(json.loads(Path(os.environ["CASSPEC_PROBE_FILE"]).read_text("utf-8"))["draft_tokens"])
         found = int(self.config["num_speculative_tokens"])
         for first, _, length in self.config.get("num_speculative_tokens_per_batch_size") or ():
@@ -48,9 +52,9 @@ class State:
     def draft(self, tokens: list[int], length: int) -> list[int]:
         """Prompt lookup; the probe copies the text's beginning."""
         assert self.config is not None
-        if self.config["method"] == "custom_class":
+        if self._probes:
             return tokens[:length]
-        longest, shortest = self.config["prompt_lookup_max"], self.config["prompt_lookup_min"]
+        longest, shortest = self.config.get("prompt_lookup_max", 3), self.config.get("prompt_lookup_min", 2)
         for n in range(min(longest, len(tokens) - 1), shortest - 1, -1):
             for end in range(n, len(tokens)):
                 if tokens[end - n : end] == tokens[-n:]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casspec.storage.engines.documents import EngineSetting, EngineTrial
@@ -12,6 +14,7 @@ from tests.tuner.engines.test_vllm import ABLE
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, ngram, plain_figures
 
 PLAIN = {each: plain_figures(each) for each in CONCURRENCY}
+LOOKUP = replace(ABLE, methods=ABLE.methods - {"custom_class"})
 FIXED = Abilities("0.20", False, frozenset({"off", "ngram"}))
 
 
@@ -27,17 +30,17 @@ def trial(concurrency: int, gain: float, shortest: int = 2, longest: int = 4, dr
 
 def test_each_number_of_requests_has_its_own_draft_length() -> None:
     trials = [trial(1, 1.2), trial(1, 1.5, drafted=8), trial(2, 1.1), trial(2, 0.8, drafted=8)]
-    (found,) = finalists(Vllm(), ABLE, trials, PLAIN, ())
+    (found,) = finalists(Vllm(), LOOKUP, trials, PLAIN, ())
     assert found.setting.parameters[BY_BATCH] == [[1, 1, 8], [2, 2, 4]]
     assert dict(found.predicted_gain) == pytest.approx({1: 1.5, 2: 1.1})
     assert found.mean_gain == pytest.approx((1.5 * 1.1) ** 0.5)
 
 
 def test_where_nothing_pays_nothing_is_drafted() -> None:
-    (found,) = finalists(Vllm(), ABLE, [trial(1, 1.5), trial(2, 0.9)], PLAIN, ())
+    (found,) = finalists(Vllm(), LOOKUP, [trial(1, 1.5), trial(2, 0.9)], PLAIN, ())
     assert found.setting.parameters[BY_BATCH] == [[1, 1, 4], [2, 2, 0]]
     assert found.predicted_gain[2] == 1.0
-    assert finalists(Vllm(), ABLE, [trial(1, 0.9), trial(2, 0.9)], PLAIN, ()) == []
+    assert finalists(Vllm(), LOOKUP, [trial(1, 0.9), trial(2, 0.9)], PLAIN, ()) == []
 
 
 def test_an_engine_with_one_draft_length_gets_the_best_for_all_together() -> None:
@@ -52,14 +55,14 @@ def test_few_are_confirmed_and_no_two_that_do_the_same() -> None:
     for place, longest in enumerate((2, 3, 4, 5, 6, 7)):
         gain = 1.5 if longest < 4 else 1.5 - 0.02 * place
         trials += [trial(each, gain, longest=longest) for each in CONCURRENCY]
-    found = finalists(Vllm(), ABLE, trials, PLAIN, ())
+    found = finalists(Vllm(), LOOKUP, trials, PLAIN, ())
     assert len(found) == MOST_PREDICTED
     assert [each.setting.parameters["prompt_lookup_max"] for each in found] == [2, 4, 5]
 
 
 def test_what_the_user_names_is_confirmed_unless_it_has_failed() -> None:
     named = EngineSetting(method="eagle3", parameters={"model": "heads", LENGTH: 3})
-    assert finalists(Vllm(), ABLE, [], PLAIN, (named,)) == [Finalist(named, {})]
+    assert finalists(Vllm(), LOOKUP, [], PLAIN, (named,)) == [Finalist(named, {})]
     assert Finalist(named, {}).mean_gain == 0.0
     failed = [EngineTrial(setting=named, concurrency=1, status="failed", reason="no heads")]
-    assert finalists(Vllm(), ABLE, failed, PLAIN, (named,)) == []
+    assert finalists(Vllm(), LOOKUP, failed, PLAIN, (named,)) == []

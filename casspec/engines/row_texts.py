@@ -114,12 +114,12 @@ class RowTexts:
         for i in tuple(new):
             known = int(n_tokens[i]) - len(sampled[i])
             alike = by_length.get(known, [])
-            text = next((each for each in reversed(alike) if each.begins(rows[i], known)), None)
-            if text is None:
+            same = next((each for each in reversed(alike) if each.begins(rows[i], known)), None)
+            if same is None:
                 found[i] = RowText(rows[i, : int(n_tokens[i])], len(sampled[i]), self._acceptance)
             else:
-                alike.remove(text)
-                found[i] = text
+                alike.remove(same)
+                found[i] = same
                 new.remove(i)
         held = {id(text) for text in found if text is not None}
         for text in moved:

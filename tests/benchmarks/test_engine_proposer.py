@@ -123,7 +123,20 @@ def test_a_run_ends_with_a_table_and_a_line_of_json(monkeypatch: pytest.MonkeyPa
         return Contender(name, "casspec", "/ready", lambda python, port, setup: [str(python), str(FAKE), str(port)])
 
     monkeypatch.setattr(engine_proposer, "speculative", fake)
-    options = ["--model", str(tmp_path), "--ngram", "", "--quoting", "2", "--others", "2", "--tokens", "4", "--check", "0"]
+    options = [
+        "--model",
+        str(tmp_path),
+        "--ngram",
+        "",
+        "--quoting",
+        "2",
+        "--others",
+        "2",
+        "--tokens",
+        "4",
+        "--check",
+        "0",
+    ]
     result = CliRunner().invoke(main, options)
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout.splitlines()[-1])
@@ -133,7 +146,8 @@ def test_a_run_ends_with_a_table_and_a_line_of_json(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("options", "words"), [(("--ngram", "2-5"), "MIN:MAX:TOKENS"), (("--model", "/nowhere"), "a directory with a config.json")]
+    ("options", "words"),
+    [(("--ngram", "2-5"), "MIN:MAX:TOKENS"), (("--model", "/nowhere"), "a directory with a config.json")],
 )
 def test_a_wrong_option_is_one_line(options: tuple[str, ...], words: str) -> None:
     result = CliRunner().invoke(main, options)

@@ -19,7 +19,7 @@ TYPED := build/typed
 DOCUMENTED := build/documented
 MYPY = cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help demo demo-chat test test-fleet lint format docs bench clean
+.PHONY: help demo demo-chat test test-engines test-fleet lint format docs bench clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -36,6 +36,9 @@ demo-chat: $(STAMPS)/gguf ## install, fetch a small chat model (93 MB), then cal
 
 test: $(STAMPS)/dev ## install what development needs, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
+
+test-engines: $(STAMPS)/dev ## kill searches of other engines and their engines, which takes minutes
+	@$(BIN)/python -m pytest -q -m engines tests/tuner/engines
 
 test-fleet: $(STAMPS)/dev ## kill hub, workers, Ray nodes and database 30 times, which takes minutes
 	@$(BIN)/python -m pytest -q -m fleet tests/casspec/hub/fleet

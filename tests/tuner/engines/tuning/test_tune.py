@@ -90,6 +90,7 @@ def test_a_budget_that_is_too_short_says_so_and_the_next_goes_on(tmp_path: Path)
         assert not any("texts" in line or "steps by" in line for line in lines if line.startswith("starting"))
 
 
+@pytest.mark.engines
 def test_an_engine_that_is_killed_is_started_again(tmp_path: Path) -> None:
     killed: list[str] = []
 
@@ -111,7 +112,7 @@ def test_an_engine_that_is_killed_is_started_again(tmp_path: Path) -> None:
     assert not any("failed" in note for note in found.notes)
 
 
-@pytest.mark.slow
+@pytest.mark.engines
 def test_a_killed_search_goes_on_and_leaves_no_engine(tmp_path: Path) -> None:
     chance = random.Random(0)
     for _ in range(5):

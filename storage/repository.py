@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, delete, select
@@ -209,8 +210,23 @@ class Repository(Measurements):
         check_alias(alias)
         profile = self.profile(selection)
         calibration_id, _ = self.calibration_of(profile.content_hash())
-        self.put_document(calibration_id, ALIAS_KIND, f"{now()} {alias}", {"alias": alias})
+        with self.alone():
+            self.put_document(calibration_id, ALIAS_KIND, f"{self._next_time(alias)} {alias}", {"alias": alias})
         return profile
+
+    def _next_time(self, alias: str) -> str:
+        """Now, or just after an alias was given last, where another machine's clock is ahead: the newest counts."""
+        keys = select(StageDocumentRow.key).where(
+            StageDocumentRow.kind == ALIAS_KIND, StageDocumentRow.key.endswith(f" {alias}", autoescape=True)
+        )
+        with self._database.reading() as session:
+            newest = max((key.partition(" ")[0] for key in session.scalars(keys)), default="")
+        at = now()
+        return (
+            at
+            if at > newest
+            else (datetime.fromisoformat(newest) + timedelta(microseconds=1)).isoformat(timespec="microseconds")
+        )
 
     def aliases(self) -> dict[str, list[str]]:
         """Aliases by the content hash of the profile that has them."""

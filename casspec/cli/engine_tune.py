@@ -111,6 +111,7 @@ def tune(
         raise click.UsageError(f"{file.parent} is no folder to write into: create it first")
     from casspec.cli.engine_tables import print_result
     from casspec.storage import open_repository
+    from casspec.storage.errors import MirrorError
     from casspec.storage.export.json_profile import write_whole
     from casspec.storage.folders import user_cache_directory
     from casspec.tuner.engines.by_name import engine_named
@@ -129,12 +130,15 @@ def tune(
             repository.engines.forget(subject.content_hash())
         session = Session(engine, abilities, starter, repository.engines, subject, workload, time, folder, say)
         result = tune(session)
-        _mirror(session, result, storage)
-    print_result(result, output_format)
-    messages.print(f"result [bold]{result.result_id}[/bold]", highlight=False)
-    if file is not None:
-        write_whole(file, (json.dumps(result.configuration) + "\n").encode())
-        say(f"wrote {file}")
+        print_result(result, output_format)
+        messages.print(f"result [bold]{result.result_id}[/bold]", highlight=False)
+        if file is not None:
+            write_whole(file, (json.dumps(result.configuration) + "\n").encode())
+            say(f"wrote {file}")
+        try:
+            _mirror(session, result, storage)
+        except MirrorError as error:
+            say(f"{error}; the result is stored here, and the same command tells MLflow again")
 
 
 def _mirror(session: Session, result: EngineResult, storage: str | None) -> None:

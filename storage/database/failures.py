@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from casspec.storage.database.location import printable
 from casspec.storage.errors import StorageError
@@ -50,7 +51,7 @@ def storage_failures(url: URL) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise  # of whoever reads what is printed meanwhile: no database is a pipe
-    except (DBAPIError, sqlite3.Error) as error:
+    except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
         raise StorageError(f"the database {printable(url)} {_advice(error, url)}") from error
     except OSError as error:
         advice = FILE_ADVICE.get(error.errno or 0, f"cannot be used ({error.strerror}): check the path, {ELSEWHERE}")

@@ -22,7 +22,7 @@ class Recalibrations:
         self._database = database
 
     def begin(self, profile: CascadeProfile, alias: str, at: str, says: str) -> Recalibration | None:
-        """One that waits for traffic; None where another process began it.
+        """One that waits for traffic; None where one is under way, or another process began it.
 
         Its ID follows from the profile, the alias and the one before it, so that two hubs that decide at once begin one.
 
@@ -30,6 +30,8 @@ class Recalibrations:
             at: UTC, ISO 8601. says: why.
         """
         before = self.last(profile)
+        if before is not None and before.state in OPEN:
+            return None
         told = "\n".join([profile.content_hash(), alias, before.recalibration_id if before else ""])
         begun = Recalibration(
             recalibration_id=hashlib.sha256(told.encode()).hexdigest()[:16],

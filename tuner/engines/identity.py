@@ -31,7 +31,8 @@ def served_model(place: str, name: str) -> ServedModel:
     from casspec.runtime.loading.fingerprint import config_sha256, tokenizer_sha256, weights_sha256
     from casspec.runtime.loading.models import load_config, load_library_model, quiet_library
 
-    if os.sep in place and not Path(place).is_dir():
+    is_path = place.startswith((os.sep, ".", "~")) or place.count("/") > 1
+    if is_path and not Path(place).is_dir():
         raise UnknownModel(f"no model at '{place}': engines are given a directory, or a name of the model hub")
     config = load_config(place)
     with quiet_library():

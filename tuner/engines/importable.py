@@ -23,6 +23,8 @@ def importable(folder: Path) -> Path:
         for source, target in (
             [(place, package / name)] if name else [(each, package / each.name) for each in place.iterdir()]
         ):
+            if target.is_symlink() and target.readlink() != source:
+                target.unlink()  # casspec lay elsewhere
             if not target.exists() and source.name != "__pycache__":
                 target.symlink_to(source, target_is_directory=source.is_dir())
     return folder

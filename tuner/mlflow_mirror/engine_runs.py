@@ -26,10 +26,8 @@ def engine_parent(result: EngineResult, trials: Sequence[EngineTrial]) -> Part:
         metrics["latency/median_error"] = result.latency.median_error
     params = {
         "engine": f"{subject.engine} {subject.engine_version}",
-        "model": subject.model.name,
         "device": subject.device.name,
         "dtype": subject.dtype,
-        "suite": subject.suite,
         "prompts": str(subject.prompts),
         "tokens": str(subject.tokens),
         "concurrency": ",".join(map(str, subject.concurrency)),

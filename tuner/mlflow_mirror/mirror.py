@@ -120,6 +120,7 @@ class MLflowMirror:
             run = found[0] if found else self._create(parent, {ENGINE_TAG: parent.key})
             known = self._children(run.info.run_id)
             for part in parts:
+                self._check_time()
                 child = known.get(part.key) or self._create(part, {PARENT_TAG: run.info.run_id, PART_TAG: part.key})
                 self._fill(child.info.run_id, part)
                 self._client.set_terminated(child.info.run_id)

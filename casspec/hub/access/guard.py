@@ -16,8 +16,12 @@ from casspec.hub.access.rate import RateLimit
 from casspec.hub.access.roles import SAFE, role_of, suffices
 from casspec.hub.access.sessions import COOKIE, CSRF_HEADER, Session, Sessions
 from casspec.server.errors import ApiError, error_response
+from casspec.server.gate.body_limit import MOST_BYTES
 from casspec.storage.errors import StorageError
 from casspec.storage.tokens import Role
+
+OPEN_BYTES = 4096
+"""Of a body that anybody may send."""
 
 WhenStoreFails = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -56,14 +60,16 @@ class Guard:
         """Who asks, and in which session. Raises ApiError: 401, 403, 429."""
         check_origin(request.headers)
         address = f"address {request.client.host}" if request.client else "address"
+        failures = f"guesses of {address}"
         needs = role_of(request.method, request.scope["path"])  # the URL is put together from the Host header too
         if needs is None:
-            await self._pass_by(request, address)
+            request.scope[MOST_BYTES] = OPEN_BYTES
+            await self._pass_by(request, failures)
             return None, None
         try:
             asker, session = await self._asker(request, address)
         except ApiError:
-            self._limit.draw(address)
+            self._limit.draw(failures)
             raise
         self._limit.draw(asker.identity)
         _check_role(asker, needs)
@@ -71,12 +77,12 @@ class Guard:
             _check_csrf(request, session)
         return asker, session
 
-    async def _pass_by(self, request: Request, address: str) -> None:
+    async def _pass_by(self, request: Request, failures: str) -> None:
         """Lets in who asks for what is open. What only tells costs no more than a refusal, and monitors are never refused."""
         if request.method not in SAFE:
             if await asyncio.to_thread(self._askers.is_open):
                 check_here(request.headers)
-            self._limit.draw(address)
+            self._limit.draw(failures)
 
     async def _asker(self, request: Request, address: str) -> tuple[Asker, Session | None]:
         scheme, _, brought = request.headers.get("authorization", "").partition(" ")

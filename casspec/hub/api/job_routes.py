@@ -86,6 +86,9 @@ class Streams:
         return StreamingResponse(self._events(job), media_type="text/event-stream", headers=headers)
 
     async def _events(self, job: Job) -> AsyncIterator[str]:
+        if self._n_open >= self._settings.max_streams:  # others came between
+            yield ": too many streams are open\n\n"
+            return
         self._n_open += 1
         try:
             yield _event(job)

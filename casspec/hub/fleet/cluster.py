@@ -120,7 +120,7 @@ def _connect(ray: Any, address: str) -> None:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise FleetError(f"Ray at {address} cannot be reached ({first[:200]})") from error
     head = ray.get_runtime_context().gcs_address
-    if address != LOCAL and answers_strangers(head):
+    if answers_strangers(head):
         raise UnsupportedOption(
             f"the Ray head at {head} takes orders from anybody who reaches it: start it with RAY_AUTH_MODE=token"
         )

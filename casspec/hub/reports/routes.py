@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -76,6 +77,12 @@ def _received(repository: Repository, settings: HubSettings, body: ReportSubmiss
         raise ApiError(400, "a report has finite numbers only", "summary", "invalid_value") from None
     if n_bytes > MOST_BYTES:
         raise ApiError(413, f"a report has {MOST_BYTES} bytes at most", "summary", "too_large")
+    try:
+        ReportSubmission.model_validate_json(json.dumps(told))
+    except ValueError:
+        raise ApiError(400, "a report holds half a character (a lone surrogate)", "summary", "invalid_value") from None
+    if not re.fullmatch("[0-9a-f]{12,64}", body.summary.profile_id):
+        raise ApiError(400, "a report names its profile by its ID", "summary.profile_id", "invalid_value")
     profile = repository.profile(body.summary.profile_id)
     profile_hash = profile.content_hash()
     suite_sha256 = None

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from casspec.hub.allowed import AllowedModels
 from casspec.hub.reports.drift_settings import DAY_S
-from casspec.hub.reports.verdict import verdict
+from casspec.hub.reports.verdict import Verdict, verdict
 from casspec.storage.errors import CasspecError, JobNotFound, ProfileNotFound, StorageError
 from casspec.storage.jobs.documents import Job, JobRequest
 from casspec.storage.reports.documents import OPEN, Decision, Recalibration, RecalibrationState
@@ -64,12 +64,17 @@ class Steps:
             request = self._request(profile, report.suite_sha256)
             self._allowed.located(request.model)
             job = self._repository.jobs.submit(request, one.recalibration_id)
+            request = request.model_copy(
+                update={"suite_sha256": job.request.suite_sha256}
+            )  # another hub may have been first
+            if job.request != request:
+                return _changed(one, at, "failed", f"job {job.job_id} is somebody else's")
         except StorageError:
             raise
         except (CasspecError, ValidationError) as error:
             return _changed(one, at, "failed", str(error))
         says = f"job {job.job_id} calibrates {request.model} on requests that {report.server} recorded"
-        return _changed(one, at, "queued", says, suite_sha256=report.suite_sha256)
+        return _changed(one, at, "queued", says, suite_sha256=request.suite_sha256)
 
     def _request(self, profile: CascadeProfile, suite_sha256: str) -> JobRequest:
         """As the job that made the profile, where one did; on other prompts, and raced with the profile."""
@@ -111,6 +116,13 @@ class Steps:
         found = verdict(self._repository.bench_reports(new_hash), new, old)
         if found is None:
             return "kept", f"{named} was not measured beside it: no prompt leaves room for the benchmark", None
+        with self._repository.alone():  # nobody promotes between the look and the promotion
+            return self._promoted(one, old, new, named, found)
+
+    def _promoted(
+        self, one: Recalibration, old: CascadeProfile, new: CascadeProfile, named: str, found: Verdict
+    ) -> tuple[RecalibrationState, str, float | None]:
+        new_hash = new.content_hash()
         holder = self._repository.alias_holders(old).get(one.alias)
         if holder not in (one.profile_hash, new_hash):
             return "kept", f"{named} is {found.says}, and somebody made another profile '{one.alias}'", found.speed

@@ -8,6 +8,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from casspec.server.errors import ApiError, error_response
 
+MOST_BYTES = "casspec.most_bytes"
+"""Of a request's scope: a smaller limit, where whoever let it in has one."""
+
 READ_SECONDS = 60.0
 """In which a body has to arrive."""
 
@@ -48,9 +51,10 @@ class BodyLimit:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """All of it; None where the client went away."""
+        most = min(self._max_bytes, scope.get(MOST_BYTES, self._max_bytes))
         announced = dict(scope["headers"]).get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > self._max_bytes:
-            raise self._too_long()
+        if announced.isdigit() and int(announced) > most:
+            raise _too_long(most)
         parts, size, more = [], 0, True
         while more:
             message = await receive()
@@ -58,10 +62,11 @@ class BodyLimit:
                 return None
             parts.append(message.get("body", b""))
             size += len(parts[-1])
-            if size > self._max_bytes:
-                raise self._too_long()
+            if size > most:
+                raise _too_long(most)
             more = message.get("more_body", False)
         return b"".join(parts)
 
-    def _too_long(self) -> ApiError:
-        return ApiError(413, f"the body is longer than {self._max_bytes} bytes: split it", code="request_too_large")
+
+def _too_long(most: int) -> ApiError:
+    return ApiError(413, f"the body is longer than {most} bytes: split it", code="request_too_large")

@@ -12,6 +12,7 @@ read as such, and is told once it is whole.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,11 +149,27 @@ class PairArguments:
             told += '"'
         else:
             value = value_of(rest[:length])
-            is_text = value is None and rest[:length].strip() != "null"
+            is_null = rest[:length].strip() == "null"
+            is_text = not is_null and (value is None or (self._may_be_text_only() and not isinstance(value, str)))
             told = json_of(rest[:length] if is_text else value)
         self._key = None
         return begin + length + len(end or ""), told, False
 
+    def _may_be_text_only(self) -> bool:
+        """Whether the value is a string or null."""
+        asked = self._properties.get(self._key)
+        if not isinstance(asked, dict):
+            return False
+        ways = [asked, *asked.get("anyOf", ()), *asked.get("oneOf", ())]
+        kinds = {kind for way in ways if isinstance(way, dict) for kind in _kinds(way)}
+        return "string" in kinds and kinds <= {"string", "null"}
+
     def _is_text(self) -> bool:
         asked = self._properties.get(self._key)
         return isinstance(asked, dict) and asked.get("type") == "string"
+
+
+def _kinds(schema: Mapping[str, Any]) -> Sequence[str]:
+    """Types that a schema names itself."""
+    named = schema.get("type", ())
+    return [named] if isinstance(named, str) else list(named)

@@ -49,6 +49,13 @@ def test_hubs_that_decide_at_once_begin_one(recalibrations: Recalibrations, monk
     assert recalibrations.open() == [one]
 
 
+def test_none_begins_while_one_of_the_model_and_device_is_under_way(recalibrations: Recalibrations) -> None:
+    one = begun(recalibrations)
+    assert recalibrations.begin(PROFILE, "canary", at(1), "drift too") is None
+    assert recalibrations.change(one, ended(one, 5))
+    assert recalibrations.begin(PROFILE, "canary", at(6), "drift again") is not None
+
+
 def test_a_step_that_another_hub_took_is_not_taken(recalibrations: Recalibrations) -> None:
     one = begun(recalibrations)
     assert recalibrations.change(one, ended(one, 5))

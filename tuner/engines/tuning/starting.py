@@ -19,6 +19,7 @@ from casspec.tuner.engines.importable import importable
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.process import (
     READY_SECONDS,
+    DoesNotStart,
     EngineFailed,
     EngineProcess,
     free_port,
@@ -103,15 +104,11 @@ class OwnEngine:
         steps = self.folder / STEPS if (self.folder / STEPS).is_file() else None
         start = replace(self.start, setting=setting, port=port, probe_file=probe_file, steps_file=steps)
         log = self.folder / f"{self.engine.name}-{setting.content_hash()[:12]}.log"
-        variables = self.variables | self.engine.variables(start) | self._path()
+        variables = self.variables | self.engine.variables(start) | _path(self.folder)
         with EngineProcess(self.engine.words(start), variables, log, port, self.engine.ready_path) as process:
             seconds = process.wait_until_ready(self.ready_s)
             endpoint = Endpoint(process.url, None, self.engine.answer_ids)
             yield Instance(self.engine, endpoint, endpoint.served(), seconds, process)
-
-    def _path(self) -> dict[str, str]:
-        found = [str(importable(self.folder / "importable")), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {"PYTHONPATH": os.pathsep.join(found)}
 
 
 @dataclass(frozen=True)
@@ -132,12 +129,9 @@ class RestartedEngine:
     def started(self, setting: EngineSetting, probe_file: Path | None = None) -> Iterator[Instance]:
         """Raises EngineFailed where the command fails or nothing answers after it."""
         told = self.engine.configuration(setting)
-        variables = {CONFIGURATION: json.dumps(told) if told else ""}
+        variables = {CONFIGURATION: json.dumps(told) if told else ""} | _path(self.folder)
         if probe_file is not None:
-            variables |= {
-                "CASSPEC_PROBE_FILE": str(probe_file),
-                "PYTHONPATH": str(importable(self.folder / "importable")),
-            }
+            variables["CASSPEC_PROBE_FILE"] = str(probe_file)
         log = self.folder / "restart.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
@@ -157,8 +151,17 @@ class RestartedEngine:
         if code:
             raise EngineFailed(f"the restart command ended with code {code}: {last_reason(log)} (log: {log})")
         endpoint = Endpoint(self.url, self.key, self.engine.answer_ids)
-        wait_until_answered(f"{endpoint.url}{self.engine.ready_path}", began + self.ready_s, lambda: None)
+        try:
+            wait_until_answered(f"{endpoint.url}{self.engine.ready_path}", began + self.ready_s, lambda: None)
+        except EngineFailed as error:  # nobody can tell a slow start from one that has failed
+            raise DoesNotStart(str(error)) from None
         yield Instance(self.engine, endpoint, endpoint.served(), time.monotonic() - began)
+
+
+def _path(folder: Path) -> dict[str, str]:
+    """Where an engine finds casspec, before what the environment names."""
+    found = [str(importable(folder / "importable")), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(found)}
 
 
 def version_behind(url: str, key: str | None, engine: Engine) -> str:

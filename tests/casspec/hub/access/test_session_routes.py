@@ -111,3 +111,8 @@ def test_a_key_of_the_command_line_begins_a_session_too(repository: Repository) 
     assert client.get("/session").status_code == 401
     assert client.post("/session", json={"token": "key"}).json()["role"] == "admin"
     assert client.get("/v1/jobs").status_code == 200
+
+
+def test_nobody_sends_a_large_body_without_a_token(repository: Repository, secrets: dict[str, str]) -> None:
+    answer = client_at(repository).post("/session", json={"token": "x" * 5000})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "request_too_large")

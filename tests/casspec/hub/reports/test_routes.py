@@ -47,6 +47,8 @@ def test_a_report_is_kept_and_shown(fleet: Fleet, client: TestClient) -> None:
         ({"summary": summary("0" * 12).model_dump() | {"drafters": 1}}, 400, "drafters"),
         ({"summary": summary("0" * 12).model_dump() | {"schema_version": "99.0"}}, 400, "upgrade"),
         ({"summary": summary("f" * 12).model_dump()}, 404, "no profile"),
+        ({"summary": summary("f" * 12).model_dump() | {"began_at": "\ud800"}}, 400, "character"),
+        ({"summary": summary("latest").model_dump()}, 400, "ID"),
         ({"unknown": 1}, 400, "unknown"),
     ],
 )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from casspec.storage.jobs.documents import Job
+from casspec.storage.jobs.documents import Job, JobRequest
 from casspec.storage.reports.documents import Recalibration
 from casspec.storage.repository import Repository
-from tests.casspec.hub.reports.drifting import MODEL, Fleet, calibrated, finding, made_by_a_job, worked
+from tests.casspec.hub.reports.drifting import MODEL, SETTINGS, Fleet, calibrated, finding, made_by_a_job, worked
 from tests.storage import samples
 
 
@@ -153,3 +153,16 @@ def test_a_profile_that_is_deleted_ends_it(fleet: Fleet, repository: Repository)
     assert after is not None
     assert (after.recalibration_id, after.state) == (one.recalibration_id, "failed")
     assert "no profile" in after.decisions[-1].says
+
+
+def test_a_job_that_somebody_else_put_in_its_place_promotes_nothing(fleet: Fleet, repository: Repository) -> None:
+    made_by_a_job(repository, fleet.profile)
+    for _ in range(SETTINGS.least_reports):
+        fleet.tell()
+    one = fleet.tick()
+    assert one is not None
+    repository.jobs.submit(JobRequest(model=MODEL, device="cpu", trials=1), one.recalibration_id)
+    fleet.tell(traffic=True)
+    state, says = outcome(fleet)
+    assert (state, "somebody else's" in says) == ("failed", True)
+    assert production(fleet) == fleet.profile.content_hash()

@@ -75,3 +75,21 @@ def test_what_stands_between_pairs_ends_the_call() -> None:
     message = read("glm", "<tool_call>get<arg_key>n</arg_key><arg_value>1</arg_value> and so on</tool_call>")
     assert [call.arguments for _, call in message.calls] == ['{"n": 1}']
     assert message.content == "and so on</tool_call>"
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "12345"),
+        ({"type": ["string", "null"]}, "12345"),
+        ({"anyOf": [{"type": "string"}, {"type": "integer"}]}, 12345),
+        ({}, 12345),
+    ],
+)
+def test_a_string_that_may_be_missing_stays_a_string(
+    monkeypatch: pytest.MonkeyPatch, schema: dict[str, object], expected: object
+) -> None:
+    monkeypatch.setitem(TOOLS, "put", {"type": "object", "properties": {"zip": schema}})
+    pair = "<arg_key>zip</arg_key><arg_value>{}</arg_value>"
+    assert arguments("glm", f"<tool_call>put{pair.format(12345)}</tool_call>") == [{"zip": expected}]
+    assert arguments("glm", f"<tool_call>put{pair.format('null')}</tool_call>") == [{"zip": None}]

@@ -82,7 +82,7 @@ def test_texts_are_told_as_they_come() -> None:
     assert with_thread(work) is None
 
 
-def test_a_prompt_is_read_between_the_steps_of_others() -> None:
+def test_a_prompt_is_read_between_the_steps_of_others(unhurried: None) -> None:
     async def work(thread: StepThread) -> None:
         running = Heard(thread, Order([1, 2], LONG))
         await running.begun.wait()

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from casspec.storage.database.rows import insert_once, insert_or_replace, now
@@ -27,7 +25,7 @@ from casspec.storage.database.tables import (
     StartingPlanRow,
 )
 from casspec.storage.engines.store import EngineStore
-from casspec.storage.errors import ProfileNotFound, StorageError, UnsupportedOption
+from casspec.storage.errors import ProfileNotFound, StorageError
 from casspec.storage.jobs.queue import JobQueue
 from casspec.storage.leases import forget
 from casspec.storage.measurements import Calibration, Measurements, hash_of_settings, keep_document, newest_attempt
@@ -35,13 +33,13 @@ from casspec.storage.reports.recalibrations import Recalibrations
 from casspec.storage.reports.received import Reports
 from casspec.storage.schema import (
     Artifact,
-    Backend,
     BenchReport,
     CascadeProfile,
     DeviceFingerprint,
     ModelFingerprint,
     SkipSet,
 )
+from casspec.storage.summaries.aliases import ALIAS_KIND, aliases, check_alias, holders, next_time
 from casspec.storage.summaries.documents import LEAN
 from casspec.storage.summaries.profile_list import ProfileList, keep_measured, keep_summary
 from casspec.storage.tokens import Tokens
@@ -52,16 +50,8 @@ __all__ = ["Calibration", "Repository", "StartingPlan"]
 ARTIFACT_KIND = "artifact"
 """Stage documents of this kind say which artifacts a calibration made."""
 
-ALIAS_KIND = "alias"
-"""Stage documents of this kind say when which alias was given to the profile a calibration made."""
-
 WATCHED_KIND = "watched"
 """Stage documents of this kind say what was seen of the profile while it was served."""
-
-CANDIDATE = "candidate"
-"""Alias of the profile of the newest finished calibration; nobody has to give it."""
-
-RESERVED_ALIASES = frozenset({"latest", "fitting", "none", "compare"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,33 +201,21 @@ class Repository(Measurements):
         profile = self.profile(selection)
         calibration_id, _ = self.calibration_of(profile.content_hash())
         with self.alone():
-            self.put_document(calibration_id, ALIAS_KIND, f"{self._next_time(alias)} {alias}", {"alias": alias})
+            self.put_document(
+                calibration_id, ALIAS_KIND, f"{next_time(self._database, alias)} {alias}", {"alias": alias}
+            )
         return profile
-
-    def _next_time(self, alias: str) -> str:
-        """Now, or just after an alias was given last, where another machine's clock is ahead: the newest counts."""
-        keys = select(StageDocumentRow.key).where(
-            StageDocumentRow.kind == ALIAS_KIND, StageDocumentRow.key.endswith(f" {alias}", autoescape=True)
-        )
-        with self._database.reading() as session:
-            newest = max((key.partition(" ")[0] for key in session.scalars(keys)), default="")
-        at = now()
-        return (
-            at
-            if at > newest
-            else (datetime.fromisoformat(newest) + timedelta(microseconds=1)).isoformat(timespec="microseconds")
-        )
 
     def aliases(self) -> dict[str, list[str]]:
         """Aliases by the content hash of the profile that has them."""
         with self._database.reading() as session:
-            return _aliases(session)
+            return aliases(session)
 
     def alias_holders(self, profile: CascadeProfile) -> dict[str, str]:
         """Among profiles of the same model, dtype, device and backend: by alias, the content hash of the one that has it."""
         same = (profile.model.identity(), profile.device.identity(), profile.dtype, profile.backend or LEAN)
         with self._database.reading() as session:
-            return {alias: found for (alias, *subject), found in _holders(session).items() if tuple(subject) == same}
+            return {alias: found for (alias, *subject), found in holders(session).items() if tuple(subject) == same}
 
     def _calibration(self, session: Session, calibration_id: str) -> CalibrationRow:
         row = session.get(CalibrationRow, calibration_id, with_for_update=True)
@@ -254,7 +232,7 @@ class Repository(Measurements):
             if latest is None:
                 raise ProfileNotFound(f"no profile is stored in {self._database} yet: run `casspec calibrate` first")
             return latest
-        named = [profile_hash for profile_hash, names in _aliases(session).items() if selection in names]
+        named = [profile_hash for profile_hash, names in aliases(session).items() if selection in names]
         if len(named) == 1:
             return session.get_one(ProfileRow, named[0])
         if named:
@@ -354,44 +332,6 @@ class Repository(Measurements):
                 select(StartingPlanRow).where(StartingPlanRow.n_layers == n_layers).order_by(StartingPlanRow.name)
             )
             return [StartingPlan(row.name, row.n_layers, SkipSet.model_validate_json(row.skip_set)) for row in rows]
-
-
-def check_alias(alias: str) -> None:
-    """Raises UnsupportedOption for a name that could be taken for an ID, a version or a word of the command line."""
-    looks_like_id = set(alias) <= set("0123456789abcdef")
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", alias) or looks_like_id or re.fullmatch(r"v\d+", alias):
-        raise UnsupportedOption(f"{alias!r} is no alias: expected a word of small letters, as `production` is")
-    if alias in RESERVED_ALIASES:
-        raise UnsupportedOption(f"{alias!r} has a meaning of its own: name another alias, for instance production")
-
-
-def _holders(session: Session) -> dict[tuple[str, str, str, str, str], str]:
-    """Profile hash by (alias, model, device, dtype, backend): of all times an alias was given there, the newest counts."""
-    made = select(*CalibrationRow.__table__.columns).where(CalibrationRow.profile_hash.is_not(None))
-    calibrations = {row.calibration_id: row for row in session.execute(made)}
-    given = [(row.finished_at, CANDIDATE, row) for row in calibrations.values() if row.finished_at is not None]
-    for document in session.scalars(select(StageDocumentRow).where(StageDocumentRow.kind == ALIAS_KIND)):
-        if document.calibration_id in calibrations:
-            time, _, alias = document.key.partition(" ")
-            given.append((time, alias, calibrations[document.calibration_id]))
-    return {
-        (alias, row.model_hash, row.device_hash, row.dtype, _backend(row)): str(row.profile_hash)
-        for _, alias, row in sorted(given, key=lambda one: one[0])
-    }
-
-
-def _backend(row: Row[Any]) -> Backend:
-    """What a calibration ran on; settings that do not say so are of the lean forward."""
-    backend: Backend | None = json.loads(row.settings).get("backend")
-    return backend or LEAN
-
-
-def _aliases(session: Session) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for (alias, *_), profile_hash in sorted(_holders(session).items()):
-        if alias not in found.setdefault(profile_hash, []):
-            found[profile_hash].append(alias)
-    return found
 
 
 def _some_ids(hashes: Sequence[str]) -> str:

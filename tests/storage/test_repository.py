@@ -248,16 +248,6 @@ def test_an_alias_has_one_holder_and_goes_back_when_that_is_deleted(repository: 
     assert named(repository) == {(2, "float32"): ["candidate", "production"]}
 
 
-def test_an_alias_given_by_a_machine_whose_clock_is_behind_counts(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = calibrated(repository, 1), calibrated(repository, 2)
-    for profile, moment in ((first, "12:00:30"), (second, "11:59:00"), (first, "11:59:10")):
-        monkeypatch.setattr(f"{Repository.__module__}.now", lambda at=moment: f"2126-03-01T{at}.000000+00:00")
-        repository.set_alias("production", profile.profile_id)
-        assert repository.profile("production") == profile
-
-
 def test_an_alias_has_a_holder_on_each_backend(repository: Repository) -> None:
     lean, generic = calibrated(repository, 1), calibrated(repository, 2, backend="generic")
     repository.set_alias("production", lean.profile_id)

@@ -11,7 +11,6 @@ from casspec.profiler.progress import Progress
 from casspec.profiler.stored import with_ceilings
 from casspec.runtime.loading.device import device_fingerprint
 from casspec.runtime.loading.fingerprint import model_fingerprint
-from casspec.storage.repository import CANDIDATE
 from casspec.storage.schema import (
     CASCADE,
     RECYCLING_MATRIX,
@@ -20,6 +19,7 @@ from casspec.storage.schema import (
     LatencyModel,
     MethodSettings,
 )
+from casspec.storage.summaries.aliases import CANDIDATE
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.cascade.contenders import Cascade
 from casspec.tuner.cascade.forecast import Selection

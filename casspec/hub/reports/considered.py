@@ -11,8 +11,9 @@ from casspec.runtime.watch.drift import Drift
 from casspec.storage.errors import ProfileNotFound
 from casspec.storage.reports.documents import Recalibration, ReceivedReport
 from casspec.storage.reports.received import MOST_LISTED
-from casspec.storage.repository import CANDIDATE, Repository
+from casspec.storage.repository import Repository
 from casspec.storage.schema import CascadeProfile
+from casspec.storage.summaries.aliases import CANDIDATE
 
 FRESH_S = DAY_S
 """Reports that are older say nothing of now."""

@@ -19,8 +19,9 @@ from casspec.storage.database.tables import (
     StageDocumentRow,
 )
 from casspec.storage.jobs.documents import JobProgress, JobRequest
-from casspec.storage.repository import ALIAS_KIND, Repository
+from casspec.storage.repository import Repository
 from casspec.storage.schema import AcceptanceCell, AcceptancePrior, CascadeProfile, DrafterSpec
+from casspec.storage.summaries.aliases import ALIAS_KIND
 from casspec.storage.summaries.documents import MeasuredSpeed, summary_of
 from casspec.tuner.settings import CalibrationSettings
 from tests.storage import samples

@@ -6,7 +6,7 @@ import pytest
 
 from casspec.profiler.progress import silent
 from casspec.storage import open_repository
-from casspec.storage.repository import CANDIDATE
+from casspec.storage.summaries.aliases import CANDIDATE
 from casspec.tuner.calibration import publish
 from casspec.tuner.calibration_history import CalibrationHistory
 from casspec.tuner.cascade.forecast import Selection

@@ -98,14 +98,19 @@ def bench(
 
 @command.command(name="list")
 @click.option("--engine", metavar="NAME", help="Only of this engine.")
+@format_option("table", "json")
 @storage_option
-def list_(engine: str | None, storage: str | None) -> None:
+def list_(engine: str | None, output_format: str, storage: str | None) -> None:
     """List what engines were measured at, the latest first."""
-    from casspec.cli.engine_tables import results_table
+    from casspec.cli.engine_tables import results_json, results_table
     from casspec.storage import open_repository
 
     with open_repository(storage) as repository:
-        output.print(results_table(repository.engines.results(engine)))
+        results = repository.engines.results(engine)
+    if output_format == "json":
+        click.echo(results_json(results))
+    else:
+        output.print(results_table(results))
 
 
 @command.command()

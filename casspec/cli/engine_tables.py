@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
@@ -24,7 +25,7 @@ NO_BOUND = 1e6
 def print_result(result: EngineResult, output_format: str) -> None:
     """To stdout: as JSON the document, else tables and the configuration as the last line."""
     if output_format == "json":
-        click.echo(result.model_dump_json(indent=2))
+        click.echo(as_json(result.model_dump(mode="json"), indent=2))
         return
     subject = result.subject
     say(
@@ -129,7 +130,29 @@ def bench_table(rows: Sequence[Row]) -> Table:
 
 def bench_json(rows: Sequence[Row]) -> str:
     """One line."""
-    return json.dumps([asdict(row) for row in rows])
+    return as_json([asdict(row) for row in rows])
+
+
+def results_json(results: Sequence[tuple[str, EngineResult]]) -> str:
+    """An array: of each its ID, when it was saved, and the document."""
+    told = [
+        {"id": result.result_id, "saved_at": saved_at, "result": result.model_dump(mode="json")}
+        for saved_at, result in results
+    ]
+    return as_json(told, indent=2)
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """What every reader of JSON takes: null for what is no finite number, as the bound of an interval of one pair."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _pair(spot: tuple[float, float] | None) -> str:

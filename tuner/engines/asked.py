@@ -8,7 +8,7 @@ from typing import Any
 from casspec.tuner.engines.endpoint import Asked
 from casspec.tuner.suites.prompts import Prompt
 
-CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
+CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 STREAMED = {"stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True}}
 
 

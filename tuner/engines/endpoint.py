@@ -13,15 +13,23 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.stream import RequestFailed, Stream, choice_text, response_text
 
 REQUEST_SECONDS = 600.0
 LOOK_SECONDS = 30.0
 LONGEST_LINE = 1 << 22
+LONGEST_PIECE = 1 << 16
 LONGEST_REASON = 200
-
-
-class RequestFailed(Exception):
-    """An answer that is no stream of text; the message says what came instead."""
+NO_ANSWER = (
+    RequestFailed,
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    asyncio.IncompleteReadError,
+)
+"""What is raised where something else is answered than OpenAI's interface says."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +180,7 @@ class Endpoint:
                 return await self._ask(request, began, watch)
         except TimeoutError:
             return Answer(began, failure=f"no answer within {REQUEST_SECONDS:.0f} s")
-        except (RequestFailed, OSError, ValueError, LookupError, asyncio.IncompleteReadError) as error:
+        except NO_ANSWER as error:
             return Answer(began, failure=_told(error))
 
     async def _ask(self, request: Asked, began: float, watch: Callable[[int], None]) -> Answer:
@@ -180,7 +188,7 @@ class Endpoint:
             if status != 200:
                 body = await _body(reader, headers)
                 raise RequestFailed(f"status {status}: {body.decode('utf-8', 'replace')}")
-            return await self._read(_events(reader), began, watch)
+            return await self._read(_events(_pieces(reader, headers)), began, watch)
 
     async def _get(self, path: str) -> tuple[int, str]:
         async with asyncio.timeout(LOOK_SECONDS), self._sent("GET", path) as (status, headers, reader):
@@ -207,51 +215,49 @@ class Endpoint:
             writer.close()
 
     async def _read(self, events: AsyncIterator[dict[str, Any]], began: float, watch: Callable[[int], None]) -> Answer:
-        parts: list[float] = []
-        ids: list[int] = []
-        texts: list[str] = []
-        used: dict[str, Any] = {}
-        first_tokens = 0
+        stream = Stream()
         async for event in events:
             now = time.perf_counter()
-            if "error" in event:
-                raise RequestFailed(str(event["error"]))
-            used = event.get("usage") or used
-            for choice in event.get("choices") or ():
-                text = choice.get("text") or (choice.get("delta") or {}).get("content") or ""
-                new = self._ids_of(choice)
-                ids += new or []
-                texts.append(text)
-                if text or new:
-                    parts.append(now)
-                    first_tokens = first_tokens or used.get("completion_tokens", 0) or len(ids)
-                    watch(used.get("completion_tokens", 0) or len(ids) or len(parts))
-        if not parts:
-            raise RequestFailed("the stream ended without text")
-        tokens = used.get("completion_tokens") or len(ids)
-        if not tokens:
-            raise RequestFailed("the stream ended without usage")
-        steps = (used.get("speculation") or {}).get("steps")
-        return Answer(began, tuple(parts), tokens, first_tokens, steps, None, tuple(ids), "".join(texts))
+            stream.take_usage(event)
+            pieces = [(choice_text(choice), self._ids_of(choice) or []) for choice in event.get("choices") or ()]
+            for text, ids in pieces or [(response_text(event), [])]:
+                if stream.add(now, text, ids):
+                    watch(stream.so_far)
+        tokens = stream.tokens()
+        steps = (stream.used.get("speculation") or {}).get("steps")
+        return Answer(
+            began,
+            tuple(stream.parts),
+            tokens,
+            stream.first_tokens,
+            steps,
+            None,
+            tuple(stream.ids),
+            "".join(stream.texts),
+        )
 
 
 async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
+    length = headers.get("content-length")
+    if length is not None:
+        return await reader.readexactly(int(length))
+    return b"".join([piece async for piece in _pieces(reader, headers)])
+
+
+async def _pieces(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> AsyncIterator[bytes]:
+    """Of a body without a length: chunks, else whatever comes until the connection ends."""
     if headers.get("transfer-encoding") != "chunked":
-        length = headers.get("content-length")
-        return await (reader.read() if length is None else reader.readexactly(int(length)))
-    return b"".join([piece async for piece in _pieces(reader)])
-
-
-async def _pieces(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Of a chunked body."""
+        while piece := await reader.read(LONGEST_PIECE):
+            yield piece
+        return
     while size := int((await reader.readline()).split(b";")[0], 16):
         yield (await reader.readexactly(size + 2))[:-2]
 
 
-async def _events(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
-    """Documents of server-sent events in a chunked body, until `[DONE]`."""
+async def _events(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """Documents of server-sent events, until `[DONE]`."""
     buffer = b""
-    async for piece in _pieces(reader):
+    async for piece in pieces:
         buffer += piece.replace(b"\r\n", b"\n")
         *whole, buffer = buffer.split(b"\n\n")
         for event in whole:

@@ -113,13 +113,12 @@ def bench_table(rows: Sequence[Row]) -> Table:
         is_endpoint = heading == "endpoint"
         table.add_column(heading, justify="left" if is_endpoint else "right", no_wrap=is_endpoint)
     for row in rows:
-        versus = "" if row.versus is None else f"{row.versus.middle:.2f}x [{row.versus.low:.2f}, {row.versus.high:.2f}]"
         table.add_row(
             str(row.concurrency),
             Text(row.url),
             str(row.requests),
             f"{row.tokens_per_second:.1f}",
-            Text(versus),
+            Text(_versus(row)),
             _pair(row.first_token_ms),
             _pair(row.gap_ms),
             "" if row.acceptance_length is None else f"{row.acceptance_length:.2f}",
@@ -153,6 +152,14 @@ def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _finite(each) for name, each in value.items()}
     return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _versus(row: Row) -> str:
+    if row.versus is None:
+        return ""
+    if not math.isfinite(row.versus.high):
+        return f"{row.versus.middle:.2f}x (n=1)"
+    return f"{row.versus.middle:.2f}x [{row.versus.low:.2f}, {row.versus.high:.2f}]"
 
 
 def _pair(spot: tuple[float, float] | None) -> str:

@@ -126,10 +126,8 @@ def tune(
     folder = user_cache_directory() / "engines" / engine_name / subject.content_hash()[:12]
     starter = _starter(engine, served, abilities, python, url, restart_command, folder, options)
     with open_repository(storage) as repository:
-        if force:
-            repository.engines.forget(subject.content_hash())
         session = Session(engine, abilities, starter, repository.engines, subject, workload, time, folder, say)
-        result = tune(session)
+        result = tune(session, anew=force)
         print_result(result, output_format)
         messages.print(f"result [bold]{result.result_id}[/bold]", highlight=False)
         if file is not None:

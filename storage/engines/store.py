@@ -5,7 +5,8 @@ So a search that was killed goes on where it was, and ends with the rows of an u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,25 +18,30 @@ from casspec.storage.database.rows import insert_once, insert_or_replace, now
 from casspec.storage.database.tables import EngineMeasurementRow, EngineResultRow, EngineSearchRow, EngineTrialRow
 from casspec.storage.document import Document
 from casspec.storage.engines.documents import EngineResult, EngineSubject, EngineTrial
-from casspec.storage.errors import EngineError, ResultNotFound
+from casspec.storage.errors import EngineError, LeaseLost, ResultNotFound, StorageError
 from casspec.storage.holders import holder_name, is_dead
-from casspec.storage.leases import Leases
+from casspec.storage.leases import Lease, Leases, check
 
 D = TypeVar("D", bound=Document)
 
 LEASE = "engine-search"
 """Kind of the lease that whoever searches holds; the key is the subject's hash."""
 
-EXPIRY_S = 3600.0
-"""Silence after which a searcher on another machine is presumed dead: an engine may take that long to start and to answer."""
+EXPIRY_S, HEARTBEAT_S = 300.0, 30.0
+"""Silence after which a searcher on another machine is presumed dead, and how often one that lives says so."""
 
 
 class EngineStore:
-    """Searches of a database. `subject_hash` is the content hash of an EngineSubject."""
+    """Searches of a database. `subject_hash` is the content hash of an EngineSubject.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        clock: seconds since 1970; None asks the database.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] | None = None) -> None:
         self._database = database
-        self._leases = Leases(database)
+        self._leases = Leases(database, clock)
+        self._held: Lease | None = None
 
     def begin(self, subject: EngineSubject) -> str:
         """Hash of the subject, whose search is stored or begins."""
@@ -52,22 +58,62 @@ class EngineStore:
         return subject_hash
 
     @contextmanager
-    def alone(self, subject_hash: str) -> Iterator[None]:
-        """Nobody else searches for this subject inside the block. Raises EngineError where somebody does."""
+    def alone(self, subject_hash: str, heartbeat_s: float = HEARTBEAT_S) -> Iterator[None]:
+        """Nobody else searches for this subject inside the block, however long it takes. Raises EngineError where somebody does.
+
+        What is saved inside is saved only while that is so: whoever was presumed dead and comes back writes nothing.
+        """
         self._leases.living(LEASE, subject_hash, EXPIRY_S, is_dead)
         lease = self._leases.acquire(LEASE, subject_hash, holder_name(), EXPIRY_S)
         if lease is None:
             raise EngineError(
                 "another process runs this very search: wait for it, or end it and run the same command again"
             )
+        self._held = lease
+        try:
+            with self._beating(lease, heartbeat_s):
+                yield
+        except LeaseLost:
+            raise EngineError(
+                "another process took this search over while this one was silent: run the same command again to go on"
+            ) from None
+        finally:
+            self._held = None
+            self._leases.release(lease)
+
+    @contextmanager
+    def _beating(self, lease: Lease, heartbeat_s: float) -> Iterator[None]:
+        """The lease is renewed inside the block, on a thread of its own."""
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(heartbeat_s):
+                try:
+                    self._leases.renew(lease)
+                except LeaseLost:
+                    return  # the next write says so
+                except StorageError:
+                    continue  # the next one may come through
+
+        heart = threading.Thread(target=beat, name="casspec-engine-lease", daemon=True)
+        heart.start()
         try:
             yield
         finally:
-            self._leases.release(lease)
+            stop.set()
+            heart.join()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """A unit of work that is kept only while the search is ours, where this is inside `alone`."""
+        with self._database.writing() as session:
+            if self._held is not None:
+                check(session, self._held)
+            yield session
 
     def forget(self, subject_hash: str) -> None:
-        """Deletes a search with all it measured."""
-        with self._database.writing() as session:
+        """Deletes a search with all it measured; one that runs has to be ended first, see `alone`."""
+        with self._writing() as session:
             row = session.get(EngineSearchRow, subject_hash)
             if row is not None:
                 session.delete(row)
@@ -76,7 +122,7 @@ class EngineStore:
 
     def save(self, subject_hash: str, kind: str, key: str, document: D) -> D:
         """Keeps a document of a kind under a key."""
-        with self._database.writing() as session:
+        with self._writing() as session:
             insert_once(
                 session,
                 EngineMeasurementRow,
@@ -102,7 +148,7 @@ class EngineStore:
 
     def save_trials(self, subject_hash: str, trials: Sequence[EngineTrial]) -> None:
         """Identified by setting and number of requests. A failure replaces what was predicted."""
-        with self._database.writing() as session:
+        with self._writing() as session:
             for trial in trials:
                 key = {
                     "subject_hash": subject_hash,
@@ -131,7 +177,7 @@ class EngineStore:
 
     def save_result(self, result: EngineResult) -> EngineResult:
         """Identified by its content; saved again it is the newest again."""
-        with self._database.writing() as session:
+        with self._writing() as session:
             key = {"result_hash": result.content_hash()}
             values = {
                 "subject_hash": result.subject.content_hash(),

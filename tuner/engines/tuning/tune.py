@@ -12,8 +12,11 @@ from casspec.tuner.engines.tuning.session import Session
 from casspec.tuner.engines.tuning.written import plain_texts
 
 
-def tune(session: Session) -> EngineResult:
+def tune(session: Session, anew: bool = False) -> EngineResult:
     """Goes on where an earlier search of the same subject ended; a finished one measures what its budget left out, else nothing.
+
+    Args:
+        anew: what was measured before is forgotten first.
 
     Raises:
         EngineFailed: the engine does not start without speculation, or ends. OutOfTime: the budget ends before anything is confirmed.
@@ -21,6 +24,9 @@ def tune(session: Session) -> EngineResult:
     """
     session.subject_hash = session.store.begin(session.subject)
     with session.store.alone(session.subject_hash):
+        if anew:
+            session.store.forget(session.subject_hash)
+            session.store.begin(session.subject)
         # 1. What the engine writes without speculation, and how fast.
         texts, plain = plain_texts(session)
         # 2. What steps cost by draft length, inside one engine that runs.

@@ -152,10 +152,20 @@ class Endpoint:
         except (ValueError, LookupError, TypeError):
             raise EngineError(f"{self.url}/v1/models names no model: is this an OpenAI endpoint?") from None
 
-    def drive(self, requests: Sequence[Asked], clients: int, watch: Watch = _nobody) -> Drive:
-        """Asks all: each of `clients` asks its next when its last is answered, and not before its time."""
+    def drive(
+        self, requests: Sequence[Asked], clients: int, watch: Watch = _nobody, most_s: float | None = None
+    ) -> Drive:
+        """Asks all: each of `clients` asks its next when its last is answered, and not before its time.
+
+        Raises TimeoutError after `most_s` seconds, and hangs up.
+        """
+
+        async def within() -> list[Answer]:
+            async with asyncio.timeout(most_s):
+                return await self._drive(requests, clients, watch)
+
         cpu, begin = time.process_time(), time.perf_counter()
-        answers = asyncio.run(self._drive(requests, clients, watch))
+        answers = asyncio.run(within())
         return Drive(answers, time.perf_counter() - begin, time.process_time() - cpu)
 
     async def _drive(self, requests: Sequence[Asked], clients: int, watch: Watch) -> list[Answer]:

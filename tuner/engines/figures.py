@@ -22,25 +22,45 @@ NORMAL_95 = 1.645
 
 @dataclass(frozen=True)
 class Interval:
-    """A middle, and where it lies with a confidence of 90 %. `n`: pairs that it comes from; of one pair nothing bounds it."""
+    """A middle, and where it lies with a confidence of 90 %. `n`: pairs that it comes from; of one pair nothing bounds it.
+
+    `rounds`: starts of the engine that the pairs are of.
+    """
 
     middle: float
     low: float
     high: float
     n: int
+    rounds: int = 1
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
     """First over second of pairs that were measured one after the other: geometric mean, and Student's interval of its logarithm."""
-    logs = [math.log(first / second) for first, second in pairs]
-    if not logs:
+    return ratio_by_round([pairs])
+
+
+def ratio_by_round(rounds: Sequence[Sequence[tuple[float, float]]]) -> Interval:
+    """The same of pairs that were measured in rounds, with new starts of both in each.
+
+    Pairs of one round share two starts: whatever a start was lucky in, all of them have. So from two rounds on the interval is Student's
+    of the rounds' means, which vary by starts and pairs alike. Two or three means may agree by chance; therefore it is never narrower than
+    what all pairs would give if each had starts of its own. A single round says nothing of starts: its interval is of its pairs alone.
+    """
+    logs = [[math.log(first / second) for first, second in pairs] for pairs in rounds if pairs]
+    flat = [each for one in logs for each in one]
+    if not flat:
         raise ValueError("a ratio needs a pair")
-    middle = float(np.mean(logs))
-    if len(logs) == 1:
-        return Interval(math.exp(middle), 0.0, math.inf, 1)
-    freedom = len(logs) - 1
-    wide = _quantile(freedom) * float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
-    return Interval(math.exp(middle), math.exp(middle - wide), math.exp(middle + wide), len(logs))
+    if len(flat) == 1:
+        return Interval(math.exp(flat[0]), 0.0, math.inf, 1)
+    means = [float(np.mean(one)) for one in logs]
+    middle = float(np.mean(means))
+    wide = max(_half_width(flat), _half_width(means) if len(means) > 1 else 0.0)
+    return Interval(math.exp(middle), math.exp(middle - wide), math.exp(middle + wide), len(flat), len(means))
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Of Student's interval of their mean."""
+    return _quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
 
 
 def _quantile(freedom: int) -> float:

@@ -39,6 +39,10 @@ class DoesNotStart(EngineFailed):
     """An engine that gave up before it took a request: it would again."""
 
 
+class NotReady(DoesNotStart):
+    """An engine that took no request within its time."""
+
+
 class EngineProcess:
     """A process that serves. A context that ends it, and all it started; so does the end of this process, even by SIGKILL.
 
@@ -77,7 +81,7 @@ class EngineProcess:
         return self._process.pid
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> float:
-        """Seconds since it was started. Raises EngineFailed where it ends or takes longer than `seconds`."""
+        """Seconds since it was started. Raises EngineFailed where it ends, NotReady where it takes longer than `seconds`."""
         wait_until_answered(f"{self.url}{self._ready}", self._started + seconds, self.check)
         self._is_ready = True
         return time.monotonic() - self._started
@@ -118,14 +122,14 @@ def end_group(process: subprocess.Popen[bytes], seconds: float) -> None:
 def wait_until_answered(url: str, deadline: float, check: Callable[[], None]) -> None:
     """Until `url` answers 200. `deadline`: of `time.monotonic`. `check` raises where there is no use in waiting.
 
-    Raises EngineFailed after the deadline.
+    Raises NotReady after the deadline.
     """
     while time.monotonic() < deadline:
         check()
         with contextlib.suppress(OSError), DIRECT.open(url, timeout=5):
             return
         time.sleep(LOOK_SECONDS)
-    raise EngineFailed(f"{url} did not answer in time")
+    raise NotReady(f"{url} did not answer in time")
 
 
 def last_reason(log: Path) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 UNKNOWN_START_S = 90.0
 END_S = 5.0
 """Until an engine has ended."""
+GRACE_S = 5.0
+"""That what is under way may take over the budget before it is given up."""
 
 
 class Budget:
@@ -31,6 +33,11 @@ class Budget:
     def start_s(self) -> float:
         """Expected time of a start and an end of the engine."""
         return (self._start_s or UNKNOWN_START_S) + END_S
+
+    @property
+    def most_s(self) -> float:
+        """After which what begins now is given up."""
+        return max(self.left_s, 0.0) + GRACE_S
 
     def started(self, seconds: float) -> None:
         """Notes how long a start took; the longest counts."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from casspec.storage.engines.documents import PLAIN, EngineMeasurement, EngineSetting
-from casspec.tuner.engines.figures import Interval, ratio
+from casspec.tuner.engines.figures import Interval, ratio_by_round
 from casspec.tuner.engines.process import EngineFailed
 from casspec.tuner.engines.tuning.finalists import Finalist
-from casspec.tuner.engines.tuning.session import CONFIRM_KIND, Session
+from casspec.tuner.engines.tuning.session import CONFIRM_KIND, OutOfTime, Session
 
 ROUNDS = 3
 """At most, of settings that still may be the best."""
@@ -25,14 +25,10 @@ class Confirmed:
         self._session = session
         self._plain = plain
 
-    @property
-    def asking_s(self) -> float:
-        """Expected time of all groups of one start, by what they took without speculation."""
-        return sum(
-            len(group) * self._plain[concurrency].seconds / self._plain[concurrency].requests
-            for concurrency in self._session.subject.concurrency
-            for group in self._session.workload.groups(concurrency)
-        )
+    def _asking_s(self, concurrency: int, place: int) -> float:
+        """Expected time of a group, by what its requests took without speculation."""
+        group, plain = self._session.workload.groups(concurrency)[place], self._plain[concurrency]
+        return len(group) * plain.seconds / plain.requests
 
     def run(self, finalists: Sequence[Finalist]) -> None:
         """All rounds that there is time for, the most promising settings first."""
@@ -46,14 +42,15 @@ class Confirmed:
                     return
 
     def measure(self, setting: EngineSetting, number: int) -> bool:
-        """A round of a setting, where it is not stored; False where there is no time for it.
+        """A round of a setting, where it is not stored; False where there is no time for all of it.
 
         A setting that the engine does not start with is a failed trial. Raises EngineFailed where it fails without speculation.
         """
         session = self._session
-        if not self._missing(setting, number) or session.has_failed(setting):
+        missing = self._missing(setting, number)
+        if not missing or session.has_failed(setting):
             return True
-        if not session.budget.allows(self.asking_s):
+        if not session.budget.allows(sum(self._asking_s(*each) for each in missing)):
             return False
         try:
             session.persistently(lambda: self._measure(setting, number))
@@ -61,6 +58,8 @@ class Confirmed:
             if setting.is_off:
                 raise
             session.failed(setting, str(error))
+        except OutOfTime:
+            return False
         return True
 
     def _measure(self, setting: EngineSetting, number: int) -> None:
@@ -68,6 +67,7 @@ class Confirmed:
         with session.engine_with(setting, f"round {number + 1}, {setting.name}") as instance:
             for concurrency, place in self._missing(setting, number):
                 group = session.workload.groups(concurrency)[place]
+                session.check_time(self._asking_s(concurrency, place))
                 fresh = f"confirm {number} {concurrency} {place}"
                 figures, _ = session.drive(instance, fresh, group, concurrency, setting=setting)
                 key = _key(setting, number, concurrency, place)
@@ -86,14 +86,16 @@ class Confirmed:
     def gain(self, setting: EngineSetting, concurrency: int) -> Interval | None:
         """Against no speculation, of pairs of the same prompts and round; None where there is none."""
         stored = self._stored()
-        pairs = []
+        rounds = []
         for number in range(ROUNDS):
+            pairs = []
             for place in range(len(self._session.workload.groups(concurrency))):
                 with_it = stored.get(_key(setting, number, concurrency, place))
                 without = stored.get(_key(PLAIN, number, concurrency, place))
                 if with_it is not None and without is not None:
                     pairs.append((with_it.tokens_per_second, without.tokens_per_second))
-        return ratio(pairs) if pairs else None
+            rounds.append(pairs)
+        return ratio_by_round(rounds) if any(rounds) else None
 
     def of(self, setting: EngineSetting, concurrency: int) -> list[EngineMeasurement]:
         """What was measured of it with so many requests at a time."""

@@ -23,14 +23,17 @@ from casspec.tuner.engines.asked import completion
 from casspec.tuner.engines.endpoint import Answer, Asked, Endpoint
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.process import EngineFailed
-from casspec.tuner.engines.tuning.session import STEP_KIND, Session
+from casspec.tuner.engines.tuning.session import STEP_KIND, OutOfTime, Session
 from casspec.tuner.engines.tuning.starting import STEPS, Instance
+from casspec.tuner.engines.tuning.workload import TokenRequest, Workload, copies
 
 DRAFTS = (0, 1, 2, 4, 8)
 """Tokens that are drafted at the points."""
 ROUNDS = 2
-STEP_TOKENS = 64
-"""New ones of each request while a point is measured."""
+TOKENS = (64, 128, 256)
+"""New ones of each request while a point is measured: the first that bring enough steps."""
+LEAST_TOKENS = 16
+"""That a context has to leave room for."""
 FIRST, LAST = 4, 0.85
 """Steps count from where every request has so many tokens until one has this share of what it will have."""
 LEAST_STEPS = 3
@@ -170,25 +173,62 @@ def _tell(control: Path, drafted: int) -> None:
 def _point(session: Session, instance: Instance, batch: int) -> float:
     """Milliseconds of a step with so many requests. More tokens are asked for where they came too soon to be counted meanwhile.
 
-    Raises EngineFailed where the engine ends, EngineError where its counters stand still.
+    Raises EngineFailed where the engine ends, OutOfTime where the budget does, EngineError where its counters stand still, or
+    texts are so long that too few tokens can follow.
     """
-    requests = list(islice(cycle(session.workload.requests), batch))
+    asked = _asked_at_a_point(session.workload, batch)
+    room, context = session.workload.room(asked, max(TOKENS)), session.workload.max_context or 0
+    if room < LEAST_TOKENS:
+        raise EngineError(
+            f"a context of {context} tokens leaves {room} after the prompts, and steps are measured over {LEAST_TOKENS} at "
+            f"least: give a --max-model-len of {context - room + LEAST_TOKENS} or more, or shorter prompts"
+        )
+    for tokens in dict.fromkeys(min(each, room) for each in TOKENS):
+        seconds, steps = _steps(session, instance, asked, tokens)
+        if steps >= LEAST_STEPS:
+            return 1e3 * seconds / steps
+    if room < max(TOKENS):
+        raise EngineError(
+            f"a context of {context} tokens is too short to measure steps in: {room} tokens came before "
+            "/metrics counted them; give a longer --max-model-len, or shorter prompts"
+        )
+    raise EngineError(
+        f"{instance.endpoint.url}/metrics counts no tokens while they are written: its metrics lag behind"
+    )
+
+
+def _asked_at_a_point(workload: Workload, batch: int) -> list[TokenRequest]:
+    """So many requests, of prompts with room for all tokens that may be asked for, where there are some."""
+    return list(islice(cycle(workload.with_room(max(TOKENS)) or workload.requests), batch))
+
+
+def _steps(
+    session: Session, instance: Instance, requests: Sequence[TokenRequest], tokens: int
+) -> tuple[float, float]:
+    """Seconds and steps of a window of these requests. Raises OutOfTime where the budget ends."""
+    session.check_time()
+    fresh = f"step {time.monotonic_ns()}"
+    asked = [
+        completion(
+            instance.model, each.ids, tokens, session.engine.request_fields(f"{fresh} {copy}"), ignore_end=True
+        )
+        for each, copy in zip(requests, copies(requests), strict=True)
+    ]
 
     def read(text: str) -> Counters:
         return read_counters(text, session.engine.counters)
 
-    for tokens in (STEP_TOKENS, 2 * STEP_TOKENS, 4 * STEP_TOKENS):
-        fields = session.engine.request_fields(f"step {time.monotonic_ns()}")
-        asked = [completion(instance.model, each.ids, tokens, fields, ignore_end=True) for each in requests]
+    async def within() -> tuple[float, Counters, list[Answer]]:
+        async with asyncio.timeout(session.budget.most_s):
+            return await _window(instance.endpoint, asked, tokens, read)
+
+    try:
         with instance.watched():
-            seconds, counted, answers = asyncio.run(_window(instance.endpoint, asked, tokens, read))
-        instance.check_answers(answers)
-        steps = counted.verifications / batch
-        if steps >= LEAST_STEPS:
-            return 1e3 * seconds / steps
-    raise EngineError(
-        f"{instance.endpoint.url}/metrics counts no tokens while they are written: its metrics lag behind"
-    )
+            seconds, counted, answers = asyncio.run(within())
+    except TimeoutError:
+        raise OutOfTime from None
+    instance.check_answers(answers)
+    return seconds, counted.verifications / len(requests)
 
 
 async def _window(

@@ -42,12 +42,13 @@ class PlainSpeed:
 
 
 def predicted_seconds(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:
-    """For the same texts with a setting. `steps`: None takes a step to cost what it costs without drafts."""
+    """For the same texts with a setting, each as often as it was written. `steps`: None takes a step to cost what it costs without drafts."""
     count = max(replayed.verifications, 1)
+    verifications = (plain.tokens - plain.requests) * count / max(count + replayed.accepted_tokens, 1)
     step_ms = plain.step_ms
     if steps is not None:
         step_ms = steps.ms(plain.concurrency, replayed.draft_tokens / count, replayed.drafted / count)
-    return plain.other_s + replayed.verifications / plain.concurrency * step_ms / 1e3
+    return plain.other_s + verifications / plain.concurrency * step_ms / 1e3
 
 
 def predicted_speed(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from casspec.storage.errors import EngineError
 from casspec.tuner.engines.asked import completion
 from casspec.tuner.engines.endpoint import Asked
 from casspec.tuner.engines.figures import measured
-from casspec.tuner.engines.process import DoesNotStart, EngineFailed
+from casspec.tuner.engines.process import DoesNotStart, EngineFailed, NotReady
 from casspec.tuner.engines.protocol import Abilities, Engine
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.starting import Instance, Starter
-from casspec.tuner.engines.tuning.workload import TokenRequest, Workload
+from casspec.tuner.engines.tuning.workload import TokenRequest, Workload, copies
 
 PLAIN_KIND, CONFIRM_KIND, STEP_KIND, TEXT_KIND, FIT_KIND = "plain", "confirm", "step", "text", "fit"
 """Kinds of measurements in the store."""
@@ -33,7 +33,8 @@ class OutOfTime(EngineError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the budget ends before any setting is confirmed; what was measured is stored: run the same command again to go on"
+            "the budget ends before any setting is confirmed; what was measured is stored: run the same command again to go on, "
+            "with a larger --budget where it ends here again"
         )
 
 
@@ -60,15 +61,24 @@ class Session:
     @contextmanager
     def engine_with(self, setting: EngineSetting, why: str, probe_file: Path | None = None) -> Iterator[Instance]:
         """The engine, started and warm. Raises EngineFailed where it does not start, OutOfTime where no time is left."""
-        if self.budget.left_s <= 0:
-            raise OutOfTime
+        self.check_time()
         self.say(f"starting {self.engine.name}: {why}")
-        with self.starter.started(setting, probe_file) as instance:
+        with ExitStack() as stack:
+            try:
+                instance = stack.enter_context(self.starter.started(setting, probe_file, self.budget.most_s))
+            except NotReady:
+                self.check_time()
+                raise
             self.budget.started(instance.seconds)
             self.say(f"ready after {instance.seconds:.0f} s")
-            requests = self.workload.requests[: max(self.subject.concurrency)]
-            self.drive(instance, "warm", requests, len(requests), tokens=8)
+            most = max(self.subject.concurrency)
+            self.drive(instance, "warm", self.workload.at_least(most)[:most], most, tokens=8)
             yield instance
+
+    def check_time(self, needed_s: float = 0.0) -> None:
+        """Raises OutOfTime where what takes so long would end after the budget."""
+        if self.budget.left_s <= needed_s:
+            raise OutOfTime
 
     def drive(
         self,
@@ -82,16 +92,24 @@ class Session:
         """Asks all, so many at a time: figures, and what was written where the engine tells token ids.
 
         Args:
-            fresh: requests of another one share no prefix cache with these.
+            fresh: requests of another one share no prefix cache with these, nor does a prompt that comes again with itself.
 
-        Raises EngineFailed where the engine has ended, EngineError where a request fails otherwise.
+        Raises EngineFailed where the engine has ended, EngineError where a request fails otherwise, OutOfTime where the budget ends.
         """
+        self.check_time()
         self._fresh += 1
-        fields = self.engine.request_fields(f"{fresh} {self._fresh}")
         n_tokens = tokens or self.workload.tokens
-        asked: list[Asked] = [completion(instance.model, each.ids, n_tokens, fields) for each in requests]
+        asked: list[Asked] = [
+            completion(
+                instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}")
+            )
+            for each, copy in zip(requests, copies(requests), strict=True)
+        ]
         before = instance.counters()
-        done = instance.endpoint.drive(asked, concurrency)
+        try:
+            done = instance.endpoint.drive(asked, concurrency, most_s=self.budget.most_s)
+        except TimeoutError:
+            raise OutOfTime from None
         instance.check_answers(done.answers)
         counted = instance.counters().since(before)
         texts = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import time
@@ -19,9 +20,9 @@ from casspec.tuner.engines.importable import importable
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.process import (
     READY_SECONDS,
-    DoesNotStart,
     EngineFailed,
     EngineProcess,
+    NotReady,
     free_port,
     last_reason,
     wait_until_answered,
@@ -78,8 +79,10 @@ class Instance:
 class Starter(Protocol):
     """Starts an engine with a setting."""
 
-    def started(self, setting: EngineSetting, probe_file: Path | None = None) -> AbstractContextManager[Instance]:
-        """A context in which it runs. Raises EngineFailed where it does not start."""
+    def started(
+        self, setting: EngineSetting, probe_file: Path | None = None, most_s: float = math.inf
+    ) -> AbstractContextManager[Instance]:
+        """A context in which it runs. Raises EngineFailed where it does not start, NotReady where that takes longer than `most_s`."""
 
 
 @dataclass(frozen=True)
@@ -98,15 +101,17 @@ class OwnEngine:
     variables: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
-    def started(self, setting: EngineSetting, probe_file: Path | None = None) -> Iterator[Instance]:
-        """Raises EngineFailed where it does not start, EngineError where the port is in use."""
+    def started(
+        self, setting: EngineSetting, probe_file: Path | None = None, most_s: float = math.inf
+    ) -> Iterator[Instance]:
+        """Raises EngineFailed where it does not start, NotReady after `most_s`, EngineError where the port is in use."""
         port = free_port(self.port)
         steps = self.folder / STEPS if (self.folder / STEPS).is_file() else None
         start = replace(self.start, setting=setting, port=port, probe_file=probe_file, steps_file=steps)
         log = self.folder / f"{self.engine.name}-{setting.content_hash()[:12]}.log"
         variables = self.variables | self.engine.variables(start) | _path(self.folder)
         with EngineProcess(self.engine.words(start), variables, log, port, self.engine.ready_path) as process:
-            seconds = process.wait_until_ready(self.ready_s)
+            seconds = process.wait_until_ready(min(self.ready_s, most_s))
             endpoint = Endpoint(process.url, None, self.engine.answer_ids)
             yield Instance(self.engine, endpoint, endpoint.served(), seconds, process)
 
@@ -126,8 +131,10 @@ class RestartedEngine:
     ready_s: float = READY_SECONDS
 
     @contextmanager
-    def started(self, setting: EngineSetting, probe_file: Path | None = None) -> Iterator[Instance]:
-        """Raises EngineFailed where the command fails or nothing answers after it."""
+    def started(
+        self, setting: EngineSetting, probe_file: Path | None = None, most_s: float = math.inf
+    ) -> Iterator[Instance]:
+        """Raises EngineFailed where the command fails, NotReady where it or the engine takes longer than `most_s`."""
         told = self.engine.configuration(setting)
         variables = {CONFIGURATION: json.dumps(told) if told else ""} | _path(self.folder)
         if probe_file is not None:
@@ -135,6 +142,13 @@ class RestartedEngine:
         log = self.folder / "restart.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
+        self._restart(variables, log, min(RESTART_SECONDS, most_s))
+        endpoint = Endpoint(self.url, self.key, self.engine.answer_ids)
+        ready = f"{endpoint.url}{self.engine.ready_path}"
+        wait_until_answered(ready, began + min(self.ready_s, most_s), lambda: None)
+        yield Instance(self.engine, endpoint, endpoint.served(), time.monotonic() - began)
+
+    def _restart(self, variables: dict[str, str], log: Path, most_s: float) -> None:
         with log.open("wb") as output:
             try:
                 code = subprocess.run(
@@ -144,18 +158,12 @@ class RestartedEngine:
                     stdout=output,
                     stderr=output,
                     env={**os.environ, **variables},
-                    timeout=RESTART_SECONDS,
+                    timeout=most_s,
                 ).returncode
             except subprocess.TimeoutExpired:
-                raise EngineFailed(f"the restart command did not return within {RESTART_SECONDS:.0f} s") from None
+                raise NotReady(f"the restart command did not return within {most_s:.0f} s") from None
         if code:
             raise EngineFailed(f"the restart command ended with code {code}: {last_reason(log)} (log: {log})")
-        endpoint = Endpoint(self.url, self.key, self.engine.answer_ids)
-        try:
-            wait_until_answered(f"{endpoint.url}{self.engine.ready_path}", began + self.ready_s, lambda: None)
-        except EngineFailed as error:  # nobody can tell a slow start from one that has failed
-            raise DoesNotStart(str(error)) from None
-        yield Instance(self.engine, endpoint, endpoint.served(), time.monotonic() - began)
 
 
 def _path(folder: Path) -> dict[str, str]:

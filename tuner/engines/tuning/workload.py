@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,15 +28,32 @@ class TokenRequest:
 
 @dataclass(frozen=True)
 class Workload:
-    """Prompts, and how many tokens are asked for at most."""
+    """Prompts, and how many tokens are asked for at most. `max_context`: tokens that a text may have; None where nobody knows."""
 
     requests: tuple[TokenRequest, ...]
     tokens: int
+    max_context: int | None = None
 
     @property
     def context(self) -> int:
         """Tokens of the longest text."""
         return max(len(request.ids) for request in self.requests) + self.tokens
+
+    def at_least(self, n: int) -> list[TokenRequest]:
+        """All prompts, as often as it takes for `n` requests: each equally often."""
+        return list(self.requests) * max(1, math.ceil(n / len(self.requests)))
+
+    def with_room(self, tokens: int) -> tuple[TokenRequest, ...]:
+        """Prompts that leave room for so many new tokens."""
+        if self.max_context is None:
+            return self.requests
+        return tuple(each for each in self.requests if len(each.ids) + tokens <= self.max_context)
+
+    def room(self, requests: Sequence[TokenRequest], most: int) -> int:
+        """New tokens, `most` at most, that each of these leaves room for."""
+        if self.max_context is None:
+            return most
+        return min(most, self.max_context - max(len(each.ids) for each in requests))
 
     def groups(self, concurrency: int) -> list[list[TokenRequest]]:
         """Several, of equally many requests, at least as many as are asked at a time; prompts come again where there are too few."""
@@ -55,7 +73,17 @@ def workload(suite: Suite, tokenizer: Any, n_prompts: int, tokens: int, max_cont
         raise SuiteError(
             f"no prompt of suite '{suite.name}' leaves room for {tokens} new tokens in a context of {max_context}"
         )
-    return Workload(found, tokens)
+    return Workload(found, tokens, max_context)
+
+
+def copies(requests: Sequence[TokenRequest]) -> list[int]:
+    """Of each request how many of the same prompt came before it: a prompt that comes again must not find its own prefix in a cache."""
+    seen: dict[str, int] = {}
+    found = []
+    for each in requests:
+        found.append(seen.get(each.id, 0))
+        seen[each.id] = found[-1] + 1
+    return found
 
 
 def in_turns(requests: Sequence[TokenRequest]) -> list[TokenRequest]:

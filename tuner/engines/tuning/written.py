@@ -1,4 +1,7 @@
-"""Has the engine write texts without speculation: what it is compared with, and what acceptance is replayed on."""
+"""Has the engine write texts without speculation: what it is compared with, and what acceptance is replayed on.
+
+Where more requests are wanted at a time than there are prompts, all prompts come again, so that so many are under way.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def _write(session: Session) -> None:
             if str(concurrency) in _plain(session):
                 continue
             session.say(f"texts, {concurrency} at a time")
-            requests = in_turns(session.workload.requests)
+            requests = in_turns(session.workload.at_least(concurrency))
             figures, texts = session.drive(instance, f"text {concurrency}", requests, concurrency)
             if not all(text.answer for text in texts):
                 raise EngineError(f"{session.engine.name} tells no token ids of its answers: it is too old to be tuned")

@@ -2,7 +2,7 @@
 
 `protocol.py` says what is to be known of an engine, `vllm.py` is one, `by_name.py` finds it. `process.py` starts one in a group of its
 own, behind `guard.py`, which leaves nothing behind whatever happens. `importable.py` makes casspec importable inside an engine.
-`endpoint.py` asks an OpenAI endpoint and times its streams, `metrics.py` reads its counters. `asked.py` makes requests of prompts,
+`endpoint.py` asks an OpenAI endpoint and times its streams, whose events `stream.py` reads, `metrics.py` reads its counters. `asked.py` makes requests of prompts,
 `traffic.py` of recorded ones, `figures.py` figures of answers. `identity.py` says which model is served without loading it. `bench.py`
 compares endpoints. `tuning/` is the search.
 

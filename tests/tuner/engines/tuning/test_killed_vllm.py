@@ -1,4 +1,4 @@
-"""A search on a real vLLM, which is killed and goes on: CASSPEC_TEST_SMOLLM2 names the model's directory. Takes half an hour on two cores."""
+"""A search on a real vLLM, which is killed and goes on: CASSPEC_TEST_SMOLLM2 names the model's directory. It takes an hour."""
 
 from __future__ import annotations
 

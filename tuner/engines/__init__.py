@@ -2,9 +2,9 @@
 
 `protocol.py` says what is to be known of an engine, `vllm.py` is one, `by_name.py` finds it. `process.py` starts one in a group of its
 own, behind `guard.py`, which leaves nothing behind whatever happens. `importable.py` makes casspec importable inside an engine.
-`endpoint.py` asks an OpenAI endpoint and times its streams, whose events `stream.py` reads, `metrics.py` reads its counters. `asked.py` makes requests of prompts,
-`traffic.py` of recorded ones, `figures.py` figures of answers. `identity.py` says which model is served without loading it. `bench.py`
-compares endpoints. `tuning/` is the search.
+`endpoint.py` asks an OpenAI endpoint and times its streams, whose events `stream.py` reads. `metrics.py` reads its counters.
+`asked.py` makes requests of prompts, `traffic.py` of recorded ones, `figures.py` figures of answers. `identity.py` says which model is
+served without loading it. `bench.py` compares endpoints. `tuning/` is the search.
 
 Read `protocol.py`, then `vllm.py`. To add an engine, write a module with a class that follows `Engine`, and a row of `ENGINES` in
 `by_name.py`.

@@ -63,7 +63,7 @@ def test_a_response_tells_its_tokens_at_the_end(end: str) -> None:
     assert stream.so_far == 1
     stream.take_usage({"type": end, "response": {"error": None, "usage": {"input_tokens": 3, "output_tokens": 9}}})
     assert stream.tokens() == 9
-    assert stream.first_tokens == 0, "nobody told how many came with the first part"
+    assert stream.first_tokens == 1, "nobody told how many came with the first part"
 
 
 def test_usage_that_is_told_as_parts_come_says_what_the_first_brought() -> None:

@@ -184,7 +184,8 @@ def _subject(
     for note in suite.notes:
         say(note)
     context = min(served.fingerprint.max_context, options["max_model_len"] or served.fingerprint.max_context)
-    asked = workload(suite, served.tokenizer, options["prompts"], options["tokens"], context)
+    concurrency: tuple[int, ...] = options["concurrency"]
+    asked = workload(suite, served.tokenizer, options["prompts"], options["tokens"], context, concurrency)
     subject = EngineSubject(
         model=served.fingerprint,
         device=device_fingerprint(options["device"] or _device(), available_cores()),
@@ -195,7 +196,7 @@ def _subject(
         suite_sha256=suite.content_hash(),
         prompts=len(asked.requests),
         tokens=options["tokens"],
-        concurrency=options["concurrency"],
+        concurrency=concurrency,
         tried=tuple(map(_setting, options["tried"])),
         words=_words(options),
         seed=options["seed"],

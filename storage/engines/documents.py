@@ -115,13 +115,14 @@ class EngineLatencyPoint(Document):
 
 
 class EngineLatency(Document):
-    """How long a step takes. `coefficients` are of the features that `casspec.tuner.engines.tuning.latency` names."""
+    """How long a step takes in an engine that speculates, whatever it drafts."""
 
     points: tuple[EngineLatencyPoint, ...]
-    coefficients: dict[str, float]
     median_error: float
-    """Relative, of points that were predicted from the others."""
+    """Relative, of points that were predicted from their neighbours."""
     largest_error: float
+    extra_prompt_ms: dict[str, float] = Field(default_factory=dict)
+    """By requests at a time: what a prompt takes longer than in an engine without speculation."""
 
 
 class EngineTrial(VersionedDocument):

@@ -72,8 +72,27 @@ def outcome(
         configured=configured if pays else (),
         refuses=session.engine.refuses(setting),
         latency=steps.latency if steps else None,
-        notes=tuple([*_notes(session, confirmed, finalists, best if not pays else None), *_few_rounds(confirmed, setting, plain)]),
+        notes=(
+            *_notes(session, confirmed, finalists, best if not pays else None),
+            *_few_rounds(confirmed, setting, plain),
+            *_beyond(session, setting),
+        ),
     )
+
+
+def _beyond(session: Session, setting: EngineSetting) -> list[str]:
+    """What a user may run into that was not measured."""
+    if setting.is_off:
+        return []
+    most = max(session.subject.concurrency)
+    found = [f"more than {most} requests at a time were not measured; the engine drafts for them as for {most}"]
+    again = [str(each) for each in session.subject.concurrency if session.workload.comes_again(each)]
+    if again:
+        found.append(
+            f"prompts were asked more than once in a start at {', '.join(again)} at a time, for want of others: "
+            "methods that keep earlier answers gain from that"
+        )
+    return found
 
 
 def _few_rounds(confirmed: Confirmed, setting: EngineSetting, places: Iterable[int]) -> list[str]:

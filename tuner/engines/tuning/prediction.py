@@ -33,11 +33,8 @@ class PlainSpeed:
         return (self.tokens - self.requests) / self.concurrency
 
     @classmethod
-    def of(cls, figures: EngineMeasurement) -> PlainSpeed:
-        """From a measurement without speculation."""
-        step_ms = (
-            figures.token_ms[0] if figures.token_ms else 1e3 * figures.seconds * figures.concurrency / figures.tokens
-        )
+    def of(cls, figures: EngineMeasurement, step_ms: float) -> PlainSpeed:
+        """From a measurement without speculation. step_ms: of a step that goes on with texts and reads no prompt."""
         return cls(figures.concurrency, figures.tokens, figures.requests, figures.seconds, step_ms)
 
 
@@ -49,10 +46,11 @@ def predicted_seconds(plain: PlainSpeed, replayed: Replayed, steps: StepTime | N
     """
     count = max(replayed.verifications, 1)
     verifications = (plain.tokens - plain.requests) * count / max(count + replayed.accepted_tokens, 1)
-    step_ms = plain.step_ms
+    step_ms, other_s = plain.step_ms, plain.other_s
     if steps is not None:
         step_ms = steps.ms(plain.concurrency, replayed.draft_tokens / count, replayed.drafted / count)
-    return plain.other_s + verifications / plain.concurrency * step_ms / 1e3
+        other_s += plain.requests * steps.extra_prompt_ms(plain.concurrency) / 1e3
+    return other_s + verifications / plain.concurrency * step_ms / 1e3
 
 
 def predicted_speed(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:

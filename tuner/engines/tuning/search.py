@@ -9,6 +9,7 @@ from casspec.tuner.engines.tuning.acceptance import LookupReplay, Replayed
 from casspec.tuner.engines.tuning.latency import StepTime
 from casspec.tuner.engines.tuning.prediction import PlainSpeed, predicted_speed
 from casspec.tuner.engines.tuning.session import Session
+from casspec.tuner.engines.tuning.written import plain_steps
 
 TRIALS = 120
 """Of each number of requests at a time."""
@@ -29,7 +30,9 @@ def searched(
     """Trials of all numbers of requests at a time, stored. What was stored before is not searched again."""
     stored = session.store.trials(session.subject_hash)
     if {trial.concurrency for trial in stored if trial.status == "predicted"} != set(session.subject.concurrency):
-        search = _Search(session, [PlainSpeed.of(plain[each]) for each in session.subject.concurrency], steps, texts)
+        step_ms = plain_steps(session)
+        speeds = [PlainSpeed.of(plain[each], step_ms[each]) for each in session.subject.concurrency]
+        search = _Search(session, speeds, steps, texts)
         session.store.save_trials(session.subject_hash, search.run())
     return session.store.trials(session.subject_hash)
 

@@ -19,7 +19,8 @@ from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.starting import Instance, Starter
 from casspec.tuner.engines.tuning.workload import TokenRequest, Workload, copies
 
-PLAIN_KIND, CONFIRM_KIND, STEP_KIND, TEXT_KIND, FIT_KIND = "plain", "confirm", "step", "text", "fit"
+PLAIN_KIND, CONFIRM_KIND, STEP_KIND, TEXT_KIND, PROMPT_KIND = "plain", "confirm", "step", "text", "prompt"
+PLAIN_STEP_KIND = "plain-step"
 """Kinds of measurements in the store."""
 
 ATTEMPTS = 3
@@ -72,7 +73,7 @@ class Session:
             self.budget.started(instance.seconds)
             self.say(f"ready after {instance.seconds:.0f} s")
             most = max(self.subject.concurrency)
-            self.drive(instance, "warm", self.workload.at_least(most)[:most], most, tokens=8)
+            self.drive(instance, "warm", self.workload.warming(most), most, tokens=8)
             yield instance
 
     def check_time(self, needed_s: float = 0.0) -> None:
@@ -100,9 +101,7 @@ class Session:
         self._fresh += 1
         n_tokens = tokens or self.workload.tokens
         asked: list[Asked] = [
-            completion(
-                instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}")
-            )
+            completion(instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}"))
             for each, copy in zip(requests, copies(requests), strict=True)
         ]
         before = instance.counters()

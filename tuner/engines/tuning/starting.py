@@ -167,9 +167,10 @@ class RestartedEngine:
 
 
 def _path(folder: Path) -> dict[str, str]:
-    """Where an engine finds casspec, before what the environment names."""
+    """Where an engine finds casspec, before what the environment names, and where its numba, another than ours, keeps what it compiles."""
     found = [str(importable(folder / "importable")), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(found)}
+    compiled = os.environ.get("NUMBA_CACHE_DIR") or str(folder.parent / "numba")
+    return {"PYTHONPATH": os.pathsep.join(found), "NUMBA_CACHE_DIR": compiled}
 
 
 def version_behind(url: str, key: str | None, engine: Engine) -> str:

@@ -34,7 +34,7 @@ def tune(session: Session, anew: bool = False) -> EngineResult:
         if steps is not None:
             latency = steps.latency
             session.say(
-                f"steps: {len(latency.points)} points, predicted from each other to {latency.median_error:.1%} "
+                f"steps: {len(latency.points)} points, predicted from their neighbours to {latency.median_error:.1%} "
                 f"(at most {latency.largest_error:.1%})"
             )
         # 3. All settings by replay, and what the best of them promise.

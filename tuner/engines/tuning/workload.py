@@ -1,4 +1,7 @@
-"""What an engine is asked while it is tuned: prompts of the tuning half as token ids, in groups that are asked together."""
+"""What an engine is asked while it is tuned: prompts of the tuning half as token ids, in groups that are asked together.
+
+Each number of requests at a time has prompts of its own. Methods that draft from earlier answers would find the answer itself otherwise.
+"""
 
 from __future__ import annotations
 
@@ -28,20 +31,41 @@ class TokenRequest:
 
 @dataclass(frozen=True)
 class Workload:
-    """Prompts, and how many tokens are asked for at most. `max_context`: tokens that a text may have; None where nobody knows."""
+    """Prompts, and how many tokens are asked for at most.
+
+    Attributes:
+        max_context: tokens that a text may have; None where nobody knows.
+        concurrency: numbers of requests at a time that share the prompts out among them.
+    """
 
     requests: tuple[TokenRequest, ...]
     tokens: int
     max_context: int | None = None
+    concurrency: tuple[int, ...] = ()
 
     @property
     def context(self) -> int:
         """Tokens of the longest text."""
         return max(len(request.ids) for request in self.requests) + self.tokens
 
-    def at_least(self, n: int) -> list[TokenRequest]:
-        """All prompts, as often as it takes for `n` requests: each equally often."""
-        return list(self.requests) * max(1, math.ceil(n / len(self.requests)))
+    def of(self, concurrency: int) -> tuple[TokenRequest, ...]:
+        """The prompts of one number of requests at a time; all where there are too few to share out."""
+        size = len(self.requests) // max(1, len(self.concurrency))
+        if concurrency not in self.concurrency or not size:
+            return self.requests
+        first = self.concurrency.index(concurrency) * size
+        return self.requests[first : first + size]
+
+    def asked(self, concurrency: int) -> list[TokenRequest]:
+        """Its prompts, as often as it takes for so many to be under way: each equally often."""
+        own = list(self.of(concurrency))
+        return own * max(1, math.ceil(concurrency / len(own)))
+
+    def warming(self, concurrency: int) -> list[TokenRequest]:
+        """Texts as long as these prompts, which nobody answers alike: theirs, read backwards."""
+        return [TokenRequest(f"warm {each.id}", each.task, each.ids[::-1]) for each in self.asked(concurrency)][
+            :concurrency
+        ]
 
     def with_room(self, tokens: int) -> tuple[TokenRequest, ...]:
         """Prompts that leave room for so many new tokens."""
@@ -57,23 +81,33 @@ class Workload:
 
     def groups(self, concurrency: int) -> list[list[TokenRequest]]:
         """Several, of equally many requests, at least as many as are asked at a time; prompts come again where there are too few."""
-        size = max(LEAST_GROUP, concurrency, len(self.requests) // GROUPS)
-        cycle = [self.requests[place % len(self.requests)] for place in range(size * GROUPS)]
+        own = self.of(concurrency)
+        size = max(LEAST_GROUP, concurrency, len(own) // GROUPS)
+        cycle = [own[place % len(own)] for place in range(size * GROUPS)]
         return [cycle[first : first + size] for first in range(0, len(cycle), size)]
 
+    def comes_again(self, concurrency: int) -> bool:
+        """Whether a prompt is asked more than once with so many at a time."""
+        return sum(map(len, self.groups(concurrency))) > len(self.of(concurrency))
 
-def workload(suite: Suite, tokenizer: Any, n_prompts: int, tokens: int, max_context: int) -> Workload:
-    """Prompts of the tuning half, tasks in turn, that leave room for `tokens` new ones. Raises SuiteError where there is none."""
+
+def workload(
+    suite: Suite, tokenizer: Any, n_prompts: int, tokens: int, max_context: int, concurrency: tuple[int, ...]
+) -> Workload:
+    """Prompts of the tuning half, tasks in turn, that leave room for `tokens` new ones: `n_prompts` for each number of requests at a time.
+
+    Raises SuiteError where there is none.
+    """
     asked = [
         TokenRequest(prompt.id, prompt.task, tuple(prompt_ids(prompt, tokenizer)))
-        for prompt in spread_over_tasks(suite.half("tuning"), n_prompts)
+        for prompt in spread_over_tasks(suite.half("tuning"), n_prompts * len(concurrency))
     ]
     found = tuple(request for request in asked if request.ids and len(request.ids) + tokens <= max_context)
     if not found:
         raise SuiteError(
             f"no prompt of suite '{suite.name}' leaves room for {tokens} new tokens in a context of {max_context}"
         )
-    return Workload(found, tokens, max_context)
+    return Workload(found, tokens, max_context, concurrency)
 
 
 def copies(requests: Sequence[TokenRequest]) -> list[int]:

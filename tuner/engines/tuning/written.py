@@ -5,10 +5,15 @@ Where more requests are wanted at a time than there are prompts, all prompts com
 
 from __future__ import annotations
 
-from casspec.storage.engines.documents import PLAIN, EngineMeasurement, EngineText
+from casspec.storage.engines.documents import PLAIN, EngineLatencyPoint, EngineMeasurement, EngineSetting, EngineText
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.tuning.session import PLAIN_KIND, TEXT_KIND, Session
+from casspec.tuner.engines.tuning.session import PLAIN_KIND, PLAIN_STEP_KIND, PROMPT_KIND, TEXT_KIND, Session
+from casspec.tuner.engines.tuning.starting import Instance
+from casspec.tuner.engines.tuning.stepping import step_ms
 from casspec.tuner.engines.tuning.workload import in_turns
+
+TIMES = 2
+"""That a step without speculation is measured."""
 
 
 def plain_texts(session: Session) -> tuple[list[EngineText], dict[int, EngineMeasurement]]:
@@ -29,17 +34,47 @@ def _write(session: Session) -> None:
             if str(concurrency) in _plain(session):
                 continue
             session.say(f"texts, {concurrency} at a time")
-            requests = in_turns(session.workload.at_least(concurrency))
+            requests = in_turns(session.workload.asked(concurrency))
             figures, texts = session.drive(instance, f"text {concurrency}", requests, concurrency)
             if not all(text.answer for text in texts):
                 raise EngineError(f"{session.engine.name} tells no token ids of its answers: it is too old to be tuned")
             for text in texts:
                 session.store.save(session.subject_hash, TEXT_KIND, text.prompt_id, text)
             session.store.save(session.subject_hash, PLAIN_KIND, str(concurrency), figures)
+        prompt_times(session, instance, PLAIN)
+        for concurrency in session.subject.concurrency:
+            if concurrency not in plain_steps(session):
+                values = tuple(step_ms(session, instance, concurrency) for _ in range(TIMES))
+                point = EngineLatencyPoint(batch=concurrency, draft_tokens=0, values_ms=values)
+                session.store.save(session.subject_hash, PLAIN_STEP_KIND, str(concurrency), point)
+
+
+def plain_steps(session: Session) -> dict[int, float]:
+    """Milliseconds of a step without speculation, by requests at a time: the least that was measured, for disturbances only add."""
+    stored = session.store.saved(session.subject_hash, PLAIN_STEP_KIND, EngineLatencyPoint)
+    return {point.batch: min(point.values_ms) for point in stored.values()}
+
+
+def prompt_times(session: Session, instance: Instance, setting: EngineSetting) -> None:
+    """Measures and keeps what prompts take with one new token each, where that is not stored."""
+    for concurrency in session.subject.concurrency:
+        key = prompt_key(setting, concurrency)
+        if key not in session.store.saved(session.subject_hash, PROMPT_KIND, EngineMeasurement):
+            requests = in_turns(session.workload.asked(concurrency))
+            figures, _ = session.drive(instance, "prompts", requests, concurrency, tokens=1, setting=setting)
+            session.store.save(session.subject_hash, PROMPT_KIND, key, figures)
+
+
+def prompt_key(setting: EngineSetting, concurrency: int) -> str:
+    """By which prompt times are stored."""
+    return f"{setting.method}/{concurrency}"
 
 
 def _is_complete(session: Session) -> bool:
-    return {str(each) for each in session.subject.concurrency} <= _plain(session).keys()
+    concurrency = session.subject.concurrency
+    prompts = session.store.saved(session.subject_hash, PROMPT_KIND, EngineMeasurement)
+    texts, steps = _plain(session), plain_steps(session)
+    return all(str(each) in texts and prompt_key(PLAIN, each) in prompts and each in steps for each in concurrency)
 
 
 def _plain(session: Session) -> dict[str, EngineMeasurement]:

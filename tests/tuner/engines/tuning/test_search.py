@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from casspec.storage.engines.documents import EngineMeasurement, EngineText
+from casspec.storage.engines.documents import EngineLatencyPoint, EngineMeasurement, EngineText
 from casspec.tuner.engines.tuning.search import WELL_KNOWN, searched
+from casspec.tuner.engines.tuning.session import PLAIN_STEP_KIND, Session
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, plain_figures, session, text
 from tests.tuner.engines.tuning.test_prediction import steps
 
@@ -26,9 +29,19 @@ def plain(texts: list[EngineText]) -> dict[int, EngineMeasurement]:
     }
 
 
+@contextmanager
+def with_steps(folder: Path) -> Iterator[Session]:
+    """A search whose engine takes 25 ms a step without speculation."""
+    with session(folder) as made:
+        for each in CONCURRENCY:
+            point = EngineLatencyPoint(batch=each, draft_tokens=0, values_ms=(25.0,))
+            made.store.save(made.subject_hash, PLAIN_STEP_KIND, str(each), point)
+        yield made
+
+
 def test_copied_text_asks_for_long_drafts_where_they_are_cheap(tmp_path: Path) -> None:
-    with session(tmp_path) as made:
-        trials = searched(made, COPIED, plain(COPIED), steps(step=25.0, token=0.1))
+    with with_steps(tmp_path) as made:
+        trials = searched(made, COPIED, plain(COPIED), steps(step=25.0, token=0.1, drafting=0.0))
     for concurrency in CONCURRENCY:
         best = next(trial for trial in trials if trial.concurrency == concurrency)
         assert best.setting.parameters["num_speculative_tokens"] >= 8
@@ -37,7 +50,7 @@ def test_copied_text_asks_for_long_drafts_where_they_are_cheap(tmp_path: Path) -
 
 
 def test_where_nothing_repeats_nothing_is_promised(tmp_path: Path) -> None:
-    with session(tmp_path) as made:
+    with with_steps(tmp_path) as made:
         first = searched(made, ODD, plain(ODD), None)[0]
     assert first.predicted_tokens_per_second == pytest.approx(plain(ODD)[1].tokens_per_second)
     assert first.acceptance_length == 1.0
@@ -47,14 +60,14 @@ def test_a_search_is_the_same_again_and_not_made_twice(tmp_path: Path) -> None:
     found = []
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
-        with session(tmp_path / place) as made:
+        with with_steps(tmp_path / place) as made:
             found.append(searched(made, COPIED, plain(COPIED), None))
             assert searched(made, ODD, plain(ODD), None) == found[-1]
     assert found[0] == found[1]
 
 
 def test_the_best_n_grams_are_known_with_every_draft_length_everywhere(tmp_path: Path) -> None:
-    with session(tmp_path) as made:
+    with with_steps(tmp_path) as made:
         trials = searched(made, COPIED, plain(COPIED), None)
         first, last = made.engine.ngram.draft_tokens
     best = trials[0].setting.parameters

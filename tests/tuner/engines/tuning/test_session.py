@@ -41,7 +41,7 @@ def test_a_prompt_that_comes_again_shares_no_prefix_with_itself(
     monkeypatch.setattr("casspec.tuner.engines.tuning.session.completion", noted)
     with session(tmp_path) as made, made.engine_with(PLAIN, "to see") as instance:
         for _ in range(2):
-            made.drive(instance, "a", made.workload.at_least(6), 2)
+            made.drive(instance, "a", made.workload.asked(6), 2)
     assert len(asked) == len(set(asked))
     assert len({salt for _, salt in asked[-6:]}) == 2, "different prompts may share what they have in common"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casspec.storage.errors import SuiteError
@@ -29,11 +31,11 @@ def suite() -> Suite:
 
 
 def test_only_prompts_of_the_tuning_half_that_leave_room_are_asked() -> None:
-    found = workload(suite(), Tokenizer(), 10, 20, 64)
+    found = workload(suite(), Tokenizer(), 10, 20, 64, (1,))
     assert [request.id for request in found.requests] == ["a", "c"]
     assert found.context == 27
     with pytest.raises(SuiteError, match="leaves room for 60"):
-        workload(suite(), Tokenizer(), 10, 60, 64)
+        workload(suite(), Tokenizer(), 10, 60, 64, (1,))
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
@@ -53,13 +55,32 @@ def test_tasks_take_turns() -> None:
 
 def test_where_there_are_too_few_prompts_all_come_again() -> None:
     made = made_up.workload(n=3)
-    assert made.at_least(2) == made.at_least(3) == list(made.requests)
-    assert made.at_least(7) == [*made.requests] * 3
-    assert copies(made.at_least(7)) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert made.asked(2) == made.asked(3) == list(made.requests)
+    assert made.asked(7) == [*made.requests] * 3
+    assert copies(made.asked(7)) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert made.comes_again(1)
+
+
+def test_no_prompt_is_asked_at_two_numbers_of_requests_at_a_time() -> None:
+    made = replace(made_up.workload(n=25), concurrency=(1, 2))
+    parts = [{each.id for group in made.groups(at_once) for each in group} for at_once in made.concurrency]
+    assert list(map(len, parts)) == [12, 12]
+    assert not parts[0] & parts[1]
+    assert not any(map(made.comes_again, made.concurrency))
+    few = replace(made_up.workload(n=1), concurrency=(1, 2))
+    assert few.of(1) == few.of(2) == few.requests
+
+
+def test_an_engine_is_warmed_by_texts_that_are_not_asked_afterwards() -> None:
+    made = made_up.workload(n=3)
+    warm = made.warming(4)
+    assert len(warm) == 4
+    assert not {each.ids for each in warm} & {each.ids for each in made.requests}
+    assert {len(each.ids) for each in warm} == {len(each.ids) for each in made.requests}
 
 
 def test_room_is_what_the_context_leaves() -> None:
-    made = workload(suite(), Tokenizer(), 10, 20, 64)
+    made = workload(suite(), Tokenizer(), 10, 20, 64, (1,))
     assert made.max_context == 64
     assert [each.id for each in made.with_room(58)] == ["a"]
     assert (made.room(made.requests, 20), made.room(made.requests, 256)) == (20, 57)

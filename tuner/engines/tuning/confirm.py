@@ -16,6 +16,8 @@ from casspec.tuner.engines.tuning.session import CONFIRM_KIND, OutOfTime, Sessio
 
 ROUNDS = 3
 """At most, of settings that still may be the best."""
+HOPE = 0.97
+"""A start is spent on a setting whose corrected prediction is at least this gain somewhere."""
 
 
 class Confirmed:
@@ -36,10 +38,28 @@ class Confirmed:
             left = self._still_wanted(finalists) if number else list(finalists)
             if not left:
                 return
-            order = [PLAIN, *(each.setting for each in left)]
-            for setting in order if number % 2 == 0 else reversed(order):
-                if not self.measure(setting, number):
+            order = [Finalist(PLAIN, {}), *left]
+            for each in order if number % 2 == 0 else reversed(order):
+                if not self.is_disproved(each, finalists) and not self.measure(each.setting, number):
                     return
+
+    def is_disproved(self, finalist: Finalist, finalists: Sequence[Finalist]) -> bool:
+        """Whether a setting was not measured, and the measured ones of its method fell so short of their predictions that it pays nowhere.
+
+        What replay and steps do not know of a method, such as the time that the engine itself takes for drafting, its settings share.
+        """
+        if not finalist.predicted_gain or self.gain(finalist.setting, next(iter(finalist.predicted_gain))) is not None:
+            return False
+        for concurrency, promised in finalist.predicted_gain.items():
+            kept = [
+                gain.middle / other.predicted_gain[concurrency]
+                for other in finalists
+                if other.setting.method == finalist.setting.method and concurrency in other.predicted_gain
+                if (gain := self.gain(other.setting, concurrency)) is not None
+            ]
+            if not kept or promised * max(kept) >= HOPE:
+                return False
+        return True
 
     def measure(self, setting: EngineSetting, number: int) -> bool:
         """A round of a setting, where it is not stored; False where there is no time for all of it.

@@ -184,6 +184,13 @@ def _notes(
         found.append(
             f"the best configuration that was measured gains {gains}: no speculation is as fast somewhere, so it is off"
         )
+    for each in finalists:
+        if confirmed.is_disproved(each, finalists):
+            gains = ", ".join(f"{gain:.2f}x at {place}" for place, gain in each.predicted_gain.items())
+            found.append(
+                f"{each.setting.name} was predicted {gains}, but not measured: {each.setting.method} fell short of its "
+                "predictions with another setting"
+            )
     for trial in session.store.trials(session.subject_hash):
         if trial.status == "failed" and trial.concurrency == session.subject.concurrency[0]:
             found.append(f"{trial.setting.name} failed: {trial.reason}")

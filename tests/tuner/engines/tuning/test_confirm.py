@@ -63,6 +63,26 @@ def test_rounds_alternate_and_what_is_plainly_slower_is_left_out(
         assert (lines, stored(made)) == ([], before)
 
 
+def test_no_start_is_spent_on_what_a_setting_of_its_method_has_disproved(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 0.5, "request_ms": 0.1}))
+    lines: list[str] = []
+    first, second = Finalist(ngram(), {1: 1.1, 2: 1.2}), Finalist(ngram(1, 2, 1), {1: 1.1, 2: 1.1})
+    promising = Finalist(ngram(1, 3, 2), {1: 1.1, 2: 1.7})
+    with session(tmp_path, lines=lines) as made:
+        confirmed = Confirmed(made, FIGURES)
+        assert not confirmed.is_disproved(second, [first, second, promising]), "nothing was measured"
+        keep(made, Finalist(PLAIN, {}), 0, {1: 40.0, 2: 40.0})
+        keep(made, first, 0, {1: 30.0, 2: 30.0})
+        confirmed.run([first, second, promising])
+        starts = [line.partition(": ")[2] for line in lines if line.startswith("starting")]
+        assert f"round 1, {promising.setting.name}" in starts
+        assert not any(second.setting.name in each for each in starts)
+        assert confirmed.is_disproved(second, [first, second, promising])
+        assert not confirmed.is_disproved(first, [first, second, promising]), "it was measured"
+
+
 def test_a_gain_is_of_the_same_round_and_group(tmp_path: Path) -> None:
     with session(tmp_path) as made:
         confirmed = Confirmed(made, FIGURES)

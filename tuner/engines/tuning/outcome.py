@@ -19,6 +19,9 @@ from casspec.tuner.engines.tuning.finalists import Finalist
 from casspec.tuner.engines.tuning.latency import StepTime
 from casspec.tuner.engines.tuning.session import OutOfTime, Session
 
+NO_SLOWER = 0.97
+"""A gain from here on is no loss where its interval reaches 1: machines are not measured more finely than that in a few starts."""
+
 NONE = Interval(1.0, 1.0, 1.0, 0)
 """Of no speculation against itself."""
 
@@ -32,7 +35,7 @@ def adjusted(session: Session, confirmed: Confirmed, finalists: Sequence[Finalis
         return None
     engine = session.engine
     lengths = {each: engine.drafts_at(best.setting, each) for each in session.subject.concurrency}
-    slower = [each for each in lengths if lengths[each] and _middle(confirmed, best.setting, each) < 1.0]
+    slower = [each for each in lengths if lengths[each] and not _is_as_fast(confirmed, best.setting, each)]
     if not slower or len(slower) == len(lengths):
         return None
     kept = {each: 0 if each in slower else length for each, length in lengths.items()}
@@ -49,7 +52,9 @@ def outcome(
     finalists: Sequence[Finalist],
     steps: StepTime | None,
 ) -> EngineResult:
-    """The result of what was confirmed. A setting counts only where its interval lies above 1; one configuration where it is nowhere below.
+    """The result of what was confirmed. A setting counts only where its interval lies above 1.
+
+    One configuration counts where its interval does so somewhere, and where it is nowhere measurably slower than no speculation.
 
     Raises OutOfTime where settings are promising and none of them was confirmed.
     """
@@ -62,7 +67,9 @@ def outcome(
     if best is not None:
         configured = tuple(_choice(confirmed, plain, best, each) for each in session.subject.concurrency)
     pays = (
-        best is not None and all(each.gain >= 1.0 for each in configured) and any(each.low > 1.0 for each in configured)
+        best is not None
+        and all(_is_no_slower(each.gain, each.high) for each in configured)
+        and any(each.low > 1.0 for each in configured)
     )
     setting = best.setting if best is not None and pays else PLAIN
     return EngineResult(
@@ -157,13 +164,23 @@ def _best(session: Session, confirmed: Confirmed, finalists: Sequence[Finalist])
 
     def rank(each: Finalist) -> tuple[bool, float]:
         gains = [_middle(confirmed, each.setting, one) for one in session.subject.concurrency]
-        return min(gains) >= 1.0, sum(map(math.log, gains))
+        as_fast = all(_is_as_fast(confirmed, each.setting, one) for one in session.subject.concurrency)
+        return as_fast, sum(map(math.log, gains))
 
     return max(measured, key=rank, default=None)
 
 
 def _is_measured(session: Session, confirmed: Confirmed, finalist: Finalist) -> bool:
     return all(confirmed.gain(finalist.setting, each) is not None for each in session.subject.concurrency)
+
+
+def _is_as_fast(confirmed: Confirmed, setting: EngineSetting, concurrency: int) -> bool:
+    interval = confirmed.gain(setting, concurrency)
+    return interval is not None and _is_no_slower(interval.middle, interval.high)
+
+
+def _is_no_slower(gain: float, high: float) -> bool:
+    return gain >= NO_SLOWER and high >= 1.0
 
 
 def _middle(confirmed: Confirmed, setting: EngineSetting, concurrency: int) -> float:

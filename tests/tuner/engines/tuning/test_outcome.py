@@ -53,6 +53,19 @@ def test_a_configuration_that_is_slower_somewhere_is_none(tmp_path: Path) -> Non
         assert adjusted(made, confirmed, [GOOD]) is None
 
 
+def test_what_is_as_slow_as_noise_is_no_loss(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        for number, speed in enumerate((78.0, 81.0)):
+            keep(made, NOTHING, number, {1: 40.0, 2: 80.0})
+            keep(made, GOOD, number, {1: 80.0, 2: speed})
+        assert outcome(made, FIGURES, confirmed, [GOOD], None).configuration == Vllm().configuration(GOOD.setting)
+        assert adjusted(made, confirmed, [GOOD]) is None
+        keep(made, NOTHING, 2, {1: 40.0, 2: 80.0})
+        keep(made, GOOD, 2, {1: 80.0, 2: 70.0})
+        assert outcome(made, FIGURES, confirmed, [GOOD], None).configuration is None
+
+
 def test_nothing_is_left_out_of_what_is_nowhere_slower_or_everywhere(tmp_path: Path) -> None:
     with session(tmp_path) as made:
         confirmed = Confirmed(made, FIGURES)

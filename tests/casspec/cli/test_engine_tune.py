@@ -133,7 +133,7 @@ def test_ctrl_c_loses_nothing_and_leaves_no_engine(run: Run, storage: str, words
     assert code == 0, err
     assert "texts, " not in err
     assert "step 1/" in err
-    assert not any(told.startswith("step") and told.split("/")[1].startswith("20:") for told in err.splitlines())
+    assert not any(told.startswith("step ") and told.split("/")[1].startswith("20:") for told in err.splitlines())
 
 
 def test_what_cannot_be_is_one_line(

@@ -3,8 +3,8 @@
     python -m benchmarks.engine_environments
     python -m benchmarks.engine_environments vllm --install
 
-They are those of `benchmarks.peers`. SGLang parses options there, and serves nothing. The reason why one cannot be made goes to stderr; what
-needs it is then left out.
+They are those of `benchmarks.peers`. SGLang parses options there, and serves nothing. The reason why one cannot be made goes to stderr;
+what needs it is then left out.
 """
 
 from __future__ import annotations

@@ -202,16 +202,12 @@ def _asked_at_a_point(workload: Workload, batch: int) -> list[TokenRequest]:
     return list(islice(cycle(workload.with_room(max(TOKENS)) or workload.requests), batch))
 
 
-def _steps(
-    session: Session, instance: Instance, requests: Sequence[TokenRequest], tokens: int
-) -> tuple[float, float]:
+def _steps(session: Session, instance: Instance, requests: Sequence[TokenRequest], tokens: int) -> tuple[float, float]:
     """Seconds and steps of a window of these requests. Raises OutOfTime where the budget ends."""
     session.check_time()
     fresh = f"step {time.monotonic_ns()}"
     asked = [
-        completion(
-            instance.model, each.ids, tokens, session.engine.request_fields(f"{fresh} {copy}"), ignore_end=True
-        )
+        completion(instance.model, each.ids, tokens, session.engine.request_fields(f"{fresh} {copy}"), ignore_end=True)
         for each, copy in zip(requests, copies(requests), strict=True)
     ]
 

@@ -72,7 +72,10 @@ def outcome(
         configured=configured if pays else (),
         refuses=session.engine.refuses(setting),
         latency=steps.latency if steps else None,
-        notes=tuple([*_notes(session, confirmed, finalists, best if not pays else None), *_few_rounds(confirmed, setting, plain)]),
+        notes=(
+            *_notes(session, confirmed, finalists, best if not pays else None),
+            *_few_rounds(confirmed, setting, plain),
+        ),
     )
 
 

@@ -100,9 +100,7 @@ class Session:
         self._fresh += 1
         n_tokens = tokens or self.workload.tokens
         asked: list[Asked] = [
-            completion(
-                instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}")
-            )
+            completion(instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}"))
             for each, copy in zip(requests, copies(requests), strict=True)
         ]
         before = instance.counters()

@@ -154,7 +154,9 @@ def kept(search: Search) -> tuple[EngineResult, dict[str, list[str]]]:
     with open_repository(search.storage) as repository:
         found = repository.engines.result("latest")
         subject_hash = found.subject.content_hash()
-        keys = {kind: sorted(repository.engines.saved(subject_hash, kind, document)) for kind, document in kinds.items()}
+        keys = {
+            kind: sorted(repository.engines.saved(subject_hash, kind, document)) for kind, document in kinds.items()
+        }
         with_answers = repository.engines.saved(subject_hash, TEXT_KIND, EngineText).values()
         assert all(0 < len(text.answer) <= TOKENS for text in with_answers)
     return found, keys

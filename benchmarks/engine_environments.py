@@ -3,8 +3,8 @@
     python -m benchmarks.engine_environments
     python -m benchmarks.engine_environments vllm --install
 
-They are those of `benchmarks.peers`. SGLang goes without whatever needs a CUDA device: it parses options there, and serves nothing. The
-reason why one cannot be made goes to stderr; what needs it is then left out.
+They are those of `benchmarks.peers`. SGLang parses options there, and serves nothing. The reason why one cannot be made goes to stderr;
+what needs it is then left out.
 """
 
 from __future__ import annotations
@@ -26,9 +26,14 @@ SGLANG = Engine(
     (),
     package="sglang",
     version="0.5.23",
-    before=("torch==2.13.0",),
-    without=(),
+    before=(
+        "torch==2.13.0",
+        *("aiohttp", "fastapi", "ipython", "msgspec", "numpy", "orjson", "packaging", "pillow", "psutil"),
+        *("pybase64", "pydantic", "pyzmq", "requests", "tqdm", "transformers", "triton"),
+    ),
+    is_bare=True,
 )
+"""It parses options with these; what computes on a CUDA device is left out."""
 WITH_PARSER = {"vllm": ENGINES["vllm"], "sglang": SGLANG}
 
 

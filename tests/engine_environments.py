@@ -20,5 +20,7 @@ def python_with(engine: str) -> Path:
     named = os.environ.get(variable)
     found = Path(named) if named else interpreter_of(engine, FOLDER)
     if found is None or not found.is_file():
-        pytest.skip(f"no environment with {engine} here: `make test-engines` makes it, or {variable} names its interpreter")
+        pytest.skip(
+            f"no environment with {engine} here: `make test-engines` makes it, or {variable} names its interpreter"
+        )
     return found

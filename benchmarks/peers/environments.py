@@ -94,6 +94,10 @@ def install(engine: Engine, home: Path, python: Path, run: Run) -> None:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     pinned = f"{engine.package}=={engine.version}"
     run([sys.executable, "-m", "venv", str(home)])
+    if engine.is_bare:
+        run([*pip, "install", *engine.before])
+        run([*pip, "install", "--no-deps", pinned])
+        return
     if not engine.without:
         run([*pip, "install", *engine.before, pinned])
         return

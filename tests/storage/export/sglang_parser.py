@@ -18,7 +18,8 @@ def main() -> None:
 
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
-    told = vars(parser.parse_args(["--model-path", *sys.argv[1:]]))
+    given = parser.parse_args(["--device", "cpu", "--model-path", *sys.argv[1:]])
+    told = vars(ServerArgs.from_cli_args(given))
     print(json.dumps({name: value for name, value in told.items() if name.startswith("speculative")}))
 
 

@@ -70,7 +70,9 @@ def test_vllm_takes_what_was_translated_and_refuses_what_it_does_not_know() -> N
             exporter("vllm")(samples.profile()).text,
             measured(SUFFIX),
             '{"method": "ngram", "num_speculative_tokens": 4, "prompt_lookup_least": 2}',
-            measured(NGRAM.model_copy(update={"parameters": {LENGTH: 4, "num_speculative_tokens_per_batch_size": [[2, 3]]}})),
+            measured(
+                NGRAM.model_copy(update={"parameters": {LENGTH: 4, "num_speculative_tokens_per_batch_size": [[2, 3]]}})
+            ),
         ]
     )
     assert (translated["method"], translated["num_speculative_tokens"]) == ("ngram", 10)

@@ -86,9 +86,9 @@ def test_points_are_measured_in_one_engine_and_never_twice(
 def test_a_short_context_bounds_what_is_asked_for(
     fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 2, "context": 40}))
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 6, "context": 65}))
     with session(tmp_path) as made:
-        made.workload = replace(made.workload, max_context=40)
+        made.workload = replace(made.workload, max_context=65)
         plain_texts(made)
         assert step_time(made) is not None
 

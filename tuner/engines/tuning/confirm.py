@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from casspec.storage.engines.documents import PLAIN, EngineMeasurement, EngineSetting
-from casspec.tuner.engines.figures import Interval, ratio_by_round
+from casspec.tuner.engines.figures import Interval, ratio, ratio_by_round
 from casspec.tuner.engines.process import EngineFailed
 from casspec.tuner.engines.tuning.finalists import Finalist
 from casspec.tuner.engines.tuning.session import CONFIRM_KIND, OutOfTime, Session
@@ -108,6 +108,11 @@ class Confirmed:
         rounds = self._pairs(setting, concurrency)
         return ratio_by_round(rounds) if rounds else None
 
+    def _of_pairs(self, setting: EngineSetting, concurrency: int) -> Interval | None:
+        """As `gain`, as if each pair had starts of its own: two or three rounds bound nothing, and would leave all settings in."""
+        pairs = [pair for one in self._pairs(setting, concurrency) for pair in one]
+        return ratio(pairs) if pairs else None
+
     def rounds(self, setting: EngineSetting, concurrency: int) -> int:
         """How many of them its gain comes from."""
         return len(self._pairs(setting, concurrency))
@@ -140,8 +145,8 @@ class Confirmed:
         kept = []
         for each in finalists:
             for concurrency in self._session.subject.concurrency:
-                own = self.gain(each.setting, concurrency)
-                others = [self.gain(other.setting, concurrency) for other in finalists if other is not each]
+                own = self._of_pairs(each.setting, concurrency)
+                others = [self._of_pairs(other.setting, concurrency) for other in finalists if other is not each]
                 if (
                     own is not None
                     and all(other is None or own.high >= other.low for other in others)

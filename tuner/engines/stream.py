@@ -35,7 +35,7 @@ class Stream:
     Attributes:
         parts: when each part with text or token ids came, in seconds of `time.perf_counter`.
         used: tokens as the engine told them last, by the names of completions.
-        first_tokens: of the new tokens, those that had come with the first part.
+        first_tokens: of the new tokens, those that had come with the first part; 1 where nobody tells.
     """
 
     parts: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Stream:
         if not (text or ids):
             return False
         self.parts.append(now)
-        self.first_tokens = self.first_tokens or self.used.get("completion_tokens", 0) or len(self.ids)
+        self.first_tokens = self.first_tokens or self.used.get("completion_tokens", 0) or len(self.ids) or 1
         return True
 
     def tokens(self) -> int:

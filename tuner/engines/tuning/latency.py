@@ -17,7 +17,7 @@ from statistics import median
 
 import numpy as np
 
-from casspec.storage.engines.documents import EngineLatency, EngineLatencyPoint
+from casspec.storage.engines.documents import EngineLatency, EngineLatencyPoint, EngineSetting
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.asked import completion
 from casspec.tuner.engines.endpoint import Answer, Asked, Endpoint
@@ -73,10 +73,12 @@ def step_time(session: Session) -> StepTime | None:
 
     Raises EngineFailed where it ends meanwhile.
     """
-    if "custom_class" not in session.abilities.methods:
-        session.say("this engine takes no probe: steps are taken to cost the same whatever is drafted")
-        return None
     setting = session.engine.probe_setting(max(DRAFTS))
+    if setting is None or setting.method not in session.abilities.methods:
+        session.say(
+            "this engine takes no probe: steps are taken to cost the same whatever is drafted, and several lengths are confirmed"
+        )
+        return None
     wanted = [(each, batch, k) for each in range(ROUNDS) for batch in session.subject.concurrency for k in DRAFTS]
     missing = [point for point in wanted if _key(*point) not in _stored(session)]
     if missing and session.has_failed(setting):
@@ -84,7 +86,7 @@ def step_time(session: Session) -> StepTime | None:
     if missing:
         try:
             session.persistently(
-                lambda: _measure(session, [each for each in wanted if _key(*each) not in _stored(session)])
+                lambda: _measure(session, setting, [each for each in wanted if _key(*each) not in _stored(session)])
             )
         except EngineFailed as error:
             session.failed(setting, str(error))
@@ -150,11 +152,11 @@ def _fitted(points: Sequence[EngineLatencyPoint]) -> dict[str, float]:
     }
 
 
-def _measure(session: Session, missing: Sequence[tuple[int, int, int]]) -> None:
+def _measure(session: Session, setting: EngineSetting, missing: Sequence[tuple[int, int, int]]) -> None:
     control = session.folder / "probe.json"
     session.folder.mkdir(parents=True, exist_ok=True)
     _tell(control, 0)
-    with session.engine_with(session.engine.probe_setting(max(DRAFTS)), "steps by draft length", control) as instance:
+    with session.engine_with(setting, "steps by draft length", control) as instance:
         for number, (repeat, batch, drafted) in enumerate(missing, start=1):
             _tell(control, drafted)
             value = _point(session, instance, batch)
@@ -202,16 +204,12 @@ def _asked_at_a_point(workload: Workload, batch: int) -> list[TokenRequest]:
     return list(islice(cycle(workload.with_room(max(TOKENS)) or workload.requests), batch))
 
 
-def _steps(
-    session: Session, instance: Instance, requests: Sequence[TokenRequest], tokens: int
-) -> tuple[float, float]:
+def _steps(session: Session, instance: Instance, requests: Sequence[TokenRequest], tokens: int) -> tuple[float, float]:
     """Seconds and steps of a window of these requests. Raises OutOfTime where the budget ends."""
     session.check_time()
     fresh = f"step {time.monotonic_ns()}"
     asked = [
-        completion(
-            instance.model, each.ids, tokens, session.engine.request_fields(f"{fresh} {copy}"), ignore_end=True
-        )
+        completion(instance.model, each.ids, tokens, session.engine.request_fields(f"{fresh} {copy}"), ignore_end=True)
         for each, copy in zip(requests, copies(requests), strict=True)
     ]
 

@@ -89,7 +89,7 @@ class Session:
         tokens: int | None = None,
         setting: EngineSetting | None = None,
     ) -> tuple[EngineMeasurement, list[EngineText]]:
-        """Asks all, so many at a time: figures, and what was written where the engine tells token ids.
+        """Asks all, so many at a time: figures, and what was written, as the engine's token ids or else those of its text.
 
         Args:
             fresh: requests of another one share no prefix cache with these, nor does a prompt that comes again with itself.
@@ -100,11 +100,10 @@ class Session:
         self._fresh += 1
         n_tokens = tokens or self.workload.tokens
         asked: list[Asked] = [
-            completion(
-                instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}")
-            )
+            completion(instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}"))
             for each, copy in zip(requests, copies(requests), strict=True)
         ]
+        instance.forget()
         before = instance.counters()
         try:
             done = instance.endpoint.drive(asked, concurrency, most_s=self.budget.most_s)
@@ -113,7 +112,9 @@ class Session:
         instance.check_answers(done.answers)
         counted = instance.counters().since(before)
         texts = [
-            EngineText(prompt_id=each.id, task=each.task, prompt=each.ids, answer=answer.ids)
+            EngineText(
+                prompt_id=each.id, task=each.task, prompt=each.ids, answer=answer.ids or self.workload.ids(answer.text)
+            )
             for each, answer in zip(requests, done.answers, strict=True)
         ]
         figures = measured(setting or EngineSetting(method="off"), concurrency, done, counted)

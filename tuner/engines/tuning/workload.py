@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,16 +28,25 @@ class TokenRequest:
 
 @dataclass(frozen=True)
 class Workload:
-    """Prompts, and how many tokens are asked for at most. `max_context`: tokens that a text may have; None where nobody knows."""
+    """Prompts, and how many tokens are asked for at most.
+
+    Attributes:
+        max_context: tokens that a text may have; None where nobody knows. encode: token ids of a continuation.
+    """
 
     requests: tuple[TokenRequest, ...]
     tokens: int
     max_context: int | None = None
+    encode: Callable[[str], Sequence[int]] | None = None
 
     @property
     def context(self) -> int:
         """Tokens of the longest text."""
         return max(len(request.ids) for request in self.requests) + self.tokens
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Of what an engine wrote that tells none. Its own may differ where another cut gives the same text; () without a tokenizer."""
+        return () if self.encode is None else tuple(self.encode(text))
 
     def at_least(self, n: int) -> list[TokenRequest]:
         """All prompts, as often as it takes for `n` requests: each equally often."""
@@ -73,7 +82,9 @@ def workload(suite: Suite, tokenizer: Any, n_prompts: int, tokens: int, max_cont
         raise SuiteError(
             f"no prompt of suite '{suite.name}' leaves room for {tokens} new tokens in a context of {max_context}"
         )
-    return Workload(found, tokens, max_context)
+    return Workload(
+        found, tokens, max_context, lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    )
 
 
 def copies(requests: Sequence[TokenRequest]) -> list[int]:

@@ -14,7 +14,7 @@ from casspec.tuner.engines.tuning.workload import in_turns
 def plain_texts(session: Session) -> tuple[list[EngineText], dict[int, EngineMeasurement]]:
     """Texts of all prompts, and how fast they were written by requests at a time. The engine starts only where some are missing.
 
-    Raises EngineFailed where it does not start, EngineError where it tells no token ids.
+    Raises EngineFailed where it does not start, EngineError where it tells neither token ids nor text.
     """
     if not _is_complete(session):
         session.persistently(lambda: _write(session))
@@ -32,7 +32,9 @@ def _write(session: Session) -> None:
             requests = in_turns(session.workload.at_least(concurrency))
             figures, texts = session.drive(instance, f"text {concurrency}", requests, concurrency)
             if not all(text.answer for text in texts):
-                raise EngineError(f"{session.engine.name} tells no token ids of its answers: it is too old to be tuned")
+                raise EngineError(
+                    f"{session.engine.name} tells no token ids of its answers, nor their text: it cannot be tuned"
+                )
             for text in texts:
                 session.store.save(session.subject_hash, TEXT_KIND, text.prompt_id, text)
             session.store.save(session.subject_hash, PLAIN_KIND, str(concurrency), figures)

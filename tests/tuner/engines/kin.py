@@ -26,7 +26,7 @@ def package(file: Path, dialect: str) -> None:
 
 def install(place: Path) -> Path:
     """All three in a folder named `installed`, which is to be on PYTHONPATH. Returns the program `llama-server`."""
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     for name in ("fake_vllm.py", "fake_kin.py"):
         shutil.copy(HERE / name, place)
     package(place / "sglang" / "launch_server.py", "sglang")

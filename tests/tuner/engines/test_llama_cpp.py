@@ -18,16 +18,21 @@ ABLE = Abilities("b11434-abc1234", False, frozenset({"off", "ngram-simple", "ngr
 
 RECORDED = """# HELP llamacpp:tokens_predicted_total Number of generation tokens processed
 # TYPE llamacpp:tokens_predicted_total counter
-llamacpp:tokens_predicted_total 104
-# TYPE llamacpp:spec_decode_num_draft_tokens_total counter
-llamacpp:spec_decode_num_draft_tokens_total 120
-llamacpp:spec_decode_num_accepted_tokens_total 60
-llamacpp:spec_decode_num_drafts_total 30
-llamacpp:predicted_tokens_seconds 51.2
-llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="0"} 28
-llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="1"} 20
+llamacpp:prompt_tokens_total 18
+llamacpp:tokens_predicted_total 24
+llamacpp:n_decode_total 6
+llamacpp:spec_decode_num_draft_tokens_total 18
+llamacpp:spec_decode_num_accepted_tokens_total 18
+llamacpp:spec_decode_num_drafts_total 5
+llamacpp:predicted_tokens_seconds 8.17945
+llamacpp:requests_processing 0
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="0"} 5
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="1"} 5
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="2"} 4
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="3"} 4
+llamacpp:spec_decode_num_accepted_tokens_per_pos_total{position="4"} 0
 """
-"""In the format of b11434."""
+"""Recorded from b11549 after one request of 24 tokens, and shortened."""
 
 
 def start(setting: EngineSetting = PLAIN, **changes: Any) -> Start:
@@ -62,7 +67,7 @@ def test_a_model_in_another_form_is_refused() -> None:
 
 
 def test_counters_are_read() -> None:
-    assert read_counters(RECORDED, LlamaCpp.counters) == Counters(104.0, 30.0, 120.0, 60.0, (28.0, 20.0))
+    assert read_counters(RECORDED, LlamaCpp.counters) == Counters(24.0, 5.0, 18.0, 18.0, (5.0, 5.0, 4.0, 4.0, 0.0))
 
 
 def test_the_program_says_what_it_can(llama_server: Path, monkeypatch: pytest.MonkeyPatch) -> None:

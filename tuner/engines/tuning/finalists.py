@@ -39,8 +39,8 @@ def finalists(
     """The best of the predicted, no two of the same n-grams, then what the user named and what the engine offers besides.
 
     Where the draft length may follow the number of requests, each has the best one for each number, 0 where none pays.
-    Where steps were not timed by draft length (`is_timed`), prediction cannot tell which length pays: of short, middle and long drafts
-    the best each, whatever is promised of it, as long as anything is accepted.
+    Where steps were not timed by draft length (`is_timed`), prediction only ranks n-grams and cannot tell which length pays: of short,
+    middle and long drafts the best each, as long as anything is accepted, and nothing is promised of it.
     """
     failed = {trial.setting.content_hash() for trial in trials if trial.status == "failed"}
     predicted = [trial for trial in trials if trial.status == "predicted" and (is_timed or _accepts(trial))]
@@ -67,12 +67,12 @@ def _unlike(engine: Engine, ranked: Sequence[Finalist]) -> list[Finalist]:
 
 
 def _spread(engine: Engine, ranked: Sequence[Finalist], concurrency: int) -> list[Finalist]:
-    """The first of each third of the draft lengths."""
+    """The first of each third of the draft lengths, without what is predicted of them."""
     lengths = sorted({engine.drafts_at(each.setting, concurrency) for each in ranked})
     size = math.ceil(len(lengths) / MOST_PREDICTED)
     thirds = [set(lengths[first : first + size]) for first in range(0, len(lengths), size or 1)]
     best = [next(each for each in ranked if engine.drafts_at(each.setting, concurrency) in third) for third in thirds]
-    return sorted(best, key=ranked.index)
+    return [Finalist(each.setting, {}) for each in sorted(best, key=ranked.index)]
 
 
 def _fixed(trials: Sequence[EngineTrial], plain: Mapping[int, EngineMeasurement]) -> list[Finalist]:

@@ -76,7 +76,7 @@ def step_time(session: Session) -> StepTime | None:
     setting = session.engine.probe_setting(max(DRAFTS))
     if setting is None or setting.method not in session.abilities.methods:
         session.say(
-            "this engine takes no probe: steps are taken to cost the same whatever is drafted, and several lengths are confirmed"
+            "this engine takes no probe: what steps cost is estimated from plain decoding, and several draft lengths are confirmed"
         )
         return None
     wanted = [(each, batch, k) for each in range(ROUNDS) for batch in session.subject.concurrency for k in DRAFTS]

@@ -79,6 +79,7 @@ def test_without_timed_steps_short_middle_and_long_drafts_are_confirmed() -> Non
     ]
     found = finalists(Vllm(), FIXED, trials, PLAIN, (), is_timed=False)
     assert [each.setting.parameters[LENGTH] for each in found] == [12, 8, 4]
+    assert all(each.predicted_gain == {} for each in found)
     slow = [each.model_copy(update={"predicted_tokens_per_second": 1.0}) for each in trials]
     assert len(finalists(Vllm(), FIXED, slow, PLAIN, (), is_timed=False)) == MOST_PREDICTED
     useless = [each.model_copy(update={"acceptance_length": 1.0}) for each in trials]

@@ -37,8 +37,9 @@ demo-chat: $(STAMPS)/gguf ## install, fetch a small chat model (93 MB), then cal
 test: $(STAMPS)/dev ## install what development needs, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
 
-test-engines: $(STAMPS)/dev ## kill searches of other engines and their engines, which takes minutes
-	@$(BIN)/python -m pytest -q -m engines tests/tuner/engines
+test-engines: $(STAMPS)/dev ## install other engines, check exports by their parsers, kill searches of them (an hour)
+	@$(BIN)/python -m benchmarks.engine_environments
+	@$(BIN)/python -m pytest -q -m engines tests/storage/export tests/tuner/engines
 
 test-fleet: $(STAMPS)/dev ## kill hub, workers, Ray nodes and database 30 times, which takes minutes
 	@$(BIN)/python -m pytest -q -m fleet tests/casspec/hub/fleet

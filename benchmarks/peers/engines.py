@@ -47,6 +47,8 @@ class Engine:
     """Requirements installed first: what the resolver would otherwise take in another build."""
     without: tuple[str, ...] = ()
     """Requirements of the package that decoding text does not need and that are left out."""
+    is_bare: bool = False
+    """It is installed without any requirement but those of `before`."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Environment of its workers."""
     binds_cores: bool = False

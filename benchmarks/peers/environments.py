@@ -57,10 +57,10 @@ def environment(engine: Engine, folder: Path, again: bool = False, run: Run | No
     """
     if engine.package is None:
         return Environment(Path(sys.executable))
-    home = folder / f"{engine.package}-{engine.version}-py{sys.version_info.major}{sys.version_info.minor}"
+    home = home_of(engine, folder)
     failure = folder / f"{home.name}.failed"
     python = home / "bin" / "python"
-    if (home / COMPLETE).is_file():
+    if is_complete(home):
         return Environment(python, json.loads((home / COMPLETE).read_text("utf-8"))["seconds"])
     if failure.is_file() and not again:
         raise PeerUnavailable(f"{failure.read_text('utf-8').strip()} (--install tries again)")
@@ -79,11 +79,25 @@ def environment(engine: Engine, folder: Path, again: bool = False, run: Run | No
     return Environment(python, seconds)
 
 
+def home_of(engine: Engine, folder: Path) -> Path:
+    """Its environment's folder."""
+    return folder / f"{engine.package}-{engine.version}-py{sys.version_info.major}{sys.version_info.minor}"
+
+
+def is_complete(home: Path) -> bool:
+    """Whether an environment was made there, and not merely begun."""
+    return (home / COMPLETE).is_file()
+
+
 def install(engine: Engine, home: Path, python: Path, run: Run) -> None:
     """Makes the environment and installs the engine as a user would, but for the requirements it is to go without."""
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
     pinned = f"{engine.package}=={engine.version}"
     run([sys.executable, "-m", "venv", str(home)])
+    if engine.is_bare:
+        run([*pip, "install", *engine.before])
+        run([*pip, "install", "--no-deps", pinned])
+        return
     if not engine.without:
         run([*pip, "install", *engine.before, pinned])
         return

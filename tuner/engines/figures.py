@@ -22,16 +22,12 @@ NORMAL_95 = 1.645
 
 @dataclass(frozen=True)
 class Interval:
-    """A middle, and where it lies with a confidence of 90 %. `n`: pairs that it comes from; of one pair nothing bounds it.
-
-    `rounds`: starts of the engine that the pairs are of.
-    """
+    """A middle, and where it lies with a confidence of 90 %. `n`: pairs that it comes from; of one pair nothing bounds it."""
 
     middle: float
     low: float
     high: float
     n: int
-    rounds: int = 1
 
 
 def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
@@ -55,7 +51,7 @@ def ratio_by_round(rounds: Sequence[Sequence[tuple[float, float]]]) -> Interval:
     means = [float(np.mean(one)) for one in logs]
     middle = float(np.mean(means))
     wide = max(_half_width(flat), _half_width(means) if len(means) > 1 else 0.0)
-    return Interval(math.exp(middle), math.exp(middle - wide), math.exp(middle + wide), len(flat), len(means))
+    return Interval(math.exp(middle), math.exp(middle - wide), math.exp(middle + wide), len(flat))
 
 
 def _half_width(values: Sequence[float]) -> float:

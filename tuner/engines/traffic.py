@@ -35,9 +35,8 @@ def recorded_requests(path: Path, model: str, speed: float = 1.0, most: int | No
 
     Raises SuiteError, naming the line, for what is no recorded request.
     """
-    found = [
-        _asked(path, number, line, model) for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
-    ]
+    lines = path.read_bytes().splitlines()
+    found = [_asked(path, number, line, model) for number, line in enumerate(lines, start=1)]
     if not found:
         raise SuiteError(f"{path} holds no request")
     found.sort(key=lambda each: each.after_s or 0.0)
@@ -45,7 +44,7 @@ def recorded_requests(path: Path, model: str, speed: float = 1.0, most: int | No
     return [replace(each, after_s=((each.after_s or 0.0) - first) / speed) for each in found[:most]]
 
 
-def _asked(path: Path, number: int, line: str, model: str) -> Asked:
+def _asked(path: Path, number: int, line: bytes, model: str) -> Asked:
     """A line as a request, at the time that it came."""
     try:
         row = json.loads(line)

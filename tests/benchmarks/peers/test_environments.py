@@ -8,6 +8,7 @@ import select
 import sys
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,16 @@ def test_an_environment_is_made_once_and_named_by_version(tmp_path: Path) -> Non
     count = len(commands.ran)
     assert environment(engine, tmp_path, run=commands) == first
     assert len(commands.ran) == count
+
+
+def test_a_bare_one_goes_without_all_that_it_requires(tmp_path: Path) -> None:
+    commands = Commands()
+    engine = replace(ENGINES["openvino"], before=("numpy",), is_bare=True)
+    environment(engine, tmp_path, run=commands)
+    assert [words[-2:] for words in commands.ran[1:]] == [
+        ["install", "numpy"],
+        ["--no-deps", f"{engine.package}=={engine.version}"],
+    ]
 
 
 def test_a_failed_installation_is_tried_again_only_when_told(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,35 @@ def test_a_wrong_key_is_one_line(
     assert "refuses the key" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("suite", "words"), [("no-such-suite", "no suite at"), ("empty.jsonl", "empty.jsonl"), ("broken.jsonl", "line 2")]
+)
+def test_a_suite_or_traffic_that_cannot_be_asked_is_one_line(
+    serve: Callable[..., str],  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    suite: str,
+    words: str,
+) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "broken.jsonl").write_bytes(row(RecordedRequest(1.0, 5, prompt="once")) + b"\xff\n")
+    place = tmp_path / suite if suite.endswith(".jsonl") else suite
+    assert main(["engine", "bench", serve(), "--suite", str(place)]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert words in err
+
+
+def test_something_that_is_no_engine_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert main(["engine", "bench", f"http://127.0.0.1:{server.server_address[1]}"]) == 2
+        server.shutdown()
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "is this an engine's URL?" in error
+
+
 def test_results_are_listed_and_shown(run: Run, storage: str) -> None:
     assert run("engine", "show")[0] == 2
     with open_repository(storage) as repository:
@@ -81,6 +112,8 @@ def test_results_are_listed_and_shown(run: Run, storage: str) -> None:
         kept = repository.engines.save_result(result())
     assert kept.result_id in run("engine", "list")[1]
     assert run("engine", "list", "--engine", "sglang")[1].count(kept.result_id) == 0
+    (listed,) = json.loads(run("engine", "list", "--format", "json")[1])
+    assert listed["id"] == kept.result_id
     code, out, _ = run("engine", "show", kept.result_id[:6])
     assert (code, json.loads(out.splitlines()[-1])) == (0, result().configuration)
     code, _, err = run("engine", "show", "zzz")

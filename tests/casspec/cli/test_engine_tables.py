@@ -7,7 +7,15 @@ import json
 import pytest
 from rich.console import Console
 
-from casspec.cli.engine_tables import bench_json, bench_table, choices_table, print_result, results_table
+from casspec.cli.engine_tables import (
+    as_json,
+    bench_json,
+    bench_table,
+    choices_table,
+    print_result,
+    results_json,
+    results_table,
+)
 from casspec.storage.engines.documents import PLAIN, EngineResult
 from casspec.tuner.engines.bench import Row
 from casspec.tuner.engines.figures import Interval
@@ -65,3 +73,26 @@ def test_endpoints_stand_side_by_side() -> None:
     for words in ("http://a", "80.0", "1.20x [1.10, 1.30]", "2.50", "60%"):
         assert words in text
     assert json.loads(bench_json([plain, faster]))[1]["versus"] == {"middle": 1.2, "low": 1.1, "high": 1.3, "n": 3}
+
+
+def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    nan, infinite = float("nan"), float("inf")
+    assert json.loads(as_json({"a": [nan, 1.5, (infinite, None)], "b": -infinite}), parse_constant=refuse) == {
+        "a": [None, 1.5, [None, None]],
+        "b": None,
+    }
+    row = Row("http://b", 4, 12, 1, 96.0, Interval(1.2, 0.0, infinite, 1), (90.0, nan), None, None, None)
+    (told,) = json.loads(bench_json([row]), parse_constant=refuse)
+    assert told["versus"] == {"middle": 1.2, "low": 0.0, "high": None, "n": 1}
+    assert told["first_token_ms"] == [90.0, None]
+    assert "1.20x (n=1)" in printed(bench_table([row]))
+    odd = result(choices=(choice().model_copy(update={"predicted_gain": nan}),))
+    print_result(odd, "json")
+    shown = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert shown["choices"][0]["predicted_gain"] is None
+    (listed,) = json.loads(results_json([("2026-01-02T03:04:05", odd)]), parse_constant=refuse)
+    assert (listed["id"], listed["saved_at"]) == (odd.result_id, "2026-01-02T03:04:05")
+    assert listed["result"] == shown

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,10 @@ import pytest
 
 from casspec.storage import open_repository
 from casspec.storage.export.engine_file import file_text
+from casspec.tuner.engines.guard import descendants
 from tests.runtime.tiny_gguf import write_gguf
-from tests.tuner.engines.conftest import fake_vllm, llama_server, prompts_file  # noqa: F401
+from tests.tuner.engines.conftest import fake_vllm, llama_server, prompts_file, serve  # noqa: F401
+from tests.tuner.engines.test_guard import gone
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -61,6 +65,77 @@ def test_a_budget_that_is_too_short_is_one_line(run: Run, words: list[str]) -> N
     code, out, err = run(*words[:place], "1s", *words[place + 1 :])
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith("error: the budget ends before any setting is confirmed")
+
+
+def is_one_line(done: tuple[int, str, str], words: str) -> bool:
+    """Whether a command ended with one line about an error, after lines that say what it did."""
+    code, out, err = done
+    last = err.splitlines()[-1]
+    told = [line for line in err.splitlines() if line.startswith(("error: ", "Traceback"))]
+    return (code, out, told) == (2, "", [last]) and words in last
+
+
+def test_an_engine_that_is_not_installed_is_one_line(
+    run: Run, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = words[: words.index("--engine-python")]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert is_one_line(run(*base), "no vllm on PATH")
+    monkeypatch.delenv("PYTHONPATH")
+    assert is_one_line(run(*words), "has no vLLM")
+
+
+def test_a_suite_or_a_model_that_is_not_there_is_one_line(run: Run, words: list[str], tmp_path: Path) -> None:
+    suite = words.index("--suite") + 1
+    assert is_one_line(run(*words[:suite], "no-such-suite", *words[suite + 1 :]), "no suite at 'no-such-suite'")
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()
+    assert is_one_line(run(*words[:suite], str(empty), *words[suite + 1 :]), "empty.jsonl")
+    assert is_one_line(run(*words[:3], "no-such-model", *words[4:]), "no-such-model")
+
+
+def test_what_is_wrong_behind_a_url_is_one_line(
+    run: Run,
+    words: list[str],
+    serve: Callable[..., str],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = words[: words.index("--engine-python")]
+    guarded, silent, good = serve(key="secret"), serve(no_metrics=True), serve()
+    wrong = [
+        (guarded, "true", ["--key", "guess"], "refuses the key"),
+        (guarded, "true", [], "refuses the key"),
+        (f"{good}/elsewhere", "true", [], "is this an engine's URL?"),
+        ("127.0.0.1", "true", [], "is no URL of an endpoint"),
+        (silent, "true", [], "has no /metrics"),
+        (good, "echo no power >&2; exit 3", [], "the restart command ended with code 3: no power"),
+    ]
+    for url, command, more, expected in wrong:
+        done = run(*base, "--url", url, "--restart-command", command, *more)
+        assert is_one_line(done, expected), done
+
+
+def test_ctrl_c_loses_nothing_and_leaves_no_engine(run: Run, storage: str, words: list[str]) -> None:
+    line = [sys.executable, "-m", "casspec", *words, "--storage", storage]
+    program = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert program.stderr is not None
+    said = ""
+    while "step 3/" not in said:
+        said = program.stderr.readline()
+        assert said, program.wait()
+    below = descendants(program.pid)
+    assert below
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=120)
+    assert (program.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith("interrupted")
+    assert "Traceback" not in err
+    assert gone(below)
+    code, out, err = run(*words)
+    assert code == 0, err
+    assert "texts, " not in err
+    assert "step 1/" in err
+    assert not any(told.startswith("step ") and told.split("/")[1].startswith("20:") for told in err.splitlines())
 
 
 def test_what_cannot_be_is_one_line(

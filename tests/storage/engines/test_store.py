@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 import pytest
 
 from casspec.storage.database.connection import Database
 from casspec.storage.engines.documents import EngineMeasurement, EngineTrial
-from casspec.storage.engines.store import LEASE, EngineStore
+from casspec.storage.engines.store import EXPIRY_S, LEASE, EngineStore
 from casspec.storage.errors import EngineError, ResultNotFound
 from casspec.storage.leases import Leases
 from tests.storage.engines.test_documents import NGRAM, measurement, result, subject
@@ -75,6 +77,44 @@ def test_two_processes_do_not_run_one_search(database: Database) -> None:
         pass
     with store.alone(search):
         pass
+
+
+def test_a_search_that_lasts_for_hours_stays_its_own(database: Database) -> None:
+    now = [1000.0]
+
+    def clock() -> float:
+        return now[0]
+
+    store, other = EngineStore(database, clock), EngineStore(database, clock)
+    search = store.begin(subject())
+    with store.alone(search, heartbeat_s=0.001):
+        for _ in range(5):
+            now[0] += 0.9 * EXPIRY_S
+            wait_for(lambda: Leases(database).living(LEASE, search, 1e12)[0].heartbeat_at == now[0])
+            with pytest.raises(EngineError, match="another process"), other.alone(search):
+                pass
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+
+
+def test_whoever_was_presumed_dead_writes_nothing_more(database: Database) -> None:
+    now = [1000.0]
+    store, other = EngineStore(database, lambda: now[0]), EngineStore(database, lambda: now[0])
+    search = store.begin(subject())
+
+    def comes_back() -> None:
+        with store.alone(search, heartbeat_s=1e6):
+            now[0] += 2 * EXPIRY_S
+            with other.alone(search, heartbeat_s=1e6):
+                store.save(search, "plain", "1", measurement())
+
+    with pytest.raises(EngineError, match="took this search over"):
+        comes_back()
+    assert other.saved(search, "plain", EngineMeasurement) == {}
 
 
 def test_whoever_died_while_searching_blocks_nobody(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 It writes the prompt again, so that n-gram lookup finds much. FAKE_VLLM, a JSON object, says how it misbehaves:
 `refuses`: methods it does not start with; `key`: that requests must bring; `no_metrics`; `dies_after`: requests it answers;
+`hangs`: it never takes a request; `context`: tokens of the longest text it takes;
 `step_ms`, `request_ms`, `token_ms`: of a step, of each request in it, of each token in it.
 
 It has a process beside it, as vLLM's front end has an engine.
@@ -121,6 +122,10 @@ class Handler(BaseHTTPRequestHandler):
         if refusal is not None:
             self._answer(400, json.dumps({"error": refusal}))
             return
+        asked_for = len(asked.get("prompt") or ()) + asked["max_tokens"]
+        if asked_for > MODES.get("context", LONGEST_ANSWER):
+            self._answer(400, f'{{"error": "{asked_for} tokens are more than the context has"}}')
+            return
         with state.lock:
             state.answered += 1
             if state.answered > MODES.get("dies_after", LONGEST_ANSWER):
@@ -204,6 +209,8 @@ def main() -> None:
         print(f"Traceback ...\nValueError: no {config['method'] if config else 'model'} here", file=sys.stderr)
         raise SystemExit(1)
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    if MODES.get("hangs"):
+        time.sleep(600)
     Handler.state = State(config)
     Server((told.host, int(told.port)), Handler).serve_forever()
 

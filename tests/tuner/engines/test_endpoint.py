@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -104,3 +107,82 @@ def test_tokens_of_the_first_part_are_not_thought_to_come_after_it() -> None:
     assert answer.request_ms == pytest.approx(1300)
     assert answer.gaps_ms == pytest.approx([100, 200])
     assert Answer(0.0, (1.0,), tokens=7, first_tokens=7).token_ms is None
+
+
+CHAT_USAGE: dict[str, Any] = {"choices": [], "usage": {"completion_tokens": 7}}
+CALLS = [
+    {"choices": [{"delta": {"role": "assistant", "content": ""}}]},
+    {"choices": [{"delta": {"reasoning_content": "which tree?"}}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c", "function": {"name": "get", "arguments": ""}}]}}]},
+    {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}}]},
+    {"choices": [{"delta": {}, "finish_reason": "tool_calls"}]},
+    CHAT_USAGE,
+]
+RESPONSE = [
+    {"type": "response.created", "response": {"error": None, "usage": None}},
+    {"type": "response.output_item.added", "item": {"type": "function_call", "name": "get"}},
+    {"type": "response.function_call_arguments.delta", "delta": "{}"},
+    {"type": "response.output_item.added", "item": {"type": "message"}},
+    {"type": "response.output_text.delta", "delta": "which tree?"},
+    {"type": "response.completed", "response": {"error": None, "usage": {"output_tokens": 7}}},
+]
+
+
+@contextmanager
+def saying(answer: bytes) -> Iterator[str]:
+    """A server that gives one request this answer, whatever it is."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        place.listen()
+
+        def answer_one() -> None:
+            place.settimeout(10)
+            connection, _ = place.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=answer_one)
+        thread.start()
+        yield f"http://127.0.0.1:{place.getsockname()[1]}"
+        thread.join()
+
+
+def streamed(events: Sequence[Any], is_chunked: bool) -> bytes:
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    if not is_chunked:
+        return b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+@pytest.mark.parametrize(
+    ("events", "text"), [(CALLS, "which tree?get{}"), (RESPONSE, "get{}which tree?")], ids=["chat", "response"]
+)
+def test_answers_of_calls_and_thoughts_are_whole(events: list[dict[str, Any]], text: str, is_chunked: bool) -> None:
+    with saying(streamed(events, is_chunked)) as url:
+        (answer,) = Endpoint(url).drive([asked()], 1).answers
+    assert (answer.failure, answer.tokens, len(answer.parts), answer.text) == (None, 7, 3, text)
+    assert len(answer.gaps_ms) == 2
+
+
+@pytest.mark.parametrize("body", [[[]], [{"choices": ["a"]}], [{"choices": 3}], ["a"], []])
+def test_a_stream_of_something_else_is_a_failure_of_that_request(body: list[Any]) -> None:
+    with saying(streamed(body, True)) as url:
+        (answer,) = Endpoint(url).drive([asked()], 1).answers
+    assert answer.failure is not None
+    assert "\n" not in answer.failure
+
+
+def test_a_page_for_people_is_no_endpoint() -> None:
+    page = b"<!doctype html><title>hello</title>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(page)}\r\n\r\n".encode()
+    with saying(head + page) as url, pytest.raises(EngineError, match="is this an OpenAI endpoint"):
+        Endpoint(url).served()
+
+
+def test_asking_ends_with_its_time(serve: Serve) -> None:
+    endpoint = Endpoint(serve(step_ms=200))
+    with pytest.raises(TimeoutError):
+        endpoint.drive([asked(500)], 1, most_s=0.3)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from casspec.storage.engines.documents import PLAIN
 from casspec.tuner.engines.endpoint import Answer, Drive
-from casspec.tuner.engines.figures import measured, ratio, spot
+from casspec.tuner.engines.figures import measured, ratio, ratio_by_round, spot
 from casspec.tuner.engines.metrics import Counters
 
 
@@ -37,6 +38,39 @@ def test_beyond_the_table_the_interval_is_as_good(pairs: int, quantile: float) -
     spread = math.sqrt(sum((each - middle) ** 2 for each in values) / (pairs - 1))
     found = ratio([(math.exp(each), 1.0) for each in values])
     assert math.log(found.high) - middle == pytest.approx(quantile * spread / math.sqrt(pairs), rel=0.01)
+
+
+def pairs(*logs: float) -> list[tuple[float, float]]:
+    return [(math.exp(each), 1.0) for each in logs]
+
+
+def test_pairs_of_one_start_are_not_taken_for_so_many_starts() -> None:
+    rounds = [pairs(0.1, 0.1, 0.1), pairs(0.2, 0.2, 0.2), pairs(0.3, 0.3, 0.3)]
+    by_round, flat = ratio_by_round(rounds), ratio([pair for one in rounds for pair in one])
+    assert (by_round.n, by_round.middle) == (9, pytest.approx(math.exp(0.2)))
+    assert math.log(by_round.high) - 0.2 == pytest.approx(2.920 * 0.1 / math.sqrt(3), rel=1e-6)
+    assert by_round.low < flat.low < flat.high < by_round.high
+
+
+def test_rounds_that_agree_by_chance_are_no_more_certain_than_their_pairs() -> None:
+    rounds = [pairs(0.0, 0.4), pairs(0.1, 0.3)]
+    assert ratio_by_round(rounds) == ratio([pair for one in rounds for pair in one])
+    assert ratio_by_round([pairs(0.0, 0.4), []]) == ratio(pairs(0.0, 0.4))
+    with pytest.raises(ValueError, match="needs a pair"):
+        ratio_by_round([[], []])
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says_where_starts_differ() -> None:
+    random = np.random.default_rng(0)
+    held = naive = 0
+    for _ in range(400):
+        logs = 0.2 + random.normal(0, 0.05, (3, 1)) + random.normal(0, 0.02, (3, 3))
+        rounds = [pairs(*one) for one in logs]
+        by_round, flat = ratio_by_round(rounds), ratio([pair for one in rounds for pair in one])
+        held += by_round.low <= math.exp(0.2) <= by_round.high
+        naive += flat.low <= math.exp(0.2) <= flat.high
+    assert held / 400 == pytest.approx(0.9, abs=0.04)
+    assert naive / 400 < 0.75
 
 
 def test_only_whole_answers_count_for_speed() -> None:

@@ -85,6 +85,15 @@ class Confirmed:
 
     def gain(self, setting: EngineSetting, concurrency: int) -> Interval | None:
         """Against no speculation, of pairs of the same prompts and round; None where there is none."""
+        rounds = self._pairs(setting, concurrency)
+        return ratio_by_round(rounds) if rounds else None
+
+    def rounds(self, setting: EngineSetting, concurrency: int) -> int:
+        """How many of them its gain comes from."""
+        return len(self._pairs(setting, concurrency))
+
+    def _pairs(self, setting: EngineSetting, concurrency: int) -> list[list[tuple[float, float]]]:
+        """Tokens per second with and without it, by round."""
         stored = self._stored()
         rounds = []
         for number in range(ROUNDS):
@@ -95,7 +104,7 @@ class Confirmed:
                 if with_it is not None and without is not None:
                     pairs.append((with_it.tokens_per_second, without.tokens_per_second))
             rounds.append(pairs)
-        return ratio_by_round(rounds) if any(rounds) else None
+        return [pairs for pairs in rounds if pairs]
 
     def of(self, setting: EngineSetting, concurrency: int) -> list[EngineMeasurement]:
         """What was measured of it with so many requests at a time."""

@@ -72,14 +72,16 @@ def outcome(
         configured=configured if pays else (),
         refuses=session.engine.refuses(setting),
         latency=steps.latency if steps else None,
-        notes=tuple([*_notes(session, confirmed, finalists, best if not pays else None), *_few_rounds(confirmed, setting, plain)]),
+        notes=(
+            *_notes(session, confirmed, finalists, best if not pays else None),
+            *_few_rounds(confirmed, setting, plain),
+        ),
     )
 
 
 def _few_rounds(confirmed: Confirmed, setting: EngineSetting, places: Iterable[int]) -> list[str]:
     """What is not known of a configuration that was started once."""
-    found = [interval for each in places if (interval := confirmed.gain(setting, each)) is not None]
-    if setting.is_off or any(each.rounds > 1 for each in found):
+    if setting.is_off or max(confirmed.rounds(setting, each) for each in places) > 1:
         return []
     return [
         "the configuration was measured in one start of the engine, and starts differ too, so intervals may be too narrow: run the same "

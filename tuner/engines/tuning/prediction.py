@@ -42,7 +42,11 @@ class PlainSpeed:
 
 
 def predicted_seconds(plain: PlainSpeed, replayed: Replayed, steps: StepTime | None) -> float:
-    """For the same texts with a setting, each as often as it was written. `steps`: None takes a step to cost what it costs without drafts."""
+    """For the same texts with a setting, each as often as it was written.
+
+    Args:
+        steps: None takes a step to cost what it costs without drafts.
+    """
     count = max(replayed.verifications, 1)
     verifications = (plain.tokens - plain.requests) * count / max(count + replayed.accepted_tokens, 1)
     step_ms = plain.step_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from casspec.tuner.engines.tuning.budget import END_S, UNKNOWN_START_S, Budget
+from casspec.tuner.engines.tuning.budget import END_S, GRACE_S, UNKNOWN_START_S, Budget
 
 
 def test_starts_are_expected_to_take_what_the_longest_took() -> None:
@@ -18,3 +18,11 @@ def test_starts_are_expected_to_take_what_the_longest_took() -> None:
     assert budget.allows(90.0)
     assert not budget.allows(100.0)
     assert not budget.allows(60.0, starts=2)
+
+
+def test_what_begins_is_given_up_a_little_after_the_end() -> None:
+    now = [0.0]
+    budget = Budget(10.0, clock=lambda: now[0])
+    assert budget.most_s == 10.0 + GRACE_S
+    now[0] = 12.0
+    assert (budget.left_s, budget.most_s) == (-2.0, GRACE_S)

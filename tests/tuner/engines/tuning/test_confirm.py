@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from casspec.storage.engines.documents import PLAIN, EngineMeasurement
+from casspec.tuner.engines.figures import ratio_by_round
 from casspec.tuner.engines.process import EngineFailed
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.confirm import Confirmed
@@ -80,6 +82,42 @@ def test_without_time_nothing_is_started(tmp_path: Path) -> None:
         made.budget = Budget(1.0, start_s=60.0)
         Confirmed(made, FIGURES).run([GOOD])
     assert lines == []
+
+
+def test_a_budget_that_ends_in_a_round_keeps_what_was_measured_and_the_next_goes_on(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 0.5, "request_ms": 0.1}))
+    now = [0.0]
+    with session(tmp_path) as made:
+        drive = made.drive
+
+        def half_a_minute(*words: Any, **named: Any) -> Any:
+            done = drive(*words, **named)
+            now[0] += 30.0
+            return done
+
+        monkeypatch.setattr(made, "drive", half_a_minute)
+        made.budget = Budget(100.0, start_s=1.0, clock=lambda: now[0])
+        assert not Confirmed(made, FIGURES).measure(GOOD.setting, 0)
+        before = stored(made)
+        assert len(before) == 3, "the fourth of six groups would have begun after the end"
+        assert not made.has_failed(GOOD.setting)
+        made.budget = Budget(600.0, start_s=1.0, clock=lambda: now[0])
+        assert Confirmed(made, FIGURES).measure(GOOD.setting, 0)
+        assert len(stored(made)) == GROUPS * len(CONCURRENCY)
+        assert before.items() <= stored(made).items()
+
+
+def test_a_gain_treats_what_one_start_answered_as_one(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        for number, speed in enumerate((60.0, 66.0, 72.0)):
+            keep(made, Finalist(PLAIN, {}), number, {1: 40.0})
+            keep(made, GOOD, number, {1: speed})
+            assert confirmed.rounds(GOOD.setting, 1) == number + 1
+        rounds = [[(speed, 40.0)] * GROUPS for speed in (60.0, 66.0, 72.0)]
+        assert confirmed.gain(GOOD.setting, 1) == ratio_by_round(rounds)
 
 
 def test_a_setting_that_the_engine_refuses_is_a_failed_trial_and_the_others_go_on(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,9 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.storage.engines.documents import EngineLatencyPoint
+from casspec.storage.errors import EngineError
+from casspec.tuner.engines.endpoint import Endpoint
 from casspec.tuner.engines.protocol import Abilities
+from casspec.tuner.engines.tuning import latency
 from casspec.tuner.engines.tuning.latency import DRAFTS, ROUNDS, StepTime, fit, step_time
-from casspec.tuner.engines.tuning.starting import STEPS
+from casspec.tuner.engines.tuning.session import Session
+from casspec.tuner.engines.tuning.starting import STEPS, Instance
+from casspec.tuner.engines.tuning.workload import TokenRequest, Workload
+from casspec.tuner.engines.vllm import Vllm
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, session
 
 
@@ -67,6 +74,44 @@ def test_points_are_measured_in_one_engine_and_never_twice(
         again = step_time(made)
         assert again is not None
         assert (again.latency, lines) == (steps.latency, [])
+
+
+def test_a_short_context_bounds_what_is_asked_for(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 6, "context": 65}))
+    with session(tmp_path) as made:
+        made.workload = replace(made.workload, max_context=65)
+        assert step_time(made) is not None
+
+
+def test_a_context_that_is_too_short_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def none(session: Session, instance: Instance, requests: object, tokens: int) -> tuple[float, float]:
+        asked.append(tokens)
+        return 1.0, 0.0
+
+    monkeypatch.setattr(latency, "_steps", none)
+    instance = Instance(Vllm(), Endpoint("http://127.0.0.1:1"), "m", 0.0)
+    with session(tmp_path) as made:
+        for context, tried, words in (
+            (None, [64, 128, 256], "its metrics lag behind"),
+            (105, [64, 100], "a context of 105 tokens is too short"),
+            (20, [], "give a --max-model-len of 21 or more"),
+        ):
+            asked.clear()
+            made.workload = replace(made.workload, max_context=context)
+            with pytest.raises(EngineError, match=words):
+                latency._point(made, instance, 2)
+            assert asked == tried
+
+
+def test_prompts_that_leave_room_are_chosen_before_others() -> None:
+    short, long = TokenRequest("short", "t", (1,) * 5), TokenRequest("long", "t", (1,) * 80)
+    asked = latency._asked_at_a_point(Workload((long, short), 20, max_context=300), 2)
+    assert asked == [short, short]
+    assert latency._asked_at_a_point(Workload((long, short), 20, max_context=200), 2) == [long, short]
 
 
 def test_an_engine_without_a_probe_has_no_steps(

@@ -77,3 +77,13 @@ def test_promising_settings_without_a_measurement_are_no_outcome(tmp_path: Path)
         nothing = outcome(made, FIGURES, confirmed, [], None)
         assert "none was confirmed" in nothing.notes[0]
         assert [each.tokens_per_second for each in nothing.choices] == [40.0, 40.0]
+
+
+def test_a_configuration_of_one_start_says_so(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        for number in range(2):
+            keep(made, NOTHING, number, {1: 40.0, 2: 80.0})
+            keep(made, GOOD, number, {1: 80.0, 2: 88.0})
+            notes = outcome(made, FIGURES, confirmed, [GOOD], None).notes
+            assert any("one start" in note for note in notes) is (number == 0)

@@ -39,6 +39,13 @@ def test_without_speculation_nothing_is_gained() -> None:
     assert predicted_seconds(PLAIN_SPEED, none, None) == pytest.approx(6.0)
 
 
+def test_texts_that_were_written_several_times_are_predicted_as_often() -> None:
+    twice = PlainSpeed(concurrency=2, tokens=420, requests=20, seconds=12.0, step_ms=50.0)
+    halved = Replayed(verifications=100, drafted=100, draft_tokens=200, accepted_tokens=100)
+    assert predicted_seconds(twice, halved, None) == pytest.approx(2 * predicted_seconds(PLAIN_SPEED, halved, None))
+    assert predicted_speed(twice, halved, None) == pytest.approx(predicted_speed(PLAIN_SPEED, halved, None))
+
+
 def test_a_measurement_gives_the_time_of_a_step() -> None:
     found = PlainSpeed.of(plain_figures(2, speed=40.0))
     assert (found.step_ms, found.other_s) == (50.0, pytest.approx(3 / 40))

@@ -16,7 +16,7 @@ from casspec.storage.export.engine_file import file_text
 from casspec.tuner.engines.asked import completion
 from casspec.tuner.engines.by_name import engine_named
 from casspec.tuner.engines.llama_cpp import LlamaCpp
-from casspec.tuner.engines.process import EngineFailed
+from casspec.tuner.engines.process import EngineFailed, NotReady
 from casspec.tuner.engines.tuning.starting import CONFIGURATION, STEPS, RestartedEngine, version_behind
 from casspec.tuner.engines.vllm import Vllm
 from tests.tuner.engines.test_guard import gone
@@ -73,6 +73,10 @@ def test_a_command_that_fails_and_a_url_that_stays_silent_are_one_line(serve: Se
         RestartedEngine(Vllm(), "http://127.0.0.1:1", failing, tmp_path).started(PLAIN).__enter__()
     with pytest.raises(EngineFailed, match="did not answer in time"):
         RestartedEngine(Vllm(), "http://127.0.0.1:1", "true", tmp_path, ready_s=0.5).started(PLAIN).__enter__()
+    with pytest.raises(NotReady, match="did not return within 0 s"):
+        RestartedEngine(Vllm(), "http://127.0.0.1:1", "sleep 60", tmp_path).started(PLAIN, most_s=0.2).__enter__()
+    with pytest.raises(NotReady, match="did not answer in time"):
+        RestartedEngine(Vllm(), "http://127.0.0.1:1", "true", tmp_path).started(PLAIN, most_s=0.3).__enter__()
     assert version_behind(serve(), None, Vllm()) == "0.33.0"
     with pytest.raises(EngineError, match="is not reached"):
         version_behind("http://127.0.0.1:1", None, Vllm())

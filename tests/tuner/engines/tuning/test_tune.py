@@ -150,6 +150,20 @@ def test_a_killed_search_goes_on_and_leaves_no_engine(tmp_path: Path) -> None:
     assert {number for _, number in by_setting} <= {str(number) for number in range(ROUNDS)}
 
 
+def test_measuring_anew_forgets_what_was_measured_and_nothing_of_a_search_that_runs(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        first = tune(made)
+        with made.store.alone(made.subject_hash), pytest.raises(EngineError, match="another process"):
+            tune(made, anew=True)
+        assert made.store.result("latest") == first
+        before = rows(tmp_path)
+        lines: list[str] = []
+        made.say = lines.append
+        tune(made, anew=True)
+        assert any(line.startswith("texts, 1") for line in lines)
+        assert rows(tmp_path)[TEXT_KIND] == before[TEXT_KIND]
+
+
 def test_two_do_not_search_at_once(tmp_path: Path) -> None:
     with (
         session(tmp_path) as made,

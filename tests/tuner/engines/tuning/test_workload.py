@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from casspec.storage.errors import SuiteError
-from casspec.tuner.engines.tuning.workload import GROUPS, LEAST_GROUP, in_turns, workload
+from casspec.tuner.engines.tuning.workload import GROUPS, LEAST_GROUP, Workload, copies, in_turns, workload
 from casspec.tuner.suites.prompts import Prompt, Suite
 from tests.tuner.engines.tuning import made_up
 
@@ -55,3 +55,19 @@ def test_what_an_engine_wrote_is_cut_as_the_model_cuts_it() -> None:
     found = workload(suite(), Tokenizer(), 10, 20, 64)
     assert found.ids("ab") == (ord("a"), ord("b"))
     assert made_up.workload().ids("ab") == ()
+
+
+def test_where_there_are_too_few_prompts_all_come_again() -> None:
+    made = made_up.workload(n=3)
+    assert made.at_least(2) == made.at_least(3) == list(made.requests)
+    assert made.at_least(7) == [*made.requests] * 3
+    assert copies(made.at_least(7)) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
+def test_room_is_what_the_context_leaves() -> None:
+    made = workload(suite(), Tokenizer(), 10, 20, 64)
+    assert made.max_context == 64
+    assert [each.id for each in made.with_room(58)] == ["a"]
+    assert (made.room(made.requests, 20), made.room(made.requests, 256)) == (20, 57)
+    endless = Workload(made.requests, 20)
+    assert (endless.with_room(10**6), endless.room(made.requests, 256)) == (made.requests, 256)

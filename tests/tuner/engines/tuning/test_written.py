@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,17 @@ def test_texts_are_written_once_and_kept(fake_vllm: Path, tmp_path: Path) -> Non
         lines.clear()
         assert plain_texts(made) == (texts, plain)
         assert lines == []
+
+
+def test_more_requests_at_a_time_than_prompts_are_all_under_way(
+    fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_VLLM", json.dumps({"step_ms": 0.5, "request_ms": 0.1}))
+    with session(tmp_path) as made:
+        made.subject = made.subject.model_copy(update={"concurrency": (7,)})
+        texts, plain = plain_texts(made)
+        assert [text.prompt_id for text in texts] == [request.id for request in made.workload.requests]
+    assert (plain[7].concurrency, plain[7].requests, plain[7].tokens) == (7, 9, 9 * TOKENS)
 
 
 def test_an_engine_that_tells_no_token_ids_or_does_not_start_is_one_line(

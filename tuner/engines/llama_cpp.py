@@ -39,7 +39,7 @@ class LlamaCpp(OneLength):
     ready_path = "/health"
     version_path = "/props"
     version_field = "build_info"
-    forget_path = None
+    forget_path: str | None = None
     counters = CounterNames(
         generated="llamacpp:tokens_predicted_total",
         drafts="llamacpp:spec_decode_num_drafts_total",
@@ -47,7 +47,7 @@ class LlamaCpp(OneLength):
         accepted_tokens="llamacpp:spec_decode_num_accepted_tokens_total",
         accepted_by_position="llamacpp:spec_decode_num_accepted_tokens_per_pos_total",
     )
-    ngram = NgramSpace(shortest=(2, 12), longest=(2, 12), draft_tokens=(2, 32), takes_last=True)
+    ngram: NgramSpace | None = NgramSpace(shortest=(2, 12), longest=(2, 12), draft_tokens=(2, 32), takes_last=True)
 
     def interpreter(self, named: Path | None) -> Path:
         return program(named, COMMAND)
@@ -69,6 +69,8 @@ class LlamaCpp(OneLength):
     def words(self, start: Start) -> list[str]:
         if not start.model.endswith(SUFFIX):
             raise EngineError("llama.cpp serves a GGUF file: name it as MODEL, or beside MODEL with --engine-model")
+        if start.dtype != "auto":
+            raise EngineError(f"llama.cpp takes no --dtype {start.dtype}: a GGUF file has its own")
         found = [str(start.python), "--model", start.model, "--alias", SERVED_NAME, "--offline", "--metrics"]
         found += ["--port", str(start.port), "--host", "127.0.0.1"]
         longest = start.context or start.longest

@@ -17,7 +17,7 @@ from casspec.storage.errors import EngineError
 from casspec.storage.export.engine_file import option_words
 from casspec.tuner.engines.installed import interpreter, told_by
 from casspec.tuner.engines.one_length import OneLength
-from casspec.tuner.engines.protocol import SERVED_NAME, Abilities, CounterNames, Start
+from casspec.tuner.engines.protocol import SERVED_NAME, Abilities, CounterNames, NgramSpace, Start
 
 NGRAM, ALGORITHM = "NGRAM", "speculative-algorithm"
 LENGTH, BREADTH = "speculative-num-draft-tokens", "speculative-ngram-max-bfs-breadth"
@@ -56,14 +56,14 @@ class Sglang(OneLength):
     ready_path = "/health"
     version_path = "/server_info"
     version_field = "version"
-    forget_path = "/flush_cache?timeout=20"
+    forget_path: str | None = "/flush_cache?timeout=20"
     counters = CounterNames(
         generated="sglang:generation_tokens_total",
         drafts="sglang:spec_verify_calls_total",
         requests="sglang:num_requests_total",
         is_late=True,
     )
-    ngram = None
+    ngram: NgramSpace | None = None
 
     def interpreter(self, named: Path | None) -> Path:
         return interpreter(named, "sglang")

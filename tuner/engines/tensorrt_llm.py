@@ -29,7 +29,7 @@ WITHOUT_OVERLAP = frozenset({NGRAM, "Draft_Target"})
 
 COMMON_METHODS = frozenset({OFF, NGRAM, "Draft_Target", "Eagle3", "MTP"})
 
-MEASURED_WITH = {
+MEASURED_WITH: dict[str, Any] = {
     "return_perf_metrics": True,
     "enable_iter_perf_stats": True,
     "kv_cache_config": {"enable_block_reuse": False},
@@ -57,7 +57,7 @@ class TensorrtLlm(OneLength):
     ready_path = "/health"
     version_path = "/version"
     version_field = "version"
-    forget_path = None
+    forget_path: str | None = None
     counters = CounterNames(
         generated="trtllm_generation_tokens_total",
         draft_tokens="trtllm_spec_decode_num_draft_tokens_total",
@@ -65,7 +65,7 @@ class TensorrtLlm(OneLength):
         is_late=True,
         path="/prometheus/metrics",
     )
-    ngram = NgramSpace(shortest=(1, 1), longest=(1, 8), draft_tokens=(1, 12))
+    ngram: NgramSpace | None = NgramSpace(shortest=(1, 1), longest=(1, 8), draft_tokens=(1, 12))
 
     def interpreter(self, named: Path | None) -> Path:
         return interpreter(named, "trtllm-serve")

@@ -61,7 +61,7 @@ class Vllm:
     ready_path = "/health"
     version_path = "/version"
     version_field = "version"
-    forget_path = None
+    forget_path: str | None = None
     counters = CounterNames(
         generated="vllm:generation_tokens_total",
         drafts="vllm:spec_decode_num_drafts_total",
@@ -69,7 +69,7 @@ class Vllm:
         accepted_tokens="vllm:spec_decode_num_accepted_tokens_total",
         accepted_by_position="vllm:spec_decode_num_accepted_tokens_per_pos_total",
     )
-    ngram = NgramSpace(shortest=(1, 5), longest=(2, 8), draft_tokens=(1, 12))
+    ngram: NgramSpace | None = NgramSpace(shortest=(1, 5), longest=(2, 8), draft_tokens=(1, 12))
 
     def interpreter(self, named: Path | None) -> Path:
         return interpreter(named, "vllm")

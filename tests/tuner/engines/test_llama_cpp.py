@@ -61,7 +61,9 @@ def test_its_cache_holds_all_requests_at_a_time(changes: dict[str, int], cache: 
     assert words[words.index("--ctx-size") + 1] == str(cache)
 
 
-def test_a_model_in_another_form_is_refused() -> None:
+def test_a_model_in_another_form_and_a_dtype_are_refused() -> None:
+    with pytest.raises(EngineError, match="takes no --dtype"):
+        LlamaCpp().words(start(dtype="float16"))
     with pytest.raises(EngineError, match="serves a GGUF file"):
         LlamaCpp().words(start(model="org/model"))
 

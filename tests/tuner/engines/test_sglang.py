@@ -87,6 +87,7 @@ def test_draft_lengths_are_without_the_token_that_is_verified_too() -> None:
 
 
 def test_what_it_shares_between_requests_is_said_and_forgotten() -> None:
+    assert Sglang.forget_path is not None
     assert Sglang.forget_path.startswith("/flush_cache")
     assert "another" in Sglang().refuses(EngineSetting(method=NGRAM))[1]
     assert Sglang().refuses(PLAIN) == Sglang().refuses(EAGLE) == ()

@@ -101,23 +101,33 @@ def test_a_killed_engine_is_started_again_and_no_row_is_lost(search: Search) -> 
     for line in program.stderr:
         said.append(line)
         if left and line.startswith(left[0]):
-            left.pop(0)
-            wait_a_while(program, chance.uniform(0.0, 3.0))
-            kill_one(chance, program)
+            is_loading = left.pop(0).startswith("starting")
+            wait_a_while(program, chance.uniform(0.0, 3.0 if is_loading else 0.5))
+            kill_one(chance, program, is_loading)
     out, _ = program.communicate()
     assert program.returncode == 0, "".join(said)
     assert left == [], "".join(said)
     check(search, out, "".join(said))
 
 
-def kill_one(chance: random.Random, tuner: subprocess.Popen[str]) -> None:
-    """Of the engine's processes, once there is one, whichever."""
+def kill_one(chance: random.Random, tuner: subprocess.Popen[str], is_loading: bool) -> None:
+    """Once there is an engine, a process of it: whichever where it answers, the first while it loads.
+
+    A part that is killed while the whole loads cannot be told from an engine that refuses its setting.
+    """
     while tuner.poll() is None:
-        for guard in descendants(tuner.pid)[:1]:
-            if engine := descendants(guard):
-                with suppress(ProcessLookupError):
-                    os.kill(chance.choice(engine), signal.SIGKILL)
-                return
+        if engine := engine_below(tuner.pid):
+            with suppress(ProcessLookupError):
+                os.kill(engine[0] if is_loading else chance.choice(engine), signal.SIGKILL)
+            return
+
+
+def engine_below(tuner: int) -> list[int]:
+    for pid in descendants(tuner):
+        with suppress(OSError):
+            if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return descendants(pid)
+    return []
 
 
 def wait_a_while(program: subprocess.Popen[str], seconds: float) -> None:

@@ -87,7 +87,7 @@ def results_table(results: Sequence[tuple[str, EngineResult]]) -> Table:
                     subject.suite,
                     ",".join(map(str, subject.concurrency)),
                     ", ".join(f"{each.gain:.2f}x" for each in shown),
-                    "off" if result.configuration is None else str(result.configuration.get("method", "")),
+                    result.configured[0].setting.method if result.configured else "off",
                     saved_at[:16],
                 ),
             )

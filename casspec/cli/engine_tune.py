@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from casspec.tuner.engines.tuning.session import Session
     from casspec.tuner.engines.tuning.starting import Starter
 
-ENGINE_NAMES = ("vllm",)
+ENGINE_NAMES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp")
 ANY_PORT = 0
 
 
@@ -35,7 +35,7 @@ ANY_PORT = 0
     "--engine-python",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="PATH",
-    help="Interpreter of the engine's environment.  [default: that of the command on PATH]",
+    help="Interpreter of the engine's environment; of llama.cpp its llama-server.  [default: as the command on PATH]",
 )
 @click.option(
     "--url", metavar="URL", help="An engine that runs, in place of one started here; needs --restart-command."
@@ -43,11 +43,17 @@ ANY_PORT = 0
 @click.option(
     "--restart-command",
     metavar="COMMAND",
-    help="Starts the engine at --url anew, with --speculative-config as CASSPEC_SPECULATIVE_CONFIG says (empty: without).",
+    help="Starts the engine at --url anew, speculating as CASSPEC_SPECULATIVE_CONFIG says (empty: without).",
 )
 @key_option
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="N", help="Of an engine started here.  [default: a free one]"
+)
+@click.option(
+    "--engine-model",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="PATH",
+    help="What the engine serves in place of MODEL: the same model in another form, for instance a GGUF file.",
 )
 @click.option("--dtype", default="auto", show_default=True, help="As the engine spells it.")
 @click.option(
@@ -112,6 +118,7 @@ def tune(
     from casspec.cli.engine_tables import print_result
     from casspec.storage import open_repository
     from casspec.storage.errors import MirrorError
+    from casspec.storage.export.engine_file import file_text
     from casspec.storage.export.json_profile import write_whole
     from casspec.storage.folders import user_cache_directory
     from casspec.tuner.engines.by_name import engine_named
@@ -124,14 +131,14 @@ def tune(
     abilities, python = _abilities(engine, url, options)
     served, subject, workload = _subject(engine_name, model, suite_name, abilities, options)
     folder = user_cache_directory() / "engines" / engine_name / subject.content_hash()[:12]
-    starter = _starter(engine, served, abilities, python, url, restart_command, folder, options)
+    starter = _starter(engine, served, abilities, python, url, restart_command, folder, workload.context, options)
     with open_repository(storage) as repository:
         session = Session(engine, abilities, starter, repository.engines, subject, workload, time, folder, say)
         result = tune(session, anew=force)
         print_result(result, output_format)
         messages.print(f"result [bold]{result.result_id}[/bold]", highlight=False)
         if file is not None:
-            write_whole(file, (json.dumps(result.configuration) + "\n").encode())
+            write_whole(file, file_text(engine_name, result.configuration).encode())
             say(f"wrote {file}")
         try:
             _mirror(session, result, storage)
@@ -191,7 +198,7 @@ def _subject(
         device=device_fingerprint(options["device"] or _device(), available_cores()),
         engine=engine_name,
         engine_version=abilities.version,
-        dtype=options["dtype"],
+        dtype=_dtype(options),
         suite=suite.name,
         suite_sha256=suite.content_hash(),
         prompts=len(asked.requests),
@@ -201,10 +208,20 @@ def _subject(
         words=_words(options),
         seed=options["seed"],
     )
-    return served.place, subject, asked
+    form = options["engine_model"]
+    return served.place if form is None else str(form.absolute()), subject, asked
+
+
+def _dtype(options: dict[str, Any]) -> str:
+    """As the engine spells it; of another form of the model than its own also which."""
+    from casspec.tuner.engines.identity import form_name
+
+    form = options["engine_model"]
+    return str(options["dtype"]) if form is None else f"{options['dtype']} of {form_name(form)}"
 
 
 def _words(options: dict[str, Any]) -> tuple[str, ...]:
+    """What decides figures on the engine's command line, as vLLM spells it."""
     context = options["max_model_len"]
     return (*((f"--max-model-len={context}",) if context else ()), *options["words"])
 
@@ -223,7 +240,7 @@ def _setting(text: str) -> EngineSetting:
         return EngineSetting(method=found.pop("method"), parameters=found)
     except (ValueError, LookupError, AttributeError, TypeError):
         raise EngineError(
-            f"--try {text!r} is no configuration: expected JSON with a method, as --speculative-config takes"
+            f"--try {text!r} is no configuration: expected JSON with a method, and its parameters in the engine's own words"
         ) from None
 
 
@@ -235,6 +252,7 @@ def _starter(
     url: str | None,
     restart_command: str | None,
     folder: Path,
+    longest: int,
     options: dict[str, Any],
 ) -> Starter:
     import os
@@ -249,5 +267,17 @@ def _starter(
     assert python is not None
     free_port(options["port"])
     cores = tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
-    start = Start(python, place, PLAIN, ANY_PORT, options["dtype"], abilities, None, cores, _words(options))
+    start = Start(
+        python,
+        place,
+        PLAIN,
+        ANY_PORT,
+        options["dtype"],
+        abilities,
+        context=options["max_model_len"],
+        cores=cores,
+        words=options["words"],
+        requests=max(options["concurrency"]),
+        longest=longest,
+    )
     return OwnEngine(engine, start, folder, options["port"])

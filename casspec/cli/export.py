@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from casspec.storage.repository import Repository
     from casspec.storage.schema import CascadeProfile
 
-TARGETS = ("json", "huggingface", "vllm", "skip-layers")
+TARGETS = ("json", "huggingface", "vllm", "sglang", "tensorrt-llm", "llama.cpp", "skip-layers")
 
 
 @click.command()

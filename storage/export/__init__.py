@@ -4,8 +4,9 @@ An export never pretends: what the other engine cannot express is named in `note
 be left is refused with UnsupportedOption. None of these modules needs the database.
 
 `exported.py` is what an export returns. `json_profile.py` is the profile itself, with larger artifacts in files beside it.
-`huggingface.py` and `vllm.py` write what those engines know of prompt lookup, by `lookup_settings.py`. `skip_layers.py` reads and
-writes the files of SWIFT and Draft & Verify. `engine_result.py` writes what another engine was measured at.
+`huggingface.py`, `vllm.py`, `sglang.py`, `tensorrt_llm.py` and `llama_cpp.py` write what those engines know of prompt lookup, by
+`lookup_settings.py`. `skip_layers.py` reads and writes the files of SWIFT and Draft & Verify. `engine_result.py` writes what another
+engine was measured at, `engine_file.py` the text of an engine's file.
 
 Read `exported.py`, then `vllm.py`, the shortest. To add an export, write a module and add it to `MODULES` in this file.
 """
@@ -23,6 +24,9 @@ MODULES = {
     "json": "casspec.storage.export.json_profile",
     "huggingface": "casspec.storage.export.huggingface",
     "vllm": "casspec.storage.export.vllm",
+    "sglang": "casspec.storage.export.sglang",
+    "tensorrt-llm": "casspec.storage.export.tensorrt_llm",
+    "llama.cpp": "casspec.storage.export.llama_cpp",
     "skip-layers": "casspec.storage.export.skip_layers",
 }
 """Where the export of each target lives."""

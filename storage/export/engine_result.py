@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from casspec.storage.engines.documents import EngineResult
 from casspec.storage.errors import UnsupportedOption
+from casspec.storage.export.engine_file import USES, file_text
 from casspec.storage.export.exported import Exported
-
-USES = {"vllm": 'vllm serve MODEL --speculative-config "$(cat FILE)"'}
-"""How an engine takes the file."""
 
 
 def export(result: EngineResult) -> Exported:
@@ -27,7 +23,8 @@ def export(result: EngineResult) -> Exported:
     lines = [
         f"measured with {where}: {USES.get(subject.engine, 'its configuration')}. Gain by requests at a time: {gains}."
     ]
-    return Exported(json.dumps(result.configuration) + "\n", "full", "\n".join([*lines, *result.refuses]))
+    text = file_text(subject.engine, result.configuration)
+    return Exported(text, "full", "\n".join([*lines, *result.refuses]))
 
 
 def _places(result: EngineResult) -> str:

@@ -42,7 +42,7 @@ class Contender:
 
     def counted(self) -> Counters | None:
         """As of now."""
-        return None if self.counters is None else read_counters(self.endpoint.get("/metrics"), self.counters)
+        return None if self.counters is None else read_counters(self.endpoint.get(self.counters.path), self.counters)
 
 
 @dataclass(frozen=True)
@@ -70,17 +70,16 @@ class Row:
 
 
 def counters_of(endpoint: Endpoint) -> CounterNames | None:
-    """Those that `/metrics` tells of."""
-    try:
-        text = endpoint.get("/metrics")
-    except EngineError:
-        return None
-    for engine in ENGINES.values():
-        try:
-            read_counters(text, engine.counters)
-        except EngineError:
-            continue
-        return engine.counters
+    """Those that it tells of, at the place where an engine tells its own."""
+    told: dict[str, str] = {}
+    for names in (engine.counters for engine in ENGINES.values()):
+        if names.path not in told:
+            try:
+                told[names.path] = endpoint.get(names.path)
+            except EngineError:
+                told[names.path] = ""
+        if names.generated in told[names.path]:
+            return names
     return None
 
 

@@ -1,4 +1,4 @@
-"""Counters of an engine, as `/metrics` tells them in Prometheus' text format."""
+"""Counters of an engine, as it tells them in Prometheus' text format."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def read_counters(text: str, names: CounterNames) -> Counters:
             position = dict(LABEL.findall(labels or "")).get(names.position_label, "")
             if position.isdigit():
                 positions[int(position)] = positions.get(int(position), 0.0) + number
-    if names.generated not in sums:
+    if names.generated not in sums and not names.is_late:
         raise EngineError(
-            f"/metrics tells no {names.generated}: it is another engine's, or its metrics are switched off"
+            f"{names.path} tells no {names.generated}: it is another engine's, or its metrics are switched off"
         )
     by_position = tuple(positions.get(place, 0.0) for place in range(max(positions, default=-1) + 1))
-    return Counters(
-        sums[names.generated],
-        sums.get(names.drafts),
-        sums.get(names.draft_tokens),
-        sums.get(names.accepted_tokens),
-        by_position,
+    generated, drafts, draft_tokens, accepted = (
+        None if name is None else sums.get(name)
+        for name in (names.generated, names.drafts, names.draft_tokens, names.accepted_tokens)
     )
+    if names.requests is not None and drafts is not None:
+        accepted = max((generated or 0.0) - drafts - sums.get(names.requests, 0.0), 0.0)
+    return Counters(generated or 0.0, drafts, draft_tokens, accepted, by_position)
 
 
 def _difference(later: float | None, before: float | None) -> float | None:

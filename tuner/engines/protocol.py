@@ -33,10 +33,11 @@ class Start:
     """What a start is told.
 
     Attributes:
-        python: interpreter of the engine's environment. model: a directory, or a name of the model hub.
+        python: what starts it, the interpreter of its environment or the program. model: a directory, a file, or a name of the model hub.
         context: tokens of the longest text; None leaves it to the engine.
         cores: that it may use. words: the user's, at the end of the command line.
         probe_file: where the probe reads how many tokens to draft. steps_file: where casspec's proposer reads what steps take.
+        folder: for files that the engine is to read. requests: most at a time. longest: tokens of the longest text that is asked for.
     """
 
     python: Path
@@ -50,27 +51,46 @@ class Start:
     words: tuple[str, ...] = ()
     probe_file: Path | None = None
     steps_file: Path | None = None
+    folder: Path | None = None
+    requests: int = 1
+    longest: int | None = None
 
 
 @dataclass(frozen=True)
 class CounterNames:
-    """Of `/metrics`, as Prometheus tells them. `accepted_by_position` has the position as a label."""
+    """Of what Prometheus is told at `path`; None for what the engine does not count.
+
+    Attributes:
+        accepted_by_position: has the position as a label.
+        requests: where accepted tokens are not counted they follow from drafts and requests. The first token of a request is its prompt's,
+            and a draft brings one token more than are accepted. That holds where every later step verifies a draft.
+        is_late: counters are told only once they have counted something.
+    """
 
     generated: str
-    drafts: str
-    draft_tokens: str
-    accepted_tokens: str
-    accepted_by_position: str
+    drafts: str | None = None
+    draft_tokens: str | None = None
+    accepted_tokens: str | None = None
+    accepted_by_position: str | None = None
     position_label: str = "position"
+    requests: str | None = None
+    is_late: bool = False
+    path: str = "/metrics"
 
 
 @dataclass(frozen=True)
 class NgramSpace:
-    """Settings of n-gram lookup to choose from. Bounds are inclusive."""
+    """Settings of n-gram lookup to choose from. Bounds are inclusive.
+
+    Attributes:
+        takes_last: lookup is of n-grams of one length, `longest`, and of their last occurrence, as
+            `casspec.tuner.engines.tuning.acceptance` has it; else of the longest that occurs, and its first occurrence.
+    """
 
     shortest: tuple[int, int]
     longest: tuple[int, int]
     draft_tokens: tuple[int, int]
+    takes_last: bool = False
 
 
 class Engine(Protocol):
@@ -80,21 +100,25 @@ class Engine(Protocol):
     ready_path: str
     """Answers 200 once requests are taken."""
     version_path: str
-    """Answers a JSON object with `version`."""
+    """Answers a JSON object with `version_field`."""
+    version_field: str
+    forget_path: str | None
+    """Answers 200 once what earlier requests left is forgotten; None where they leave nothing that drafts are copied from."""
     counters: CounterNames
-    ngram: NgramSpace
+    ngram: NgramSpace | None
+    """None where it has no lookup whose drafts are known from a text alone."""
 
     def interpreter(self, named: Path | None) -> Path:
-        """Of its environment: the named one, else that of the command on PATH. Raises EngineError where it is not installed."""
+        """What starts it: the named file, else what the command on PATH stands for. Raises EngineError where it is not installed."""
 
     def abilities(self, python: Path) -> Abilities:
-        """Raises EngineError where this interpreter has no such engine."""
+        """Raises EngineError where this is not what starts such an engine."""
 
     def abilities_of(self, version: str) -> Abilities:
         """Of an engine of which nothing but the version is known."""
 
     def words(self, start: Start) -> list[str]:
-        """The command line."""
+        """The command line. Raises EngineError for a model that it cannot be given."""
 
     def variables(self, start: Start) -> dict[str, str]:
         """Added to the environment."""
@@ -106,22 +130,25 @@ class Engine(Protocol):
         """New token ids in a choice of a streamed event; None where it tells none."""
 
     def ngram_setting(self, shortest: int, longest: int, draft_tokens: int) -> EngineSetting:
-        """N-gram lookup: n-grams of these lengths, the longest that occurs first, its first occurrence."""
+        """N-gram lookup with n-grams of these lengths, as `ngram` says."""
 
-    def probe_setting(self, draft_tokens: int) -> EngineSetting:
-        """Drafts as many tokens as the probe's file says, up to these."""
+    def ngram_lengths(self, setting: EngineSetting) -> tuple[int, int] | None:
+        """The first two arguments of `ngram_setting`; None for another kind of setting."""
+
+    def probe_setting(self, draft_tokens: int) -> EngineSetting | None:
+        """Drafts as many tokens as the probe's file says, up to these; None for an engine that takes no probe."""
 
     def defaults(self, abilities: Abilities) -> Sequence[EngineSetting]:
         """What is measured without prediction, as far as it is installed."""
 
     def by_batch(self, setting: EngineSetting, lengths: Mapping[int, int]) -> EngineSetting:
-        """The setting with a draft length for each number of requests at a time, 0 for none."""
+        """The setting with a draft length for each number of requests at a time, 0 for none; where abilities say that it can."""
 
     def drafts_at(self, setting: EngineSetting, concurrency: int) -> int:
         """Most tokens it drafts with so many requests at a time."""
 
     def configuration(self, setting: EngineSetting) -> dict[str, Any] | None:
-        """What its command line takes; None for no speculation."""
+        """In its own words, as `casspec.storage.export.engine_file` writes them; None for no speculation."""
 
     def refuses(self, setting: EngineSetting) -> tuple[str, ...]:
         """What it refuses with this setting, or needs for it, a line each."""

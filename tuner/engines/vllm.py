@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from casspec.storage.engines.documents import OFF, EngineSetting
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.installed import interpreter, told_by
 from casspec.tuner.engines.protocol import SERVED_NAME, Abilities, CounterNames, NgramSpace, Start
 
 PROBE = "casspec.engines.vllm.Probe"
@@ -28,7 +27,6 @@ STEPS_FILE = "CASSPEC_ENGINE_RESULT"
 LENGTH, BY_BATCH = "num_speculative_tokens", "num_speculative_tokens_per_batch_size"
 CPU_CACHE_GIB = "2"
 SUFFIX_TOKENS, PROPOSED_TOKENS = 16, 8
-LOOK_SECONDS = 60
 
 LEAST_VERSION = [0, 32]
 """From here on draft lengths follow the batch, and classes of others propose."""
@@ -62,6 +60,8 @@ class Vllm:
     name = "vllm"
     ready_path = "/health"
     version_path = "/version"
+    version_field = "version"
+    forget_path: str | None = None
     counters = CounterNames(
         generated="vllm:generation_tokens_total",
         drafts="vllm:spec_decode_num_drafts_total",
@@ -69,28 +69,13 @@ class Vllm:
         accepted_tokens="vllm:spec_decode_num_accepted_tokens_total",
         accepted_by_position="vllm:spec_decode_num_accepted_tokens_per_pos_total",
     )
-    ngram = NgramSpace(shortest=(1, 5), longest=(2, 8), draft_tokens=(1, 12))
+    ngram: NgramSpace | None = NgramSpace(shortest=(1, 5), longest=(2, 8), draft_tokens=(1, 12))
 
     def interpreter(self, named: Path | None) -> Path:
-        if named is not None:
-            if not named.is_file():
-                raise EngineError(f"--engine-python {named} is no file: name the interpreter of vLLM's environment")
-            return named
-        command = shutil.which("vllm")
-        if command is None:
-            raise EngineError("no vllm on PATH: install it, or name its environment's interpreter with --engine-python")
-        for beside in ("python", "python3"):
-            python = Path(command).resolve().with_name(beside)
-            if python.is_file():
-                return python
-        raise EngineError(f"{command} has no Python beside it: name its environment's interpreter with --engine-python")
+        return interpreter(named, "vllm")
 
     def abilities(self, python: Path) -> Abilities:
-        try:
-            done = subprocess.run([str(python), "-c", LOOK], capture_output=True, text=True, timeout=LOOK_SECONDS)
-            found = json.loads(done.stdout) if done.returncode == 0 else None
-        except (OSError, ValueError, subprocess.TimeoutExpired):
-            found = None
+        found = told_by(python, LOOK)
         if found is None:
             raise EngineError(
                 f"{python} has no vLLM with speculation: install it there, or name another --engine-python"
@@ -135,6 +120,12 @@ class Vllm:
     def ngram_setting(self, shortest: int, longest: int, draft_tokens: int) -> EngineSetting:
         found = {"prompt_lookup_min": shortest, "prompt_lookup_max": longest, LENGTH: draft_tokens}
         return EngineSetting(method="ngram", parameters=found)
+
+    def ngram_lengths(self, setting: EngineSetting) -> tuple[int, int] | None:
+        if setting.method != "ngram":
+            return None
+        shortest, longest = (setting.parameters[name] for name in ("prompt_lookup_min", "prompt_lookup_max"))
+        return int(shortest), int(longest)
 
     def probe_setting(self, draft_tokens: int) -> EngineSetting:
         return EngineSetting(method="custom_class", parameters={"model": PROBE, LENGTH: draft_tokens})

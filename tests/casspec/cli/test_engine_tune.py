@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from casspec.storage import open_repository
+from casspec.storage.export.engine_file import file_text
 from casspec.tuner.engines.guard import descendants
-from tests.tuner.engines.conftest import fake_vllm, prompts_file, serve  # noqa: F401
+from tests.runtime.tiny_gguf import write_gguf
+from tests.tuner.engines.conftest import fake_vllm, llama_server, prompts_file, serve  # noqa: F401
 from tests.tuner.engines.test_guard import gone
 
 Run = Callable[..., tuple[int, str, str]]
@@ -151,7 +153,11 @@ def test_what_cannot_be_is_one_line(
             ([*words, "--try", "eagle"], "is no configuration"),
             ([*words, "--output", str(tmp_path / "no" / "file")], "is no folder"),
             ([*words[:3], str(tmp_path / "no-model"), *words[4:]], "no model at"),
-            (["engine", "tune", "sglang", "reference"], "'sglang' is not 'vllm'"),
+            (
+                ["engine", "tune", "vlm", "reference"],
+                "'vlm' is not one of 'vllm', 'sglang', 'tensorrt-llm', 'llama.cpp'",
+            ),
+            ([*words, "--engine-model", str(tmp_path / "no")], "does not exist"),
         ]
         for line, expected in wrong:
             code, out, err = run(*line)
@@ -162,3 +168,38 @@ def test_what_cannot_be_is_one_line(
     code, out, err = run(*words)
     assert (code, out) == (2, "")
     assert "ValueError: no model here" in err.splitlines()[-1]
+
+
+def test_an_engine_serves_another_form_of_the_model_and_its_options_are_written(
+    run: Run,
+    storage: str,
+    words: list[str],
+    llama_server: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    form, file = tmp_path / "m.gguf", tmp_path / "options"
+    form.write_bytes(b"GGUF" * 100)
+    place = words.index("--engine-python")
+    line = ["engine", "tune", "llama.cpp", *words[3:place], "--engine-python", str(llama_server), *words[place + 2 :]]
+    code, out, err = run(*line)
+    assert (code, out) == (2, "")
+    assert "llama.cpp serves a GGUF file" in err.splitlines()[-1]
+    code, out, err = run(*line, "--engine-model", str(form), "--output", str(file))
+    assert code == 0, err
+    configuration = json.loads(out.splitlines()[-1])
+    assert configuration["spec-type"].startswith("ngram-")
+    assert file.read_text() == file_text("llama.cpp", configuration)
+    with open_repository(storage) as repository:
+        subject = repository.engines.result("latest").subject
+    assert subject.dtype.startswith("auto of m.gguf ")
+    assert subject.engine_version == "b11434-abc1234"
+
+
+def test_a_gguf_file_is_a_model_of_its_own(run: Run, words: list[str], llama_server: Path, tmp_path: Path) -> None:  # noqa: F811
+    pytest.importorskip("gguf")
+    model = write_gguf(tmp_path / "tiny.gguf")
+    place = words.index("--engine-python")
+    line = ["engine", "tune", "llama.cpp", str(model), *words[4:place], "--engine-python", str(llama_server)]
+    code, out, err = run(*line, *words[place + 2 :])
+    assert code == 0, err
+    assert json.loads(out.splitlines()[-1])["spec-type"].startswith("ngram-")

@@ -6,7 +6,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from casspec.storage import open_repository
+from casspec.storage.export.engine_file import file_text
 from tests.storage import samples
 from tests.storage.engines.test_documents import result, subject
 
@@ -54,3 +57,24 @@ def test_an_engine_that_was_measured_gets_what_was_measured(run: Run, stored, st
     code, out, err = run("export", stored[1].profile_id, "--to", "vllm")
     assert (code, json.loads(out)) == (0, result().configuration)
     assert err.startswith("full: measured with vllm 0.33.0")
+
+
+@pytest.mark.parametrize("target", ["vllm", "sglang", "tensorrt-llm", "llama.cpp"])
+def test_what_one_engine_was_measured_at_is_no_other_engine_s(run: Run, stored, storage: str, target: str) -> None:
+    for engine in ("vllm", "sglang", "tensorrt-llm", "llama.cpp"):
+        if engine != target:
+            measured = subject(engine=engine)
+            with open_repository(storage) as repository:
+                repository.engines.begin(measured)
+                repository.engines.save_result(result(subject=measured))
+    code, _, err = run("export", stored[0].profile_id, "--to", target)
+    assert code == 0
+    assert err.startswith("partial: for ")
+    assert "translated" in err
+    own = subject(engine=target)
+    with open_repository(storage) as repository:
+        repository.engines.begin(own)
+        repository.engines.save_result(result(subject=own))
+    code, out, err = run("export", stored[0].profile_id, "--to", target)
+    assert (code, out) == (0, file_text(target, result().configuration))
+    assert err.startswith(f"full: measured with {target} ")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from casspec.tuner.engines.process import free_port
+from tests.tuner.engines import kin
 
 FAKE = Path(__file__).with_name("fake_vllm.py")
 SETTINGS = "num_speculative_tokens_per_batch_size suffix custom_class"
@@ -41,6 +42,14 @@ def fake_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     install(place)
     monkeypatch.setenv("PYTHONPATH", str(place))
     return place
+
+
+@pytest.fixture
+def llama_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fakes of SGLang, TensorRT-LLM and llama.cpp are installed for this interpreter's children. The last one's program."""
+    program = kin.install(tmp_path / "installed")
+    monkeypatch.setenv("PYTHONPATH", str(program.parent))
+    return program
 
 
 @pytest.fixture

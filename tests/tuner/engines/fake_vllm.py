@@ -66,6 +66,7 @@ class State:
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     state: State
+    asked: dict[str, Any]
 
     def log_message(self, *_: object) -> None:
         """Says nothing."""
@@ -113,12 +114,13 @@ class Handler(BaseHTTPRequestHandler):
         return "\n".join(lines) + "\n"
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked = asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self._is_allowed():
             return
         state = self.state
-        if asked.get("min_p") and state.config is not None:
-            self._answer(400, '{"error": "min_p is not yet supported with speculative decoding"}')
+        refusal = self._refusal()
+        if refusal is not None:
+            self._answer(400, json.dumps({"error": refusal}))
             return
         asked_for = len(asked.get("prompt") or ()) + asked["max_tokens"]
         if asked_for > MODES.get("context", LONGEST_ANSWER):
@@ -144,6 +146,12 @@ class Handler(BaseHTTPRequestHandler):
                 state.running -= 1
         self._chunk(b"data: [DONE]\n\n")
         self._chunk(b"")
+
+    def _refusal(self) -> str | None:
+        """Of the request, in words."""
+        if self.asked.get("min_p") and self.state.config is not None:
+            return "min_p is not yet supported with speculative decoding"
+        return None
 
     def _write_text(self, prompt: list[int], n_tokens: int, is_chat: bool) -> None:
         state = self.state

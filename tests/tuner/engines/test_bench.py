@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.asked import completion
 from casspec.tuner.engines.bench import Contender, Turn, bench, warm_up
+from casspec.tuner.engines.by_name import engine_named
 from casspec.tuner.engines.endpoint import Asked
+from tests.tuner.engines.tuning.made_up import session
 
 Serve = Callable[..., str]
 NGRAM = {"method": "ngram", "num_speculative_tokens": 6, "prompt_lookup_min": 1, "prompt_lookup_max": 3}
@@ -65,3 +69,21 @@ def test_one_that_answers_nothing_is_one_line_and_single_failures_are_counted(se
     (row,) = bench([partly], [turn(1)], silent)
     assert (row.requests, row.failed) == (4, 2)
     assert row.failure is not None
+
+
+@pytest.mark.parametrize("name", ["llama.cpp", "sglang", "tensorrt-llm"])
+def test_acceptance_of_another_engine_is_by_its_own_counters(name: str, llama_server: Path, tmp_path: Path) -> None:
+    engine = engine_named(name)
+    program = llama_server if name == "llama.cpp" else Path(sys.executable)
+    with (
+        session(tmp_path, engine=engine, program=program) as made,
+        made.starter.started(engine.ngram_setting(2, 2, 6)) as instance,
+    ):
+        warm_up([Contender(instance.endpoint, "model", None)], turn(1).requests)
+        contender = Contender.at(instance.endpoint.url, None)
+        (row,) = bench([contender], [turn(2)], silent)
+    assert contender.counters == engine.counters
+    assert row.failed == 0
+    assert (row.acceptance_length or 3.0) > 2
+    told = {"sglang": (True, False), "tensorrt-llm": (False, True)}.get(name, (True, True))
+    assert (row.acceptance_length is not None, row.acceptance_rate is not None) == told

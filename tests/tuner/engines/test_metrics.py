@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.metrics import Counters, read_counters
+from casspec.tuner.engines.protocol import CounterNames
 from casspec.tuner.engines.vllm import Vllm
 
 TEXT = """# HELP vllm:generation_tokens_total Number of generation tokens processed.
@@ -44,3 +47,12 @@ def test_what_came_meanwhile_is_the_difference() -> None:
 def test_metrics_of_something_else_are_refused() -> None:
     with pytest.raises(EngineError, match="another engine"):
         read_counters("process_cpu_seconds_total 3\n", Vllm.counters)
+
+
+def test_what_is_told_late_is_nothing_before_and_what_is_not_counted_follows() -> None:
+    names = CounterNames(generated="g_total", drafts="d_total", requests="r_total", is_late=True, path="/elsewhere")
+    assert read_counters("other 3\n", names) == Counters(0.0)
+    assert read_counters("g_total 10\nr_total 2\n", names) == Counters(10.0)
+    assert read_counters("g_total 10\nd_total 3\nr_total 2\n", names) == Counters(10.0, 3.0, None, 5.0)
+    with pytest.raises(EngineError, match="/elsewhere tells no g_total"):
+        read_counters("other 3\n", replace(names, is_late=False))

@@ -34,26 +34,45 @@ def finalists(
     trials: Sequence[EngineTrial],
     plain: Mapping[int, EngineMeasurement],
     tried: Sequence[EngineSetting],
+    is_timed: bool = True,
 ) -> list[Finalist]:
-    """The best of the predicted, no two of the same n-grams, then what the engine offers besides and what the user named.
+    """The best of the predicted, no two of the same n-grams, then what the user named and what the engine offers besides.
 
     Where the draft length may follow the number of requests, each has the best one for each number, 0 where none pays.
+    Where steps were not timed by draft length (`is_timed`), prediction only ranks n-grams and cannot tell which length pays: of short,
+    middle and long drafts the best each, as long as anything is accepted, and nothing is promised of it.
     """
     failed = {trial.setting.content_hash() for trial in trials if trial.status == "failed"}
-    predicted = [trial for trial in trials if trial.status == "predicted"]
+    predicted = [trial for trial in trials if trial.status == "predicted" and (is_timed or _accepts(trial))]
     found = _by_batch(engine, predicted, plain) if abilities.draft_by_batch else _fixed(predicted, plain)
-    found = [each for each in found if each.mean_gain > 1.0]
+    found = [each for each in found if each.mean_gain > 1.0 or not is_timed]
     found.sort(key=lambda each: each.mean_gain, reverse=True)
-    chosen, seen = [], set()
-    for each in found:
-        grams = tuple(each.setting.parameters.get(name) for name in ("prompt_lookup_min", "prompt_lookup_max"))
-        gains = tuple(round(gain, 3) for gain in each.predicted_gain.values())
-        if grams not in seen and gains not in seen:  # of settings that do the same one is enough
-            seen |= {grams, gains}
-            chosen.append(each)
+    chosen = _unlike(engine, found) if is_timed else _spread(engine, found, max(plain))
     others = [Finalist(setting, {}) for setting in (*tried, *engine.defaults(abilities))]
     everything = [*chosen[:MOST_PREDICTED], *others]
     return [each for each in everything if each.setting.content_hash() not in failed]
+
+
+def _unlike(engine: Engine, ranked: Sequence[Finalist]) -> list[Finalist]:
+    """Of settings that do the same the first."""
+    chosen: list[Finalist] = []
+    seen: set[object] = set()
+    for each in ranked:
+        grams = engine.ngram_lengths(each.setting)
+        gains = tuple(round(gain, 3) for gain in each.predicted_gain.values())
+        if grams not in seen and gains not in seen:
+            seen |= {grams, gains}
+            chosen.append(each)
+    return chosen
+
+
+def _spread(engine: Engine, ranked: Sequence[Finalist], concurrency: int) -> list[Finalist]:
+    """The first of each third of the draft lengths, without what is predicted of them."""
+    lengths = sorted({engine.drafts_at(each.setting, concurrency) for each in ranked})
+    size = math.ceil(len(lengths) / MOST_PREDICTED)
+    thirds = [set(lengths[first : first + size]) for first in range(0, len(lengths), size or 1)]
+    best = [next(each for each in ranked if engine.drafts_at(each.setting, concurrency) in third) for third in thirds]
+    return [Finalist(each.setting, {}) for each in sorted(best, key=ranked.index)]
 
 
 def _fixed(trials: Sequence[EngineTrial], plain: Mapping[int, EngineMeasurement]) -> list[Finalist]:
@@ -68,10 +87,9 @@ def _fixed(trials: Sequence[EngineTrial], plain: Mapping[int, EngineMeasurement]
 
 def _by_batch(engine: Engine, trials: Sequence[EngineTrial], plain: Mapping[int, EngineMeasurement]) -> list[Finalist]:
     """For each pair of n-gram lengths the best draft length at every number of requests."""
-    by_grams: dict[tuple[object, ...], list[EngineTrial]] = {}
+    by_grams: dict[object, list[EngineTrial]] = {}
     for trial in trials:
-        grams = tuple(trial.setting.parameters.get(name) for name in ("prompt_lookup_min", "prompt_lookup_max"))
-        by_grams.setdefault(grams, []).append(trial)
+        by_grams.setdefault(engine.ngram_lengths(trial.setting), []).append(trial)
     found = []
     for those in by_grams.values():
         best = {}
@@ -93,3 +111,7 @@ def _by_batch(engine: Engine, trials: Sequence[EngineTrial], plain: Mapping[int,
 
 def _gain(trial: EngineTrial, plain: Mapping[int, EngineMeasurement]) -> float:
     return (trial.predicted_tokens_per_second or 0.0) / plain[trial.concurrency].tokens_per_second
+
+
+def _accepts(trial: EngineTrial) -> bool:
+    return (trial.acceptance_length or 1.0) > 1.0

@@ -62,17 +62,19 @@ def step_time(session: Session) -> StepTime | None:
 
     Raises EngineFailed where it ends meanwhile.
     """
-    if "custom_class" not in session.abilities.methods:
-        session.say("this engine takes no probe: steps are taken to cost the same whatever is drafted")
+    setting = session.probe(max(DRAFTS))
+    if setting is None:
+        session.say(
+            "this engine takes no probe: what steps cost is estimated from plain decoding, and several draft lengths are confirmed"
+        )
         return None
-    setting = session.engine.probe_setting(max(DRAFTS))
     wanted = [(each, batch, k) for each in range(ROUNDS) for batch in session.subject.concurrency for k in DRAFTS]
     if not _is_complete(session, wanted, setting):
         if session.has_failed(setting):
             return None
         try:
             session.persistently(
-                lambda: _measure(session, [each for each in wanted if _key(*each) not in _stored(session)])
+                lambda: _measure(session, setting, [each for each in wanted if _key(*each) not in _stored(session)])
             )
         except EngineFailed as error:
             session.failed(setting, str(error))
@@ -140,11 +142,10 @@ def _interpolated(drafts: np.ndarray, times: np.ndarray, wanted: float) -> float
     return float(times[-1] + (wanted - drafts[-1]) * (times[-1] - times[-2]) / (drafts[-1] - drafts[-2]))
 
 
-def _measure(session: Session, missing: Sequence[tuple[int, int, int]]) -> None:
+def _measure(session: Session, setting: EngineSetting, missing: Sequence[tuple[int, int, int]]) -> None:
     control = session.folder / "probe.json"
     session.folder.mkdir(parents=True, exist_ok=True)
     _tell(control, 0)
-    setting = session.engine.probe_setting(max(DRAFTS))
     with session.engine_with(setting, "steps by draft length", control) as instance:
         prompt_times(session, instance, setting)
         for number, (repeat, batch, drafted) in enumerate(missing, start=1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from casspec.storage.engines.documents import EngineMeasurement, EngineText, EngineTrial
+from casspec.tuner.engines.protocol import NgramSpace
 from casspec.tuner.engines.tuning.acceptance import LookupReplay, Replayed
 from casspec.tuner.engines.tuning.latency import StepTime
 from casspec.tuner.engines.tuning.prediction import PlainSpeed, predicted_speed
@@ -27,12 +28,18 @@ WELL_KNOWN = ((2, 5, 4), (1, 3, 3), (5, 5, 5), (3, 5, 5), (2, 4, 2), (2, 4, 1), 
 def searched(
     session: Session, texts: Sequence[EngineText], plain: Mapping[int, EngineMeasurement], steps: StepTime | None
 ) -> list[EngineTrial]:
-    """Trials of all numbers of requests at a time, stored. What was stored before is not searched again."""
+    """Trials of all numbers of requests at a time, stored. What was stored before is not searched again.
+
+    Where nobody knows what the engine's lookup would draft, none are predicted.
+    """
     stored = session.store.trials(session.subject_hash)
+    space = session.engine.ngram
+    if space is None:
+        return stored
     if {trial.concurrency for trial in stored if trial.status == "predicted"} != set(session.subject.concurrency):
         step_ms = plain_steps(session)
         speeds = [PlainSpeed.of(plain[each], step_ms[each]) for each in session.subject.concurrency]
-        search = _Search(session, speeds, steps, texts)
+        search = _Search(session, space, speeds, steps, texts)
         session.store.save_trials(session.subject_hash, search.run())
     return session.store.trials(session.subject_hash)
 
@@ -41,11 +48,16 @@ class _Search:
     """One over all numbers of requests at a time; what replay says of a setting holds for each of them."""
 
     def __init__(
-        self, session: Session, speeds: Sequence[PlainSpeed], steps: StepTime | None, texts: Sequence[EngineText]
+        self,
+        session: Session,
+        space: NgramSpace,
+        speeds: Sequence[PlainSpeed],
+        steps: StepTime | None,
+        texts: Sequence[EngineText],
     ) -> None:
         self._engine, self._seed = session.engine, session.subject.seed
-        self._speeds, self._steps, self._space = speeds, steps, session.engine.ngram
-        self._replay = LookupReplay(texts, self._space.longest[1], self._space.draft_tokens[1])
+        self._speeds, self._steps, self._space = speeds, steps, space
+        self._replay = LookupReplay(texts, space.longest[1], space.draft_tokens[1], space.takes_last)
         self._known: dict[Point, Replayed] = {}
         self._found: dict[tuple[int, Point], EngineTrial] = {}
 
@@ -63,22 +75,23 @@ class _Search:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        space = self._space
 
         def evaluate(trial: optuna.Trial) -> float:
-            longest = trial.suggest_int("longest", *self._space.longest)
-            shortest = min(trial.suggest_int("shortest", *self._space.shortest), longest)
-            return self._evaluate(
-                plain, (shortest, longest, trial.suggest_int("draft_tokens", *self._space.draft_tokens))
-            )
+            longest = trial.suggest_int("longest", *space.longest)
+            shortest = longest if space.takes_last else min(trial.suggest_int("shortest", *space.shortest), longest)
+            return self._evaluate(plain, (shortest, longest, trial.suggest_int("draft_tokens", *space.draft_tokens)))
 
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=self._seed))
         for shortest, longest, drafted in WELL_KNOWN:
-            study.enqueue_trial(
-                {"shortest": shortest, "longest": max(longest, self._space.longest[0]), "draft_tokens": drafted}
-            )
+            named = {"longest": _within(longest, space.longest), "draft_tokens": _within(drafted, space.draft_tokens)}
+            study.enqueue_trial(named if space.takes_last else named | {"shortest": _within(shortest, space.shortest)})
         study.optimize(evaluate, n_trials=TRIALS)
         ranked = sorted(study.trials, key=lambda trial: trial.value or 0.0, reverse=True)
-        pairs = [(min(one.params["shortest"], one.params["longest"]), one.params["longest"]) for one in ranked]
+        pairs = [
+            (min(one.params.get("shortest", one.params["longest"]), one.params["longest"]), one.params["longest"])
+            for one in ranked
+        ]
         return list(dict.fromkeys(pairs))[:COMPLETED]
 
     def _evaluate(self, plain: PlainSpeed, point: Point) -> float:
@@ -94,3 +107,7 @@ class _Search:
             acceptance_length=self._known[point].acceptance_length,
         )
         return speed
+
+
+def _within(value: int, bounds: tuple[int, int]) -> int:
+    return min(max(value, bounds[0]), bounds[1])

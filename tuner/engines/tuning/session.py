@@ -76,6 +76,11 @@ class Session:
             self.drive(instance, "warm", self.workload.warming(most), most, tokens=8)
             yield instance
 
+    def probe(self, draft_tokens: int) -> EngineSetting | None:
+        """The probe that drafts up to these; None where the engine takes none."""
+        setting = self.engine.probe_setting(draft_tokens)
+        return setting if setting is not None and setting.method in self.abilities.methods else None
+
     def check_time(self, needed_s: float = 0.0) -> None:
         """Raises OutOfTime where what takes so long would end after the budget."""
         if self.budget.left_s <= needed_s:
@@ -90,7 +95,7 @@ class Session:
         tokens: int | None = None,
         setting: EngineSetting | None = None,
     ) -> tuple[EngineMeasurement, list[EngineText]]:
-        """Asks all, so many at a time: figures, and what was written where the engine tells token ids.
+        """Asks all, so many at a time: figures, and what was written, as the engine's token ids or else those of its text.
 
         Args:
             fresh: requests of another one share no prefix cache with these, nor does a prompt that comes again with itself.
@@ -104,6 +109,7 @@ class Session:
             completion(instance.model, each.ids, n_tokens, self.engine.request_fields(f"{fresh} {self._fresh} {copy}"))
             for each, copy in zip(requests, copies(requests), strict=True)
         ]
+        instance.forget()
         before = instance.counters()
         try:
             done = instance.endpoint.drive(asked, concurrency, most_s=self.budget.most_s)
@@ -112,7 +118,9 @@ class Session:
         instance.check_answers(done.answers)
         counted = instance.counters().since(before)
         texts = [
-            EngineText(prompt_id=each.id, task=each.task, prompt=each.ids, answer=answer.ids)
+            EngineText(
+                prompt_id=each.id, task=each.task, prompt=each.ids, answer=answer.ids or self.workload.ids(answer.text)
+            )
             for each, answer in zip(requests, done.answers, strict=True)
         ]
         figures = measured(setting or EngineSetting(method="off"), concurrency, done, counted)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from casspec.storage.engines.documents import EngineSetting
 from casspec.storage.errors import EngineError
+from casspec.storage.export.engine_file import file_text
 from casspec.tuner.engines.endpoint import Answer, Endpoint
 from casspec.tuner.engines.importable import importable
 from casspec.tuner.engines.metrics import Counters, read_counters
@@ -30,7 +31,7 @@ from casspec.tuner.engines.process import (
 from casspec.tuner.engines.protocol import Engine, Start
 
 CONFIGURATION = "CASSPEC_SPECULATIVE_CONFIG"
-"""Variable that a restart command finds the configuration in: JSON, or nothing for no speculation."""
+"""Variable that a restart command finds the configuration in: as a file of it has it, or nothing for no speculation."""
 STEPS = "steps.json"
 """What steps take, in the folder of a search."""
 RESTART_SECONDS = 600.0
@@ -50,7 +51,13 @@ class Instance:
         """Raises EngineError where it tells none, EngineFailed where it has ended."""
         self.check()
         with self.watched():
-            return read_counters(self.endpoint.get("/metrics"), self.engine.counters)
+            return read_counters(self.endpoint.get(self.engine.counters.path), self.engine.counters)
+
+    def forget(self) -> None:
+        """Makes it forget what drafts could be copied from of earlier requests. Raises EngineError where it does not."""
+        if self.engine.forget_path is not None:
+            with self.watched():
+                self.endpoint.get(self.engine.forget_path)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -107,7 +114,9 @@ class OwnEngine:
         """Raises EngineFailed where it does not start, NotReady after `most_s`, EngineError where the port is in use."""
         port = free_port(self.port)
         steps = self.folder / STEPS if (self.folder / STEPS).is_file() else None
-        start = replace(self.start, setting=setting, port=port, probe_file=probe_file, steps_file=steps)
+        start = replace(
+            self.start, setting=setting, port=port, probe_file=probe_file, steps_file=steps, folder=self.folder
+        )
         log = self.folder / f"{self.engine.name}-{setting.content_hash()[:12]}.log"
         variables = self.variables | self.engine.variables(start) | _path(self.folder)
         with EngineProcess(self.engine.words(start), variables, log, port, self.engine.ready_path) as process:
@@ -136,7 +145,7 @@ class RestartedEngine:
     ) -> Iterator[Instance]:
         """Raises EngineFailed where the command fails, NotReady where it or the engine takes longer than `most_s`."""
         told = self.engine.configuration(setting)
-        variables = {CONFIGURATION: json.dumps(told) if told else ""} | _path(self.folder)
+        variables = {CONFIGURATION: file_text(self.engine.name, told).strip() if told else ""} | _path(self.folder)
         if probe_file is not None:
             variables["CASSPEC_PROBE_FILE"] = str(probe_file)
         log = self.folder / "restart.log"
@@ -177,6 +186,6 @@ def version_behind(url: str, key: str | None, engine: Engine) -> str:
     """Version of an engine that runs. Raises EngineError where it is not reached or tells none."""
     said = Endpoint(url, key).get(engine.version_path)
     try:
-        return str(json.loads(said)["version"])
+        return str(json.loads(said)[engine.version_field])
     except (ValueError, LookupError, TypeError):
         raise EngineError(f"{url}{engine.version_path} tells no version: is this {engine.name}?") from None

@@ -6,7 +6,7 @@ Each number of requests at a time has prompts of its own. Methods that draft fro
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,12 +36,14 @@ class Workload:
     Attributes:
         max_context: tokens that a text may have; None where nobody knows.
         concurrency: numbers of requests at a time that share the prompts out among them.
+        encode: token ids of a continuation.
     """
 
     requests: tuple[TokenRequest, ...]
     tokens: int
     max_context: int | None = None
     concurrency: tuple[int, ...] = ()
+    encode: Callable[[str], Sequence[int]] | None = None
 
     @property
     def context(self) -> int:
@@ -55,6 +57,10 @@ class Workload:
             return self.requests
         first = self.concurrency.index(concurrency) * size
         return self.requests[first : first + size]
+
+    def ids(self, text: str) -> tuple[int, ...]:
+        """Of what an engine wrote that tells none. Its own may differ where another cut gives the same text; () without a tokenizer."""
+        return () if self.encode is None else tuple(self.encode(text))
 
     def asked(self, concurrency: int) -> list[TokenRequest]:
         """Its prompts, as often as it takes for so many to be under way: each equally often."""
@@ -107,7 +113,11 @@ def workload(
         raise SuiteError(
             f"no prompt of suite '{suite.name}' leaves room for {tokens} new tokens in a context of {max_context}"
         )
-    return Workload(found, tokens, max_context, concurrency)
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    return Workload(found, tokens, max_context, concurrency, encode)
 
 
 def copies(requests: Sequence[TokenRequest]) -> list[int]:

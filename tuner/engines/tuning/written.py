@@ -19,13 +19,13 @@ TIMES = 2
 def plain_texts(session: Session) -> tuple[list[EngineText], dict[int, EngineMeasurement]]:
     """Texts of all prompts, and how fast they were written by requests at a time. The engine starts only where some are missing.
 
-    Raises EngineFailed where it does not start, EngineError where it tells no token ids.
+    Raises EngineFailed where it does not start, EngineError where it tells neither token ids nor text.
     """
     if not _is_complete(session):
         session.persistently(lambda: _write(session))
     texts_by_id = session.store.saved(session.subject_hash, TEXT_KIND, EngineText)
     ordered = [texts_by_id[request.id] for request in session.workload.requests]
-    return ordered, {int(key): figures for key, figures in _plain(session).items()}
+    return ordered, _plain_by_number(session)
 
 
 def _write(session: Session) -> None:
@@ -37,22 +37,37 @@ def _write(session: Session) -> None:
             requests = in_turns(session.workload.asked(concurrency))
             figures, texts = session.drive(instance, f"text {concurrency}", requests, concurrency)
             if not all(text.answer for text in texts):
-                raise EngineError(f"{session.engine.name} tells no token ids of its answers: it is too old to be tuned")
+                raise EngineError(
+                    f"{session.engine.name} tells no token ids of its answers, nor their text: it cannot be tuned"
+                )
             for text in texts:
                 session.store.save(session.subject_hash, TEXT_KIND, text.prompt_id, text)
             session.store.save(session.subject_hash, PLAIN_KIND, str(concurrency), figures)
-        prompt_times(session, instance, PLAIN)
-        for concurrency in session.subject.concurrency:
-            if concurrency not in plain_steps(session):
-                values = tuple(step_ms(session, instance, concurrency) for _ in range(TIMES))
-                point = EngineLatencyPoint(batch=concurrency, draft_tokens=0, values_ms=values)
-                session.store.save(session.subject_hash, PLAIN_STEP_KIND, str(concurrency), point)
+        if session.probe(1) is not None:
+            prompt_times(session, instance, PLAIN)
+            _step_times(session, instance)
 
 
 def plain_steps(session: Session) -> dict[int, float]:
-    """Milliseconds of a step without speculation, by requests at a time: the least that was measured, for disturbances only add."""
-    stored = session.store.saved(session.subject_hash, PLAIN_STEP_KIND, EngineLatencyPoint)
-    return {point.batch: min(point.values_ms) for point in stored.values()}
+    """Milliseconds of a step without speculation, by requests at a time.
+
+    Where the engine takes a probe, as steps are timed with it: the least that was measured, for disturbances only add. Elsewhere the
+    middle of what clients saw between tokens.
+    """
+    timed = {point.batch: min(point.values_ms) for point in _timed(session).values()}
+    return {each: timed.get(each) or _seen_by_clients(figures) for each, figures in _plain_by_number(session).items()}
+
+
+def _step_times(session: Session, instance: Instance) -> None:
+    for concurrency in session.subject.concurrency:
+        if str(concurrency) not in _timed(session):
+            values = tuple(step_ms(session, instance, concurrency) for _ in range(TIMES))
+            point = EngineLatencyPoint(batch=concurrency, draft_tokens=0, values_ms=values)
+            session.store.save(session.subject_hash, PLAIN_STEP_KIND, str(concurrency), point)
+
+
+def _seen_by_clients(figures: EngineMeasurement) -> float:
+    return figures.token_ms[0] if figures.token_ms else 1e3 * figures.seconds * figures.concurrency / figures.tokens
 
 
 def prompt_times(session: Session, instance: Instance, setting: EngineSetting) -> None:
@@ -71,11 +86,21 @@ def prompt_key(setting: EngineSetting, concurrency: int) -> str:
 
 
 def _is_complete(session: Session) -> bool:
-    concurrency = session.subject.concurrency
+    written = {str(each) for each in session.subject.concurrency}
+    if session.probe(1) is None:
+        return written <= _plain(session).keys()
     prompts = session.store.saved(session.subject_hash, PROMPT_KIND, EngineMeasurement)
-    texts, steps = _plain(session), plain_steps(session)
-    return all(str(each) in texts and prompt_key(PLAIN, each) in prompts and each in steps for each in concurrency)
+    has_prompts = all(prompt_key(PLAIN, each) in prompts for each in session.subject.concurrency)
+    return has_prompts and written <= _plain(session).keys() & _timed(session).keys()
 
 
 def _plain(session: Session) -> dict[str, EngineMeasurement]:
     return session.store.saved(session.subject_hash, PLAIN_KIND, EngineMeasurement)
+
+
+def _plain_by_number(session: Session) -> dict[int, EngineMeasurement]:
+    return {int(key): figures for key, figures in _plain(session).items()}
+
+
+def _timed(session: Session) -> dict[str, EngineLatencyPoint]:
+    return session.store.saved(session.subject_hash, PLAIN_STEP_KIND, EngineLatencyPoint)

@@ -10,7 +10,7 @@ from typing import Any
 
 from casspec.storage import open_repository
 from casspec.storage.engines.documents import PLAIN, EngineMeasurement, EngineSetting, EngineText
-from casspec.tuner.engines.protocol import Start
+from casspec.tuner.engines.protocol import Engine, Start
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.session import Session
 from casspec.tuner.engines.tuning.starting import OwnEngine
@@ -31,16 +31,26 @@ def workload(n: int = 3, length: int = 5, tokens: int = TOKENS) -> Workload:
 
 @contextmanager
 def session(
-    tmp_path: Path, seconds: float = 600.0, lines: list[str] | None = None, **changes: Any
+    tmp_path: Path,
+    seconds: float = 600.0,
+    lines: list[str] | None = None,
+    engine: Engine | None = None,
+    program: Path = Path(sys.executable),
+    **changes: Any,
 ) -> Iterator[Session]:
-    """Over the fake engine, which has to be installed (fixture `fake_vllm`). `lines`: what is said goes there."""
-    engine = Vllm()
+    """Over the fake vLLM, which has to be installed (fixture `fake_vllm`), or the fake of another engine.
+
+    Args:
+        lines: what is said goes there. program: what starts the engine.
+    """
+    abilities = ABLE if engine is None else engine.abilities(program)
+    engine = engine or Vllm()
     told: list[str] = [] if lines is None else lines
-    start = Start(Path(sys.executable), "m", PLAIN, 0, "auto", ABLE)
+    start = Start(program, "m.gguf", PLAIN, 0, "auto", abilities, requests=max(CONCURRENCY), longest=64)
     with open_repository(str(tmp_path / "casspec.db")) as repository:
         found = Session(
             engine,
-            ABLE,
+            abilities,
             OwnEngine(engine, start, tmp_path / "engine", ready_s=120.0),
             repository.engines,
             subject(concurrency=CONCURRENCY, tokens=TOKENS, **changes),

@@ -20,14 +20,14 @@ def lookup(tokens: list[int], shortest: int, longest: int, drafted: int) -> list
     return []
 
 
-def decoded(texts: list[EngineText], shortest: int, longest: int, drafted: int) -> Replayed:
+def decoded(texts: list[EngineText], shortest: int, longest: int, drafted: int, takes_last: bool = False) -> Replayed:
     """Step by step, as an engine would."""
     verifications = with_draft = draft_tokens = accepted = 0
     by_position = [0] * drafted
     for each in texts:
         tokens, left = [*each.prompt, each.answer[0]], list(each.answer[1:])
         while left:
-            draft = lookup(tokens, shortest, longest, drafted)
+            draft = last_lookup(tokens, longest, drafted) if takes_last else lookup(tokens, shortest, longest, drafted)
             right = 0
             while right < min(len(draft), len(left)) and draft[right] == left[right]:
                 by_position[right] += 1
@@ -44,6 +44,18 @@ def decoded(texts: list[EngineText], shortest: int, longest: int, drafted: int) 
 token_lists = st.lists(st.integers(0, 3), min_size=1, max_size=25)
 
 
+def last_lookup(tokens: list[int], n: int, drafted: int) -> list[int]:
+    """By definition, as llama.cpp has it: `tokens` without the last are the history, and the last was just sampled."""
+    history, pattern = tokens[:-1], tokens[-n:]
+    if len(history) <= n + drafted + 1:
+        return []
+    for place in range(len(history) - n - 1, 0, -1):
+        if history[place : place + n] == pattern:
+            found = history[place + n : place + n + drafted]
+            return found if len(found) >= n else []
+    return []
+
+
 @given(
     st.lists(st.tuples(token_lists, token_lists), min_size=1, max_size=3),
     st.integers(1, 4),
@@ -56,6 +68,22 @@ def test_replay_is_decoding(
     texts = [text(prompt, answer) for prompt, answer in pairs]
     shortest = min(shortest, longest)
     assert LookupReplay(texts, 5, 6).replay(shortest, longest, drafted) == decoded(texts, shortest, longest, drafted)
+
+
+@given(st.lists(st.tuples(token_lists, token_lists), min_size=1, max_size=3), st.integers(1, 5), st.integers(1, 6))
+def test_replay_of_the_last_occurrence_is_decoding(
+    pairs: list[tuple[list[int], list[int]]], length: int, drafted: int
+) -> None:
+    texts = [text(prompt, answer) for prompt, answer in pairs]
+    expected = decoded(texts, length, length, drafted, takes_last=True)
+    assert LookupReplay(texts, 5, 6, takes_last=True).replay(length, length, drafted) == expected
+
+
+def test_a_draft_that_would_be_shorter_than_the_n_gram_is_not_made() -> None:
+    copied = [text([1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 5, 6, 7, 8])]
+    replay = LookupReplay(copied, 3, 4, takes_last=True)
+    assert replay.replay(3, 3, 2).draft_tokens == 0
+    assert replay.replay(2, 2, 3).accepted_tokens > 0
 
 
 def test_the_earliest_occurrence_counts_not_the_latest() -> None:

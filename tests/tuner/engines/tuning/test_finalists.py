@@ -66,3 +66,21 @@ def test_what_the_user_names_is_confirmed_unless_it_has_failed() -> None:
     assert Finalist(named, {}).mean_gain == 0.0
     failed = [EngineTrial(setting=named, concurrency=1, status="failed", reason="no heads")]
     assert finalists(Vllm(), LOOKUP, failed, PLAIN, (named,)) == []
+
+
+def test_without_timed_steps_short_middle_and_long_drafts_are_confirmed() -> None:
+    trials = [
+        trial(each, 1.0 + drafted / 10, longest=longest, drafted=drafted).model_copy(
+            update={"acceptance_length": 1.0 + drafted / 10}
+        )
+        for each in CONCURRENCY
+        for drafted in range(1, 13)
+        for longest in (3, 4)
+    ]
+    found = finalists(Vllm(), FIXED, trials, PLAIN, (), is_timed=False)
+    assert [each.setting.parameters[LENGTH] for each in found] == [12, 8, 4]
+    assert all(each.predicted_gain == {} for each in found)
+    slow = [each.model_copy(update={"predicted_tokens_per_second": 1.0}) for each in trials]
+    assert len(finalists(Vllm(), FIXED, slow, PLAIN, (), is_timed=False)) == MOST_PREDICTED
+    useless = [each.model_copy(update={"acceptance_length": 1.0}) for each in trials]
+    assert finalists(Vllm(), FIXED, useless, PLAIN, (), is_timed=False) == []

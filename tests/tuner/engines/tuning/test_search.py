@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from casspec.storage.engines.documents import EngineLatencyPoint, EngineMeasurement, EngineText
+from casspec.tuner.engines.llama_cpp import LlamaCpp
+from casspec.tuner.engines.sglang import Sglang
 from casspec.tuner.engines.tuning.search import WELL_KNOWN, searched
 from casspec.tuner.engines.tuning.session import PLAIN_STEP_KIND, Session
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, plain_figures, session, text
@@ -69,6 +71,7 @@ def test_a_search_is_the_same_again_and_not_made_twice(tmp_path: Path) -> None:
 def test_the_best_n_grams_are_known_with_every_draft_length_everywhere(tmp_path: Path) -> None:
     with with_steps(tmp_path) as made:
         trials = searched(made, COPIED, plain(COPIED), None)
+        assert made.engine.ngram is not None
         first, last = made.engine.ngram.draft_tokens
     best = trials[0].setting.parameters
     for concurrency in CONCURRENCY:
@@ -83,3 +86,21 @@ def test_the_best_n_grams_are_known_with_every_draft_length_everywhere(tmp_path:
     names = ("prompt_lookup_min", "prompt_lookup_max", "num_speculative_tokens")
     tried = {tuple(trial.setting.parameters[name] for name in names) for trial in trials}
     assert tried >= {(shortest, longest, drafted) for shortest, longest, drafted in WELL_KNOWN if longest > 1}
+
+
+def test_lookup_of_one_length_is_searched_by_its_length(tmp_path: Path, llama_server: Path) -> None:
+    with session(tmp_path, engine=LlamaCpp(), program=llama_server) as made:
+        trials = searched(made, COPIED, plain(COPIED), steps(step=25.0, token=0.1))
+        space = made.engine.ngram
+    assert space is not None
+    lengths = {trial.setting.parameters["spec-ngram-simple-size-n"] for trial in trials}
+    assert lengths <= set(range(space.longest[0], space.longest[1] + 1))
+    best = trials[0].setting.parameters
+    assert best["spec-ngram-simple-size-m"] >= best["spec-ngram-simple-size-n"]
+    assert trials[0].acceptance_length is not None
+    assert trials[0].acceptance_length > 1.5
+
+
+def test_where_nobody_knows_what_is_drafted_nothing_is_predicted(tmp_path: Path, llama_server: Path) -> None:
+    with session(tmp_path, engine=Sglang()) as made:
+        assert searched(made, COPIED, plain(COPIED), None) == []

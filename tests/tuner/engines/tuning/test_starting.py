@@ -12,6 +12,10 @@ import pytest
 
 from casspec.storage.engines.documents import PLAIN
 from casspec.storage.errors import EngineError
+from casspec.storage.export.engine_file import file_text
+from casspec.tuner.engines.asked import completion
+from casspec.tuner.engines.by_name import engine_named
+from casspec.tuner.engines.llama_cpp import LlamaCpp
 from casspec.tuner.engines.process import EngineFailed, NotReady
 from casspec.tuner.engines.tuning.starting import CONFIGURATION, STEPS, RestartedEngine, version_behind
 from casspec.tuner.engines.vllm import Vllm
@@ -76,3 +80,30 @@ def test_a_command_that_fails_and_a_url_that_stays_silent_are_one_line(serve: Se
     assert version_behind(serve(), None, Vllm()) == "0.33.0"
     with pytest.raises(EngineError, match="is not reached"):
         version_behind("http://127.0.0.1:1", None, Vllm())
+
+
+@pytest.mark.parametrize("name", ["llama.cpp", "sglang", "tensorrt-llm"])
+def test_other_engines_are_started_counted_and_told_to_forget(name: str, llama_server: Path, tmp_path: Path) -> None:
+    engine = engine_named(name)
+    program = llama_server if name == "llama.cpp" else Path(sys.executable)
+    with session(tmp_path, engine=engine, program=program) as made:
+        with made.starter.started(engine.ngram_setting(2, 2, 4)) as instance:
+            assert instance.counters().generated == 0
+            instance.forget()
+            version = version_behind(instance.endpoint.url, None, engine)
+            request = completion("model", range(1, 9), 24, engine.request_fields("a"))
+            (answer,) = instance.endpoint.drive([request], 1).answers
+            counted = instance.counters()
+        assert version == made.abilities.version
+    assert answer.failure is None
+    assert (answer.tokens, len(answer.ids or answer.text.split())) == (24, 24)
+    assert counted.generated == 24
+    assert counted.accepted_tokens is not None
+    assert counted.accepted_tokens > 10
+
+
+def test_a_restart_command_finds_the_configuration_as_the_engine_takes_it(tmp_path: Path, serve: Serve) -> None:
+    note, engine = tmp_path / "told", LlamaCpp()
+    restarted = RestartedEngine(engine, serve(), f'echo "${CONFIGURATION}" > {note}', tmp_path / "engine")
+    with restarted.started(engine.ngram_setting(2, 2, 4)):
+        assert note.read_text() == file_text(engine.name, engine.configuration(engine.ngram_setting(2, 2, 4)))

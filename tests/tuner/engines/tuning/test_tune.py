@@ -8,13 +8,24 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from casspec.storage import open_repository
-from casspec.storage.engines.documents import EngineLatencyPoint, EngineMeasurement, EngineText
+from casspec.storage.engines.documents import (
+    EngineLatencyPoint,
+    EngineMeasurement,
+    EngineResult,
+    EngineText,
+    EngineTrial,
+)
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.llama_cpp import LlamaCpp
+from casspec.tuner.engines.protocol import Engine
+from casspec.tuner.engines.sglang import Sglang
+from casspec.tuner.engines.tensorrt_llm import TensorrtLlm
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.confirm import ROUNDS
 from casspec.tuner.engines.tuning.latency import DRAFTS
@@ -159,4 +170,59 @@ def test_two_do_not_search_at_once(tmp_path: Path) -> None:
         made.store.alone(made.subject_hash),
         pytest.raises(EngineError, match="another process"),
     ):
+        tune(made)
+
+
+def kin(tmp_path: Path, engine: Engine, program: Path) -> tuple[EngineResult, list[EngineTrial], list[str]]:
+    """A search over the fake of another engine: what came of it, what was predicted, and what was said."""
+    lines: list[str] = []
+    with session(tmp_path, engine=engine, program=program, lines=lines) as made:
+        made.workload = replace(made.workload, encode=lambda text: [int(word) for word in text.split()])
+        return tune(made), made.store.trials(made.subject_hash), lines
+
+
+def test_llama_cpp_accepts_what_replay_said(tmp_path: Path, llama_server: Path) -> None:
+    found, trials, lines = kin(tmp_path, LlamaCpp(), llama_server)
+    assert found.configuration is not None
+    assert found.configuration["spec-type"] == "ngram-simple"
+    assert all(each.low > 1.0 for each in found.configured)
+    assert any("takes no probe" in line for line in lines)
+    candidates = [line for line in lines if line.startswith("candidate ngram-simple")]
+    assert len({line.split("size-m=")[1].split(" ")[0] for line in candidates}) == len(candidates) > 1
+    chosen = found.configured[0].setting
+    predicted = next(each for each in trials if each.setting == chosen)
+    assert predicted.acceptance_length is not None
+    assert predicted.acceptance_length > 1.5
+    assert found.latency is None
+
+
+def test_sglang_forgets_before_it_is_asked_again(tmp_path: Path, llama_server: Path) -> None:
+    found, trials, _ = kin(tmp_path, Sglang(), Path(sys.executable))
+    assert trials == []
+    assert found.configuration is not None
+    assert found.configuration["speculative-algorithm"] == "NGRAM"
+    first, second = (each.acceptance_length for each in found.configured)
+    assert first is not None
+    assert first > 2
+    assert second == pytest.approx(first, rel=0.1), "the second was not drafted what the first was answered"
+
+
+def test_tensorrt_llm_is_measured_without_a_count_of_drafts(tmp_path: Path, llama_server: Path) -> None:
+    found, trials, _ = kin(tmp_path, TensorrtLlm(), Path(sys.executable))
+    assert trials
+    assert found.configuration is not None
+    assert found.configuration["speculative_config"]["decoding_type"] == "NGram"
+    assert all(each.gain > 1.2 and each.acceptance_length is None for each in found.configured)
+
+
+@pytest.mark.parametrize("engine", [LlamaCpp(), Sglang(), TensorrtLlm()], ids=lambda engine: str(engine.name))
+def test_another_engine_that_does_not_start_is_one_line(
+    engine: Engine, tmp_path: Path, llama_server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = llama_server if isinstance(engine, LlamaCpp) else Path(sys.executable)
+    monkeypatch.setenv("FAKE_VLLM", '{"refuses": ["off"]}')
+    with pytest.raises(EngineError, match="error: no such speculation here"):
+        kin(tmp_path, engine, program)
+    monkeypatch.setenv("FAKE_VLLM", '{"no_metrics": true}')
+    with session(tmp_path, engine=engine, program=program, seed=1) as made, pytest.raises(EngineError, match="metrics"):
         tune(made)

@@ -17,7 +17,7 @@ class Tokenizer:
 
     chat_template = None
 
-    def __call__(self, text: str) -> dict[str, list[int]]:
+    def __call__(self, text: str, add_special_tokens: bool = True) -> dict[str, list[int]]:
         return {"input_ids": [ord(letter) for letter in text]}
 
 
@@ -51,6 +51,12 @@ def test_tasks_take_turns() -> None:
     ordered = in_turns(sorted(requests, key=lambda each: each.task))
     assert [each.task for each in ordered] == ["a", "b"] * 3
     assert sorted(ordered, key=lambda each: each.id) == sorted(requests, key=lambda each: each.id)
+
+
+def test_what_an_engine_wrote_is_cut_as_the_model_cuts_it() -> None:
+    found = workload(suite(), Tokenizer(), 10, 20, 64)
+    assert found.ids("ab") == (ord("a"), ord("b"))
+    assert made_up.workload().ids("ab") == ()
 
 
 def test_where_there_are_too_few_prompts_all_come_again() -> None:

@@ -108,6 +108,11 @@ class Confirmed:
         rounds = self._pairs(setting, concurrency)
         return ratio_by_round(rounds) if rounds else None
 
+    def is_slower(self, setting: EngineSetting) -> bool:
+        """Whether it is measurably slower than no speculation with some number of requests at a time."""
+        found = [self._of_pairs(setting, each) for each in self._session.subject.concurrency]
+        return any(each is not None and each.high < 1.0 for each in found)
+
     def _of_pairs(self, setting: EngineSetting, concurrency: int) -> Interval | None:
         """As `gain`, as if each pair had starts of its own: two or three rounds bound nothing, and would leave all settings in."""
         pairs = [pair for one in self._pairs(setting, concurrency) for pair in one]

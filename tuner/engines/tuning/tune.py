@@ -57,5 +57,7 @@ def tune(session: Session, anew: bool = False) -> EngineResult:
                 for number in range(ROUNDS):
                     if not (confirmed.measure(PLAIN, number) and confirmed.measure(less.setting, number)):
                         break
+                    if confirmed.is_slower(less.setting):
+                        break
         # 5. What came of it.
         return session.store.save_result(outcome(session, plain, confirmed, chosen, steps))

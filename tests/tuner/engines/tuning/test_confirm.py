@@ -159,3 +159,14 @@ def test_an_engine_that_fails_without_speculation_ends_the_search(
     monkeypatch.setenv("FAKE_VLLM", '{"refuses": ["off"]}')
     with session(tmp_path) as made, pytest.raises(EngineFailed, match="no model here"):
         Confirmed(made, FIGURES).measure(PLAIN, 0)
+
+
+def test_a_setting_is_slower_where_its_pairs_say_so_anywhere(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        assert not confirmed.is_slower(GOOD.setting), "it was not measured"
+        keep(made, Finalist(PLAIN, {}), 0, {1: 40.0, 2: 40.0})
+        keep(made, GOOD, 0, {1: 80.0, 2: 41.0})
+        keep(made, SLOW, 0, {1: 80.0, 2: 39.0})
+        assert not confirmed.is_slower(GOOD.setting)
+        assert confirmed.is_slower(SLOW.setting)

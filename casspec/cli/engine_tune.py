@@ -121,7 +121,7 @@ def tune(
     from casspec.storage.export.engine_file import file_text
     from casspec.storage.export.json_profile import write_whole
     from casspec.storage.folders import user_cache_directory
-    from casspec.tuner.engines.by_name import engine_named
+    from casspec.tuner.engines.known.by_name import engine_named
     from casspec.tuner.engines.tuning.budget import Budget
     from casspec.tuner.engines.tuning.session import Session
     from casspec.tuner.engines.tuning.tune import tune

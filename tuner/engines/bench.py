@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.by_name import ENGINES
 from casspec.tuner.engines.endpoint import Answer, Asked, Drive, Endpoint
 from casspec.tuner.engines.figures import Interval, ratio, spot
+from casspec.tuner.engines.known.by_name import ENGINES
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.protocol import CounterNames
 

@@ -84,7 +84,7 @@ class NgramSpace:
 
     Attributes:
         takes_last: lookup is of n-grams of one length, `longest`, and of their last occurrence, as
-            `casspec.tuner.engines.tuning.acceptance` has it; else of the longest that occurs, and its first occurrence.
+            `casspec.tuner.engines.tuning.predicting.acceptance` has it; else of the longest that occurs, and its first occurrence.
     """
 
     shortest: tuple[int, int]

@@ -15,7 +15,7 @@ import pytest
 from casspec.reference import reference_path
 from casspec.storage.engines.documents import EngineSetting
 from casspec.storage.export import engine_result, exporter
-from casspec.tuner.engines.vllm import LENGTH, PROPOSER, Vllm
+from casspec.tuner.engines.known.vllm import LENGTH, PROPOSER, Vllm
 from tests.engine_environments import python_with
 from tests.storage import samples
 from tests.storage.engines.test_documents import result

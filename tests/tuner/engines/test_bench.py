@@ -11,8 +11,8 @@ import pytest
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.asked import completion
 from casspec.tuner.engines.bench import Contender, Turn, bench, warm_up
-from casspec.tuner.engines.by_name import engine_named
 from casspec.tuner.engines.endpoint import Asked
+from casspec.tuner.engines.known.by_name import engine_named
 from tests.tuner.engines.tuning.made_up import session
 
 Serve = Callable[..., str]

@@ -13,7 +13,7 @@ import pytest
 
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.endpoint import Answer, Asked, Endpoint
-from casspec.tuner.engines.vllm import Vllm
+from casspec.tuner.engines.known.vllm import Vllm
 
 Serve = Callable[..., str]
 

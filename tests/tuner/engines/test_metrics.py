@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.known.vllm import Vllm
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.protocol import CounterNames
-from casspec.tuner.engines.vllm import Vllm
 
 TEXT = """# HELP vllm:generation_tokens_total Number of generation tokens processed.
 # TYPE vllm:generation_tokens_total counter

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from casspec.storage.engines.documents import PLAIN, EngineResult
 from casspec.tuner.engines.tuning.confirm import ROUNDS, Confirmed
-from casspec.tuner.engines.tuning.estimate import estimated_steps
 from casspec.tuner.engines.tuning.finalists import finalists
 from casspec.tuner.engines.tuning.latency import step_time
 from casspec.tuner.engines.tuning.outcome import adjusted, outcome
-from casspec.tuner.engines.tuning.search import searched
+from casspec.tuner.engines.tuning.predicting.estimate import estimated_steps
+from casspec.tuner.engines.tuning.predicting.search import searched
 from casspec.tuner.engines.tuning.session import Session
 from casspec.tuner.engines.tuning.written import plain_steps, plain_texts
 
@@ -39,7 +39,7 @@ def tune(session: Session, anew: bool = False) -> EngineResult:
                 f"(at most {latency.largest_error:.1%})"
             )
         # 3. All settings by replay, and what the best of them promise.
-        trials = searched(session, texts, plain, steps or estimated_steps(plain_steps(session)))
+        trials = searched(session, texts, plain, steps or estimated_steps(plain_steps(session, plain)))
         is_timed = steps is not None
         chosen = finalists(session.engine, session.abilities, trials, plain, session.subject.tried, is_timed)
         for each in chosen:

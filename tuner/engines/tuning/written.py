@@ -5,6 +5,8 @@ Where more requests are wanted at a time than there are prompts, all prompts com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from casspec.storage.engines.documents import PLAIN, EngineLatencyPoint, EngineMeasurement, EngineSetting, EngineText
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.tuning.session import PLAIN_KIND, PLAIN_STEP_KIND, PROMPT_KIND, TEXT_KIND, Session
@@ -25,7 +27,7 @@ def plain_texts(session: Session) -> tuple[list[EngineText], dict[int, EngineMea
         session.persistently(lambda: _write(session))
     texts_by_id = session.store.saved(session.subject_hash, TEXT_KIND, EngineText)
     ordered = [texts_by_id[request.id] for request in session.workload.requests]
-    return ordered, _plain_by_number(session)
+    return ordered, {int(key): figures for key, figures in _plain(session).items()}
 
 
 def _write(session: Session) -> None:
@@ -48,14 +50,14 @@ def _write(session: Session) -> None:
             _step_times(session, instance)
 
 
-def plain_steps(session: Session) -> dict[int, float]:
-    """Milliseconds of a step without speculation, by requests at a time.
+def plain_steps(session: Session, plain: Mapping[int, EngineMeasurement]) -> dict[int, float]:
+    """Milliseconds of a step without speculation, by requests at a time, as `plain` has figures of them.
 
     Where the engine takes a probe, as steps are timed with it: the least that was measured, for disturbances only add. Elsewhere the
     middle of what clients saw between tokens.
     """
     timed = {point.batch: min(point.values_ms) for point in _timed(session).values()}
-    return {each: timed.get(each) or _seen_by_clients(figures) for each, figures in _plain_by_number(session).items()}
+    return {each: timed.get(each) or _seen_by_clients(figures) for each, figures in plain.items()}
 
 
 def _step_times(session: Session, instance: Instance) -> None:
@@ -96,10 +98,6 @@ def _is_complete(session: Session) -> bool:
 
 def _plain(session: Session) -> dict[str, EngineMeasurement]:
     return session.store.saved(session.subject_hash, PLAIN_KIND, EngineMeasurement)
-
-
-def _plain_by_number(session: Session) -> dict[int, EngineMeasurement]:
-    return {int(key): figures for key, figures in _plain(session).items()}
 
 
 def _timed(session: Session) -> dict[str, EngineLatencyPoint]:

@@ -10,14 +10,14 @@ from typing import Any
 
 from casspec.storage import open_repository
 from casspec.storage.engines.documents import PLAIN, EngineMeasurement, EngineSetting, EngineText
+from casspec.tuner.engines.known.vllm import Vllm
 from casspec.tuner.engines.protocol import Engine, Start
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.session import Session
 from casspec.tuner.engines.tuning.starting import OwnEngine
 from casspec.tuner.engines.tuning.workload import TokenRequest, Workload
-from casspec.tuner.engines.vllm import Vllm
 from tests.storage.engines.test_documents import subject
-from tests.tuner.engines.test_vllm import ABLE
+from tests.tuner.engines.known.test_vllm import ABLE
 
 TOKENS = 20
 CONCURRENCY = (1, 2)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from casspec.storage.engines.documents import EngineSetting, EngineTrial
+from casspec.tuner.engines.known.vllm import BY_BATCH, LENGTH, Vllm
 from casspec.tuner.engines.protocol import Abilities
 from casspec.tuner.engines.tuning.finalists import MOST_PREDICTED, Finalist, finalists
-from casspec.tuner.engines.vllm import BY_BATCH, LENGTH, Vllm
-from tests.tuner.engines.test_vllm import ABLE
+from tests.tuner.engines.known.test_vllm import ABLE
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, ngram, plain_figures
 
 PLAIN = {each: plain_figures(each) for each in CONCURRENCY}

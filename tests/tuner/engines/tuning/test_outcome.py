@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from casspec.storage.engines.documents import PLAIN
+from casspec.tuner.engines.known.vllm import BY_BATCH, Vllm
 from casspec.tuner.engines.protocol import Abilities
 from casspec.tuner.engines.tuning.confirm import Confirmed
 from casspec.tuner.engines.tuning.finalists import Finalist
 from casspec.tuner.engines.tuning.outcome import adjusted, outcome
 from casspec.tuner.engines.tuning.session import OutOfTime
-from casspec.tuner.engines.vllm import BY_BATCH, Vllm
 from tests.tuner.engines.tuning.made_up import ngram, session
 from tests.tuner.engines.tuning.test_confirm import FIGURES, GOOD, SLOW, keep
 

@@ -14,11 +14,11 @@ from casspec.storage.engines.documents import PLAIN
 from casspec.storage.errors import EngineError
 from casspec.storage.export.engine_file import file_text
 from casspec.tuner.engines.asked import completion
-from casspec.tuner.engines.by_name import engine_named
-from casspec.tuner.engines.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.by_name import engine_named
+from casspec.tuner.engines.known.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.vllm import Vllm
 from casspec.tuner.engines.process import EngineFailed, NotReady
 from casspec.tuner.engines.tuning.starting import CONFIGURATION, STEPS, RestartedEngine, version_behind
-from casspec.tuner.engines.vllm import Vllm
 from tests.tuner.engines.test_guard import gone
 from tests.tuner.engines.tuning.made_up import ngram, session
 

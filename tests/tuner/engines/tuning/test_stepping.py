@@ -9,11 +9,11 @@ import pytest
 
 from casspec.storage.errors import EngineError
 from casspec.tuner.engines.endpoint import Endpoint
+from casspec.tuner.engines.known.vllm import Vllm
 from casspec.tuner.engines.tuning import stepping
 from casspec.tuner.engines.tuning.session import Session
 from casspec.tuner.engines.tuning.starting import Instance
 from casspec.tuner.engines.tuning.workload import TokenRequest, Workload
-from casspec.tuner.engines.vllm import Vllm
 from tests.tuner.engines.tuning.made_up import session
 
 

@@ -22,10 +22,10 @@ from casspec.storage.engines.documents import (
     EngineTrial,
 )
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.sglang import Sglang
+from casspec.tuner.engines.known.tensorrt_llm import TensorrtLlm
 from casspec.tuner.engines.protocol import Engine
-from casspec.tuner.engines.sglang import Sglang
-from casspec.tuner.engines.tensorrt_llm import TensorrtLlm
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.confirm import ROUNDS
 from casspec.tuner.engines.tuning.latency import DRAFTS

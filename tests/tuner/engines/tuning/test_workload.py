@@ -54,7 +54,7 @@ def test_tasks_take_turns() -> None:
 
 
 def test_what_an_engine_wrote_is_cut_as_the_model_cuts_it() -> None:
-    found = workload(suite(), Tokenizer(), 10, 20, 64)
+    found = workload(suite(), Tokenizer(), 10, 20, 64, (1,))
     assert found.ids("ab") == (ord("a"), ord("b"))
     assert made_up.workload().ids("ab") == ()
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.known.vllm import Vllm
 from casspec.tuner.engines.process import DoesNotStart
 from casspec.tuner.engines.tuning.written import plain_texts
-from casspec.tuner.engines.vllm import Vllm
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, TOKENS, session
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from casspec.storage.engines.documents import EngineLatencyPoint
-from casspec.tuner.engines.tuning.acceptance import Replayed
 from casspec.tuner.engines.tuning.latency import StepTime, assessed
-from casspec.tuner.engines.tuning.prediction import PlainSpeed, predicted_seconds, predicted_speed
+from casspec.tuner.engines.tuning.predicting.acceptance import Replayed
+from casspec.tuner.engines.tuning.predicting.prediction import PlainSpeed, predicted_seconds, predicted_speed
 from tests.tuner.engines.tuning.made_up import plain_figures
 
 

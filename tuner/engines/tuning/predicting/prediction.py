@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from casspec.storage.engines.documents import EngineMeasurement
-from casspec.tuner.engines.tuning.acceptance import Replayed
 from casspec.tuner.engines.tuning.latency import StepTime
+from casspec.tuner.engines.tuning.predicting.acceptance import Replayed
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import pytest
 
 from casspec.storage.engines.documents import PLAIN
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.by_name import ENGINES
-from casspec.tuner.engines.one_length import OneLength
+from casspec.tuner.engines.known.by_name import ENGINES
+from casspec.tuner.engines.known.one_length import OneLength
 from casspec.tuner.engines.protocol import Abilities, Start
 
 ALL = [engine() for engine in ENGINES.values() if issubclass(engine, OneLength)]

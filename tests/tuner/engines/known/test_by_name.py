@@ -8,7 +8,7 @@ from casspec.cli.engine_tune import ENGINE_NAMES
 from casspec.storage.errors import EngineError
 from casspec.storage.export import MODULES
 from casspec.storage.export.engine_file import USES
-from casspec.tuner.engines.by_name import ENGINES, engine_named
+from casspec.tuner.engines.known.by_name import ENGINES, engine_named
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -10,7 +10,7 @@ import pytest
 
 from casspec.storage.engines.documents import PLAIN, EngineSetting
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.llama_cpp import ROOM, LlamaCpp
+from casspec.tuner.engines.known.llama_cpp import ROOM, LlamaCpp
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.protocol import Abilities, Start
 

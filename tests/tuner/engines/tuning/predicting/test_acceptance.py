@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from casspec.storage.engines.documents import EngineText
-from casspec.tuner.engines.tuning.acceptance import LookupReplay, Replayed
+from casspec.tuner.engines.tuning.predicting.acceptance import LookupReplay, Replayed
 from tests.tuner.engines.tuning.made_up import text
 
 

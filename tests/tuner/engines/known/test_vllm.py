@@ -11,8 +11,8 @@ import pytest
 
 from casspec.storage.engines.documents import PLAIN, EngineSetting
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.known.vllm import BY_BATCH, LENGTH, PROBE_FILE, STEPS_FILE, Vllm
 from casspec.tuner.engines.protocol import Abilities, Start
-from casspec.tuner.engines.vllm import BY_BATCH, LENGTH, PROBE_FILE, STEPS_FILE, Vllm
 from tests.tuner.engines.conftest import install
 
 ABLE = Abilities("0.33.0", True, frozenset({"off", "ngram", "custom_class"}))

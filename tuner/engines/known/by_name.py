@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.sglang import Sglang
+from casspec.tuner.engines.known.tensorrt_llm import TensorrtLlm
+from casspec.tuner.engines.known.vllm import Vllm
 from casspec.tuner.engines.protocol import Engine
-from casspec.tuner.engines.sglang import Sglang
-from casspec.tuner.engines.tensorrt_llm import TensorrtLlm
-from casspec.tuner.engines.vllm import Vllm
 
 ENGINES: dict[str, type[Engine]] = {"vllm": Vllm, "sglang": Sglang, "tensorrt-llm": TensorrtLlm, "llama.cpp": LlamaCpp}
 

@@ -11,9 +11,9 @@ import yaml
 
 from casspec.storage.engines.documents import PLAIN, EngineSetting
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.known.tensorrt_llm import LENGTH, LONGEST, NGRAM, TensorrtLlm
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.protocol import Abilities, Start
-from casspec.tuner.engines.tensorrt_llm import LENGTH, LONGEST, NGRAM, TensorrtLlm
 
 ABLE = Abilities("1.3.0", False, frozenset({"off", NGRAM}))
 

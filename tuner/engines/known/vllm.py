@@ -11,7 +11,7 @@ from typing import Any
 
 from casspec.storage.engines.documents import OFF, EngineSetting
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.installed import interpreter, told_by
+from casspec.tuner.engines.known.installed import interpreter, told_by
 from casspec.tuner.engines.protocol import SERVED_NAME, Abilities, CounterNames, NgramSpace, Start
 
 PROBE = "casspec.engines.vllm.Probe"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from casspec.tuner.engines.tuning.estimate import estimated_steps
+from casspec.tuner.engines.tuning.predicting.estimate import estimated_steps
 
 
 def test_a_drafted_token_costs_what_another_request_does() -> None:

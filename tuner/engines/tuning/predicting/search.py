@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from casspec.storage.engines.documents import EngineMeasurement, EngineText, EngineTrial
 from casspec.tuner.engines.protocol import NgramSpace
-from casspec.tuner.engines.tuning.acceptance import LookupReplay, Replayed
 from casspec.tuner.engines.tuning.latency import StepTime
-from casspec.tuner.engines.tuning.prediction import PlainSpeed, predicted_speed
+from casspec.tuner.engines.tuning.predicting.acceptance import LookupReplay, Replayed
+from casspec.tuner.engines.tuning.predicting.prediction import PlainSpeed, predicted_speed
 from casspec.tuner.engines.tuning.session import Session
 from casspec.tuner.engines.tuning.written import plain_steps
 
@@ -37,7 +37,7 @@ def searched(
     if space is None:
         return stored
     if {trial.concurrency for trial in stored if trial.status == "predicted"} != set(session.subject.concurrency):
-        step_ms = plain_steps(session)
+        step_ms = plain_steps(session, plain)
         speeds = [PlainSpeed.of(plain[each], step_ms[each]) for each in session.subject.concurrency]
         search = _Search(session, space, speeds, steps, texts)
         session.store.save_trials(session.subject_hash, search.run())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from casspec.storage.errors import EngineError
-from casspec.tuner.engines.installed import interpreter, program, said_by, told_by
+from casspec.tuner.engines.known.installed import interpreter, program, said_by, told_by
 
 
 def test_the_named_file_is_taken_before_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 from casspec.storage.engines.documents import OFF, EngineSetting
 from casspec.storage.errors import EngineError
 from casspec.storage.export.engine_file import option_words
-from casspec.tuner.engines.installed import program, said_by
-from casspec.tuner.engines.one_length import OneLength
+from casspec.tuner.engines.known.installed import program, said_by
+from casspec.tuner.engines.known.one_length import OneLength
 from casspec.tuner.engines.protocol import SERVED_NAME, Abilities, CounterNames, NgramSpace, Start
 
 COMMAND, SUFFIX = "llama-server", ".gguf"

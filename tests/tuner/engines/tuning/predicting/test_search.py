@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from casspec.storage.engines.documents import EngineLatencyPoint, EngineMeasurement, EngineText
-from casspec.tuner.engines.llama_cpp import LlamaCpp
-from casspec.tuner.engines.sglang import Sglang
-from casspec.tuner.engines.tuning.search import WELL_KNOWN, searched
+from casspec.tuner.engines.known.llama_cpp import LlamaCpp
+from casspec.tuner.engines.known.sglang import Sglang
+from casspec.tuner.engines.tuning.predicting.search import WELL_KNOWN, searched
 from casspec.tuner.engines.tuning.session import PLAIN_STEP_KIND, Session
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, plain_figures, session, text
-from tests.tuner.engines.tuning.test_prediction import steps
+from tests.tuner.engines.tuning.predicting.test_prediction import steps
 
 COPIED = [text(list(range(first, first + 12)), list(range(first, first + 12))) for first in (0, 20, 40)]
 ODD = [text([1, 2, 3], [7, 8, 9, 10, 11, 12])]

@@ -10,9 +10,9 @@ import pytest
 
 from casspec.storage.engines.documents import PLAIN, EngineSetting
 from casspec.storage.errors import EngineError
+from casspec.tuner.engines.known.sglang import BREADTH, LENGTH, NGRAM, Sglang
 from casspec.tuner.engines.metrics import Counters, read_counters
 from casspec.tuner.engines.protocol import Abilities, Start
-from casspec.tuner.engines.sglang import BREADTH, LENGTH, NGRAM, Sglang
 
 ABLE = Abilities("0.5.23", False, frozenset({"off", NGRAM}))
 EAGLE = EngineSetting(method="EAGLE3", parameters={"speculative-draft-model-path": "heads", "speculative-num-steps": 3})

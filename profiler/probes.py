@@ -18,7 +18,6 @@ from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint, SkipSet
 
-
 RUNS_BEFORE_REPLAY = 2
 """Of a forward that is captured as a graph: the second one captures it, which is no part of what it takes."""
 

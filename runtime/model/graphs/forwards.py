@@ -149,6 +149,7 @@ class GraphedForwards:
         # Rows asked for are counted along the sequences; where they stand in the padded forward is looked up on the device.
         asked = self._rows_read(staging, wanted, n_read)
         own = staging.places[:n_read]
+        n_read = n_read if asked is not None else len(own)
 
         def launched() -> Tensor:
             given = ForwardInput(staging.token_ids, staging.positions, staging.rows, staging.mask(length), length)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from casspec.runtime.model.graphs.runner import Graph, GraphRunner
+
+_log = logging.getLogger("casspec")
 
 MOST_GRAPHS = 128
 """Kept at once, unless said otherwise. A text of one method asks for a few dozen."""
@@ -31,6 +34,7 @@ class GraphStore:
 
     Attributes:
         captured, evicted: how many were, in all.
+        is_broken: whether a capture failed; functions run as they are from then on, what was captured before stays.
     """
 
     def __init__(self, runner: GraphRunner, most: int = MOST_GRAPHS, most_bytes: int | None = None) -> None:
@@ -39,6 +43,7 @@ class GraphStore:
         self._seen: OrderedDict[Hashable, None] = OrderedDict()
         self._discarded: deque[Callable[[Hashable], bool]] = deque()
         self.captured = self.evicted = 0
+        self.is_broken = False
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -65,11 +70,13 @@ class GraphStore:
             self._forget(self._discarded.popleft())
         kept = self._kept.get(key)
         if kept is None:
-            if key not in self._seen:
+            if key in self._seen and not self.is_broken:
+                kept = self._capture(key, function, memory)
+            else:
                 self._see(key)
-                function()
-                return
-            kept = self._capture(key, function, memory)
+        if kept is None:
+            function()
+            return
         self._kept.move_to_end(key)
         if kept.addresses != _addresses(memory):
             raise RuntimeError(
@@ -81,9 +88,20 @@ class GraphStore:
         """Has graphs given up before the next run. Any thread may ask."""
         self._discarded.append(which)
 
-    def _capture(self, key: Hashable, function: Callable[[], None], memory: Sequence[Tensor]) -> _Kept:
+    def _capture(self, key: Hashable, function: Callable[[], None], memory: Sequence[Tensor]) -> _Kept | None:
+        """None where that fails."""
         del self._seen[key]
-        kept = self._kept[key] = _Kept(self._runner.capture(function), _addresses(memory))
+        try:
+            graph = self._runner.capture(function)
+        except (
+            RuntimeError
+        ) as error:  # what torch raises for an operator that cannot be captured, and for memory that is not there
+            self.is_broken = True
+            _log.warning(
+                "forwards are not captured as graphs any more (%s); they run kernel by kernel", _first_line(error)
+            )
+            return None
+        kept = self._kept[key] = _Kept(graph, _addresses(memory))
         self.captured += 1
         while len(self._kept) > 1 and self._is_full():
             self._release(next(iter(self._kept)))
@@ -106,6 +124,10 @@ class GraphStore:
 
     def _release(self, key: Hashable) -> None:
         self._kept.pop(key).graph.release()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
 def _addresses(memory: Iterable[Tensor]) -> tuple[int, ...]:

@@ -128,6 +128,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     run, watch = GraphStore.run, _Allocations()
 
     def checked(store: GraphStore, key: Hashable, function: Callable[[], None], memory: Sequence[Tensor]) -> None:
+        while store._discarded:
+            store._forget(store._discarded.popleft())
         kept = store._kept.get(key)
         watch.is_inside = True
         try:

@@ -7,7 +7,7 @@ import torch
 
 from casspec.runtime.model.graphs import store as module
 from casspec.runtime.model.graphs.store import GraphStore
-from tests.runtime.model.graphs.recording import RecordingGraphs
+from tests.runtime.model.graphs.recording import RecordedGraph, RecordingGraphs
 
 
 class Counter:
@@ -61,6 +61,23 @@ def test_one_graph_stays_whatever_it_takes() -> None:
     store = GraphStore(RecordingGraphs(), most_bytes=1)
     ran(store, "a", "a")
     assert store.keys == ["a"]
+
+
+def test_where_a_capture_fails_functions_run_as_they_are_and_one_line_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    runner = RecordingGraphs()
+    store = GraphStore(runner)
+    ran(store, "a", "a")
+
+    def fail(function: object) -> RecordedGraph:
+        raise RuntimeError("operation not permitted when stream is capturing\nat line 3")
+
+    runner.capture = fail  # type: ignore[method-assign]
+    for key in "bc":
+        assert ran(store, key, key, key).memory.item() == 1
+    (line,) = caplog.messages
+    assert "not permitted when stream is capturing);" in line
+    assert "\n" not in line
+    assert (store.keys, store.is_broken) == (["a"], True)
 
 
 def test_memory_that_moved_is_refused() -> None:

@@ -167,15 +167,10 @@ def compare(graph: Any, calls: list[Call]) -> None:
         assert numbers_of(call) == numbers_of(captured), f"numbers of the host differ in {call.function}"
 
 
-def outside(calls: Sequence[Call]) -> list[tuple[int, torch.Size, tuple[int, ...]]]:
+def outside(calls: Sequence[Call]) -> list[tuple[Any, ...]]:
     """Address, shape and strides of what operators are given that none of them made."""
     made = {memory_of(tensor) for call in calls for tensor in call.made}
-    return [
-        (tensor.data_ptr(), tensor.shape, tensor.stride())
-        for call in calls
-        for tensor in call.given
-        if memory_of(tensor) not in made
-    ]
+    return [place_of(tensor) for call in calls for tensor in call.given if memory_of(tensor) not in made]
 
 
 def numbers_of(call: Call) -> list[Any]:
@@ -189,7 +184,12 @@ def tensors_of(values: Any) -> list[Tensor]:
 
 
 def memory_of(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    """What tells its memory apart; packed weights of torch show none."""
+    return id(tensor) if tensor.is_mkldnn else tensor.untyped_storage()._cdata
+
+
+def place_of(tensor: Tensor) -> tuple[Any, ...]:
+    return (id(tensor),) if tensor.is_mkldnn else (tensor.data_ptr(), tensor.shape, tensor.stride())
 
 
 def _under(watch: _Allocations, method: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -201,18 +201,17 @@ def _under(watch: _Allocations, method: Callable[..., Tensor]) -> Callable[..., 
     return watched_method
 
 
-_last: list[Tensor] = []
+_last: dict[int, Tensor] = {}
 
 
 def _spoiling(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A forward after which what the last one gave is no longer there."""
 
-    def spoiling(*arguments: Any, **options: Any) -> Tensor:
-        with torch.inference_mode():
-            for tensor in _last:
-                tensor.fill_(torch.nan)
-        found = method(*arguments, **options)
-        _last[:] = [found]
+    def spoiling(target: TargetModel, *arguments: Any, **options: Any) -> Tensor:
+        if id(target) in _last:
+            with torch.inference_mode():
+                _last[id(target)].fill_(torch.nan)
+        found = _last[id(target)] = method(target, *arguments, **options)
         return found
 
     return spoiling

@@ -42,8 +42,7 @@ def test_a_cache_of_somebody_else_is_of_no_pool() -> None:
 
 def test_a_piece_is_a_cache_in_rows_of_the_whole() -> None:
     lender = pool()
-    lender.lend(64)
-    other, kept = lender.lend(64), lender.lend(64)
+    _first, other, kept = (lender.lend(64) for _ in range(3))
     assert other is not None
     assert kept is not None
     kept.scatter()

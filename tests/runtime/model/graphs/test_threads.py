@@ -26,14 +26,14 @@ def graphs_of(target: TargetModel) -> ThreadGraphs:
 
 def part_after(target: TargetModel, prompt: list[int], tree: list[int]) -> JointPart:
     """A prompt that is written, and a chain after it."""
-    cache = target.new_cache(len(prompt) + 8)
+    cache = target.new_cache(len(prompt) + len(tree))
     inputs = InputBuffers(cache.capacity, target.dtype, target.device)
     target.hidden(inputs.causal(prompt, 0), cache, target.full_plan)
     return JointPart(inputs.causal(tree, len(prompt)), cache, len(tree))
 
 
 def expected_after(target: TargetModel, prompt: list[int], tree: list[int]) -> torch.Tensor:
-    return run(target, target.new_cache(len(prompt) + 8), [*prompt, *tree])[len(prompt) :]
+    return run(target, target.new_cache(len(prompt) + 8), [*prompt, *tree])[len(prompt) :].clone()
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2"])

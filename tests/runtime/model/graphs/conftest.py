@@ -16,8 +16,15 @@ MakeTarget = Callable[..., tuple[TargetModel, RecordingGraphs]]
 
 
 @pytest.fixture
-def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTarget]:
-    """Makes targets whose forwards are captured by a recorder that watches them, and the recorder."""
+def captured(recorded: MakeTarget, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTarget]:
+    """Makes targets whose forwards are captured by a recorder, which is watched, and the recorder."""
+    with watched(monkeypatch):
+        yield recorded
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> MakeTarget:
+    """The same, with nobody watching."""
 
     def make(family: str = "llama", seed: int = 7, bounds: dict[str, int] | None = None, **changes: Any) -> Any:
         target, runner = TargetModel(library_model(family, seed, **changes), name=f"tiny-{family}"), RecordingGraphs()
@@ -27,5 +34,4 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeTarget]:
     # Inputs as on a device: what is asked stays on the host until it is sent.
     begin = inputs.InputBuffers.__init__
     monkeypatch.setattr(inputs.InputBuffers, "__init__", lambda *given: begin(*given, on_host=False))
-    with watched(monkeypatch):
-        yield make
+    return make

@@ -39,14 +39,12 @@ def plain_text(family: str, prompt: list[int], n: int, **options: Any) -> list[i
 def test_every_method_writes_the_autoregressive_text_past_attended_buckets(method: str, captured: MakeTarget) -> None:
     target, runner = captured()
     decoder = Decoder(target, tiny_profile(target), method)
-    for options in ({}, SAMPLED):
-        prompt = repetitive_prompt(50)
-        expected = plain_text("llama", prompt, 90, **options)
-        assert decoder.generate(prompt, 90, **options).token_ids == expected
-    assert runner.n_replays > 10
-    lengths = {key.length for key in graphs_of(target).store.keys if isinstance(key, Key)}
-    assert {128, 256} <= lengths | {256}
-    assert all(length & (length - 1) == 0 or length % 64 == 0 for length in lengths)
+    for options, n in (({}, 40), (SAMPLED, 24)):
+        prompt = repetitive_prompt(100)
+        expected = plain_text("llama", prompt, n, **options)
+        assert decoder.generate(prompt, n, **options).token_ids == expected
+    assert runner.n_replays > 4
+    assert {key.length for key in graphs_of(target).store.keys if isinstance(key, Key)} == {128, 256}
 
 
 @pytest.mark.parametrize("family", ["gemma2", "gemma3_text", "phi3", "qwen3"])
@@ -58,13 +56,14 @@ def test_windows_and_what_else_families_have_are_captured(family: str, captured:
     assert runner.n_replays > 10
 
 
-def test_a_long_text_of_dytc_needs_few_graphs(captured: MakeTarget) -> None:
-    target, runner = captured(max_position_embeddings=512)
+def test_a_long_text_of_dytc_needs_few_graphs(recorded: MakeTarget) -> None:
+    target, runner = recorded(max_position_embeddings=512)
     decoder = Decoder(target, tiny_profile(target), "dytc")
-    decoder.generate(repetitive_prompt(30), 300)
+    generation = decoder.generate(repetitive_prompt(30), 300)
+    assert generation.statistics.verify_steps > 50
     store = graphs_of(target).store
     assert runner.n_replays > 4 * store.captured
-    assert store.captured <= 60
+    assert store.captured <= 40
 
 
 def test_a_key_that_comes_once_is_not_captured(captured: MakeTarget) -> None:

@@ -136,24 +136,24 @@ class GraphedForwards:
         """Logits of several sequences, one after the other; None where the forward is to run as it is."""
         parts = inputs.parts
         seats = None if pool is None else _seats(parts, pool)
-        n_read = rows_bucket(inputs.n_rows if wanted is None else len(wanted))
-        if pool is None or seats is None or n_read is None:
-            return None
         size, count = max(part.n_rows for part in parts), power_of_two(len(parts))
-        if size > MOST_QUERIES or count * bucket(size) > max(MOST_PADDED_ROWS, 2 * inputs.n_rows):
+        if pool is None or seats is None or size > MOST_QUERIES:
             return None
+        padded = count * bucket(size)
+        if padded > min(max(MOST_PADDED_ROWS, 2 * inputs.n_rows), QUERY_BUCKETS[-1]):
+            return None
+        # Where all rows are asked for, the padding's logits are made with them: so one graph serves however many these are.
+        n_read = padded if wanted is None else power_of_two(len(wanted))
         shape = count, bucket(size), max(seat.queries.window for seat in seats)
         whole, length = pool.whole, power_of_two(inputs.length)
         staging = self._staging(*shape)
         staging.write(seats, whole.scratch_slot)
         # Rows asked for are counted along the sequences; where they stand in the padded forward is looked up on the device.
         asked = self._rows_read(staging, wanted, n_read)
-        own = staging.places[:n_read]
-        n_read = n_read if asked is not None else len(own)
 
         def launched() -> Tensor:
             given = ForwardInput(staging.token_ids, staging.positions, staging.rows, staging.mask(length), length)
-            rows = own if asked is None else staging.places.index_select(0, asked)
+            rows = staging.places if asked is None else staging.places.index_select(0, asked)
             seen = GatheredCache(whole, staging.bases, staging.lasts)
             return forward.logits(given, seen, plan.steps, rows)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -80,9 +79,9 @@ class GatheredCache:
         """Writable, of the whole pool."""
         return self._whole.rows(layer)
 
-    def visible(self, length: int) -> Sequence[tuple[Tensor, Tensor]]:
+    def visible(self, length: int) -> GatheredRows:
         """Per layer [sequences, heads, length, width], copied when a layer is asked for: once its rows are written."""
-        return _Gathered(self._whole, self._places(length), len(self._bases))
+        return GatheredRows(self._whole, self._places(length), len(self._bases))
 
     def masks(self, inputs: ForwardInput) -> dict[int | None, Tensor]:
         """As of a cache (`KVCache.masks`)."""
@@ -105,14 +104,13 @@ class GatheredCache:
         return torch.minimum(self._bases[:, None] + columns, self._lasts[:, None]).view(-1)
 
 
-class _Gathered(Sequence[tuple[Tensor, Tensor]]):
+class GatheredRows:
+    """Keys and values of each layer [sequences, heads, length, width], copied when they are asked for."""
+
     def __init__(self, whole: KVCache, places: Tensor, n: int) -> None:
         self._whole, self._places, self._n = whole, places, n
 
-    def __len__(self) -> int:
-        return self._whole.n_layers
-
-    def __getitem__(self, layer):  # type: ignore[no-untyped-def]
+    def __getitem__(self, layer: int) -> tuple[Tensor, Tensor]:
         keys, values = self._whole.rows(layer)
         return self._together(keys), self._together(values)
 

@@ -21,7 +21,7 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from casspec.storage.errors import MalformedFile
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 """Of every versioned document written here; the minor is raised when a field comes, the major when one goes or changes meaning."""
 
 _keeps_unknown: ContextVar[bool] = ContextVar("keeps_unknown", default=False)

@@ -38,6 +38,9 @@ class SkipSet(Document):
 Backend = Literal["lean", "generic"]
 """What runs a model's forwards: a forward of ours, or the library's own layers."""
 
+Forwards = Literal["graphs"]
+"""How a backend runs them, where there is a choice: captured as graphs and launched as a whole."""
+
 
 class Precision(StrEnum):
     """How the linears of a plan are computed."""

@@ -25,6 +25,7 @@ from casspec.storage.latency import LatencyTable as LatencyTable
 from casspec.storage.latency import MeasuredPlan as MeasuredPlan
 from casspec.storage.latency import Measurement as Measurement
 from casspec.storage.plans import Backend as Backend
+from casspec.storage.plans import Forwards as Forwards
 from casspec.storage.plans import Precision as Precision
 from casspec.storage.plans import Quantization as Quantization
 from casspec.storage.plans import SkipSet as SkipSet
@@ -221,6 +222,8 @@ class CascadeProfile(VersionedDocument):
     nobody asked."""
     backend: Backend | None = None
     """What it was measured on; None for the lean forward."""
+    forwards: Forwards | None = None
+    """How its forwards ran; None for operator by operator, or as one native call."""
     suite: str
     seed: int
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from casspec.storage.errors import StorageError
-from casspec.storage.schema import Backend, Document, Mode
+from casspec.storage.schema import Backend, Document, Forwards, Mode
 
 AUTO = "auto"
 """Of a setting: follows the model that is calibrated (`casspec.tuner.search.budget`)."""
@@ -94,6 +94,10 @@ Changes = Mapping[str, Mapping[str, Any]]
 """New values of settings, by stage and name."""
 
 
+RUN_BY = ("backend", "forwards")
+"""Settings that say what the model's forwards run on, and how."""
+
+
 class CalibrationSettings(Document):
     """Two calibrations with equal settings are the same one: the second answers from the store.
 
@@ -105,6 +109,8 @@ class CalibrationSettings(Document):
     seed: int = 0
     backend: Backend = "lean"
     """What the model's forwards run on; `begin` takes it from the model."""
+    forwards: Forwards | None = None
+    """How they run; taken from the model too."""
     profile: ProfileSettings = ProfileSettings()
     record: RecordSettings = RecordSettings()
     search: SearchSettings = SearchSettings()
@@ -112,9 +118,10 @@ class CalibrationSettings(Document):
     bench: BenchSettings = BenchSettings()
 
     def stored(self) -> dict[str, Any]:
-        """As a store keeps them, and tells calibrations apart by them: what was there before backends were is the lean one."""
+        """As a store keeps them, and tells calibrations apart by them: what names neither backend nor forwards means the usual ones."""
         dumped = self.model_dump(mode="json")
-        return {name: value for name, value in dumped.items() if (name, value) != ("backend", "lean")}
+        usual = {("backend", "lean"), ("forwards", None)}
+        return {name: value for name, value in dumped.items() if name not in RUN_BY or (name, value) not in usual}
 
     def changed(self, changes: Changes) -> Self:
         """These settings with some values of some stages replaced."""

@@ -26,7 +26,7 @@ from casspec.tuner.settings import CascadeSettings, ProfileSettings, RecordSetti
 
 if TYPE_CHECKING:
     from casspec.known_models import KnownModel
-    from casspec.runtime.model.target import BackendChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.search.workers.processes import WorkerPool
@@ -103,6 +103,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
+    graphs: GraphsChoice,
     suite_name: str | None,
     turns: str | None,
     long: str | None,
@@ -145,7 +146,7 @@ def command(
         if known is not None:
             is_chat = known.has_chat_template
         else:
-            target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+            target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
             is_chat = has_chat_template(target.tokenizer)
 
         # 2. What decides the outcome.
@@ -163,7 +164,7 @@ def command(
 
         # 3. Finished before: answered without loading the model.
         here = device, threads or available_cores()
-        answer = None if force else _answer(repository, known, here, settings, bench)
+        answer = None if force else _answer(repository, known, here, settings, bench, graphs)
         if dry_run:
             from casspec.tuner.calibration.attempt import finished
 
@@ -186,7 +187,7 @@ def command(
         from casspec.tuner.calibration.closing_bench import bench as closing_bench
         from casspec.tuner.external_databases import external_databases
 
-        target = target or casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+        target = target or casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
         done = None if force else finished(repository, target, settings)
         pool = _worker_pool(workers, model, device, storage)
         try:
@@ -224,6 +225,7 @@ def _answer(
     here: tuple[str, int],
     settings: CalibrationSettings,
     bench: bool,
+    graphs: GraphsChoice,
 ) -> tuple[CascadeProfile, BenchReport | None] | None:
     """Stored profile of a model whose fingerprint is known, found without loading the model or torch.
 
@@ -237,7 +239,9 @@ def _answer(
 
     if known is None:
         return None
-    dumped = settings.model_copy(update={"backend": known.backend}).stored()
+    captured = graphs == "auto" and known.backend == "lean" and here[0].startswith("cuda")
+    run_by = {"backend": known.backend, "forwards": "graphs" if captured else None}
+    dumped = settings.model_copy(update=run_by).stored()
     finished = repository.finished_calibration(known.fingerprint, device_fingerprint(*here), known.dtype, dumped)
     if finished is None:
         return None

@@ -11,7 +11,7 @@ from casspec.cli.console import output, say
 from casspec.cli.options import adapter_option, format_option, run_options, set_up
 
 if TYPE_CHECKING:
-    from casspec.runtime.model.target import BackendChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
 
 
 @click.group(invoke_without_command=True)
@@ -58,7 +58,15 @@ def _print_families(title: str, families: list[str]) -> None:
 @adapter_option
 @run_options
 @format_option("table", "json")
-def check(model: str, device: str, dtype: str, backend: BackendChoice, threads: int | None, output_format: str) -> None:
+def check(
+    model: str,
+    device: str,
+    dtype: str,
+    backend: BackendChoice,
+    graphs: GraphsChoice,
+    threads: int | None,
+    output_format: str,
+) -> None:
     """Load MODEL, compare its forwards over a tree of drafts with the library's own, and tell what was found.
 
     MODEL is a local directory, a GGUF file, a name on the model hub, or one of casspec's own. Told too are the time and
@@ -68,7 +76,7 @@ def check(model: str, device: str, dtype: str, backend: BackendChoice, threads: 
 
     import casspec
 
-    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
     found = _found(target)
     if output_format == "json":
         click.echo(json.dumps(found, indent=2))

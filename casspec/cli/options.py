@@ -110,6 +110,15 @@ backend_option = click.option(
 )
 
 
+graphs_option = click.option(
+    "--graphs",
+    type=click.Choice(("auto", "off")),
+    default="auto",
+    show_default=True,
+    help="On CUDA: auto captures forwards as graphs, which are launched as a whole; off launches each kernel.",
+)
+
+
 def threads_option_of(default: str) -> Callable[[Function], Function]:
     """`--threads`, told with what it is where it is not given."""
     return click.option(
@@ -152,8 +161,8 @@ def adapter_option(function: Function) -> Function:
 
 
 def run_options(function: Function) -> Function:
-    """`--device`, `--dtype`, `--backend` and `--threads`: where a model runs, on what, and in which precision."""
-    return device_option(dtype_option(backend_option(threads_option(function))))
+    """`--device`, `--dtype`, `--backend`, `--graphs` and `--threads`: where a model runs, on what, how, and in which precision."""
+    return device_option(dtype_option(backend_option(graphs_option(threads_option(function)))))
 
 
 def format_option(*choices: str) -> Callable[[Function], Function]:

@@ -15,7 +15,7 @@ from casspec.cli.options import figures_option, model_argument, run_options, see
 
 if TYPE_CHECKING:
     from casspec.profiler.design import Design
-    from casspec.runtime.model.target import BackendChoice
+    from casspec.runtime.model.target import BackendChoice, GraphsChoice
     from casspec.storage.schema import LatencyModel, LatencySample
 
 
@@ -52,6 +52,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
+    graphs: GraphsChoice,
     threads: int | None,
     budget: float | None,
     max_context: int | None,
@@ -81,7 +82,7 @@ def command(
     from casspec.runtime.loading.fingerprint import model_fingerprint
 
     budget, largest_context = budget or PROFILE_SECONDS, max_context or LARGEST_CONTEXT
-    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
     if dry_run:
         possible = tuple(precision for precision in QUANTISED if target.refusal(precision) is None)
         rows = {size: rows_that_fit(target, size) for size in batches_up_to(batch)}
@@ -98,6 +99,7 @@ def command(
     settings |= {"batch": batch} if batch > 1 else {}
     settings |= {"max_context": max_context} if max_context else {}
     settings |= {"backend": target.backend} if target.backend != "lean" else {}
+    settings |= {"forwards": target.forwards} if target.forwards else {}
     with open_repository(storage) as repository:
         calibration = repository.calibration(
             model_fingerprint(target), fingerprint, target.dtype_name, settings, force=force

@@ -49,6 +49,7 @@ def profile_details(profile: CascadeProfile, reports: Sequence[BenchReport]) -> 
         f"torch {profile.device.torch_version}",
         "dtype": profile.dtype,
         **({"backend": profile.backend} if profile.backend else {}),
+        **({"forwards": profile.forwards} if profile.forwards else {}),
         "suite": f"{profile.suite}, seed {profile.seed}",
         "decision": profile.decision,
         "fastest": ", ".join(f"{mode} {profile.fastest(mode)}" for mode in sorted(profile.predicted_speedup)),

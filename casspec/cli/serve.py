@@ -18,7 +18,7 @@ from casspec.cli.options import SectionedCommand, apply_threads, check_device, m
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder
-    from casspec.runtime.model.target import BackendChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
     from casspec.server.engines import Engines, Methods
     from casspec.server.reload import Reloader
     from casspec.server.service import Service
@@ -149,6 +149,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
+    graphs: GraphsChoice,
     threads: int | None,
     storage: str | None,
     host: str,
@@ -167,7 +168,7 @@ def command(
     from casspec.server.run import listening, run, url_of
     from casspec.server.service import Service
 
-    options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage)
+    options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage, graphs)
     settings = _settings(model, options)
     check_host(host, settings.api_keys)
     _check_sharing(profile, settings, options["share_traffic"])
@@ -180,7 +181,7 @@ def command(
         import casspec
 
         n_threads = apply_threads(threads)  # of this thread: it is the one that computes
-        target = casspec.load_target(model, device=device, dtype=dtype, backend=backend)
+        target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
         engines = Engines(prepared(target), settings)
         engines.warm()
         _tell(engines, n_threads, settings)
@@ -268,13 +269,14 @@ def _settings(model: str, options: dict[str, Any]) -> Settings:
 
 
 def _calibrate_options(
-    device: str, dtype: str, backend: str, threads: int | None, storage: str | None
+    device: str, dtype: str, backend: str, threads: int | None, storage: str | None, graphs: str = "auto"
 ) -> tuple[str, ...]:
     """Options of `casspec calibrate` without which it would make a profile of something else. No storage that holds a password."""
     given: dict[str, tuple[str | int | None, str | None]] = {
         "--device": (device, "cpu"),
         "--dtype": (dtype, "auto"),
         "--backend": (backend, "auto"),
+        "--graphs": (graphs, "auto"),
         "--threads": (threads, None),
         "--storage": (None if "@" in (storage or "") else storage, None),
     }

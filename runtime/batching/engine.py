@@ -16,6 +16,7 @@ from casspec.runtime.batching.hub import Hub, JointTarget, Strand
 from casspec.runtime.batching.prefix_cache import KeptText, PrefixCache
 from casspec.runtime.decode import Decoder, PlannedText
 from casspec.runtime.decoding.generation import Generation, Statistics
+from casspec.runtime.decoding.sequence import MAX_TREE_NODES
 from casspec.runtime.latency.predictor import LatencyPredictor, builtin_latency
 from casspec.runtime.latency.timing import ForwardClock, RanForward
 from casspec.runtime.model.forward_input import QUERY_BUCKETS
@@ -106,6 +107,8 @@ class BatchEngine:
         self._max_batch, self._prefill_rows, self._keeps = max_batch, prefill_rows, keeps_prefixes
         free = free_bytes(self._target.device)
         self.kv_cache_bytes = kv_cache_bytes or (1 << 62 if free is None else int(MEMORY_SHARE * free))
+        most = max_batch * self._target.cache_bytes(self._target.max_context + MAX_TREE_NODES)
+        self._target.reserve_caches(min(self.kv_cache_bytes, most))
         profile = decoder.profile
         latency = profile.latency if profile else builtin_latency(self._target)
         self._costs = BatchCosts(LatencyPredictor(latency), self._target.full_plan, self._predicted_speedup)

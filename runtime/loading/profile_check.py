@@ -19,10 +19,11 @@ def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
     """Refuses a profile whose calibration says nothing about this model here, and warns of one that may misjudge its speed.
 
     * Another model or dtype, another kind of device, or one with other kernels (instruction sets, SM version): ProfileMismatch.
-    * The same kernels on a device of another name, with more or less memory or another number of threads: one line of warning, once
-      a process. Texts are the same, the cascade may no longer be the fastest.
+    * The same kernels on a device of another name, with more or less memory or another number of threads, or forwards that are
+      captured as graphs in one place alone: one line of warning, once a process. Texts are the same, the cascade may no longer be
+      the fastest.
     """
-    difference = compare_profile(profile, target)
+    difference = compare_profile(profile, target) or forwards_difference(profile, target)
     if difference is not None:
         _warn_once(
             f"profile {profile.profile_id} was calibrated {difference}: texts are the same, but other drafters may be faster; "
@@ -33,6 +34,15 @@ def check_profile(profile: CascadeProfile, target: TargetModel) -> None:
 @cache
 def _warn_once(line: str) -> None:
     _log.warning(line)
+
+
+def forwards_difference(profile: CascadeProfile, target: TargetModel) -> str | None:
+    """How the model's forwards run otherwise than those that were measured, None where they do not."""
+    if profile.forwards == target.forwards:
+        return None
+    if target.forwards is None:
+        return f"with CUDA graphs, and forwards run without them here ({target.graphs_refusal or 'they are off'})"
+    return "without CUDA graphs, and forwards run with them here"
 
 
 def compare_profile(profile: CascadeProfile, target: TargetModel) -> str | None:

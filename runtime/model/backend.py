@@ -48,6 +48,20 @@ class Backend(Protocol):
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         """A cache as its forwards read it; `capacity` is a multiple of CONTEXT_STEP."""
 
+    def reserve(self, n_bytes: int) -> None:
+        """Sets memory aside for caches that forwards over several sequences share; nothing happens where these need none."""
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether its forwards are captured as graphs."""
+
+    @property
+    def graphs_refusal(self) -> str | None:
+        """Why they cannot be, in one line; None where they can."""
+
+    def capture(self, on: bool) -> None:
+        """Has forwards captured from now on, or not; nothing happens where they cannot be."""
+
     def costs(self) -> dict[str, float]:
         """Bytes and operations of its parts, by the names that `runtime/latency/features.py` uses.
 

@@ -2,6 +2,8 @@
 
 Right after a forward the caches hold weights, not code: the first call into numpy or torch takes twenty to fifty microseconds then,
 however little it does. So a step writes bytes, with the little code that Python's own types need.
+
+On a device a step keeps what is asked (`device_input.py`); the tensors are made there, or in the memory of a captured forward.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from typing import Any
 
 import torch
 
+from casspec.runtime.model.device_input import DeviceInput, DeviceMemory
 from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput, bucket
+from casspec.runtime.model.staging import Queries
 
 _SEEN, _UNSEEN = b"\1", b"\0"
 _REST = bytes(254)  # of a table that translates marks
@@ -24,13 +28,16 @@ class InputBuffers:
     Args:
         capacity: slots, a multiple of CONTEXT_STEP; the scratch slot comes past them.
         dtype, device: of the model.
+        on_host: whether tensors are views of what is written on the host; by default on a processor.
     """
 
-    def __init__(self, capacity: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, capacity: int, dtype: torch.dtype, device: torch.device, on_host: bool | None = None) -> None:
         self._capacity = capacity
         self._dtype = dtype
         self._device = device
+        self._on_host = device.type == "cpu" if on_host is None else on_host
         self._of_queries: dict[int, _Bucket] = {}
+        self._memories: dict[int, DeviceMemory] = {}
 
     def fill(
         self,
@@ -46,18 +53,29 @@ class InputBuffers:
             visibility: by query, which slots from `first` on it sees, one byte a slot, 1 or 0, as far as it sees any; it sees all
                 before. The padding sees slot `first` and none after it.
         """
+        if not self._on_host:
+            return self._kept(Queries(tokens, positions, slots, first, visibility))
         kept = self._bucket(len(tokens))
         kept.number(tokens, positions, slots)
         kept.see(first, visibility)
-        return kept.inputs(self._device, len(tokens))
+        return kept.inputs(len(tokens))
 
     def causal(self, tokens: Sequence[int], first: int) -> ForwardInput:
         """The same for text that goes on at slot `first`, which is its position too: each token sees those up to itself."""
         places = range(first, first + len(tokens))
+        if not self._on_host:
+            seen = [_SEEN * (query + 1) for query in range(len(tokens))]
+            return self._kept(Queries(tokens, places, places, first, seen))
         kept = self._bucket(len(tokens))
         kept.number(tokens, places, places)
         kept.see_causally(first, len(tokens))
-        return kept.inputs(self._device, len(tokens))
+        return kept.inputs(len(tokens))
+
+    def _kept(self, queries: Queries) -> DeviceInput:
+        size = bucket(len(queries.tokens))
+        if size not in self._memories:
+            self._memories[size] = DeviceMemory(size, self._capacity, self._dtype, self._device)
+        return DeviceInput(queries, self._memories[size])
 
     def _bucket(self, n_queries: int) -> _Bucket:
         kept = self._of_queries.get(n_queries)
@@ -117,18 +135,15 @@ class _Bucket:
         mask[n:, first] = 0
         self._seen, self._written = first, end
 
-    def inputs(self, device: torch.device, n_tokens: int) -> ForwardInput:
-        """Tensors on `device`: views of the buffers on the host, copies elsewhere."""
+    def inputs(self, n_tokens: int) -> ForwardInput:
+        """Tensors that are views of the buffers."""
         length = -(-self._written // CONTEXT_STEP) * CONTEXT_STEP
         known = self._views.get(length)
-        if known is not None:
-            known.n_tokens = n_tokens
-            return known
-        mask = self._wide_mask.narrow(3, 0, length)
-        if device.type == "cpu":
-            inputs = self._views[length] = ForwardInput(*self._rows, mask, length, n_tokens)
-            return inputs
-        return ForwardInput(*_rows(self._numbers.to(device)), mask.to(device), length, n_tokens)
+        if known is None:
+            mask = self._wide_mask.narrow(3, 0, length)
+            known = self._views[length] = ForwardInput(*self._rows, mask, length)
+        known.n_tokens = n_tokens
+        return known
 
 
 def _rows(numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -53,17 +53,21 @@ class _Rows:
     Attributes:
         kept: [layers, heads, rows, width], or [layers, heads, width, rows] seen so.
         rows: [layers, rows, heads, width], the same memory.
-        words: on the host, the same as integers: [any, rows, numbers of a row that lie together].
+        words: on the host, the same as integers: [any, rows, numbers of a row that lie together]; None of a part of other rows.
     """
 
-    def __init__(self, kept: Tensor, width: int) -> None:
+    def __init__(self, kept: Tensor, width: int, is_whole: bool = True) -> None:
         self.kept = kept
         self.rows = kept[..., :width].transpose(1, 2)
         self.words: np.ndarray | None = None
-        if kept.device.type == "cpu":
+        if kept.device.type == "cpu" and is_whole:
             together = kept if kept.is_contiguous() else kept.transpose(2, 3)[..., None]
             word = {2: torch.int16, 4: torch.int32, 8: torch.int64}[kept.itemsize]
             self.words = together.view(word).flatten(0, -3).numpy()
+
+    def part(self, first: int, n: int) -> _Rows:
+        """Rows from `first` on."""
+        return _Rows(self.kept[:, :, first : first + n], self.rows.shape[-1], is_whole=False)
 
 
 class KVCache:
@@ -100,8 +104,7 @@ class KVCache:
         # Zeros, not empty: masked columns are multiplied by zero probability, and 0 * NaN is NaN.
         make = partial(torch.zeros, dtype=dtype, device=device)
         # With the rows of a head following each other attention takes up to half the time that it takes with heads side by side.
-        self._groups: list[tuple[_Rows, _Rows]] = []
-        self._layer_rows: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(layers)
+        groups, by_group = list[tuple[_Rows, _Rows]](), list[list[int]]()
         shapes = [(layer.heads, layer.key_width, layer.value_heads, layer.value_width) for layer in layers]
         for shape in dict.fromkeys(shapes):
             heads, key_width, value_heads, value_width = shape
@@ -112,10 +115,28 @@ class KVCache:
             else:
                 keys = make(n, heads, key_width, self.n_rows).transpose(2, 3)
             values = make(n, value_heads, self.n_rows, padded_values or value_width)
-            self._groups.append((_Rows(keys, key_width), _Rows(values, value_width)))
-            of_keys, of_values = (part.rows for part in self._groups[-1])
+            groups.append((_Rows(keys, key_width), _Rows(values, value_width)))
+            by_group.append(members)
+        self._keep(groups, by_group)
+
+    @classmethod
+    def within(cls, whole: KVCache, first: int, capacity: int) -> KVCache:
+        """A cache of one sequence in the rows of `whole` from `first` on, `capacity` and one for scratch; the memory stays the whole's."""
+        part = cls.__new__(cls)
+        part.capacity, part.batch, part.slots = capacity, 1, capacity + 1
+        part.n_rows, part.windows = part.slots, whole.windows
+        part.positions = whole.positions[first : first + part.slots]
+        groups = [(keys.part(first, part.slots), values.part(first, part.slots)) for keys, values in whole._groups]
+        part._keep(groups, whole._by_group)
+        return part
+
+    def _keep(self, groups: list[tuple[_Rows, _Rows]], by_group: list[list[int]]) -> None:
+        """Takes the rows of layers by the shape of their rows. by_group: the layers of each."""
+        self._groups, self._by_group = groups, by_group
+        self._layer_rows: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * sum(map(len, by_group))
+        for (keys, values), members in zip(groups, by_group, strict=True):
             for place, index in enumerate(members):
-                self._layer_rows[index] = of_keys[place], of_values[place]
+                self._layer_rows[index] = keys.rows[place], values.rows[place]
         self._words = [part.words for group in self._groups for part in group if part.words is not None]
         self._views: dict[int, list[tuple[Tensor, Tensor]]] = {}
 

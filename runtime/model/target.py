@@ -6,6 +6,8 @@ ours for the families it covers, `generic/` runs the library's own layers. Both 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -22,9 +24,10 @@ from casspec.runtime.model.plan import Plan, Steps
 from casspec.runtime.model.tree_check import TreeErrors, straight_texts, tree_errors
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Backend as BackendName
-from casspec.storage.schema import ModelFingerprint, Precision
+from casspec.storage.schema import Forwards, ModelFingerprint, Precision
 
 BackendChoice = Literal["auto", "lean", "generic"]
+GraphsChoice = Literal["auto", "off"]
 
 
 class TargetModel:
@@ -38,6 +41,7 @@ class TargetModel:
         owned: nobody else reads these weights, and they are as their file has them: what was copied is let go at once. Packed, they are
             not held twice; `library_model` fills the library's own again.
         backend: lean, generic, or auto for lean where it covers the model.
+        graphs: auto captures forwards of the lean backend on CUDA as graphs; off launches them kernel by kernel.
 
     Raises:
         UnsupportedModel: a family or feature that no backend covers, by name.
@@ -51,6 +55,7 @@ class TargetModel:
         pack: bool = False,
         owned: bool = False,
         backend: BackendChoice = "auto",
+        graphs: GraphsChoice = "auto",
     ) -> None:
         config = model.config
         self.config = config
@@ -59,7 +64,7 @@ class TargetModel:
         self.name = name or getattr(config, "name_or_path", "") or self.family
         self.parameter_count: int = sum(parameter.numel() for parameter in model.parameters())
         self._model = model
-        self._backend = _backend(model, pack, owned, backend)
+        self._backend = _backend(model, pack, owned, backend, graphs)
         self.n_layers = len(self._backend.layer_rows)
         self.full_plan = Plan.full(self.n_layers)
         self.fingerprint: ModelFingerprint | None = None
@@ -102,6 +107,28 @@ class TargetModel:
     def backend(self) -> BackendName:
         """What its forwards run on."""
         return self._backend.name
+
+    @property
+    def forwards(self) -> Forwards | None:
+        """How forwards run, where that is not how its backend runs them on any device of the kind."""
+        return "graphs" if self._backend.is_captured else None
+
+    @property
+    def graphs_refusal(self) -> str | None:
+        """Why no forward of it can be captured as a graph, in one line; None where they can, be that on or off."""
+        return self._backend.graphs_refusal
+
+    @contextmanager
+    def captured(self, on: bool) -> Iterator[None]:
+        """Runs the block's forwards as graphs, or as they are. Raises UnsupportedOption where they are to be and cannot."""
+        if on and self.graphs_refusal is not None:
+            raise UnsupportedOption(f"forwards cannot run as CUDA graphs: {self.graphs_refusal}; run them without")
+        before = self._backend.is_captured
+        self._backend.capture(on)
+        try:
+            yield
+        finally:
+            self._backend.capture(before)
 
     def tree_errors(self) -> TreeErrors:
         """Compares its forwards over a tree with the library's own. Weights that were let go are filled again for that."""
@@ -176,12 +203,19 @@ class TargetModel:
         """A cache of `capacity` rows a sequence, rounded up to CONTEXT_STEP, in the model's dtype on its device."""
         return self._backend.new_cache(-(-capacity // CONTEXT_STEP) * CONTEXT_STEP, batch)
 
+    def reserve_caches(self, n_bytes: int) -> None:
+        """Sets memory aside for caches of one sequence, so that captured forwards serve any of them together; once a model.
+
+        Nothing happens where no forward is captured. Caches that find no room there have memory of their own.
+        """
+        self._backend.reserve(n_bytes)
+
     @torch.inference_mode()
     def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None = None) -> Tensor:
         """Runs the sub-layers of `plan`, writes their cache rows, returns logits: float32 of a native forward, else of the model's dtype.
 
         Returns:
-            [batch * queries, vocab], or of the rows `wanted` (int64) alone.
+            [batch * queries, vocab], or of the rows `wanted` (int64) alone; valid until the next forward.
         """
         self.prepare(plan.precision)
         return self._backend.logits(inputs, cache, plan, wanted)
@@ -267,11 +301,11 @@ class TargetModel:
         return self._backend.extra_bytes(precision)
 
 
-def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice) -> Backend:
+def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice, graphs: GraphsChoice) -> Backend:
     """The lean one where it covers the model, unless the generic one is asked for. Raises UnsupportedModel."""
     refusal = None if choice == "generic" else lean_refusal(model)
     if refusal is None and choice != "generic":
-        return LeanBackend(model, pack, owned)
+        return LeanBackend(model, pack, owned, captures=graphs == "auto")
     if choice == "lean":
         raise UnsupportedModel(f"the lean backend does not cover this model: {refusal}; use backend auto")
     from casspec.runtime.model.generic.backend import GenericBackend  # needs transformers, whose import takes a second

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from casspec.profiler.probes import Probes, plan_of
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import LatencyPoint
+from tests.runtime.model.graphs.recording import RecordingGraphs
+from tests.runtime.tiny import library_model
 
 
 def test_probes_run_what_the_point_says(target: TargetModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +55,13 @@ def test_a_probe_may_run_again_and_says_the_same(target: TargetModel) -> None:
     point = LatencyPoint(subject="forward", n_attention=3, n_mlp=3, n_tokens=5, context_tokens=40)
     call = Probes(target, [point]).call(point)
     assert torch.equal(call(), call())
+
+
+def test_a_forward_that_is_captured_was_captured_before_it_is_timed() -> None:
+    target, runner = TargetModel(library_model()), RecordingGraphs()
+    target.lean.capture_with(lambda: runner)
+    point = LatencyPoint(subject="forward", n_attention=3, n_mlp=3, n_tokens=5, context_tokens=40, batch=2)
+    call = Probes(target, [point]).call(point)
+    captured, replayed = len(runner.graphs), runner.n_replays
+    call()
+    assert (captured, len(runner.graphs), runner.n_replays - replayed) == (1, 1, 1)

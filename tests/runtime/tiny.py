@@ -192,6 +192,7 @@ def tiny_profile(target: TargetModel, **changes: Any) -> LoadedProfile:
         "device": device_fingerprint(target.device),
         "dtype": target.dtype_name,
         "backend": None if target.backend == "lean" else target.backend,
+        "forwards": target.forwards,
         "drafters": (
             DrafterSpec(
                 name="light", kind="self", skip=SkipSet(attention=(1,), mlp=(2,)), parameters={"acceptance": 0.8}

@@ -34,6 +34,7 @@ def test_a_profile_of_before_predictions_by_task_and_batch_still_loads() -> None
         "predicted_by_batch",
         "by_task",
         "task_gains",
+        "forwards",
     }
     old = {name: value for name, value in json.loads(samples.profile().canonical_json()).items() if name not in added}
     read = CascadeProfile.model_validate(old)

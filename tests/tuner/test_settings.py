@@ -59,6 +59,10 @@ def test_the_lean_backend_leaves_stored_settings_as_they_were_before_there_were_
     usual = CalibrationSettings(suite="a", suite_sha256="b")
     assert "backend" not in usual.stored()
     assert CalibrationSettings.of_stored(usual.stored()) == usual
+    assert "forwards" not in usual.stored()
+    captured = usual.model_copy(update={"forwards": "graphs"})
+    assert captured.stored()["forwards"] == "graphs"
+    assert CalibrationSettings.of_stored(captured.stored()) == captured
     generic = usual.model_copy(update={"backend": "generic"})
     assert generic.stored()["backend"] == "generic"
     assert CalibrationSettings.of_stored(generic.stored()) == generic

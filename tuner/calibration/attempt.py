@@ -41,8 +41,8 @@ def begin(
 
 
 def of_target(settings: CalibrationSettings, target: TargetModel) -> CalibrationSettings:
-    """The settings with what the target's forwards run on."""
-    return settings.model_copy(update={"backend": target.backend})
+    """The settings with what the target's forwards run on, and how."""
+    return settings.model_copy(update={"backend": target.backend, "forwards": target.forwards})
 
 
 def finished(

@@ -71,6 +71,7 @@ def _assembled(
         device=with_ceilings(repository, device_fingerprint(target.device), target),
         dtype=target.dtype_name,
         backend=None if target.backend == "lean" else target.backend,
+        forwards=target.forwards,
         drafters=cascade.drafters,
         latency=latency,
         acceptance=_priors(tuned, cascade),

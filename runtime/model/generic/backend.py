@@ -126,6 +126,20 @@ class GenericBackend:
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         return KVCache(self.layer_rows, capacity, batch, self.dtype, self.device)
 
+    def reserve(self, n_bytes: int) -> None:
+        """Nothing: its sequences have caches of their own."""
+
+    @property
+    def is_captured(self) -> bool:
+        return False
+
+    @property
+    def graphs_refusal(self) -> str | None:
+        return "the generic backend runs the library's own layers, which may read from the device"
+
+    def capture(self, on: bool) -> None:
+        """Nothing: they are never."""
+
     def costs(self) -> dict[str, float]:
         return self._costs | {
             f"{precision}:{part}": n_bytes

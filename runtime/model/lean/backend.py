@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.forward_input import CONTEXT_STEP, ForwardInput
+from casspec.runtime.model.graphs.cache_pool import CachePool
+from casspec.runtime.model.graphs.runner import CudaGraphs, GraphRunner
+from casspec.runtime.model.graphs.store import MOST_GRAPHS
+from casspec.runtime.model.graphs.threads import ThreadGraphs
 from casspec.runtime.model.joint_input import JointInput
 from casspec.runtime.model.kv_cache import KVCache, LayerRows
 from casspec.runtime.model.lean.eager_forward import EagerForward
@@ -35,12 +39,13 @@ Forward = EagerForward | NativeForward
 class LeanBackend:
     """Forwards of ours over a library model's weights: `NativeForward` is one call of compiled code, `EagerForward` torch's operators.
 
-    Arguments are those of `TargetModel`. Raises UnsupportedModel for a family or feature that is not covered, by name.
+    On CUDA the operators of a forward are captured as a graph (`graphs/`), unless `captures` is off. Other arguments are those of
+    `TargetModel`. Raises UnsupportedModel for a family or feature that is not covered, by name.
     """
 
     name: Backend = "lean"
 
-    def __init__(self, model: Any, pack: bool = False, owned: bool = False) -> None:
+    def __init__(self, model: Any, pack: bool = False, owned: bool = False, captures: bool = True) -> None:
         reason = lean_refusal(model)
         if reason is not None:
             raise UnsupportedModel(reason)
@@ -56,6 +61,10 @@ class LeanBackend:
         self.dtype: torch.dtype = embedding.dtype
         self.device: torch.device = embedding.device
         self._packed: PackedModel | None = None
+        self.graphs: ThreadGraphs | None = None
+        if self.device.type == "cuda" and torch.cuda.is_available():
+            self.capture_with(lambda: CudaGraphs(self.device))
+            self.capture(captures)
         self._embedding, self._final_norm = embedding, norm_weight(model.model.norm, self.family)
         self._weights: dict[Precision, DecoderWeights] = {}
         self._forwards: dict[Precision, Forward] = {}
@@ -87,8 +96,42 @@ class LeanBackend:
     def is_native(self) -> bool:
         return self._packed is not None
 
+    def capture_with(
+        self, new_runner: Callable[[], GraphRunner], most: int | None = None, most_bytes: int | None = None
+    ) -> None:
+        """Has forwards captured from now on.
+
+        Args:
+            new_runner: makes what captures, once a thread. most, most_bytes: of the graphs, as `GraphStore` has them.
+        """
+        self.graphs = ThreadGraphs(
+            new_runner, self.hidden_size, self.vocab_size, self.dtype, self.device, most or MOST_GRAPHS, most_bytes
+        )
+
     def new_cache(self, capacity: int, batch: int) -> KVCache:
-        return self._own.new_cache(capacity, batch)
+        pool = None if self.graphs is None or not self.graphs.is_on else self.graphs.pool
+        lent = pool.lend(capacity) if pool is not None and batch == 1 else None
+        return self._own.new_cache(capacity, batch) if lent is None else lent
+
+    def reserve(self, n_bytes: int) -> None:
+        if self.graphs is None or not self.graphs.is_on or self.graphs.pool is not None:
+            return
+        row_bytes = self.dtype.itemsize * sum(layer.numbers for layer in self.layer_rows)
+        capacity = n_bytes // row_bytes // CONTEXT_STEP * CONTEXT_STEP
+        if capacity:
+            self.graphs.pool = CachePool(self._own.new_cache(capacity, 1))
+
+    @property
+    def is_captured(self) -> bool:
+        return self.graphs is not None and self.graphs.is_on
+
+    @property
+    def graphs_refusal(self) -> str | None:
+        return None if self.graphs is not None else f"{self.device} is no CUDA device"
+
+    def capture(self, on: bool) -> None:
+        if self.graphs is not None:
+            self.graphs.is_on = on
 
     def costs(self) -> dict[str, float]:
         sizes, element = self.sizes, self.dtype.itemsize
@@ -113,13 +156,22 @@ class LeanBackend:
 
     def logits(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None) -> Tensor:
         """float32 of a native forward, else of the model's dtype."""
-        return self._forwards[plan.precision].logits(inputs, cache, plan.steps, wanted)
+        forward = self._forwards[plan.precision]
+        if self.graphs is None or not self.graphs.is_on:
+            return forward.logits(inputs, cache, plan.steps, wanted)
+        return self.graphs.logits(forward, inputs, cache, plan, wanted)
 
     def joint_logits(self, inputs: JointInput, plan: Plan, wanted: Tensor | None) -> Tensor:
-        return self._forwards[plan.precision].joint_logits(inputs, plan.steps, wanted)
+        forward = self._forwards[plan.precision]
+        if self.graphs is None or not self.graphs.is_on:
+            return forward.joint_logits(inputs, plan.steps, wanted)
+        return self.graphs.joint_logits(forward, inputs, plan, wanted)
 
     def hidden(self, inputs: ForwardInput, cache: KVCache, plan: Plan) -> Tensor:
-        return self._forwards[plan.precision].hidden(inputs, cache, plan.steps)
+        forward = self._forwards[plan.precision]
+        if self.graphs is None or not self.graphs.is_on:
+            return forward.hidden(inputs, cache, plan.steps)
+        return self.graphs.hidden(forward, inputs, cache, plan)
 
     def read(self, hidden: Tensor) -> Tensor:
         return self._own.read(hidden)
@@ -154,6 +206,8 @@ class LeanBackend:
         if precision is not Precision.TARGET:
             self._weights.pop(precision, None)
             self._forwards.pop(precision, None)
+            if self.graphs is not None:
+                self.graphs.forget(precision)
 
     def is_prepared(self, precision: Precision) -> bool:
         return precision in self._forwards

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from casspec.runtime.decode import Decoder
-from casspec.runtime.loading.profile_check import check_profile
+from casspec.runtime.loading.profile_check import check_profile, forwards_difference
+from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import ProfileMismatch
-from tests.runtime.tiny import repetitive_prompt, tiny_profile, tiny_target
+from tests.runtime.model.graphs.recording import RecordingGraphs
+from tests.runtime.tiny import library_model, repetitive_prompt, tiny_profile, tiny_target
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,27 @@ def test_a_device_with_other_kernels_is_refused_and_told_to_calibrate(target, ca
     with pytest.raises(ProfileMismatch, match=r"without sve.*; run casspec calibrate on this device"):
         Decoder(target, profile.model_copy(update={"device": other}))
     assert caplog.messages == []
+
+
+def test_forwards_that_ran_with_graphs_are_told_of_once_where_there_are_none(target, caplog) -> None:
+    profile = tiny_profile(target, forwards="graphs").document
+    for _ in range(2):
+        check_profile(profile, target)
+    (line,) = caplog.messages
+    assert line.startswith(
+        f"profile {profile.profile_id} was calibrated with CUDA graphs, and forwards run without them here ("
+    )
+    assert "no CUDA device" in line
+    assert "\n" not in line
+
+
+def test_forwards_run_with_graphs_on_a_profile_without_them_are_told_of(caplog) -> None:
+    target = TargetModel(library_model(seed=7), name="tiny-llama")
+    profile = tiny_profile(target).document
+    assert forwards_difference(profile, target) is None
+    target.lean.capture_with(RecordingGraphs)
+    told = forwards_difference(profile, target)
+    assert told is not None
+    assert told.startswith("without CUDA graphs")
+    with target.captured(False):
+        assert forwards_difference(profile, target) is None

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from casspec.runtime.model.forward_input import QUERY_BUCKETS
 from casspec.runtime.model.lean.weights import linears
 from casspec.runtime.model.target import TargetModel
-from casspec.storage.errors import UnsupportedModel
+from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from tests.runtime.tiny import FAMILIES, VOCAB, causal, library_model, masked_input, run
 from tests.runtime.tiny_families import tiny_model
 
@@ -258,3 +258,11 @@ def test_the_memory_of_a_cache_is_known_before_it_is_made(pack: bool) -> None:
     target = TargetModel(library_model("qwen2"), pack=pack)
     for capacity in (1, 64, 65, 300):
         assert target.cache_bytes(capacity) == target.new_cache(capacity).n_bytes
+
+
+def test_forwards_that_cannot_be_captured_are_told_of_in_a_line() -> None:
+    target = TargetModel(library_model())
+    with pytest.raises(UnsupportedOption, match="cpu is no CUDA device; run them without"), target.captured(True):
+        pass
+    with target.captured(False):
+        assert target.forwards is None

@@ -128,3 +128,11 @@ def test_a_family_outside_the_tests_is_experimental() -> None:
     assert not target.is_experimental
     target.family = "olmo99"
     assert target.is_experimental
+
+
+def test_the_librarys_layers_are_not_captured() -> None:
+    target = TargetModel(tiny_model("olmo2"))
+    target.reserve_caches(1 << 20)
+    with target.captured(False):
+        assert target.forwards is None
+    assert "generic backend" in str(target.graphs_refusal)

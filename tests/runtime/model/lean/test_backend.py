@@ -7,6 +7,7 @@ import torch
 
 from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.storage.schema import Precision
+from tests.runtime.model.graphs.recording import RecordingGraphs
 from tests.runtime.tiny import library_model
 
 
@@ -58,3 +59,20 @@ def test_a_model_without_a_head_or_wrapped_is_refused() -> None:
     assert lean_refusal(model) is None
     for other in (model.model, wrapped):
         assert "has no layers and head where the library's llama has them" in str(lean_refusal(other))
+
+
+def test_a_processor_captures_nothing_and_says_so() -> None:
+    backend = LeanBackend(library_model())
+    backend.capture(True)
+    backend.reserve(1 << 20)
+    assert (backend.is_captured, backend.graphs) == (False, None)
+    assert backend.graphs_refusal == "cpu is no CUDA device"
+
+
+def test_capturing_is_switched_and_what_was_captured_is_kept() -> None:
+    backend = LeanBackend(library_model())
+    backend.capture_with(RecordingGraphs)
+    graphs = backend.graphs
+    for on in (False, True):
+        backend.capture(on)
+        assert (backend.is_captured, backend.graphs is graphs, backend.graphs_refusal) == (on, True, None)

@@ -142,7 +142,7 @@ class Walk:
         """Takes the last of the tokens `emitted` in this step; whether the text ends with it."""
         token, n_emitted = emitted[-1], len(emitted)
         if self._so_far is not None:
-            self._so_far[0, self._length() + n_emitted - 1] = token
+            self._so_far[:, self._length() + n_emitted - 1].fill_(token)
         if self._text is not None and self._text.push(token):
             self.finish_reason, self.stop_reason = "stop", self._text.stopped_by
         elif token in self._ends:

@@ -1,7 +1,7 @@
 """The model with its switches: one forward for the target and for every plan of it.
 
 `plan.py` is which sub-layers run and at which precision. `forward_input.py` is what a forward is given, `inputs.py` makes it;
-`joint_input.py` is the same of several sequences.
+`joint_input.py` is the same of several sequences. `transfers.py` is what crosses between the host and a device.
 `kv_cache.py` is the cache. `backend.py` says what runs a forward: `lean/` is a forward
 of ours, `generic/` the library's own layers. `target.py` joins them. `tree_check.py` compares what a backend says over a
 tree with what the library says, `row_check.py` measures whether a row's result depends on the rows beside it.

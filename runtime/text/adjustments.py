@@ -114,7 +114,7 @@ class TextAdjustments:
             place = self._places.get(token)
             if place is None:
                 place = self._places[token] = len(self._places)
-                self._ids[place] = token
+                self._ids[place : place + 1].fill_(token)  # a number put at one index would be copied
             if self._counted:
                 self._counts[place] += 1
 
@@ -127,10 +127,10 @@ class TextAdjustments:
         if self._penalises:
             self._penalise(scores, suffixes)
         if len(self._banned):
-            scores[:, self._banned] = -torch.inf
+            scores.index_fill_(1, self._banned, -torch.inf)
         rows, tokens = self._banned_after(suffixes)
         if rows:
-            scores[self._indices(rows, tokens)] = -torch.inf
+            scores.index_put_(self._indices(rows, tokens), scores.new_full((), -torch.inf))
         return scores
 
     def rescored(self, ids: Tensor, logits: Tensor, suffixes: Sequence[Sequence[int]]) -> Tensor:

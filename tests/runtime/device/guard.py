@@ -32,13 +32,25 @@ WAITS = frozenset(
 """Operators whose result the host has to know, or whose shape depends on numbers."""
 
 
+INDEXES = frozenset({aten.index, aten.index_put_, aten.index_put})
+"""Operators that wait for truth values among their indices."""
+
+FILLS = frozenset({aten.fill_})
+"""Operators that take a number of the host with them."""
+
+
 class Crossing(AssertionError):
     """Something crossed where nothing may."""
 
 
 def sides(values: Any) -> Iterator[str]:
     """Kinds of device of all tensors among some values."""
-    return (value.device.type for value in tree_leaves(values) if isinstance(value, Tensor))
+    return (value.device.type for value in tensors(values))
+
+
+def tensors(values: Any) -> Iterator[Tensor]:
+    """All among some values."""
+    return (value for value in tree_leaves(values) if isinstance(value, Tensor))
 
 
 class DeviceGuard(TorchDispatchMode):
@@ -55,8 +67,11 @@ class DeviceGuard(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         given = dict(kwargs or {})
         before = set(sides((args, given)))
-        if func.overloadpacket in WAITS and before != {"cpu"}:
+        by_truth = func.overloadpacket in INDEXES and any(one.dtype is torch.bool for one in tensors(args[1]))
+        if (func.overloadpacket in WAITS or by_truth) and "cuda" in before:
             raise Crossing(f"{func} waits for the device")
+        if func.overloadpacket in FILLS:
+            before = set(sides(args[0]))
         if before and given.get("device") is not None:
             before.add(torch.device(given["device"]).type)
         _on_one_side(func, before)

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 import pytest
@@ -23,17 +24,19 @@ from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model import transfers
 from casspec.runtime.model.forward_input import ForwardInput
 from casspec.runtime.model.inputs import InputBuffers
+from casspec.runtime.model.lean import backend as lean
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.model.transfers import is_host
 from casspec.runtime.policies import build_policy
 from casspec.runtime.session import Listener, Session, Workplace
 from casspec.runtime.text.request import Request
 from casspec.storage.schema import Mode
+from tests.runtime.device.device_slot import cuda_can_be_current
 from tests.runtime.device.guard import DeviceGuard, ReadCount
 from tests.runtime.tiny import library_model, repetitive_prompt, tiny_profile
 
 CUDA = torch.device("cuda", 0)
-N_PROMPT, N_TOKENS = 40, 24
+PROMPT, N_TOKENS = repetitive_prompt(40), 16
 
 
 class StillClock(ForwardClock):
@@ -66,8 +69,7 @@ class FakeInputs(InputBuffers):
         with _disable_current_modes():
             host = make(*arguments)
         tensors = (host.token_ids, host.positions, host.rows, host.mask)
-        there = [torch.empty(one.shape, dtype=one.dtype, device=CUDA) for one in tensors]
-        return ForwardInput(*there, host.length, host.n_tokens)
+        return ForwardInput(*map(there, tensors), host.length, host.n_tokens)
 
 
 @dataclass
@@ -93,7 +95,7 @@ def place_for(target: TargetModel, method: str, request: Request) -> Workplace:
     """For a text that is decoded as on a device."""
     mode: Mode = "greedy" if request.sampling.greedy else "sample"
     policy = build_policy(method, target, profile().cascade, mode, None, profile().recycling_matrix)
-    cache = target.new_cache(N_PROMPT + N_TOKENS + MAX_TREE_NODES)
+    cache = target.new_cache(len(PROMPT) + N_TOKENS + MAX_TREE_NODES)
     cache._words.clear()
     inputs = None if is_host(target.device) else FakeInputs(cache.capacity)
     return Workplace(target, policy, method, cache, inputs, StillClock())
@@ -104,7 +106,7 @@ def generated(place: Workplace, request: Request) -> list[int]:
     target, noise = place.target, None
     if not request.sampling.greedy:
         noise = GumbelNoise(request.seed or 0, target.vocab_size, target.device)
-    session = Session(place, repetitive_prompt(N_PROMPT), request, N_TOKENS, noise, Listener())
+    session = Session(place, PROMPT, request, N_TOKENS, noise, Listener())
     while not session.is_over:
         session.step()
     return session.finish().token_ids
@@ -156,9 +158,10 @@ def on_fake_device(recording: Recording) -> Iterator[FakeDevice]:
         patch.setattr(torch.cuda, "synchronize", lambda *device: None)
         patch.setattr(torch.cuda, "get_device_capability", lambda *device: (9, 0))
         patch.setattr(torch.cuda, "mem_get_info", lambda *device: (1 << 40, 1 << 40))
+        patch.setattr(lean, "special_linears", lambda layer: None)  # they are linears over fake tensors
         for name in ("forward", "fill", "advanced"):
             patch.setattr(TargetModel, name, counted(getattr(TargetModel, name), device.count))
-        with FakeTensorMode(allow_non_fake_inputs=False):
+        with cuda_can_be_current(), FakeTensorMode():
             yield device
 
 
@@ -174,8 +177,21 @@ def counted(run: Callable[..., torch.Tensor], count: ReadCount) -> Callable[...,
 
 def fake_target() -> TargetModel:
     """The model of recordings, on the fake device."""
-    with CUDA:
-        return TargetModel(library_model(seed=7), name="tiny-llama")
+    with _disable_current_modes():
+        model = library_model(seed=7)
+    for module in model.modules():
+        for name, held in module._parameters.items():
+            if held is not None:
+                module._parameters[name] = torch.nn.Parameter(there(held), requires_grad=False)
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = there(buffer)
+    with catch_warnings(action="ignore"):  # of fake tensors without an address
+        return TargetModel(model, name="tiny-llama")
+
+
+def there(host: torch.Tensor) -> torch.Tensor:
+    """A tensor of the same shape on the fake device."""
+    return torch.empty(host.shape, dtype=host.dtype, device=CUDA)
 
 
 def replayed(recording: Recording, method: str, options: dict[str, Any]) -> tuple[FakeDevice, list[int]]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from casspec.runtime.decoding.noise import DeviceStream
 from casspec.runtime.decoding.successors import TOP_SUCCESSORS
+from casspec.runtime.model.transfers import to_device
 from casspec.runtime.text.sampling import Sampling
 
 MOST_RANKED = 128
@@ -36,13 +37,11 @@ class ForwardRows:
 
     Attributes:
         logits: [rows, vocab], padding last.
-        positions: of the rows' tokens in the text [rows at least], int64, on the same device.
-        emitted: the positions that tokens after them are emitted at, padding left out.
+        emitted: the position that a token after each row is emitted at, padding left out.
     """
 
     logits: Tensor
-    positions: Tensor
-    emitted: range
+    emitted: Sequence[int]
 
 
 class Said:
@@ -144,8 +143,16 @@ class DeviceSearch:
         logits = rows.logits
         if self._stream is None:
             return logits.float()
-        noise = self._stream.rows_at(rows.positions[: len(logits)] + 1, rows.emitted)
-        return self._sampling.perturbed(logits, noise)
+        return self._sampling.perturbed(logits, self._noise(self._stream, rows.emitted, len(logits)))
+
+    def _noise(self, stream: DeviceStream, emitted: Sequence[int], n_rows: int) -> Tensor:
+        """g of the positions, and any of them for the padding [n_rows, vocab]."""
+        first = min(emitted)
+        places = [position - first for position in emitted]
+        noise = stream.rows(first, max(places) + 1)
+        if places == list(range(n_rows)):
+            return noise
+        return noise.index_select(0, to_device([*places, *[0] * (n_rows - len(places))], noise.device))
 
     def _ranks(self, scores: Tensor) -> Tensor:
         """int64 [rows, vocab] for scores in float32."""

@@ -138,11 +138,6 @@ class DeviceStream:
             self._window, self._start, offset = torch.cat((kept, made)), position, 0
         return self._window[offset : offset + count]
 
-    def rows_at(self, positions: Tensor, span: range) -> Tensor:
-        """Rows at `positions` [any] int64 on the device, as far as these lie in `span`; elsewhere any: [any, vocab] float32."""
-        rows = self.rows(span.start, len(span))
-        return rows.index_select(0, (positions - span.start).clamp_(0, len(span) - 1))
-
     def make(self, position: int, count: int) -> Tensor:
         """Rows from `position` on [count, vocab], made now."""
         places = torch.arange(position, position + count, device=self._counters.device)

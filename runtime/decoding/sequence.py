@@ -60,12 +60,10 @@ class _Draft:
 
     Attributes:
         logits: [nodes at least, vocab], padding last. nodes: what its rows are of.
-        positions: of the queries; None on the host.
         wanted: rows that were asked for, in the order of asking.
     """
 
     logits: Tensor
-    positions: Tensor | None
     nodes: list[int]
     wanted: Several[int]
 
@@ -166,7 +164,7 @@ class Sequence:
         if self.on_host:
             first = None if self._noise is None else len(self.tokens)
             return HostTokens(logits, self._search, tree, first, keeps_top)
-        said = self._device_search.verified(self._rows(logits, inputs.positions[0], tree.depths), keeps_top)
+        said = self._device_search.verified(self._rows(logits, tree.depths), keeps_top)
         return KnownTokens(logits[:n], said.tokens, said.top if keeps_top else partial(self._top_after, logits))
 
     def adjusted(self, logits: Tensor, suffixes: Several[Several[int]]) -> Tensor:
@@ -182,8 +180,7 @@ class Sequence:
         if self.on_host:
             ids, _ = self._search.best(logits, range(len(logits)), self._positions_after(depths), 1)
             return ids[:, 0].tolist()
-        positions = to_device([self.committed + depth for depth in depths], self.device)
-        return self._device_search.verified(self._rows(logits, positions, depths), keeps_top=False).tokens()
+        return self._device_search.verified(self._rows(logits, depths), keeps_top=False).tokens()
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -212,7 +209,7 @@ class Sequence:
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
             tree.writers[node] = plan.name
-        return _Draft(logits, None if self.on_host else inputs.positions[0], answered, places)
+        return _Draft(logits, answered, places)
 
     def propose(
         self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
@@ -237,8 +234,7 @@ class Sequence:
         if unclear:
             rows = to_device([draft.wanted[row] for row in unclear], self.device)
             masked = self.adjusted(draft.logits.index_select(0, rows), [suffixes[row] for row in unclear])
-            positions = None if draft.positions is None else draft.positions.index_select(0, rows)
-            left = _Draft(masked, positions, [nodes[row] for row in unclear], range(len(unclear)))
+            left = _Draft(masked, [nodes[row] for row in unclear], range(len(unclear)))
             ids[unclear], scores[unclear] = self._best_of(left, tree, n)[:2]
         return ids, scores
 
@@ -256,9 +252,8 @@ class Sequence:
         """Ids, scores and, where asked for, probabilities of the best tokens after the wanted nodes of a draft [nodes, n]."""
         logits, depths = draft.logits, [tree.depths[node] for node in draft.nodes]
         n = min(n, logits.shape[-1])
-        if draft.positions is not None:
-            rows = self._rows(logits, draft.positions, depths)
-            said = self._device_search.drafted(rows, n, probabilities)
+        if not self.on_host:
+            said = self._device_search.drafted(self._rows(logits, depths), n, probabilities)
             return *said.best(draft.wanted), said.odds(draft.wanted)
         ids, scores = self._search.best(logits, range(len(depths)), self._positions_after(depths), n)
         if not probabilities:
@@ -294,7 +289,7 @@ class Sequence:
         if self.on_host:
             drafted = self.sampling.tokens(logits[:n_tokens], self.replayed_noise(n_tokens)).tolist()
         else:
-            rows = self._rows(logits, inputs.positions[0], range(-n_tokens, 0))
+            rows = self._rows(logits, range(-n_tokens, 0))
             drafted = self._device_search.verified(rows, keeps_top=False).tokens()[:n_tokens]
         return sum(map(int.__eq__, drafted, self.tokens[-n_tokens:]))
 
@@ -320,10 +315,10 @@ class Sequence:
         stream = None if self._noise is None else self._noise.stream
         return DeviceSearch(self.sampling, stream, self._target.vocab_size, self.device, self._target.heard)
 
-    def _rows(self, logits: Tensor, positions: Tensor, depths: Several[int]) -> ForwardRows:
+    def _rows(self, logits: Tensor, depths: Several[int]) -> ForwardRows:
         """Of a forward on a device over tokens at `depths` below the root; those before it have negative ones."""
         root = len(self.tokens)  # the emitted position after the root
-        return ForwardRows(logits, positions, range(root + min(depths), root + max(depths) + 1))
+        return ForwardRows(logits, [root + depth for depth in depths])
 
     def _top_after(self, logits: Tensor, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """The best successors after some nodes of a forward on a device, read by themselves."""

@@ -40,9 +40,7 @@ def some_logits(seed: int, dtype: torch.dtype, equals: bool = False) -> torch.Te
 
 def rows_of(logits: torch.Tensor, emitted: list[int]) -> ForwardRows:
     """A forward whose last rows are padding, as a bucket has it."""
-    positions = torch.zeros(len(logits) + 3, dtype=torch.int64)
-    positions[: len(emitted)] = torch.tensor(emitted) - 1
-    return ForwardRows(logits, positions, range(min(emitted), max(emitted) + 1))
+    return ForwardRows(logits, emitted)
 
 
 def noise_of(sampling: Sampling, seed: int) -> GumbelNoise | None:
@@ -121,12 +119,19 @@ def test_a_vocabulary_may_be_narrower_than_what_is_asked_for(vocab: int, seed: i
 @given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=9, unique=True))
 def test_ranks_hold_scores_to_the_last_bit(numbers: list[float]) -> None:
     scores = torch.tensor([numbers], dtype=torch.float32)
-    said = DeviceSearch(Sampling(), None, len(numbers), HOST, to_host).drafted(
-        ForwardRows(scores, torch.zeros(1, dtype=torch.int64), range(1, 2)), len(numbers)
-    )
+    said = DeviceSearch(Sampling(), None, len(numbers), HOST, to_host).drafted(ForwardRows(scores, [1]), len(numbers))
     ids, found = said.best([0])
     assert found.tolist() == scores.gather(-1, torch.from_numpy(ids)).tolist()
     assert found[0].tolist() == sorted(numbers, reverse=True)
+
+
+def test_rows_of_positions_in_a_row_take_the_noise_as_it_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, logits = GumbelNoise(3, VOCAB), some_logits(3, torch.float32)
+    search, n = search_of(Sampling(0.8), noise), len(logits)
+    expected = search.verified(ForwardRows(logits, [*range(7, 7 + n - 1), 30]), keeps_top=False).tokens()
+    monkeypatch.setattr("casspec.runtime.decoding.device_search.to_device", None)
+    found = search.verified(ForwardRows(logits, range(7, 7 + n)), keeps_top=False).tokens()
+    assert found[:-1] == expected[:-1]
 
 
 def test_what_is_said_is_read_once_and_only_when_asked_for() -> None:

@@ -63,15 +63,6 @@ def test_the_window_of_a_device_changes_no_number(reads: list[tuple[int, int]]) 
     stream, whole = DeviceStream(5, 13, "cpu"), DeviceStream(5, 13, "cpu").make(0, 130)
     for position, count in reads:
         assert torch.equal(stream.rows(position, count), whole[position : position + count])
-        scattered = [position + count - 1, position, position + count // 2]
-        found = stream.rows_at(torch.tensor([*scattered, 0]), range(position, position + count))
-        assert torch.equal(found[:-1], whole[scattered])
-
-
-def test_rows_outside_the_span_are_some_rows() -> None:
-    stream = DeviceStream(5, 13, "cpu")
-    found = stream.rows_at(torch.tensor([0, 40, 7, 9]), range(7, 9))
-    assert torch.equal(found, stream.make(7, 2)[[0, 1, 0, 1]])
 
 
 @pytest.mark.parametrize("vocab", [4, 4001])

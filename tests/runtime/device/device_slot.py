@@ -1,5 +1,5 @@
 """Python's indexing, copies and reads make a tensor's device the current one first. torch built without CUDA has nothing that does so for
-"cuda", and fails before an operator is reached. A fake device needs nothing done, so it borrows what torch has for "meta": that does nothing.
+"cuda", and fails before an operator is reached. A fake device needs nothing done, so it borrows from "meta", where nothing is done.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from typing import Any
 
 from casspec.runtime.batching.engine import BatchedText
 from casspec.runtime.decoding.generation import Generation
-from casspec.runtime.decoding.prompt_logprobs import prompt_logprobs
 from casspec.runtime.session import Listener
 from casspec.runtime.text.logprobs import TokenLogprobs
+from casspec.runtime.text.prompt_logprobs import prompt_logprobs
 from casspec.server.engines import Engines, Load, Stepped
 from casspec.storage.errors import CasspecError
 

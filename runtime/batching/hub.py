@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from greenlet import greenlet
 from torch import Tensor
@@ -22,7 +23,15 @@ from casspec.runtime.model.joint_input import JointInput, JointPart
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.model.transfers import to_device
 from casspec.runtime.watch.profile_watch import ProfileWatch
+
+
+@dataclass(slots=True)
+class Unread:
+    """What a text waits to read from the device [rows, any]."""
+
+    answers: Tensor
 
 
 @dataclass(slots=True)
@@ -64,46 +73,54 @@ class JointTarget:
     def forward(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: Tensor | None = None) -> Tensor:
         """As of the model: logits of the rows asked for."""
         rows = None if wanted is None else wanted.tolist()
-        return self._asked(Ask(inputs, cache, plan, rows, fills=False))
+        logits: Tensor = self._asked(Ask(inputs, cache, plan, rows, fills=False))
+        return logits
 
     def fill(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: list[int]) -> Tensor:
         """As of the model: a chunk of a prompt, which other texts need not wait for."""
-        return self._asked(Ask(inputs, cache, plan, wanted, fills=True))
+        logits: Tensor = self._asked(Ask(inputs, cache, plan, wanted, fills=True))
+        return logits
 
-    def _asked(self, ask: Ask) -> Tensor:
+    def heard(self, answers: Tensor) -> np.ndarray:
+        """As of the model; what other texts read of the same forward is read with it."""
+        found: np.ndarray = self._asked(Unread(answers))
+        return found
+
+    def _asked(self, ask: Ask | Unread) -> Any:
         waiting = greenlet.getcurrent()
         assert waiting.parent is not None, "a text of a batch runs on a stack of its own"
-        logits: Tensor = waiting.parent.switch(ask)
-        return logits
+        return waiting.parent.switch(ask)
 
 
 class Strand:
     """One text on a stack of its own.
 
     Attributes:
-        ask: what it waits for; None where it has ended.
+        ask: the forward it waits for; None where it has ended, or reads. unread: what it waits to read; None where it does not.
     """
 
     def __init__(self, run: Callable[[], None]) -> None:
         self._stack = greenlet(run)
         self.ask: Ask | None = None
+        self.unread: Unread | None = None
 
     def start(self) -> None:
         self._go_on()
 
-    def resume(self, logits: Tensor) -> None:
+    def resume(self, found: Tensor | np.ndarray) -> None:
         """Hands it what it waits for; it runs until it waits again or ends."""
-        self._go_on(logits)
+        self._go_on(found)
 
     def stop(self) -> None:
         """Ends it where it waits."""
         if not self._stack.dead:
             self._stack.throw()
-        self.ask = None
+        self.ask = self.unread = None
 
-    def _go_on(self, *given: Tensor) -> None:
+    def _go_on(self, *given: Tensor | np.ndarray) -> None:
         asked = self._stack.switch(*given)
         self.ask = asked if isinstance(asked, Ask) else None
+        self.unread = asked if isinstance(asked, Unread) else None
 
 
 class Hub:
@@ -161,10 +178,24 @@ class Hub:
             found = self._logits(asks, plan)
         for strand, logits in zip(strands, found, strict=True):
             strand.resume(logits)
+        while reading := [strand for strand in strands if strand.unread is not None]:
+            self._read(reading)
         for ran in self._clock.recent():  # by now texts have read what it said
             predicted = self._costs.ran(plan, len(drafted), ran.n_tokens, ran.context_tokens, ran.milliseconds)
             if self._watch is not None:
                 self._watch.forward(plan.name, predicted, ran.milliseconds)
+
+    def _read(self, strands: list[Strand]) -> None:
+        """Hands strands what they wait to read, all of one kind of number in one read."""
+        by_kind: dict[torch.dtype, list[tuple[Strand, Tensor]]] = {}
+        for strand in strands:
+            assert strand.unread is not None
+            by_kind.setdefault(strand.unread.answers.dtype, []).append((strand, strand.unread.answers))
+        for together in by_kind.values():
+            found = self._target.heard(torch.cat([answers.flatten() for _, answers in together]))
+            ends = np.cumsum([answers.numel() for _, answers in together])
+            for (strand, answers), numbers in zip(together, np.split(found, ends[:-1]), strict=True):
+                strand.resume(numbers.reshape(answers.shape))
 
     def _logits(self, asks: list[Ask], plan: Plan) -> list[Tensor]:
         """Of each ask the rows it wants."""
@@ -174,7 +205,7 @@ class Hub:
             places += [first + row for row in ask.rows]
             first += ask.n_rows
         whole = len(places) == first
-        wanted = None if whole else torch.tensor(places or [0], device=self._target.device)
+        wanted = None if whole else to_device(places or [0], self._target.device)
         logits = self._target.joint_forward(JointInput(parts), plan, wanted)
         found, first = list[Tensor](), 0
         for ask in asks:

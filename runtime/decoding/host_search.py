@@ -146,13 +146,9 @@ class HostSearch:
 
 def top_rows(logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
     """Ids and logits of the TOP_SUCCESSORS largest entries of each row of logits [rows, vocab], largest first."""
-    n = min(TOP_SUCCESSORS, logits.shape[-1])
-    if logits.device.type == "cpu":
-        rows = range(len(logits))
-        ids, values = _best(logits, rows, [-1] * len(logits), n, _ONE, _NO_NOISE, _Room(len(logits), n))
-        return ids.tolist(), values.tolist()
-    top = logits.topk(n, dim=-1)
-    return top.indices.tolist(), top.values.tolist()
+    n, rows = min(TOP_SUCCESSORS, logits.shape[-1]), range(len(logits))
+    ids, values = _best(logits, rows, [-1] * len(logits), n, _ONE, _NO_NOISE, _Room(len(logits), n))
+    return ids.tolist(), values.tolist()
 
 
 class _Room:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from casspec.runtime.decoding.plain_vocabulary import GAMMA, LAST_SHIFT, MIX, WORD, mix
 from casspec.runtime.decoding.vocabulary import BLOCK, gumbel_entries, gumbel_rows
+from casspec.runtime.model.transfers import is_host, to_device
 
 _LARGEST = 1 - 2.0**-24
 """Of u on a device, in float32 the last number below 1."""
@@ -88,13 +89,20 @@ class GumbelNoise:
         self.key = np.uint64(key)
         self.made = np.full(KEPT_POSITIONS, -1, np.int64)
         self.ceilings = np.empty((KEPT_POSITIONS, -(-vocab_size // BLOCK)), np.float32)
-        self._vocab_size = vocab_size
-        self._on_device = None if torch.device(device).type == "cpu" else DeviceStream(key, vocab_size, device)
+        self._vocab_size, self._device = vocab_size, torch.device(device)
+        self._stream: DeviceStream | None = None
+
+    @property
+    def stream(self) -> DeviceStream:
+        """Its rows on the device."""
+        if self._stream is None:
+            self._stream = DeviceStream(int(self.key), self._vocab_size, self._device)
+        return self._stream
 
     def rows(self, position: int, count: int) -> Tensor:
-        """g at emitted positions position .. position + count - 1: [count, vocab] float32."""
-        if self._on_device is not None:
-            return torch.stack(self._on_device.rows(position, count))
+        """g at emitted positions position .. position + count - 1: [count, vocab] float32, which nobody writes to."""
+        if not is_host(self._device):
+            return self.stream.rows(position, count)
         g = np.empty((count, self._vocab_size), np.float32)
         gumbel_rows(self.key, position, g)
         return torch.from_numpy(g)
@@ -103,7 +111,7 @@ class GumbelNoise:
         """g at emitted positions: [len(positions), vocab] float32."""
         first = min(positions)
         rows = self.rows(first, max(positions) - first + 1)
-        return rows[[position - first for position in positions]]
+        return rows.index_select(0, to_device([position - first for position in positions], self._device))
 
     def host_rows(self, position: int, count: int) -> list[NoiseRow]:
         """The same for drafters that look tokens up on the host, whatever the device: equal there but for rounding."""
@@ -115,29 +123,26 @@ class DeviceStream:
 
     def __init__(self, key: int, vocab_size: int, device: torch.device | str) -> None:
         self._key, self._vocab_size = key, vocab_size
-        words = np.arange(1, (vocab_size + 1) // 2 + 1, dtype=np.uint64) * np.uint64(GAMMA)
-        self._counters = torch.from_numpy(words.view(np.int64)).to(device)
+        self._counters = torch.arange(1, (vocab_size + 1) // 2 + 1, device=device).mul_(_signed(GAMMA))
         self._start = 0
-        self._window: list[Tensor] = []  # rows from `_start` on
+        self._window = torch.empty(0, vocab_size, device=device)  # rows from `_start` on
 
-    def rows(self, position: int, count: int) -> list[Tensor]:
-        """Rows from `position` on, [vocab] float32 each."""
+    def rows(self, position: int, count: int) -> Tensor:
+        """Rows from `position` on [count, vocab] float32."""
         offset = position - self._start
         if offset < 0:
-            return list(
-                self.make(position, count).unbind()
-            )  # a look back leaves the window where the next step needs it
+            return self.make(position, count)  # a look back leaves the window where the next step needs it
         if offset + count > len(self._window):
-            del self._window[:offset]
-            self._start, offset = position, 0
-            first = position + len(self._window)
-            self._window += self.make(first, max(WINDOW_ROWS, count - len(self._window))).unbind()
+            kept = self._window[offset:]
+            made = self.make(position + len(kept), max(WINDOW_ROWS, count - len(kept)))
+            self._window, self._start, offset = torch.cat((kept, made)), position, 0
         return self._window[offset : offset + count]
 
     def make(self, position: int, count: int) -> Tensor:
         """Rows from `position` on [count, vocab], made now."""
-        keys = [_signed(mix((self._key + i * GAMMA) & WORD)) for i in range(position, position + count)]
-        words = mix_words(self._counters + torch.tensor(keys, device=self._counters.device)[:, None])
+        places = torch.arange(position, position + count, device=self._counters.device)
+        keys = mix_words(places.mul_(_signed(GAMMA)).add_(_signed(self._key)))
+        words = mix_words(self._counters + keys[:, None])
         # The halves as signed numbers (-2^31 .. 2^31 - 1), moved to u in (0, 1).
         uniform = words.view(torch.int32)[:, : self._vocab_size].to(torch.float32).add_(0.5).mul_(2.0**-32)
         uniform.sub_(uniform.floor()).clamp_(max=_LARGEST)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Sequence as Several
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from casspec.runtime.decoding.constrained import LOOKED_AT, best_allowed
+from casspec.runtime.decoding.device_search import DeviceSearch, ForwardRows
 from casspec.runtime.decoding.host_search import HostSearch, top_rows
 from casspec.runtime.decoding.noise import GumbelNoise, NoiseRow
 from casspec.runtime.decoding.tree import CandidateTree
@@ -27,6 +28,7 @@ from casspec.runtime.model.inputs import InputBuffers
 from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.plan import Plan
 from casspec.runtime.model.target import TargetModel
+from casspec.runtime.model.transfers import is_host, to_device
 from casspec.runtime.text.adjustments import TextAdjustments
 from casspec.runtime.text.grammar_state import GrammarState
 from casspec.runtime.text.sampling import Sampling
@@ -50,6 +52,20 @@ class Proposal:
     def gap(self) -> float:
         """Nats between the two best scores."""
         return self.scores[0] - self.scores[1]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A forward of a plan.
+
+    Attributes:
+        logits: [nodes at least, vocab], padding last. nodes: what its rows are of.
+        wanted: rows that were asked for, in the order of asking.
+    """
+
+    logits: Tensor
+    nodes: list[int]
+    wanted: Several[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +129,7 @@ class Sequence:
         self._inputs = inputs or InputBuffers(cache.capacity, target.dtype, target.device)
         self._keep_top = keep_top
         self.device = target.device
-        self.on_host = self.device.type == "cpu"
+        self.on_host = is_host(self.device)
         self._search = HostSearch(sampling, noise, target.vocab_size)
         if prefilled is None:
             self._prefill(prompt[:-1], keep_top and learns_prompt, top_by_token, known, prefill_chunk)
@@ -144,11 +160,12 @@ class Sequence:
         plan = self._target.full_plan
         with self.clock.measure("verify", plan, n, self.committed):
             logits = self._target.forward(inputs, self.cache, plan)
-        if not self.on_host:
-            logits = logits[:n]
-            return KnownTokens(logits, partial(self.sampled, logits, tree.depths))
-        first = None if self._noise is None else len(self.tokens)
-        return HostTokens(logits, self._search, tree, first, self._keep_top and successors)
+        keeps_top = self._keep_top and successors
+        if self.on_host:
+            first = None if self._noise is None else len(self.tokens)
+            return HostTokens(logits, self._search, tree, first, keeps_top)
+        said = self._device_search.verified(self._rows(logits, tree.depths), keeps_top)
+        return KnownTokens(logits[:n], said.tokens, said.top if keeps_top else partial(self._top_after, logits))
 
     def adjusted(self, logits: Tensor, suffixes: Several[Several[int]]) -> Tensor:
         """Logits [rows, vocab] as the request adjusts them after the text and each row's suffix, float32 in memory of their own."""
@@ -163,7 +180,7 @@ class Sequence:
         if self.on_host:
             ids, _ = self._search.best(logits, range(len(logits)), self._positions_after(depths), 1)
             return ids[:, 0].tolist()
-        return self.sampling.tokens(logits, self._noise_after(depths)).tolist()
+        return self._device_search.verified(self._rows(logits, depths), keeps_top=False).tokens()
 
     def draft(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
         """Logits [len(nodes), vocab] of `plan` after each of `nodes`, all in one masked forward.
@@ -171,21 +188,28 @@ class Sequence:
         It attends to the target's committed rows and to the plan's own rows on the paths; ancestors that another plan wrote last, or
         none, are recomputed in the same forward.
         """
-        return self._drafted(plan, tree, nodes)[: len(nodes)]
+        draft = self._drafted(plan, tree, nodes)
+        if draft.nodes == nodes:
+            return draft.logits[: len(nodes)]
+        return draft.logits.index_select(0, to_device(draft.wanted, self.device))
 
-    def _drafted(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
-        """The same, and rows nobody asked for behind them."""
+    def _drafted(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> _Draft:
         queries = tree.unwritten(nodes, plan.name)
-        wanted = None
+        wanted, answered = None, nodes
+        places: Several[int] = range(len(nodes))
         if queries != nodes:
             place = {node: i for i, node in enumerate(queries)}
-            wanted = torch.tensor([place[node] for node in nodes], device=self._target.device)
+            places = [place[node] for node in nodes]
+            if self.on_host:
+                wanted, places = torch.tensor(places), range(len(nodes))
+            else:
+                answered = queries  # a device says all there is to say of a forward at once, whatever is read of it
         inputs = self._tree_inputs(tree, queries)
         with self.clock.measure("draft", plan, len(queries), self.committed):
             logits = self._target.forward(inputs, self.cache, plan, wanted)
         for node in queries:
             tree.writers[node] = plan.name
-        return logits
+        return _Draft(logits, answered, places)
 
     def propose(
         self, plan: Plan, tree: CandidateTree, nodes: list[int], width: int = 1, probabilities: bool = False
@@ -195,49 +219,47 @@ class Sequence:
         Args:
             probabilities: also the plan's own probability of each, what published confidence thresholds are about.
         """
-        logits = self._proposed(plan, tree, nodes)
-        found = self._best_of(logits, [tree.depths[node] for node in nodes], width + 1)
-        chosen, listed = found[0].tolist(), found[1].tolist()
-        if not probabilities:
-            return [Proposal(ids[:width], found, []) for ids, found in zip(chosen, listed, strict=True)]
-        likely = (
-            self.sampling.scores(logits[: len(nodes)])
-            .softmax(-1)
-            .gather(-1, torch.tensor(chosen, device=logits.device))
-            .tolist()
-        )
-        return [
-            Proposal(ids[:width], found, odds[:width]) for ids, found, odds in zip(chosen, listed, likely, strict=True)
-        ]
+        ids, scores, odds = self._best_of(self._proposed(plan, tree, nodes), tree, width + 1, probabilities)
+        listed = zip(ids.tolist(), scores.tolist(), odds.tolist(), strict=True)
+        return [Proposal(chosen[:width], found, likely[:width]) for chosen, found, likely in listed]
 
     def best_after(self, plan: Plan, tree: CandidateTree, nodes: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
         """The same in arrays: ids (int64) and scores (float32) of the `n` best tokens [len(nodes), n], valid until the next call."""
-        depths, grammar = [tree.depths[node] for node in nodes], self.grammar
+        grammar = self.grammar
         if grammar is None or self.adjustments is not None or self.sampling.filters:
-            return self._best_of(self._proposed(plan, tree, nodes), depths, n)
+            return self._best_of(self._proposed(plan, tree, nodes), tree, n)[:2]
         # Rows of thousands of tokens stay as they are where their best ones show which the grammar leaves.
-        logits, suffixes = self._drafted(plan, tree, nodes), [tree.path_tokens(node)[1:] for node in nodes]
-        ids, scores, unclear = best_allowed(grammar, suffixes, *self._best_of(logits, depths, max(n, LOOKED_AT)), n)
+        draft, suffixes = self._drafted(plan, tree, nodes), [tree.path_tokens(node)[1:] for node in nodes]
+        ids, scores, unclear = best_allowed(grammar, suffixes, *self._best_of(draft, tree, max(n, LOOKED_AT))[:2], n)
         if unclear:
-            masked = self.adjusted(logits[unclear], [suffixes[row] for row in unclear])
-            ids[unclear], scores[unclear] = self._best_of(masked, [depths[row] for row in unclear], n)
+            rows = to_device([draft.wanted[row] for row in unclear], self.device)
+            masked = self.adjusted(draft.logits.index_select(0, rows), [suffixes[row] for row in unclear])
+            left = _Draft(masked, [nodes[row] for row in unclear], range(len(unclear)))
+            ids[unclear], scores[unclear] = self._best_of(left, tree, n)[:2]
         return ids, scores
 
-    def _proposed(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> Tensor:
-        """Logits of `plan` after each of `nodes` as the request adjusts them, and rows nobody asked for behind them."""
-        logits = self._drafted(plan, tree, nodes)
-        if self.adjustments is None and self.grammar is None:
-            return logits
-        return self.adjusted(logits[: len(nodes)], [tree.path_tokens(node)[1:] for node in nodes])
+    def _proposed(self, plan: Plan, tree: CandidateTree, nodes: list[int]) -> _Draft:
+        """The same with logits as the request adjusts them."""
+        draft = self._drafted(plan, tree, nodes)
+        if self.adjustments is not None or self.grammar is not None:
+            suffixes = [tree.path_tokens(node)[1:] for node in draft.nodes]
+            draft.logits = self.adjusted(draft.logits[: len(draft.nodes)], suffixes)
+        return draft
 
-    def _best_of(self, logits: Tensor, depths: list[int], n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and scores of the best tokens after nodes at `depths`, for their logits [len(depths) at least, vocab]."""
+    def _best_of(
+        self, draft: _Draft, tree: CandidateTree, n: int, probabilities: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ids, scores and, where asked for, probabilities of the best tokens after the wanted nodes of a draft [nodes, n]."""
+        logits, depths = draft.logits, [tree.depths[node] for node in draft.nodes]
         n = min(n, logits.shape[-1])
-        if self.on_host:
-            return self._search.best(logits, range(len(depths)), self._positions_after(depths), n)
-        logits = logits[: len(depths)]
-        top = (logits if self._noise is None else self.perturbed(logits, depths)).float().topk(n, dim=-1)
-        return top.indices.cpu().numpy(), top.values.cpu().numpy()
+        if not self.on_host:
+            said = self._device_search.drafted(self._rows(logits, depths), n, probabilities)
+            return *said.best(draft.wanted), said.odds(draft.wanted)
+        ids, scores = self._search.best(logits, range(len(depths)), self._positions_after(depths), n)
+        if not probabilities:
+            return ids, scores, np.empty((len(depths), 0))
+        likely = self.sampling.scores(logits[: len(depths)]).softmax(-1).gather(-1, torch.from_numpy(ids))
+        return ids, scores, likely.numpy()
 
     def replay(self, n_tokens: int, copies: int = 1) -> ForwardInput:
         """Input of a forward over the last `n_tokens` committed tokens, before a step's tree is begun.
@@ -263,18 +285,17 @@ class Sequence:
         """
         inputs = self.replay(n_tokens)
         with self.clock.measure("draft"):
-            logits = self._target.forward(inputs, self.cache, plan)[:n_tokens]
-        drafted = self.sampling.tokens(logits, self.replayed_noise(n_tokens)).tolist()
+            logits = self._target.forward(inputs, self.cache, plan)
+        if self.on_host:
+            drafted = self.sampling.tokens(logits[:n_tokens], self.replayed_noise(n_tokens)).tolist()
+        else:
+            rows = self._rows(logits, range(-n_tokens, 0))
+            drafted = self._device_search.verified(rows, keeps_top=False).tokens()[:n_tokens]
         return sum(map(int.__eq__, drafted, self.tokens[-n_tokens:]))
 
     def replayed_noise(self, n_tokens: int) -> Tensor | None:
         """The noise the tokens after the last `n_tokens` committed ones are sampled with [n_tokens, vocab]; None when greedy."""
         return None if self._noise is None else self._noise.rows(len(self.tokens) - n_tokens, n_tokens)
-
-    def perturbed(self, logits: Tensor, depths: list[int]) -> Tensor:
-        """log p~ + g (up to a constant a row) of the children of nodes at `depths`, for logits [len(depths), vocab]."""
-        noise = self._noise_after(depths)
-        return self.sampling.scores(logits) if noise is None else self.sampling.perturbed(logits, noise)
 
     def commit(self, path: list[int], emitted: list[int]) -> None:
         """Keeps the rows of the accepted nodes `path` (root first), appends the emitted tokens, forgets the rest of the tree."""
@@ -289,10 +310,20 @@ class Sequence:
         if self.grammar is not None:
             self.grammar.advance(emitted)
 
-    def _noise_after(self, depths: Several[int]) -> Tensor | None:
-        """The noise of the children of nodes at `depths` [len(depths), vocab]; None when greedy."""
-        positions = self._positions_after(depths)
-        return None if self._noise is None or positions is None else self._noise.rows_at(positions)
+    @cached_property
+    def _device_search(self) -> DeviceSearch:
+        stream = None if self._noise is None else self._noise.stream
+        return DeviceSearch(self.sampling, stream, self._target.vocab_size, self.device, self._target.heard)
+
+    def _rows(self, logits: Tensor, depths: Several[int]) -> ForwardRows:
+        """Of a forward on a device over tokens at `depths` below the root; those before it have negative ones."""
+        root = len(self.tokens)  # the emitted position after the root
+        return ForwardRows(logits, [root + depth for depth in depths])
+
+    def _top_after(self, logits: Tensor, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The best successors after some nodes of a forward on a device, read by themselves."""
+        wanted = logits.index_select(0, to_device(nodes, self.device))
+        return self._device_search.successors(wanted).top(range(len(nodes)))
 
     def _positions_after(self, depths: Several[int]) -> list[int] | None:
         """The emitted positions of the children of nodes at `depths`; None when greedy."""
@@ -323,9 +354,14 @@ class Sequence:
                 read = [place - start for place in self.prompt_places if start <= place < start + len(chunk)]
                 logits = target.fill(inputs, cache, target.full_plan, read)
             if read:
-                ids, values = top_rows(logits)
+                ids, values = top_rows(logits) if self.on_host else self._top_of(logits)
                 self.prompt_top[0].extend(ids)
                 self.prompt_top[1].extend(values)
+
+    def _top_of(self, logits: Tensor) -> tuple[list[list[int]], list[list[float]]]:
+        """`top_rows` on a device."""
+        ids, values = self._device_search.successors(logits).top(range(len(logits)))
+        return ids.tolist(), values.tolist()
 
     def _tree_inputs(self, tree: CandidateTree, nodes: Collection[int]) -> ForwardInput:
         base = self.committed

@@ -70,20 +70,34 @@ class KnownTokens(TargetOutputs):
     """All tokens found out at once, when the first is asked for.
 
     Args:
-        find: gives them.
+        find: gives them. top: the best successors after nodes, as `row_arrays`; by default they are looked for on the host.
     """
 
-    __slots__ = ("_find", "_tokens")
+    __slots__ = ("_find", "_tokens", "_top")
 
-    def __init__(self, logits: Tensor, find: Callable[[], list[int]]) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        find: Callable[[], list[int]],
+        top: Callable[[list[int]], tuple[np.ndarray, np.ndarray]] | None = None,
+    ) -> None:
         super().__init__(logits)
-        self._find = find
+        self._find, self._top = find, top
         self._tokens: list[int] | None = None
 
     def token_after(self, node: int) -> int:
         if self._tokens is None:
             self._tokens = self._find()
         return self._tokens[node]
+
+    def rows(self, nodes: list[int]) -> tuple[list[list[int]], list[list[float]]]:
+        if self._top is None:
+            return super().rows(nodes)
+        ids, logits = self._top(nodes)
+        return ids.tolist(), logits.tolist()
+
+    def row_arrays(self, nodes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        return super().row_arrays(nodes) if self._top is None else self._top(nodes)
 
 
 class HostTokens(TargetOutputs):

@@ -19,6 +19,7 @@ from torch import Tensor
 from casspec.runtime.decoding.sequence import Sequence
 from casspec.runtime.decoding.tree import CandidateTree
 from casspec.runtime.decoding.verify import TargetOutputs
+from casspec.runtime.model.transfers import to_device
 from casspec.runtime.text.logprobs import TokenLogprobs, token_logprobs
 from casspec.runtime.text.request import Request
 from casspec.runtime.text.stopping import StoppedText
@@ -58,7 +59,7 @@ class Walk:
         if request.processors or request.criteria:
             shown = [*request.padding, *sequence.tokens]
             self._so_far = torch.empty(1, len(shown) + limit, dtype=torch.int64, device=sequence.device)
-            self._so_far[0, : len(shown)] = torch.tensor(shown)
+            self._so_far[0, : len(shown)] = to_device(shown, sequence.device)
 
     def along(self, tree: CandidateTree, outputs: TargetOutputs) -> tuple[list[int], list[int]]:
         """The accepted path and the tokens it emits.
@@ -141,7 +142,7 @@ class Walk:
         """Takes the last of the tokens `emitted` in this step; whether the text ends with it."""
         token, n_emitted = emitted[-1], len(emitted)
         if self._so_far is not None:
-            self._so_far[0, self._length() + n_emitted - 1] = token
+            self._so_far[:, self._length() + n_emitted - 1].fill_(token)
         if self._text is not None and self._text.push(token):
             self.finish_reason, self.stop_reason = "stop", self._text.stopped_by
         elif token in self._ends:

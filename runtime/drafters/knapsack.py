@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from casspec.runtime.model.transfers import to_device, to_host
+
 RunSubLayer = Callable[[int, Tensor], Tensor]
 """(sub-layer, hidden states [ways, tokens, hidden]) -> the same after it; sub-layer 2i is the attention of layer i, 2i + 1 its MLP."""
 
@@ -54,14 +56,16 @@ def most_similar_ways(
         pool = torch.cat((ran, states))
         saved += [value + weight for value in saved]
         skipped += [(*way, place) for way in skipped]
-        similarities = F.cosine_similarity(pool.float(), trajectory[place + 1].float(), dim=-1).mean(-1).tolist()
+        alike = F.cosine_similarity(pool.float(), trajectory[place + 1].float(), dim=-1).mean(-1)
+        similarities = to_host(alike).tolist()
         rising = sorted(range(len(pool)), key=similarities.__getitem__)
         best = {saved[i]: i for i in rising if saved[i] <= budget and similarities[i] >= min_similarity}
         if not best:
             return []
         chosen = [best[value] for value in sorted(best)]
         saved, skipped = [saved[i] for i in chosen], [skipped[i] for i in chosen]
-        states, similarities = pool[chosen], [similarities[i] for i in chosen]
+        states = pool.index_select(0, to_device(chosen, pool.device))
+        similarities = [similarities[i] for i in chosen]
     return list(map(Way, saved, skipped, similarities, states))
 
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from casspec.runtime.compiled import compiled
-from casspec.runtime.model.forward_input import ForwardInput
+from casspec.runtime.model.forward_input import ForwardInput, bucket
+from casspec.runtime.model.transfers import to_device
 from casspec.storage.errors import ContextOverflow
 
 NATIVE_SCRATCH = 32
@@ -210,12 +211,15 @@ class KVCache:
             if self.windows:
                 self.positions[first : first + len(source)] = self.positions[source]
             return
-        places = torch.tensor(source, device=self.positions.device)
+        n = len(source)
+        padding = [self.scratch_slot] * (bucket(n) - n)  # so that shapes stay few
+        both = [*source, *padding, *range(first, first + n), *padding]
+        origins, places = to_device(both, self.positions.device).view(2, -1)
         for group in self._groups:
             for part in group:
-                part.kept.narrow(2, first, len(source)).copy_(part.kept.index_select(2, places))
+                part.kept.index_copy_(2, places, part.kept.index_select(2, origins))
         if self.windows:
-            self.positions.narrow(0, first, len(source)).copy_(self.positions.index_select(0, places))
+            self.positions.index_copy_(0, places, self.positions.index_select(0, origins))
 
     def copy_rows(self, source: KVCache, length: int, sequence: int) -> None:
         """The first `length` slots of another cache's first sequence become those of `sequence`."""

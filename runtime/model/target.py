@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ from casspec.runtime.model.kv_cache import KVCache
 from casspec.runtime.model.lean.backend import LeanBackend, lean_refusal
 from casspec.runtime.model.lean.families import FAMILIES
 from casspec.runtime.model.plan import Plan, Steps
+from casspec.runtime.model.transfers import to_device, to_host
 from casspec.runtime.model.tree_check import TreeErrors, straight_texts, tree_errors
 from casspec.storage.errors import UnsupportedModel, UnsupportedOption
 from casspec.storage.schema import Backend as BackendName
@@ -224,7 +226,7 @@ class TargetModel:
     def fill(self, inputs: ForwardInput, cache: KVCache, plan: Plan, wanted: list[int]) -> Tensor:
         """As `forward` over a chunk of a prompt: logits of the rows `wanted` alone, which may be none."""
         hidden = self.hidden(inputs, cache, plan)
-        return self.read(hidden[wanted]) if wanted else hidden[:0]
+        return self.read(hidden.index_select(0, to_device(wanted, self.device))) if wanted else hidden[:0]
 
     @torch.inference_mode()
     def joint_forward(self, inputs: JointInput, plan: Plan, wanted: Tensor | None = None) -> Tensor:
@@ -246,6 +248,10 @@ class TargetModel:
     def read(self, hidden: Tensor) -> Tensor:
         """Logits [rows, vocab] of final-norm hidden states [rows, hidden]."""
         return self._backend.read(hidden)
+
+    def heard(self, answers: Tensor) -> np.ndarray:
+        """The numbers of a tensor on the device, which is waited for: the one read of a forward."""
+        return to_host(answers)
 
     # ------------------------------------------------------------------------------- the parts of a forward, in order
 

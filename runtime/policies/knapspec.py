@@ -104,13 +104,15 @@ class KnapSpec(Policy):
             run = replaying(target, sequence, n_tokens)
             noise = sequence.replayed_noise(n_tokens)
             emitted = self._tokens(sequence, trajectory[-1], noise)
-            for way in most_similar_ways(trajectory, run, weights, budget, self._min_similarity):
-                if way.skipped:
-                    agreement = (self._tokens(sequence, way.hidden, noise) == emitted).float().mean().item()
-                    plan = self._plan(way)
-                    rate = self._rate(plan, agreement, context)
-                    if rate > best_rate:
-                        best, best_rate = plan, rate
+            ways = most_similar_ways(trajectory, run, weights, budget, self._min_similarity)
+            ways = [way for way in ways if way.skipped]
+            agreed = [(self._tokens(sequence, way.hidden, noise) == emitted).float().mean() for way in ways]
+            agreements = target.heard(torch.stack(agreed)).tolist() if agreed else []
+        for way, agreement in zip(ways, agreements, strict=True):
+            plan = self._plan(way)
+            rate = self._rate(plan, agreement, context)
+            if rate > best_rate:
+                best, best_rate = plan, rate
         return best
 
     def _weights(self, context: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from casspec.runtime.model.transfers import to_device
 from casspec.storage.errors import UnsupportedOption
 
 LEAST_BIAS, MOST_BIAS = -1e4, 1e4
@@ -93,17 +94,15 @@ class TextAdjustments:
         # Of tokens in the text, in the order of their first time: id, how often emitted.
         self._ids = torch.zeros(vocab_size, dtype=torch.int64, device=device)
         self._counts = torch.zeros(vocab_size, device=device)
-        self._bias = (
-            torch.tensor(list(asked.logit_bias), dtype=torch.int64, device=device),
-            torch.tensor(list(asked.logit_bias.values()), device=device),
-        )
+        biases = list(asked.logit_bias.values())
+        self._bias = to_device(list(asked.logit_bias), device), to_device(biases, device, torch.float32)
         banned = [*asked.suppress_tokens, *(word[0] for word in asked.bad_words if len(word) == 1)]
-        self._banned = torch.tensor(banned, dtype=torch.int64, device=device)
+        self._banned = to_device(banned, device)
         self._words = [tuple(word) for word in asked.bad_words if len(word) > 1]
         if self._penalises:
             known = list(dict.fromkeys(prompt)) if asked.repetition_penalty != 1 else []
             self._places = {token: place for place, token in enumerate(known)}
-            self._ids[: len(known)] = torch.tensor(known, dtype=torch.int64, device=device)
+            self._ids[: len(known)] = to_device(known, device)
 
     def advance(self, tokens: Sequence[int]) -> None:
         """`tokens` were emitted."""
@@ -115,7 +114,7 @@ class TextAdjustments:
             place = self._places.get(token)
             if place is None:
                 place = self._places[token] = len(self._places)
-                self._ids[place] = token
+                self._ids[place : place + 1].fill_(token)  # a number put at one index would be copied
             if self._counted:
                 self._counts[place] += 1
 
@@ -128,10 +127,10 @@ class TextAdjustments:
         if self._penalises:
             self._penalise(scores, suffixes)
         if len(self._banned):
-            scores[:, self._banned] = -torch.inf
+            scores.index_fill_(1, self._banned, -torch.inf)
         rows, tokens = self._banned_after(suffixes)
         if rows:
-            scores[rows, tokens] = -torch.inf
+            scores.index_put_(self._indices(rows, tokens), scores.new_full((), -torch.inf))
         return scores
 
     def rescored(self, ids: Tensor, logits: Tensor, suffixes: Sequence[Sequence[int]]) -> Tensor:
@@ -149,16 +148,20 @@ class TextAdjustments:
 
     def _penalise(self, scores: Tensor, suffixes: Sequence[Sequence[int]]) -> None:
         own = [(row, token) for row, suffix in enumerate(suffixes) for token in dict.fromkeys(suffix)]
-        rows, tokens = [row for row, _ in own], [token for _, token in own]
-        before = scores[rows, tokens] if own else None
+        places = self._indices([row for row, _ in own], [token for _, token in own])
+        before = scores[places] if own else None
         n = len(self._places)
         ids = self._ids[:n]
         if n:
             scores[:, ids] = self._penalised(scores[:, ids], self._counts[:n])
         if before is not None:
             counts = [self._emitted.get(token, 0) + suffixes[row].count(token) for row, token in own]
-            counted = torch.tensor(counts, dtype=torch.float32, device=self._device)
-            scores[rows, tokens] = self._penalised(before, counted)
+            scores[places] = self._penalised(before, to_device(counts, self._device, torch.float32))
+
+    def _indices(self, rows: Sequence[int], tokens: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Of single scores, on their device."""
+        both = to_device([*rows, *tokens], self._device)
+        return both[: len(rows)], both[len(rows) :]
 
     def _penalised(self, values: Tensor, counts: Tensor) -> Tensor:
         """Logits of tokens of the text, for how often each was emitted."""

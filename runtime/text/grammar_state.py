@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from casspec.runtime.model.transfers import is_host, to_device
 from casspec.storage.errors import UnsupportedOption
 
 if TYPE_CHECKING:
@@ -45,14 +46,15 @@ class GrammarState:
 
         Rows whose suffix left the grammar, or after which nothing can follow, stay as they are: no text comes there.
         """
-        for row, suffix in enumerate(suffixes):
-            excluded = self._excluded_after(suffix)
-            if excluded.all():
-                continue
-            if scores.device.type == "cpu":
-                np.putmask(scores[row].numpy(), excluded, -np.inf)
-            else:
-                scores[row].masked_fill_(torch.from_numpy(excluded).to(scores.device, non_blocking=True), -torch.inf)
+        found = [self._excluded_after(suffix) for suffix in suffixes]
+        if is_host(scores.device):
+            for row, excluded in enumerate(found):
+                if not excluded.all():
+                    np.putmask(scores[row].numpy(), excluded, -np.inf)
+        else:
+            masks = np.stack(found)
+            masks[masks.all(1)] = False
+            scores[: len(masks)].masked_fill_(to_device(masks, scores.device), -torch.inf)
 
     def follows(self, suffix: Sequence[int]) -> bool:
         """Whether the text may go on with the suffix, its last token at most an end. Quick: no set of tokens is made."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from casspec.runtime.model.transfers import to_host
+
 
 @dataclass(frozen=True, slots=True)
 class TokenLogprobs:
@@ -30,12 +32,15 @@ def token_logprobs(token: int, raw: Tensor, scores: Tensor, count: int) -> Token
         count: of the likeliest tokens.
     """
     logs = [row.float().log_softmax(-1) for row in (scores, raw)]
-    values = torch.stack([log[token] for log in logs]).tolist()
-    tops = [_top(log, count) for log in logs]
-    return TokenLogprobs(token, values[0], values[1], tops[0], tops[1])
+    tops = [log.topk(min(count, len(log))) for log in logs]
+    parts = [(log[token : token + 1], top.values, top.indices) for log, top in zip(logs, tops, strict=True)]
+    # As float64 values and tokens are exact, and one tensor is read for all.
+    packed = torch.stack([torch.cat([part.double() for part in one]) for one in parts])
+    (value, *top), (raw_value, *raw_top) = to_host(packed).tolist()
+    return TokenLogprobs(token, value, raw_value, _listed(top), _listed(raw_top))
 
 
-def _top(logs: Tensor, count: int) -> list[tuple[int, float]]:
-    found = logs.topk(min(count, len(logs)))
-    listed = zip(found.indices.tolist(), found.values.tolist(), strict=True)
-    return [(token, value) for token, value in listed if value > -torch.inf]
+def _listed(numbers: list[float]) -> list[tuple[int, float]]:
+    """(token, logprob) of logprobs and behind them their tokens."""
+    values, tokens = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+    return [(int(token), value) for token, value in zip(tokens, values, strict=True) if value > -torch.inf]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from casspec.runtime.batching.costs import BatchCosts
@@ -87,3 +88,58 @@ def test_a_stopped_text_asks_for_nothing_more() -> None:
     assert strand.ask is None
     hub(Counted()).round([strand])
     assert said == []
+
+
+class Heard(Counted):
+    """The target, and what was read of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[torch.Tensor] = []
+
+    def heard(self, answers: torch.Tensor) -> np.ndarray:
+        self.reads.append(answers)
+        return answers.numpy()
+
+
+def test_what_texts_read_of_one_forward_is_read_at_once() -> None:
+    counted, said = Heard(), list[np.ndarray]()
+    joint = JointTarget(TARGET)
+
+    def reader(shapes: list[tuple[int, ...]], start: int) -> Strand:
+        cache = TARGET.new_cache(64)
+        inputs = InputBuffers(cache.capacity, TARGET.dtype, TARGET.device)
+
+        def body() -> None:
+            joint.forward(inputs.causal([3], 0), cache, TARGET.full_plan)
+            for shape in shapes:
+                n = int(np.prod(shape))
+                said.append(joint.heard(torch.arange(start, start + n).view(shape)))
+
+        strand = Strand(body)
+        strand.start()
+        return strand
+
+    strands = [reader([(2, 3), (2,)], 0), reader([], 50), reader([(1, 4)], 100)]
+    hub(counted).round(strands)
+    assert [answers.tolist() for answers in counted.reads] == [[0, 1, 2, 3, 4, 5, 100, 101, 102, 103], [0, 1]]
+    assert [numbers.tolist() for numbers in said] == [[[0, 1, 2], [3, 4, 5]], [[100, 101, 102, 103]], [0, 1]]
+
+
+def test_numbers_of_another_kind_are_read_by_themselves() -> None:
+    counted, said = Heard(), list[np.ndarray]()
+    joint = JointTarget(TARGET)
+    strands = []
+    for answers in (torch.tensor([1, 2]), torch.tensor([0.5])):
+        cache = TARGET.new_cache(64)
+        asked = InputBuffers(cache.capacity, TARGET.dtype, TARGET.device).causal([3], 0)
+
+        def body(answers: torch.Tensor = answers, asked: Any = asked, cache: Any = cache) -> None:
+            joint.forward(asked, cache, TARGET.full_plan)
+            said.append(joint.heard(answers))
+
+        strands.append(Strand(body))
+        strands[-1].start()
+    hub(counted).round(strands)
+    assert [answers.tolist() for answers in counted.reads] == [[1, 2], [0.5]]
+    assert [numbers.tolist() for numbers in said] == [[1, 2], [0.5]]

@@ -15,9 +15,9 @@ from tests.runtime.tiny import causal, first_rows, library_model, masked_input, 
 LAYERS, CAPACITY = 2, 12
 
 
-def numbered_cache(batch: int = 1) -> KVCache:
+def numbered_cache(batch: int = 1, window: int | None = None) -> KVCache:
     """Every row holds its own number, values negated, other layers shifted by 1000."""
-    cache = KVCache([LayerRows(1, 2, 1, 2)] * LAYERS, CAPACITY, batch)
+    cache = KVCache([LayerRows(1, 2, 1, 2, window)] * LAYERS, CAPACITY, batch)
     for layer in range(LAYERS):
         keys, values = cache.rows(layer)
         numbers = torch.arange(len(keys), dtype=torch.float32)[:, None, None] + 1000 * layer
@@ -26,15 +26,23 @@ def numbered_cache(batch: int = 1) -> KVCache:
     return cache
 
 
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("on_host", [True, False])
 @given(st.data())
-def test_moves_copy_all_rows_at_once_in_every_layer(data: st.DataObject) -> None:
+def test_moves_copy_all_rows_at_once_in_every_layer(on_host: bool, window: int | None, data: st.DataObject) -> None:
     n = data.draw(st.integers(1, CAPACITY))
     rows = st.integers(0, CAPACITY - 1)
     source = data.draw(st.lists(rows, min_size=n, max_size=n))
     first = data.draw(st.integers(0, CAPACITY - n))
-    cache = numbered_cache()
+    cache = numbered_cache(window=window)
+    if window is not None:
+        cache.positions.copy_(torch.arange(cache.slots))
+    if not on_host:
+        cache._words.clear()  # as on a device
     before = [cache.rows(layer)[0].clone() for layer in range(LAYERS)]
     cache.move(source, first)
+    if window is not None:
+        assert cache.positions[first : first + n].tolist() == source
     for layer in range(LAYERS):
         keys, values = cache.rows(layer)
         for slot in range(cache.slots):

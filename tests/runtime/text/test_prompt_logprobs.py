@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from casspec.runtime.decoding.prompt_logprobs import prompt_logprobs
+from casspec.runtime.text.prompt_logprobs import prompt_logprobs
 from tests.runtime.tiny import repetitive_prompt, tiny_target
 
 TARGET = tiny_target("qwen3", seed=7)

@@ -42,7 +42,7 @@ def test_failed_ones_are_named(tmp_path: Path, work: Work) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_failure(tmp_path: Path, work: Work) -> None:
-    with pytest.raises(FailedTests, match="pytest ended with|test_broken"):
+    with pytest.raises(FailedTests, match=r"pytest ended with|test_broken"):
         run_tests(work, written(tmp_path, "test_broken.py", "import nothing_of_that_name\n"))
 
 

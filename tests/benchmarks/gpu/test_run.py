@@ -21,7 +21,7 @@ def test_every_stage_comes_after_what_it_needs() -> None:
 
 
 def test_tests_can_be_left_out() -> None:
-    assert [stage.name for stage in stages_of(bench(), tests=True)][0] == "tests"
+    assert next(stage.name for stage in stages_of(bench(), tests=True)) == "tests"
     assert "tests" not in [stage.name for stage in stages_of(bench(), tests=False)]
 
 

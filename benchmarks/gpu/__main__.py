@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,14 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def keep(report: Report) -> None:
+    """Writes what there is; a disk that is full costs the file, not the run."""
+    try:
+        report.write()
+    except OSError as error:
+        tell(f"{report.output} could not be written: {error.strerror}")
+
+
 @click.command()
 @click.option("--device", default="cuda", show_default=True, help="cuda, cuda:N, or cpu for a rehearsal.")
 @click.option("--width", type=int, default=HIDDEN_OF_7B, show_default=True, help="Of the testbed.")
@@ -109,7 +118,7 @@ def main(
         raise click.ClickException(str(error)) from None
     apply_threads(threads)
     report = Report(about(bench, minutes), output or (REHEARSAL if device == "cpu" else PAGE))
-    stages = Stages(stages_of(bench, tests), 60 * minutes - (time.monotonic() - begin), report.write, tell)
+    stages = Stages(stages_of(bench, tests), 60 * minutes - (time.monotonic() - begin), partial(keep, report), tell)
     report.outcomes = stages.outcomes
     try:
         report.write()

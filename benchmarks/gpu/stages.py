@@ -136,15 +136,10 @@ class Stages:
 
     def _one(self, stage: Stage, outcome: Outcome, place: int) -> None:
         left = self._end - self._clock()
-        missing = [name for name in stage.needs if self._state_of(name) != "done"]
-        if missing:
-            return self._settle(
-                outcome, "skipped", f"it needs {missing[0]}, which {_became(self._state_of(missing[0]))}"
-            )
-        if left < stage.least_s:
-            return self._settle(
-                outcome, "skipped", f"it takes {stage.least_s:.0f} s at least, {max(left, 0):.0f} s are left"
-            )
+        refusal = self._refusal(stage, left)
+        if refusal:
+            self._settle(outcome, "skipped", refusal)
+            return
         shares = sum(one.share for one in self._stages[place:])
         seconds = min(left, max(stage.least_s, left * stage.share / shares))
         outcome.state, begin = "running", self._clock()
@@ -158,13 +153,22 @@ class Stages:
                 stage.run(work)
         except OutOfTime:
             state, reason = "stopped", f"after {seconds:.0f} s; what it had found stands"
-        except Skipped as refusal:
-            state, reason = "skipped", str(refusal)
+        except Skipped as nothing:
+            state, reason = "skipped", str(nothing)
         except Exception as error:  # whatever it was, it is of this stage
             state, reason, outcome.trace = "failed", in_one_line(error), traceback.format_exc()
         finally:
             outcome.seconds = self._clock() - begin
         self._settle(outcome, state, reason)
+
+    def _refusal(self, stage: Stage, left_s: float) -> str | None:
+        """Why a stage is not begun; None where it is."""
+        for name in stage.needs:
+            if self._state_of(name) != "done":
+                return f"it needs {name}, which {_became(self._state_of(name))}"
+        if left_s < stage.least_s:
+            return f"it takes {stage.least_s:.0f} s at least, {max(left_s, 0):.0f} s are left"
+        return None
 
     def _state_of(self, name: str) -> State:
         return next((one.state for one in self.outcomes if one.name == name), "skipped")

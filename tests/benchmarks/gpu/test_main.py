@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from click.testing import CliRunner, Result
 from benchmarks.gpu import run as run_module
 from benchmarks.gpu.__main__ import main
 from benchmarks.gpu.calibration import calibrate_quickly
+from benchmarks.gpu.report import Report
 from benchmarks.gpu.run import Bench
 
 SMALL = ("--device", "cpu", "--width", "320", "--tokens", "4", "--prompts", "1", "--rounds", "1", "--threads", "1")
@@ -130,3 +133,20 @@ def test_a_page_that_cannot_be_written_is_told_before_anything_is_measured(tmp_p
     assert "cannot be written" in result.output
     assert "name another --output" in result.output
     assert len(result.output.splitlines()) == 1
+
+
+def test_a_disk_that_is_full_later_costs_no_figure(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, written = Report.write, list[Report]()
+
+    def full(report: Report) -> None:
+        written.append(report)
+        if len(written) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(report)
+
+    monkeypatch.setattr(Report, "write", full)
+    monkeypatch.setattr(run_module, "wide_model", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    result = run("--output", str(page))
+    assert result.exit_code == 130
+    assert states(json.loads(result.stdout.splitlines()[-1]))["ceilings"] == "done"
+    assert "could not be written: No space left on device" in result.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -117,8 +117,8 @@ def stages_of(bench: Bench, tests: bool) -> list[Stage]:
     made = ("ceilings", "model")
     stages = [
         Stage("tests", run_tests, 90, 10),
-        Stage("ceilings", bench.measure_ceilings, 6, 3),
-        Stage("model", bench.make_model, 20),
+        Stage("ceilings", bench.measure_ceilings, 6, 3, is_base=True),
+        Stage("model", bench.make_model, 20, is_base=True),
         Stage("forwards", bench.time_rows, 10, needs=made),
         Stage("decoding", partial(bench.race, decode), 100, 5, made),
         Stage("batches", bench.decode_batches, 60, 5, made),
@@ -141,4 +141,4 @@ def _tidy(stage: Stage) -> Stage:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
 
-    return Stage(stage.name, run, stage.share, stage.least_s, stage.needs)
+    return replace(stage, run=run)

@@ -88,6 +88,7 @@ class Stage:
     Attributes:
         share: of the time, relative to those of the other stages. least_s: below which it is not begun.
         needs: stages that must be done.
+        is_base: without it the others measure nothing, so it may take half of what is left, whatever its share.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Stage:
     share: float
     least_s: float = 2.0
     needs: tuple[str, ...] = ()
+    is_base: bool = False
 
 
 class Skipped(Exception):
@@ -141,7 +143,7 @@ class Stages:
             self._settle(outcome, "skipped", refusal)
             return
         shares = sum(one.share for one in self._stages[place:])
-        seconds = min(left, max(stage.least_s, left * stage.share / shares))
+        seconds = min(left, max(stage.least_s, left * stage.share / shares, left / 2 if stage.is_base else 0))
         outcome.state, begin = "running", self._clock()
         self._tell(f"{stage.name}: at most {seconds:.0f} s")
         self._keep()

@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from casspec.reference import WEIGHTS_FILE, check_reference, reference_path
 from casspec.runtime.loading.fingerprint import model_fingerprint, weights_sha256
+from casspec.runtime.loading.models import quiet_library
 from casspec.runtime.model.row_check import rows_are_independent
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.errors import UnsupportedOption
@@ -42,20 +43,25 @@ def added_layers(config: dict[str, Any]) -> int:
 
 def wide_model(config: dict[str, Any], device: str) -> TargetModel:
     """A testbed of this config in bfloat16. Raises UnsupportedOption where the device has no room."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
-
     check_reference()
     _check_room(config, device)
-    with torch.device(device):
-        model: Any = LlamaForCausalLM._from_config(LlamaConfig.from_dict(config), dtype=DTYPE)
-    model = model.eval().requires_grad_(False)
+    model, tokenizer = _empty(config, device)
     _fill(model, config, device)
     weights = weights_sha256(model)
-    tokenizer = AutoTokenizer.from_pretrained(reference_path())
     target = TargetModel(model, tokenizer, name=f"{PREFIX}{config['hidden_size']}", pack=True, owned=True)
     target.fingerprint = model_fingerprint(target, weights)
     rows_are_independent(target)
     return target
+
+
+def _empty(config: dict[str, Any], device: str) -> tuple[Any, Any]:
+    """The library's model with any weights, and the tokenizer."""
+    with quiet_library():
+        from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+        with torch.device(device):
+            model: Any = LlamaForCausalLM._from_config(LlamaConfig.from_dict(config), dtype=DTYPE)
+        return model.eval().requires_grad_(False), AutoTokenizer.from_pretrained(reference_path())
 
 
 def _check_room(config: dict[str, Any], device: str) -> None:

@@ -73,7 +73,7 @@ def test_a_stage_that_fails_is_one_line_and_the_exit_status(page: Path, monkeypa
         "failed",
         "skipped",
     )
-    assert "failed in" in result.stdout
+    assert "* Failed in" in result.stdout
     assert "RuntimeError: CUDA error: an illegal memory access." in page.read_text("utf-8")
     assert "Traceback" not in result.stderr
     assert "what follows" not in page.read_text("utf-8")

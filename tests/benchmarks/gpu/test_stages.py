@@ -92,6 +92,13 @@ def test_a_small_share_grows_to_what_the_stage_needs(clock: Clock) -> None:
     assert heard == [30]
 
 
+def test_what_the_others_rest_on_may_take_half_of_what_is_left(clock: Clock) -> None:
+    heard: list[float] = []
+    base = Stage("base", takes(clock, 20, heard), 1, is_base=True)
+    Stages([base, Stage("b", takes(clock, 1, heard), 99)], 100, clock=clock).run()
+    assert heard == [50, 80]
+
+
 def test_a_stage_that_does_not_end_is_stopped_and_keeps_its_figures() -> None:
     def endless(work: Work) -> None:
         work.keep({"ms": 1.0})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 AGAIN_S = 2.0
-"""An exception may be lost, for instance in a finaliser: it is raised again after so long."""
+"""An exception may be lost, for instance in a finaliser or a callback: it is raised again after so long, and nobody is told."""
 
 
 class OutOfTime(BaseException):
@@ -23,13 +24,15 @@ def at_most(seconds: float) -> Iterator[None]:
     Whoever else counts on the same timer gets it back with the time that was left.
     """
     begin = time.monotonic()
-    handler = signal.signal(signal.SIGALRM, _ring)
+    handler, told = signal.signal(signal.SIGALRM, _ring), sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, OutOfTime) else told(lost)
     others_s, interval_s = signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), AGAIN_S)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+        sys.unraisablehook = told
         if others_s:
             signal.setitimer(signal.ITIMER_REAL, max(others_s - (time.monotonic() - begin), 1e-3), interval_s)
 

@@ -18,6 +18,7 @@ TITLES = {
     "tests": "Tests that need a device",
     "ceilings": "Ceilings",
     "model": "Model",
+    "warm-up": "Warm-up",
     "forwards": "Forwards by rows",
     "decoding": "Decoding",
     "batches": "Batches",

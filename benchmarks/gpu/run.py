@@ -19,6 +19,7 @@ from benchmarks.gpu.library import decode_library, decode_library_compiled
 from benchmarks.gpu.race import Course
 from benchmarks.gpu.row_times import time_rows
 from benchmarks.gpu.stages import Skipped, Stage, Work
+from benchmarks.gpu.warm_up import warm_up
 from benchmarks.gpu.wide_model import added_layers, wide_model
 from casspec.profiler.device import measure_ceilings
 from casspec.runtime.loading.profiles import LoadedProfile
@@ -90,6 +91,9 @@ class Bench:
         if added_layers(self.config):
             work.note(f"{added_layers(self.config)} of its layers do nothing; they read their weights like any other")
 
+    def warm_up(self, work: Work) -> None:
+        warm_up(work, self.made[0])
+
     def time_rows(self, work: Work) -> None:
         time_rows(work, *self.made, self.rounds)
 
@@ -119,11 +123,12 @@ def stages_of(bench: Bench, tests: bool) -> list[Stage]:
         Stage("tests", run_tests, 90, 10),
         Stage("ceilings", bench.measure_ceilings, 6, 3, is_base=True),
         Stage("model", bench.make_model, 20, is_base=True),
+        Stage("warm-up", bench.warm_up, 20, needs=made, is_base=True),
         Stage("forwards", bench.time_rows, 10, needs=made),
         Stage("decoding", partial(bench.race, decode), 100, 5, made),
         Stage("batches", bench.decode_batches, 60, 5, made),
         Stage("library", partial(bench.race, decode_library), 40, 5, made),
-        Stage("calibration", bench.calibrate, 80, 20, made),
+        Stage("calibration", bench.calibrate, 100, 20, made),
         Stage("calibrated", bench.decode_calibrated, 40, 5, ("calibration",)),
         Stage("library-compiled", partial(bench.race, decode_library_compiled), 30, 10, made),
     ]

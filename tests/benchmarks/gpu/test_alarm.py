@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from benchmarks.gpu import alarm
 from benchmarks.gpu.alarm import OutOfTime, at_most
 
 
@@ -43,3 +44,20 @@ def test_others_get_their_timer_and_handler_back() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, *before)
         signal.signal(signal.SIGALRM, outer)
+
+
+def test_an_end_that_was_lost_in_a_finaliser_comes_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            endless()
+
+    def loses() -> None:
+        Slow()
+        endless()
+
+    monkeypatch.setattr(alarm, "AGAIN_S", 0.02)
+    with pytest.raises(OutOfTime), at_most(0.02):
+        loses()
+    assert capsys.readouterr().err == ""

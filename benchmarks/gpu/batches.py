@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.gpu.bound import bound_ms
-from benchmarks.gpu.forwards import available, with_graphs
+from benchmarks.gpu.forwards import available, captures, with_graphs
 from benchmarks.gpu.race import CAPTURES, Course
 from benchmarks.gpu.stages import Row, Work
 from casspec.runtime.model.target import TargetModel
@@ -32,6 +32,7 @@ def decode_batches(
             rows = _raced(target, course, size, course.n_tokens, course.rounds)
             work.keep(*(_row(row, way, target, ceilings, course) for row in rows))
             work.tell(f"batch {size}")
+    work.note(captures(target))
 
 
 def _raced(target: TargetModel, course: Course, size: int, n_tokens: int, rounds: int) -> list[BatchRow]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.gpu.bound import bound_ms
 from benchmarks.gpu.figures import PLAIN, noise, rows_of
-from benchmarks.gpu.forwards import available, graphs_refusal
+from benchmarks.gpu.forwards import available, captures
 from benchmarks.gpu.race import Course, Entrant, Race, Taken
 from benchmarks.gpu.stages import Work
 from casspec.runtime.decode import Decoder
@@ -22,9 +22,6 @@ def decode(work: Work, target: TargetModel, ceilings: DeviceCeilings, course: Co
     ways = available(target)
     entrants = [Entrant(method, way, Decoder(target, method=method)) for method in (PLAIN, CASCADE) for way in ways]
     entrants.append(again(entrants[0]))
-    refusal = graphs_refusal(target)
-    if refusal:
-        work.note(f"without graphs: {refusal}")
     run_race(work, target, ceilings, entrants, course)
 
 
@@ -56,6 +53,7 @@ def run_race(
         differs = noise(taken, mode)
         if differs is not None:
             work.note(f"noise, {mode}: {entrants[-1].method} differs from itself by {100 * differs:.1f} %")
+    work.note(captures(target))
     work.note(
         f"bound: {least:.3f} ms a token, {1e3 / least:,.0f} tokens/s, at {course.context_tokens:.0f} tokens of context"
     )

@@ -1,38 +1,30 @@
-"""How forwards run: operator by operator, or as CUDA graphs that were captured once."""
+"""How forwards run: operator by operator, or as CUDA graphs that were captured once. All that is asked of a model's graphs is asked here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Literal
 
 from casspec.runtime.model.target import TargetModel
 
 Forwards = Literal["eager", "graphs"]
 
-HOLDER = "graphs"
-"""Of a lean backend, what captures its forwards and replays them; None where nothing does."""
-
 
 def graphs_refusal(target: TargetModel) -> str | None:
     """Why forwards of this model cannot run as CUDA graphs here, in one line; None where they can."""
-    if target.device.type != "cuda":
-        return f"CUDA graphs are of CUDA, and this is {target.device.type}"
-    return None if _captures(target) is not None else "forwards of this model are not captured as CUDA graphs"
+    refusal: str | None = getattr(target, "graphs_refusal", "this release captures no forwards as CUDA graphs")
+    return refusal
 
 
 @contextmanager
 def with_graphs(target: TargetModel, on: bool) -> Iterator[None]:
     """Runs the block's forwards as CUDA graphs where they can, or without. What was captured is kept."""
-    captures = _captures(target)
-    if on or captures is None:
+    if graphs_refusal(target) is not None:
         yield
         return
-    setattr(target.lean, HOLDER, None)
-    try:
+    with target.captured(on):
         yield
-    finally:
-        setattr(target.lean, HOLDER, captures)
 
 
 def available(target: TargetModel) -> list[Forwards]:
@@ -40,5 +32,11 @@ def available(target: TargetModel) -> list[Forwards]:
     return ["eager"] if graphs_refusal(target) else ["eager", "graphs"]
 
 
-def _captures(target: TargetModel) -> Any:
-    return getattr(target.lean, HOLDER, None) if target.backend == "lean" else None
+def captures(target: TargetModel) -> str:
+    """What was captured so far, in one line."""
+    refusal = graphs_refusal(target)
+    if refusal is not None:
+        return f"without graphs: {refusal}"
+    store = target.lean.graphs.mine.store
+    told = f"graphs: {store.captured} captured, {store.evicted} given up, {store.n_bytes / 1e6:,.0f} MB"
+    return f"{told}; a capture failed, and later forwards ran without" if store.is_broken else told

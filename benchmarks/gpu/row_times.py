@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.gpu.bound import bound_ms
-from benchmarks.gpu.forwards import Forwards, available, graphs_refusal, with_graphs
+from benchmarks.gpu.forwards import Forwards, available, captures, with_graphs
 from benchmarks.gpu.stages import Work
 from casspec.profiler.probes import Probes
 from casspec.profiler.timing import Timer, timer_for
@@ -29,9 +29,6 @@ def time_rows(
     probes = Probes(target, points.values())
     calls = {rows: probes.call(point) for rows, point in points.items()}
     found: dict[tuple[Forwards, int], list[float]] = {(way, rows): [] for way in available(target) for rows in ROWS}
-    refusal = graphs_refusal(target)
-    if refusal:
-        work.note(f"without graphs: {refusal}")
     for turn in range(rounds + 1):
         for (way, rows), values in found.items():
             if work.is_over:
@@ -41,6 +38,7 @@ def time_rows(
             values += taken if turn else []
         if turn:
             work.replace(_rows(found, target, ceilings))
+    work.note(captures(target))
 
 
 def _rows(

@@ -35,12 +35,12 @@ def test_graphs_take_part_where_there_are_some(
     target: TargetModel, ceilings: DeviceCeilings, course: Course, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "available", lambda _: ["eager", "graphs"])
-    monkeypatch.setattr(decoding, "graphs_refusal", lambda _: None)
+    monkeypatch.setattr(decoding, "captures", lambda _: "graphs: all")
     decode(work, target, ceilings, Course(course.prompts[:1], 4, 1, modes=("greedy",)))
     assert methods(work.outcome.rows) == [
         ("greedy", method, way) for method, way in [("autoregressive", "eager"), ("autoregressive", "graphs")]
     ] + [("greedy", "dytc", "eager"), ("greedy", "dytc", "graphs")]
-    assert not any("without graphs" in note for note in work.outcome.notes)
+    assert "graphs: all" in work.outcome.notes
 
 
 def test_a_profile_is_raced_against_none(

@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import pytest
-import torch
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
-from benchmarks.gpu import forwards
-from benchmarks.gpu.forwards import HOLDER, available, graphs_refusal, with_graphs
+import pytest
+
+from benchmarks.gpu.forwards import available, captures, graphs_refusal, with_graphs
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 
-CAPTURES = object()
+
+class Captured:
+    """A model whose forwards can be captured, as far as the switch looks."""
+
+    graphs_refusal = None
+
+    def __init__(self) -> None:
+        self.switched: list[bool] = []
+        self.store = SimpleNamespace(captured=7, evicted=1, n_bytes=3_000_000, is_broken=False)
+        self.lean = SimpleNamespace(graphs=SimpleNamespace(mine=SimpleNamespace(store=self.store)))
+
+    @contextmanager
+    def captured(self, on: bool) -> Iterator[None]:
+        self.switched.append(on)
+        yield
 
 
 @pytest.fixture
-def captured(target: TargetModel, monkeypatch: pytest.MonkeyPatch) -> TargetModel:
-    """A model on a CUDA device whose forwards are captured, as far as the switch looks."""
-    monkeypatch.setattr(target.lean, HOLDER, CAPTURES, raising=False)
-    monkeypatch.setattr(target, "device", torch.device("cuda"))
-    return target
-
-
-def holder(target: TargetModel) -> object:
-    return getattr(target.lean, HOLDER)
+def captured() -> Any:
+    return Captured()
 
 
 def test_a_processor_has_no_graphs_and_says_so(target: TargetModel) -> None:
-    assert graphs_refusal(target) == "CUDA graphs are of CUDA, and this is cpu"
+    assert graphs_refusal(target)
     assert available(target) == ["eager"]
+    assert captures(target) == f"without graphs: {graphs_refusal(target)}"
 
 
-def test_a_model_whose_forwards_are_captured_runs_both_ways(captured: TargetModel) -> None:
-    assert graphs_refusal(captured) is None
+def test_a_model_whose_forwards_are_captured_runs_both_ways(captured: Any) -> None:
     assert available(captured) == ["eager", "graphs"]
+    for on in (True, False):
+        with with_graphs(captured, on):
+            pass
+    assert captured.switched == [True, False]
 
 
-def test_a_device_without_captures_says_so(captured: TargetModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captured.lean, HOLDER, None)
-    assert forwards.available(captured) == ["eager"]
-    assert "not captured" in (graphs_refusal(captured) or "")
-
-
-def test_what_was_captured_is_put_aside_and_kept(captured: TargetModel) -> None:
-    with with_graphs(captured, True):
-        assert holder(captured) is CAPTURES
-        with with_graphs(captured, False):
-            assert holder(captured) is None
-    with pytest.raises(KeyError), with_graphs(captured, False):
-        raise KeyError
-    assert holder(captured) is CAPTURES
+def test_what_was_captured_is_told(captured: Any) -> None:
+    assert captures(captured) == "graphs: 7 captured, 1 given up, 3 MB"
+    captured.store.is_broken = True
+    assert captures(captured).endswith("a capture failed, and later forwards ran without")
 
 
 def test_the_switch_changes_no_text(target: TargetModel) -> None:

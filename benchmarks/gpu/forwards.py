@@ -1,4 +1,4 @@
-"""How forwards run: operator by operator, or as CUDA graphs that were captured once. All that is asked of a model's graphs is asked here."""
+"""How forwards run: operator by operator, or as CUDA graphs that were captured once. What is asked of a model's graphs is asked here."""
 
 from __future__ import annotations
 

@@ -45,3 +45,9 @@ def new_work() -> Callable[..., Work]:
 @pytest.fixture
 def work(new_work: Callable[..., Work]) -> Work:
     return new_work()
+
+
+@pytest.fixture
+def without_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow takes seconds to create its tables."""
+    monkeypatch.setattr("casspec.tuner.calibration.publish.tell_mlflow", lambda *_: None)

@@ -23,6 +23,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.usefixtures("without_mlflow")
 def test_its_profile_decodes_and_its_parts_are_timed(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://nowhere.invalid")
     target: TargetModel = small_target()

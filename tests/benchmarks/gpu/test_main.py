@@ -43,6 +43,7 @@ def page(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_mlflow")
 def test_a_rehearsal_runs_every_stage(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "calibrate_quickly", partial(calibrate_quickly, changes=CHANGES))
     result = run("--output", str(page))

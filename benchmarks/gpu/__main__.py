@@ -27,8 +27,9 @@ from benchmarks.gpu.report import Report
 from benchmarks.gpu.run import SUITE, Bench, stages_of
 from benchmarks.gpu.stages import Stages
 from benchmarks.gpu.wide_model import config_of
-from casspec.cli.options import apply_threads, check_device
+from casspec.cli.options import apply_threads
 from casspec.runtime.loading.device import device_fingerprint
+from casspec.runtime.loading.models import check_device
 from casspec.storage.errors import CasspecError
 from casspec.testbed import HIDDEN_OF_7B, PREFIX
 from casspec.tuner.environment import LIBRARIES, source_commit
@@ -117,7 +118,7 @@ def main(
     except CasspecError as error:
         raise click.ClickException(str(error)) from None
     apply_threads(threads)
-    report = Report(about(bench, minutes), output or (REHEARSAL if device == "cpu" else PAGE))
+    report = Report(about(bench, minutes), output or (REHEARSAL if device.startswith("cpu") else PAGE))
     stages = Stages(stages_of(bench, tests), 60 * minutes - (time.monotonic() - begin), partial(keep, report), tell)
     report.outcomes = stages.outcomes
     try:

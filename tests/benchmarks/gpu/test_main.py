@@ -106,7 +106,7 @@ def test_a_missing_device_is_one_line(monkeypatch: pytest.MonkeyPatch, page: Pat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     result = CliRunner().invoke(main, ["--output", str(page)])
     assert result.exit_code == 1
-    assert result.output.startswith("Error: --device cuda: ")
+    assert result.output.startswith("Error: no CUDA device is available to torch; use --device cpu")
     assert len(result.output.splitlines()) == 1
     assert not page.exists()
 
@@ -114,6 +114,7 @@ def test_a_missing_device_is_one_line(monkeypatch: pytest.MonkeyPatch, page: Pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
+        (("--device", "gpu"), "unknown device 'gpu'"),
         (("--width", "256"), "no testbed is 256 wide"),
         (("--layers", "2"), "a testbed has 12 layers"),
         (("--tokens", "1"), "--tokens"),

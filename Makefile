@@ -5,10 +5,12 @@
 # TORCH_INDEX  a package index for torch alone, for instance https://download.pytorch.org/whl/cpu
 #              or https://download.pytorch.org/whl/cu126 (`make clean` before changing it)
 # BENCH        options of `casspec bench`, for instance BENCH="--prompts 10" for less than a third of the time
+# GPU          options of `make gpu`, for instance GPU="--layers 32 --minutes 12"; `.venv/bin/python -m benchmarks.gpu --help` lists them
 
 PYTHON ?= python3
 TORCH_INDEX ?=
 BENCH ?=
+GPU ?=
 VENV ?= .venv
 
 BIN := $(VENV)/bin
@@ -19,7 +21,7 @@ TYPED := build/typed
 DOCUMENTED := build/documented
 MYPY = cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help demo demo-chat test test-engines test-fleet lint format docs bench clean
+.PHONY: help demo demo-chat test test-engines test-fleet lint format docs bench gpu clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -68,6 +70,9 @@ docs: $(STAMPS)/dev ## build the documentation site, in build/site
 bench: $(STAMPS)/dev ## run the long benchmark (every method), and the tests that need a CUDA device
 	@$(BIN)/casspec bench $(BENCH)
 	@$(BIN)/python -m pytest -q tests/gpu
+
+gpu: $(STAMPS)/dev ## measure casspec on a CUDA device in eight minutes, and write docs/results/gpu.md
+	@$(BIN)/python -m benchmarks.gpu $(GPU)
 
 clean: ## remove what these made, the virtual environment included
 	@rm -rf $(VENV) build dist casspec.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

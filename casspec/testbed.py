@@ -119,10 +119,10 @@ def wide_config(hidden: int) -> dict[str, Any]:
 
 def checkpoint_bytes(config: dict[str, Any]) -> int:
     """Size of the weights on disk, norms as if they were bfloat16 too (they are less than a thousandth)."""
-    return 2 * sum(math.prod(shape) for shape in _shapes(config).values())
+    return 2 * sum(math.prod(shape) for shape in wide_shapes(config).values())
 
 
-def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+def wide_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """Shape of every weight, by its name in a checkpoint with tied embeddings."""
     hidden, intermediate = config["hidden_size"], config["intermediate_size"]
     shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
@@ -138,16 +138,20 @@ def _shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     return shapes | {"model.norm.weight": (hidden,)}
 
 
-def widened(name: str, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A weight of the reference at its wide shape: [out, in] in its own dtype, a norm's [hidden] in float32."""
+def widened(name: str, weight: Tensor, shape: tuple[int, ...], device: str = "cpu") -> Tensor:
+    """A weight of the reference at its wide shape: [out, in] in its own dtype, a norm's [hidden] in float32.
+
+    Args:
+        device: where random weights are drawn and the result lies. Another kind of device draws others; what they compute is the same.
+    """
     import torch
 
-    real = weight.float()
+    real = weight.to(device).float()
     if name.endswith("embed_tokens.weight"):
-        wide = torch.zeros(shape)
+        wide = torch.zeros(shape, device=device)
     else:
-        generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-        wide = torch.empty(shape).normal_(0.0, float(real.std()), generator=generator)
+        generator = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
+        wide = torch.empty(shape, device=device).normal_(0.0, float(real.std()), generator=generator)
     if real.dim() == 1:
         wide += real.mean()
         wide[: len(real)] = real
@@ -167,7 +171,7 @@ def _write(config: dict[str, Any], directory: Path) -> None:
     from safetensors import safe_open
     from safetensors.torch import save_file
 
-    shapes = _shapes(config)
+    shapes = wide_shapes(config)
     shards = list(_shards(shapes))
     files = [f"model-{place:05}-of-{len(shards):05}.safetensors" for place in range(1, len(shards) + 1)]
     if len(shards) == 1:

@@ -72,7 +72,7 @@ class TransformersPeer:
         prompt = torch.tensor([input_ids], device=device)
         config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0, **self._options)
         observer = _Observer(self._target, len(input_ids))
-        with _own_settings_kept(model), observer.watching(model), torch.inference_mode():
+        with own_settings_kept(model), observer.watching(model), torch.inference_mode():
             begin = time.perf_counter()
             ids = model.generate(
                 prompt,
@@ -153,7 +153,7 @@ class _Observer:
 
 
 @contextmanager
-def _own_settings_kept(model: Any) -> Iterator[None]:
+def own_settings_kept(model: Any) -> Iterator[None]:
     """Without the checkpoint's generation defaults, a repetition penalty or an end token would change text and cost.
     An early exit that is interrupted leaves the model with fewer layers: it gets them back. What the library warns of
     in its own calls is kept from the user."""

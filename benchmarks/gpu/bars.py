@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.gpu.decoding import CALIBRATED
 from benchmarks.gpu.figures import PLAIN
+from benchmarks.gpu.measured.decoding import CALIBRATED
 from benchmarks.gpu.stages import Row
 from casspec.storage.schema import CASCADE
 

@@ -11,16 +11,10 @@ from casspec.runtime.model.target import TargetModel
 Forwards = Literal["eager", "graphs"]
 
 
-def graphs_refusal(target: TargetModel) -> str | None:
-    """Why forwards of this model cannot run as CUDA graphs here, in one line; None where they can."""
-    refusal: str | None = getattr(target, "graphs_refusal", "this release captures no forwards as CUDA graphs")
-    return refusal
-
-
 @contextmanager
 def with_graphs(target: TargetModel, on: bool) -> Iterator[None]:
     """Runs the block's forwards as CUDA graphs where they can, or without. What was captured is kept."""
-    if graphs_refusal(target) is not None:
+    if target.graphs_refusal is not None:
         yield
         return
     with target.captured(on):
@@ -29,12 +23,12 @@ def with_graphs(target: TargetModel, on: bool) -> Iterator[None]:
 
 def available(target: TargetModel) -> list[Forwards]:
     """Ways that forwards of this model can run, the slowest first."""
-    return ["eager"] if graphs_refusal(target) else ["eager", "graphs"]
+    return ["eager"] if target.graphs_refusal else ["eager", "graphs"]
 
 
 def captures(target: TargetModel) -> str:
     """What was captured so far, in one line."""
-    refusal = graphs_refusal(target)
+    refusal = target.graphs_refusal
     if refusal is not None:
         return f"without graphs: {refusal}"
     store = target.lean.graphs.mine.store

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.batches import decode_batches
 from benchmarks.gpu.bound import weight_bytes
-from benchmarks.gpu.calibration import calibrate_quickly
-from benchmarks.gpu.decoding import decode, decode_calibrated
-from benchmarks.gpu.device_tests import run_tests
-from benchmarks.gpu.library import decode_library, decode_library_compiled
+from benchmarks.gpu.measured.batches import decode_batches
+from benchmarks.gpu.measured.calibration import calibrate_quickly
+from benchmarks.gpu.measured.decoding import decode, decode_calibrated
+from benchmarks.gpu.measured.device_tests import run_tests
+from benchmarks.gpu.measured.library import decode_library, decode_library_compiled
+from benchmarks.gpu.measured.row_times import time_rows
+from benchmarks.gpu.measured.warm_up import warm_up
 from benchmarks.gpu.race import Course
-from benchmarks.gpu.row_times import time_rows
 from benchmarks.gpu.stages import Skipped, Stage, Work
-from benchmarks.gpu.warm_up import warm_up
 from benchmarks.gpu.wide_model import added_layers, wide_model
 from casspec.profiler.device import measure_ceilings
 from casspec.runtime.loading.profiles import LoadedProfile

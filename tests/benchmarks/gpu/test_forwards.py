@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.forwards import available, captures, graphs_refusal, with_graphs
+from benchmarks.gpu.forwards import available, captures, with_graphs
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel
 
@@ -36,9 +36,9 @@ def captured() -> Any:
 
 
 def test_a_processor_has_no_graphs_and_says_so(target: TargetModel) -> None:
-    assert graphs_refusal(target)
+    assert target.graphs_refusal
     assert available(target) == ["eager"]
-    assert captures(target) == f"without graphs: {graphs_refusal(target)}"
+    assert captures(target) == f"without graphs: {target.graphs_refusal}"
 
 
 def test_a_model_whose_forwards_are_captured_runs_both_ways(captured: Any) -> None:

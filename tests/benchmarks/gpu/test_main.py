@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from benchmarks.gpu import run as run_module
 from benchmarks.gpu.__main__ import main
-from benchmarks.gpu.calibration import calibrate_quickly
+from benchmarks.gpu.measured.calibration import calibrate_quickly
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.run import Bench
 

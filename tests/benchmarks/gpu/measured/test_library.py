@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.gpu.library import (
+from benchmarks.gpu.measured.library import (
     EAGER,
     STATIC,
     StaticCachePeer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.gpu.batches import decode_batches
+from benchmarks.gpu.measured.batches import decode_batches
 from benchmarks.gpu.race import Course
 from benchmarks.gpu.stages import Work
 from casspec.runtime.model.target import TargetModel

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.gpu.row_times import CALLS, ROWS, time_rows
+from benchmarks.gpu.measured.row_times import CALLS, ROWS, time_rows
 from benchmarks.gpu.stages import Work
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DeviceCeilings

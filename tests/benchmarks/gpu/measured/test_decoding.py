@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu import decoding
-from benchmarks.gpu.decoding import CALIBRATED, decode, decode_calibrated
+from benchmarks.gpu.measured import decoding
+from benchmarks.gpu.measured.decoding import CALIBRATED, decode, decode_calibrated
 from benchmarks.gpu.race import Course
 from benchmarks.gpu.stages import Row, Work
 from casspec.runtime.model.target import TargetModel

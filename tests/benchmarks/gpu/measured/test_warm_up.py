@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from benchmarks.gpu.measured.warm_up import warm_up
 from benchmarks.gpu.stages import Work
-from benchmarks.gpu.warm_up import warm_up
 from casspec.runtime.model.target import TargetModel
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu.alarm import OutOfTime, at_most
-from benchmarks.gpu.device_tests import FailedTests, run_tests
+from benchmarks.gpu.measured.device_tests import FailedTests, run_tests
 from benchmarks.gpu.stages import Work
 
 PASSING = """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.gpu import calibration
-from benchmarks.gpu.calibration import calibrate_quickly
+from benchmarks.gpu.measured import calibration
+from benchmarks.gpu.measured.calibration import calibrate_quickly
 from benchmarks.gpu.stages import Work
 from casspec.runtime.decode import Decoder
 from casspec.runtime.model.target import TargetModel

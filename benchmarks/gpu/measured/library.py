@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.decoding import again, run_race
 from benchmarks.gpu.figures import PLAIN
 from benchmarks.gpu.forwards import available
+from benchmarks.gpu.measured.decoding import again, run_race
 from benchmarks.gpu.race import Course, Entrant
 from benchmarks.gpu.stages import Skipped, Work
 from casspec.runtime.decode import Decoder, Generation, Statistics

@@ -9,7 +9,7 @@ from casspec.profile_lookup import load_profile
 from casspec.runtime.decode import Decoder, Generation
 from casspec.runtime.loading.models import load_model
 from casspec.runtime.loading.names import named, parted
-from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+from casspec.runtime.model.target import BackendChoice, TargetModel
 from casspec.runtime.policies import all_methods, register_method
 from casspec.transformers_bridge import custom_generate
 
@@ -22,7 +22,7 @@ def load_target(
     dtype: str = "auto",
     adapter: str | Path | None = None,
     backend: BackendChoice = "auto",
-    graphs: GraphsChoice = "auto",
+    compiles: bool = True,
 ) -> TargetModel:
     """Loads a causal language model; its `tokenizer` is None when the model brings none.
 
@@ -36,7 +36,7 @@ def load_target(
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
         adapter: a directory with a LoRA as peft saves it (extra `adapters`), merged into the weights.
         backend: lean, a forward of ours for the families it covers; generic, the library's own layers; or auto for lean where it can.
-        graphs: on CUDA auto captures forwards of the lean backend as graphs, which are launched as a whole; off launches each kernel.
+        compiles: forwards are compiled code on a processor, and launched as a graph on CUDA (lean backend); False calls torch's operators.
 
     Raises:
         UnknownModel: nothing there that can be loaded.
@@ -48,7 +48,7 @@ def load_target(
     base, beside = parted(name_or_path) if adapter is None else (str(name_or_path), adapter)
     name = named(base, beside)
     place = directory_of(base) or base
-    return load_model(place, device, dtype, name=name, adapter=beside, backend=backend, graphs=graphs)
+    return load_model(place, device, dtype, name=name, adapter=beside, backend=backend, compiles=compiles)
 
 
 def methods() -> dict[str, str]:

@@ -38,8 +38,16 @@ class SkipSet(Document):
 Backend = Literal["lean", "generic"]
 """What runs a model's forwards: a forward of ours, or the library's own layers."""
 
-Forwards = Literal["graphs"]
-"""How a backend runs them, where there is a choice: captured as graphs and launched as a whole."""
+Forwards = Literal["graphs", "operators"]
+"""How a backend runs them, where that is not the usual way of its kind of device: captured as graphs on CUDA, by torch's operators on a
+processor whose forwards could be compiled."""
+
+
+def forwards_of(device: str, backend: Backend, compiles: bool) -> Forwards | None:
+    """How forwards run on a device ("cpu", "cuda:0"), where they are to be compiled or not."""
+    if device.startswith("cuda"):
+        return "graphs" if compiles and backend == "lean" else None
+    return None if compiles else "operators"
 
 
 class Precision(StrEnum):

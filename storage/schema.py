@@ -223,7 +223,7 @@ class CascadeProfile(VersionedDocument):
     backend: Backend | None = None
     """What it was measured on; None for the lean forward."""
     forwards: Forwards | None = None
-    """How its forwards ran; None for operator by operator, or as one native call."""
+    """How its forwards ran; None for the usual way of its kind of device."""
     suite: str
     seed: int
 

@@ -25,7 +25,7 @@ from casspec.cli.options import (
 
 if TYPE_CHECKING:
     from casspec.runtime.loading.profiles import LoadedProfile
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.storage.schema import BenchReport, Mode
     from casspec.tuner.bench.entries import Entry
     from casspec.tuner.bench.lossless.check import LosslessRow
@@ -92,7 +92,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     threads: int | None,
     max_new_tokens: int,
     n_prompts: int | None,
@@ -138,7 +138,7 @@ def command(
     from casspec.tuner.suites.token_prompts import spread_over_tasks
 
     exact = "float32" if check_lossless and dtype == "auto" else dtype
-    loaded = casspec.load_target(name, device=device, dtype=exact, backend=backend, graphs=graphs)
+    loaded = casspec.load_target(name, device=device, dtype=exact, backend=backend, compiles=compiles)
     suite = load_suite(chosen_suite(suite_name, has_chat_template(loaded.tokenizer)), strict)
     suite = without_refused(suite, loaded.tokenizer)
     for note in suite.notes:

@@ -26,7 +26,7 @@ from casspec.tuner.settings import CascadeSettings, ProfileSettings, RecordSetti
 
 if TYPE_CHECKING:
     from casspec.known_models import KnownModel
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile
     from casspec.tuner.search.workers.processes import WorkerPool
@@ -103,7 +103,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     suite_name: str | None,
     turns: str | None,
     long: str | None,
@@ -146,7 +146,7 @@ def command(
         if known is not None:
             is_chat = known.has_chat_template
         else:
-            target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+            target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
             is_chat = has_chat_template(target.tokenizer)
 
         # 2. What decides the outcome.
@@ -164,7 +164,7 @@ def command(
 
         # 3. Finished before: answered without loading the model.
         here = device, threads or available_cores()
-        answer = None if force else _answer(repository, known, here, settings, bench, graphs)
+        answer = None if force else _answer(repository, known, here, settings, bench, compiles)
         if dry_run:
             from casspec.tuner.calibration.attempt import finished
 
@@ -187,7 +187,7 @@ def command(
         from casspec.tuner.calibration.closing_bench import bench as closing_bench
         from casspec.tuner.external_databases import external_databases
 
-        target = target or casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+        target = target or casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
         done = None if force else finished(repository, target, settings)
         pool = _worker_pool(workers, model, device, storage)
         try:
@@ -225,7 +225,7 @@ def _answer(
     here: tuple[str, int],
     settings: CalibrationSettings,
     bench: bool,
-    graphs: GraphsChoice,
+    compiles: bool,
 ) -> tuple[CascadeProfile, BenchReport | None] | None:
     """Stored profile of a model whose fingerprint is known, found without loading the model or torch.
 
@@ -235,12 +235,12 @@ def _answer(
         here: device and CPU threads.
     """
     from casspec.runtime.loading.device import device_fingerprint
+    from casspec.storage.plans import forwards_of
     from casspec.tuner.external_databases import MIRRORED_BENCH
 
     if known is None:
         return None
-    captured = graphs == "auto" and known.backend == "lean" and here[0].startswith("cuda")
-    run_by = {"backend": known.backend, "forwards": "graphs" if captured else None}
+    run_by = {"backend": known.backend, "forwards": forwards_of(here[0], known.backend, compiles)}
     dumped = settings.model_copy(update=run_by).stored()
     finished = repository.finished_calibration(known.fingerprint, device_fingerprint(*here), known.dtype, dumped)
     if finished is None:

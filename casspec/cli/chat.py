@@ -25,7 +25,7 @@ from casspec.cli.request_options import (
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice
+    from casspec.runtime.model.target import BackendChoice
 
 LONGEST_REPLY = 1024
 """Tokens of a reply where nobody says how many."""
@@ -48,7 +48,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     threads: int | None,
     storage: str | None,
     **options: Any,
@@ -64,7 +64,7 @@ def command(
     from casspec.runtime.text.chat import has_chat_template
     from casspec.storage.errors import UnsupportedOption
 
-    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
     if not has_chat_template(target.tokenizer):
         raise UnsupportedOption(
             f"model '{target.name}' brings no chat template; `casspec generate` goes on from a text"

@@ -22,7 +22,7 @@ from casspec.cli.request_options import (
 )
 
 if TYPE_CHECKING:
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
 
 
 @click.command()
@@ -64,7 +64,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     threads: int | None,
     stats: bool,
     storage: str | None,
@@ -90,7 +90,7 @@ def command(
 
     import casspec
 
-    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
     make_ready(request["grammar"], target)
     if batch is not None:
         from casspec.cli.batch_texts import generate_batch

@@ -11,7 +11,7 @@ from casspec.cli.console import output, say
 from casspec.cli.options import adapter_option, format_option, run_options, set_up
 
 if TYPE_CHECKING:
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
 
 
 @click.group(invoke_without_command=True)
@@ -63,7 +63,7 @@ def check(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     threads: int | None,
     output_format: str,
 ) -> None:
@@ -76,7 +76,7 @@ def check(
 
     import casspec
 
-    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
     found = _found(target)
     if output_format == "json":
         click.echo(json.dumps(found, indent=2))

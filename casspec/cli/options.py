@@ -110,12 +110,12 @@ backend_option = click.option(
 )
 
 
-graphs_option = click.option(
-    "--graphs",
-    type=click.Choice(("auto", "off")),
-    default="auto",
+compile_option = click.option(
+    "--compile/--no-compile",
+    "compiles",
+    default=True,
     show_default=True,
-    help="On CUDA: auto captures forwards as graphs, which are launched as a whole; off launches each kernel.",
+    help="Whether forwards run as a whole: compiled code on a processor, graphs on CUDA. Without, torch's operators are called one by one.",
 )
 
 
@@ -161,8 +161,8 @@ def adapter_option(function: Function) -> Function:
 
 
 def run_options(function: Function) -> Function:
-    """`--device`, `--dtype`, `--backend`, `--graphs` and `--threads`: where a model runs, on what, how, and in which precision."""
-    return device_option(dtype_option(backend_option(graphs_option(threads_option(function)))))
+    """`--device`, `--dtype`, `--backend`, `--compile` and `--threads`: where a model runs, on what, how, and in which precision."""
+    return device_option(dtype_option(backend_option(compile_option(threads_option(function)))))
 
 
 def format_option(*choices: str) -> Callable[[Function], Function]:

@@ -15,7 +15,7 @@ from casspec.cli.options import figures_option, model_argument, run_options, see
 
 if TYPE_CHECKING:
     from casspec.profiler.design import Design
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice
+    from casspec.runtime.model.target import BackendChoice
     from casspec.storage.schema import LatencyModel, LatencySample
 
 
@@ -52,7 +52,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     threads: int | None,
     budget: float | None,
     max_context: int | None,
@@ -82,7 +82,7 @@ def command(
     from casspec.runtime.loading.fingerprint import model_fingerprint
 
     budget, largest_context = budget or PROFILE_SECONDS, max_context or LARGEST_CONTEXT
-    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+    target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
     if dry_run:
         possible = tuple(precision for precision in QUANTISED if target.refusal(precision) is None)
         rows = {size: rows_that_fit(target, size) for size in batches_up_to(batch)}

@@ -18,7 +18,7 @@ from casspec.cli.options import SectionedCommand, apply_threads, check_device, m
 
 if TYPE_CHECKING:
     from casspec.runtime.decode import Decoder
-    from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+    from casspec.runtime.model.target import BackendChoice, TargetModel
     from casspec.server.engines import Engines, Methods
     from casspec.server.reload import Reloader
     from casspec.server.service import Service
@@ -149,7 +149,7 @@ def command(
     device: str,
     dtype: str,
     backend: BackendChoice,
-    graphs: GraphsChoice,
+    compiles: bool,
     threads: int | None,
     storage: str | None,
     host: str,
@@ -168,7 +168,7 @@ def command(
     from casspec.server.run import listening, run, url_of
     from casspec.server.service import Service
 
-    options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage, graphs)
+    options["calibrate_options"] = _calibrate_options(device, dtype, backend, threads, storage, compiles)
     settings = _settings(model, options)
     check_host(host, settings.api_keys)
     _check_sharing(profile, settings, options["share_traffic"])
@@ -181,7 +181,7 @@ def command(
         import casspec
 
         n_threads = apply_threads(threads)  # of this thread: it is the one that computes
-        target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, graphs=graphs)
+        target = casspec.load_target(model, device=device, dtype=dtype, backend=backend, compiles=compiles)
         engines = Engines(prepared(target), settings)
         engines.warm()
         _tell(engines, n_threads, settings)
@@ -269,18 +269,18 @@ def _settings(model: str, options: dict[str, Any]) -> Settings:
 
 
 def _calibrate_options(
-    device: str, dtype: str, backend: str, threads: int | None, storage: str | None, graphs: str = "auto"
+    device: str, dtype: str, backend: str, threads: int | None, storage: str | None, compiles: bool = True
 ) -> tuple[str, ...]:
     """Options of `casspec calibrate` without which it would make a profile of something else. No storage that holds a password."""
     given: dict[str, tuple[str | int | None, str | None]] = {
         "--device": (device, "cpu"),
         "--dtype": (dtype, "auto"),
         "--backend": (backend, "auto"),
-        "--graphs": (graphs, "auto"),
         "--threads": (threads, None),
         "--storage": (None if "@" in (storage or "") else storage, None),
     }
-    return tuple(word for name, (value, usual) in given.items() if value != usual for word in (name, str(value)))
+    words = (word for name, (value, usual) in given.items() if value != usual for word in (name, str(value)))
+    return (*words, *(() if compiles else ("--no-compile",)))
 
 
 def _methods(

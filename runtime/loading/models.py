@@ -25,7 +25,7 @@ from casspec.runtime.loading.gguf import DTYPE as GGUF_DTYPE
 from casspec.runtime.loading.gguf import GgufFile, complete, is_gguf, open_gguf, settle, source, unpacking
 from casspec.runtime.loading.names import named
 from casspec.runtime.model.row_check import rows_are_independent
-from casspec.runtime.model.target import BackendChoice, GraphsChoice, TargetModel
+from casspec.runtime.model.target import BackendChoice, TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel, UnsupportedOption
 
 _log = logging.getLogger("casspec")
@@ -42,7 +42,7 @@ def load_model(
     name: str = "",
     adapter: str | Path | None = None,
     backend: BackendChoice = "auto",
-    graphs: GraphsChoice = "auto",
+    compiles: bool = True,
 ) -> TargetModel:
     """Loads a causal language model and its tokenizer (None when it has none). Of a multimodal checkpoint that is its text part.
 
@@ -52,7 +52,7 @@ def load_model(
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
         adapter: a directory with a LoRA, which is merged into the weights.
         backend: lean, generic, or auto for lean where it covers the model.
-        graphs: auto captures forwards of the lean backend on CUDA as graphs; off launches them kernel by kernel.
+        compiles: forwards are compiled code on a processor, graphs on CUDA; False calls torch's operators.
 
     Raises:
         UnknownModel: nothing there; UnsupportedModel: a family that no backend covers, or an adapter that cannot be merged;
@@ -66,10 +66,10 @@ def load_model(
         model,
         tokenizer,
         name=name or named(name_or_path, adapter),
-        pack=True,
+        pack=compiles,
         owned=True,
         backend=backend,
-        graphs=graphs,
+        compiles=compiles,
     )
     if target.is_experimental:
         _log.warning(EXPERIMENTAL, target.family)

@@ -40,6 +40,10 @@ def forwards_difference(profile: CascadeProfile, target: TargetModel) -> str | N
     """How the model's forwards run otherwise than those that were measured, None where they do not."""
     if profile.forwards == target.forwards:
         return None
+    if profile.forwards == "operators":
+        return "without compiled forwards, and forwards are compiled here"
+    if target.forwards == "operators":
+        return "with compiled forwards, and forwards are not to be compiled here"
     if target.forwards is None:
         return f"with CUDA graphs, and forwards run without them here ({target.graphs_refusal or 'they are off'})"
     return "without CUDA graphs, and forwards run with them here"

@@ -29,7 +29,6 @@ from casspec.storage.schema import Backend as BackendName
 from casspec.storage.schema import Forwards, ModelFingerprint, Precision
 
 BackendChoice = Literal["auto", "lean", "generic"]
-GraphsChoice = Literal["auto", "off"]
 
 
 class TargetModel:
@@ -43,7 +42,7 @@ class TargetModel:
         owned: nobody else reads these weights, and they are as their file has them: what was copied is let go at once. Packed, they are
             not held twice; `library_model` fills the library's own again.
         backend: lean, generic, or auto for lean where it covers the model.
-        graphs: auto captures forwards of the lean backend on CUDA as graphs; off launches them kernel by kernel.
+        compiles: forwards are captured as graphs on CUDA (lean backend). False calls torch's operators, and on a processor packs nothing.
 
     Raises:
         UnsupportedModel: a family or feature that no backend covers, by name.
@@ -57,7 +56,7 @@ class TargetModel:
         pack: bool = False,
         owned: bool = False,
         backend: BackendChoice = "auto",
-        graphs: GraphsChoice = "auto",
+        compiles: bool = True,
     ) -> None:
         config = model.config
         self.config = config
@@ -66,7 +65,8 @@ class TargetModel:
         self.name = name or getattr(config, "name_or_path", "") or self.family
         self.parameter_count: int = sum(parameter.numel() for parameter in model.parameters())
         self._model = model
-        self._backend = _backend(model, pack, owned, backend, graphs)
+        self._compiles = compiles
+        self._backend = _backend(model, pack and compiles, owned, backend, compiles)
         self.n_layers = len(self._backend.layer_rows)
         self.full_plan = Plan.full(self.n_layers)
         self.fingerprint: ModelFingerprint | None = None
@@ -113,7 +113,9 @@ class TargetModel:
     @property
     def forwards(self) -> Forwards | None:
         """How forwards run, where that is not how its backend runs them on any device of the kind."""
-        return "graphs" if self._backend.is_captured else None
+        if self._backend.is_captured:
+            return "graphs"
+        return "operators" if self.device.type == "cpu" and not self._compiles else None
 
     @property
     def graphs_refusal(self) -> str | None:
@@ -307,11 +309,11 @@ class TargetModel:
         return self._backend.extra_bytes(precision)
 
 
-def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice, graphs: GraphsChoice) -> Backend:
+def _backend(model: Any, pack: bool, owned: bool, choice: BackendChoice, compiles: bool) -> Backend:
     """The lean one where it covers the model, unless the generic one is asked for. Raises UnsupportedModel."""
     refusal = None if choice == "generic" else lean_refusal(model)
     if refusal is None and choice != "generic":
-        return LeanBackend(model, pack, owned, captures=graphs == "auto")
+        return LeanBackend(model, pack, owned, captures=compiles)
     if choice == "lean":
         raise UnsupportedModel(f"the lean backend does not cover this model: {refusal}; use backend auto")
     from casspec.runtime.model.generic.backend import GenericBackend  # needs transformers, whose import takes a second

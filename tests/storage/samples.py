@@ -181,7 +181,7 @@ profiles = st.builds(
     suite=st.text(max_size=12),
     seed=st.integers(),
     dtype=st.sampled_from(["float32", "bfloat16"]),
-    forwards=st.sampled_from([None, "graphs"]),
+    forwards=st.sampled_from([None, "graphs", "operators"]),
     predicted_speedup=speedups,
     predicted_interval=st.dictionaries(st.sampled_from(["greedy", "sample"]), st.tuples(finite, finite)),
     predicted_by_task=st.dictionaries(

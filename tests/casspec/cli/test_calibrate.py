@@ -203,7 +203,7 @@ def test_a_page_repeats_every_option_that_is_a_setting() -> None:
         "--device",
         "--dtype",
         "--backend",
-        "--graphs",
+        "--compile",
         "--adapter",
         "--threads",
         "--quick",

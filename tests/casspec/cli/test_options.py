@@ -33,7 +33,7 @@ def test_defaults() -> None:
         "device": "cpu",
         "dtype": "auto",
         "backend": "auto",
-        "graphs": "auto",
+        "compiles": True,
         "threads": None,
         "seed": 0,
         "output_format": "table",

@@ -44,7 +44,7 @@ def test_what_a_drift_says_to_run_calibrates_for_what_is_served() -> None:
     assert _calibrate_options("cpu", "auto", "auto", None, None) == ()
     given = _calibrate_options("cuda:1", "float32", "lean", 3, "sqlite:///a.db")
     assert " ".join(given) == "--device cuda:1 --dtype float32 --backend lean --threads 3 --storage sqlite:///a.db"
-    assert _calibrate_options("cuda", "auto", "auto", None, None, "off") == ("--device", "cuda", "--graphs", "off")
+    assert _calibrate_options("cuda", "auto", "auto", None, None, False) == ("--device", "cuda", "--no-compile")
     assert _calibrate_options("cpu", "auto", "auto", None, "postgresql://ann:secret@host/db") == ()
 
 

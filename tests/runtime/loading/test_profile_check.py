@@ -74,3 +74,13 @@ def test_forwards_run_with_graphs_on_a_profile_without_them_are_told_of(caplog) 
     assert told.startswith("without CUDA graphs")
     with target.captured(False):
         assert forwards_difference(profile, target) is None
+
+
+def test_forwards_that_are_not_compiled_are_told_of(caplog) -> None:
+    usual, plain = (TargetModel(library_model(seed=7), name="tiny-llama", compiles=each) for each in (True, False))
+    assert plain.forwards == "operators"
+    told = forwards_difference(tiny_profile(usual).document, plain)
+    assert told == "with compiled forwards, and forwards are not to be compiled here"
+    told = forwards_difference(tiny_profile(plain, forwards="operators").document, usual)
+    assert told == "without compiled forwards, and forwards are compiled here"
+    assert forwards_difference(tiny_profile(plain, forwards="operators").document, plain) is None

@@ -23,7 +23,7 @@ MEASURED = [
 
 
 def test_a_search_has_its_gains_and_every_trial_as_a_table() -> None:
-    latency = EngineLatency(points=(), coefficients={}, median_error=0.03, largest_error=0.1)
+    latency = EngineLatency(points=(), median_error=0.03, largest_error=0.1)
     parent = engine_parent(result(latency=latency), TRIALS)
     assert parent.metrics["gain/1"] == 1.3
     assert parent.metrics["plain_tokens_per_second/4"] == 40.0

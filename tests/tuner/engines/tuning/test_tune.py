@@ -26,13 +26,22 @@ from casspec.tuner.engines.known.llama_cpp import LlamaCpp
 from casspec.tuner.engines.known.sglang import Sglang
 from casspec.tuner.engines.known.tensorrt_llm import TensorrtLlm
 from casspec.tuner.engines.protocol import Engine
+from casspec.tuner.engines.tuning import tune as tune_module
 from casspec.tuner.engines.tuning.budget import Budget
 from casspec.tuner.engines.tuning.confirm import ROUNDS
 from casspec.tuner.engines.tuning.latency import DRAFTS
 from casspec.tuner.engines.tuning.latency import ROUNDS as STEP_ROUNDS
-from casspec.tuner.engines.tuning.session import CONFIRM_KIND, PLAIN_KIND, STEP_KIND, TEXT_KIND, OutOfTime
+from casspec.tuner.engines.tuning.session import (
+    CONFIRM_KIND,
+    PLAIN_KIND,
+    STEP_KIND,
+    TEXT_KIND,
+    OutOfTime,
+    Session,
+)
 from casspec.tuner.engines.tuning.tune import tune
 from casspec.tuner.engines.tuning.workload import GROUPS
+from tests.storage.engines.test_documents import result
 from tests.tuner.engines.test_guard import gone, is_alive
 from tests.tuner.engines.tuning.made_up import CONCURRENCY, session
 
@@ -150,16 +159,28 @@ def test_a_killed_search_goes_on_and_leaves_no_engine(tmp_path: Path) -> None:
     assert {number for _, number in by_setting} <= {str(number) for number in range(ROUNDS)}
 
 
-def test_measuring_anew_forgets_what_was_measured_and_nothing_of_a_search_that_runs(tmp_path: Path) -> None:
+def test_measuring_anew_forgets_what_was_measured_and_nothing_of_a_search_that_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Enough(Exception):
+        """The texts are what is looked at."""
+
+    def enough(made: Session) -> None:
+        raise Enough
+
+    monkeypatch.setattr(tune_module, "step_time", enough)
     with session(tmp_path) as made:
-        first = tune(made)
+        with pytest.raises(Enough):
+            tune(made)
+        first = made.store.save_result(result(subject=made.subject))
         with made.store.alone(made.subject_hash), pytest.raises(EngineError, match="another process"):
             tune(made, anew=True)
         assert made.store.result("latest") == first
         before = rows(tmp_path)
         lines: list[str] = []
         made.say = lines.append
-        tune(made, anew=True)
+        with pytest.raises(Enough):
+            tune(made, anew=True)
         assert any(line.startswith("texts, 1") for line in lines)
         assert rows(tmp_path)[TEXT_KIND] == before[TEXT_KIND]
 

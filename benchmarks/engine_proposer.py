@@ -268,8 +268,8 @@ def main(
                 return
             for each in field.servers.values():
                 drive(each.port, [body(asked[0][1], 0, mode, 8)], 1)
-            found.extend(checks(field, asked[:check], tokens))
             timed.extend(measured(field, asked, mode, tokens, rounds, random.Random(seed)))
+            found.extend(checks(field, asked[:check], tokens))  # afterwards: the class would copy from these answers
 
         try:
             interrupted = until_interrupted(work)

@@ -39,9 +39,14 @@ def interpreter(named: Path | None, command: str) -> Path:
 
 
 def said_by(words: Sequence[str | Path]) -> tuple[str, str] | None:
-    """What a command prints on stdout and on stderr; None where it fails."""
+    """What a command prints on stdout and on stderr; None where it fails.
+
+    It runs at the root of the file system: an interpreter would import what lies about here.
+    """
+    absolute = [str(Path(words[0]).absolute()), *map(str, words[1:])]
+    root = Path(absolute[0]).anchor
     try:
-        done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=LOOK_SECONDS)
+        done = subprocess.run(absolute, capture_output=True, text=True, timeout=LOOK_SECONDS, cwd=root)
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return None
     return (done.stdout, done.stderr) if done.returncode == 0 else None

@@ -39,3 +39,9 @@ def test_an_interpreter_is_asked_and_what_is_no_answer_is_none(tmp_path: Path) -
     assert told_by(python, "raise SystemExit(3)") is None
     assert told_by(tmp_path / "no", "print({})") is None
     assert said_by([python, "-c", "import sys; print(1); print(2, file=sys.stderr)"]) == ("1\n", "2\n")
+
+
+def test_files_that_lie_about_are_not_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    assert told_by(Path(sys.executable), "import json; print(json.dumps({'a': 1}))") == {"a": 1}

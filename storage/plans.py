@@ -43,7 +43,7 @@ Forwards = Literal["graphs", "operators"]
 processor whose forwards could be compiled."""
 
 
-def forwards_of(device: str, backend: Backend, compiles: bool) -> Forwards | None:
+def forwards_of(device: str, backend: str, compiles: bool) -> Forwards | None:
     """How forwards run on a device ("cpu", "cuda:0"), where they are to be compiled or not."""
     if device.startswith("cuda"):
         return "graphs" if compiles and backend == "lean" else None

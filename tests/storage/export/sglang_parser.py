@@ -19,8 +19,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     ServerArgs.add_cli_args(parser)
     given = parser.parse_args(["--device", "cpu", "--model-path", *sys.argv[1:]])
-    told = vars(ServerArgs.from_cli_args(given))
-    print(json.dumps({name: value for name, value in told.items() if name.startswith("speculative")}))
+    told = ServerArgs.from_cli_args(given)  # a struct without __dict__
+    print(json.dumps({name: getattr(told, name) for name in vars(given) if name.startswith("speculative")}))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from tests.casspec.hub.hubs import serving
 from tests.runtime.tiny import tiny_profile
 
 PATIENCE = 400
-"""Requests, until a report has come."""
+"""Requests, until a report that counts tokens has come."""
 
 
 def promoted(repository: Repository, directory: str, seed: int) -> CascadeProfile:
@@ -53,7 +53,7 @@ def test_a_server_reports_polls_and_outlives_its_hub(tmp_path: Path, monkeypatch
                 text = client.completions.create(**asked).choices[0].text
                 for _ in range(PATIENCE):
                     client.completions.create(**asked)
-                    if repository.reports.latest():
+                    if any(report.summary.tokens for report in repository.reports.latest()):
                         break
                 (report,) = repository.reports.latest()
                 stream = client.completions.create(**asked, stream=True)

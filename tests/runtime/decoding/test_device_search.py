@@ -26,6 +26,9 @@ SAMPLINGS = [
     Sampling(0.8, typical_p=0.6),
 ]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+LOW_NOISE, LOW_NOISE_ERROR = -2.0, 0.05
+"""A device makes u in float32, whose step near 1 is 2^-24: the g of the unluckiest tokens is known this well only."""
+
 seeds = st.integers(0, 10**6)
 
 
@@ -67,7 +70,12 @@ def test_drafted_tokens_are_those_of_the_host(
     assert found.flags.c_contiguous
     assert their_scores.flags.c_contiguous
     assert found.tolist() == ids[wanted].tolist()
-    np.testing.assert_allclose(their_scores, scores[wanted], rtol=1e-5, atol=1e-5)
+    allowed = np.full(found.shape, 1e-5)
+    if noise is not None:
+        g = noise.rows_at(emitted)[wanted].gather(-1, torch.from_numpy(found)).numpy()
+        allowed[g < LOW_NOISE] = LOW_NOISE_ERROR
+    near = np.isclose(their_scores, scores[wanted], rtol=1e-5, atol=allowed)
+    assert near.all(), (their_scores, scores[wanted])
     odds = sampling.scores(logits[wanted]).softmax(-1).gather(-1, torch.from_numpy(found))
     assert said.odds(wanted).tolist() == odds.tolist()
 

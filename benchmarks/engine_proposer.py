@@ -291,7 +291,10 @@ def main(
         for group in (QUOTING, OTHERS)
     }
     document = {"schema": 1, "ratios": ratios, "checks": [asdict(each) for each in found], "lost": field.lost}
-    document |= {"requests": [asdict(each) for each in timed], "environment": about(setup, options)}
+    document |= {
+        "requests": [asdict(each) for each in timed],
+        "environment": about("benchmarks.engine_proposer", setup, options),
+    }
     print(json.dumps(document))
     sys.exit(130 if interrupted else 0 if timed else 2)
 

@@ -81,8 +81,8 @@ def asked_of(directory: Path, suite: str, n_tokens: int) -> tuple[tuple[Prompt, 
     return fitting(reporting_half(load_suite(suite)), tokenizer, n_tokens, most)
 
 
-def about(setup: Setup, options: dict[str, Any]) -> dict[str, Any]:
-    """What the figures depend on, as JSON values."""
+def about(module: str, setup: Setup, options: dict[str, Any]) -> dict[str, Any]:
+    """What the figures of `module` depend on, as JSON values."""
     from casspec.runtime.loading.device import device_fingerprint
 
     return {
@@ -93,7 +93,7 @@ def about(setup: Setup, options: dict[str, Any]) -> dict[str, Any]:
         "context": setup.context,
         "date": datetime.now(UTC).date().isoformat(),
         "commit": source_commit(Path(__file__)),
-        "command_line": shlex.join(["python", "-m", "benchmarks.serving", *map(without_passwords, sys.argv[1:])]),
+        "command_line": shlex.join(["python", "-m", module, *map(without_passwords, sys.argv[1:])]),
         **options,
     }
 
@@ -164,7 +164,7 @@ def main(
     cores = sorted(os.sched_getaffinity(0))[: min(threads or available_cores(), available_cores())]
     setup = Setup(directory, context, tuple(cores), dtype, profile, storage)
     options = {"model": model, "suite": suite, "prompts": len(prompts), "tokens": tokens, "rounds": rounds}
-    described = about(setup, {**options, "loads": loads, "seed": seed})
+    described = about("benchmarks.serving", setup, {**options, "loads": loads, "seed": seed})
     checks: list[Check] = []
     with Field(folder, environments or folder / "environments", setup) as field:
 

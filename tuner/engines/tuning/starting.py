@@ -176,10 +176,13 @@ class RestartedEngine:
 
 
 def _path(folder: Path) -> dict[str, str]:
-    """Where an engine finds casspec, before what the environment names, and where its numba, another than ours, keeps what it compiles."""
+    """Where an engine finds casspec, before what the environment names, and where its numba, another than ours, keeps what it compiles.
+
+    Modules in the current folder are not imported, as `vllm` by itself does not: a checkout of casspec holds a part of the package.
+    """
     found = [str(importable(folder / "importable")), *filter(None, [os.environ.get("PYTHONPATH")])]
     compiled = os.environ.get("NUMBA_CACHE_DIR") or str(folder.parent / "numba")
-    return {"PYTHONPATH": os.pathsep.join(found), "NUMBA_CACHE_DIR": compiled}
+    return {"PYTHONPATH": os.pathsep.join(found), "PYTHONSAFEPATH": "1", "NUMBA_CACHE_DIR": compiled}
 
 
 def version_behind(url: str, key: str | None, engine: Engine) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +38,10 @@ def test_an_engine_of_ours_runs_inside_the_block_only(fake_vllm: Path, tmp_path:
             assert instance.counters().drafts is None
 
 
-def test_it_finds_casspec_and_what_steps_take(fake_vllm: Path, tmp_path: Path) -> None:
+def test_it_finds_casspec_and_what_steps_take(fake_vllm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "casspec").mkdir(parents=True)
+    (tmp_path / "here" / "casspec" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path / "here")
     with session(tmp_path) as made:
         made.folder.mkdir(exist_ok=True)
         (made.folder / STEPS).write_text("{}")
@@ -52,6 +56,9 @@ def test_it_finds_casspec_and_what_steps_take(fake_vllm: Path, tmp_path: Path) -
         first, *others = variables["PYTHONPATH"].split(os.pathsep)
         assert [each.name for each in Path(first).iterdir()] == ["casspec"]
         assert others == [str(fake_vllm)]
+        look = [sys.executable, "-c", "import casspec.storage.errors as found; print(found.__file__)"]
+        place = subprocess.run(look, env=variables, capture_output=True, text=True, check=True).stdout.strip()
+    assert place == f"{first}/casspec/storage/errors.py", "not the folder of that name here"
 
 
 def test_a_command_starts_an_engine_behind_a_url(serve: Serve, tmp_path: Path) -> None:

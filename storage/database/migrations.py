@@ -6,6 +6,7 @@ a table of our own name: Optuna and MLflow both call theirs `alembic_version`.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -38,6 +39,7 @@ def _config() -> Config:
     return config
 
 
+@cache
 def newest_revision() -> str:
     """The schema this release of casspec writes."""
     revision = ScriptDirectory.from_config(_config()).get_current_head()
@@ -45,9 +47,10 @@ def newest_revision() -> str:
     return revision
 
 
-def known_revisions() -> set[str]:
+@cache
+def known_revisions() -> frozenset[str]:
     """All schemas this release can read or upgrade from."""
-    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _context(connection: Connection) -> MigrationContext:

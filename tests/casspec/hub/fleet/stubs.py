@@ -28,6 +28,9 @@ MARKS = "CASSPEC_TEST_MARKS"
 
 N_ROWS = 10
 ROW_S = 0.1
+PAUSE_S = 2.0
+"""Of the placer here, in place of its usual one: jobs take about as long."""
+
 KIND = "stub-row"
 
 
@@ -119,6 +122,7 @@ def overlapping(marks: list[Mark], key: Callable[[Mark], str]) -> list[tuple[str
 
 def main(storage: str, address: str) -> None:
     """A placer of stubs, as `casspec worker --ray` is one of calibrations."""
+    from casspec.hub.fleet import placer
     from casspec.hub.fleet.cluster import connected
     from casspec.hub.fleet.documents import HostSettings, crossing
     from casspec.hub.fleet.placing import place_jobs
@@ -127,6 +131,7 @@ def main(storage: str, address: str) -> None:
     from casspec.tuner.search.workers.processes import end_with_parent
 
     end_with_parent()
+    placer.PAUSE_S = PAUSE_S
     with open_repository(storage) as repository, only_own_lines() as say:
         host = HostSettings(storage=crossing(storage))
         with suppress(KeyboardInterrupt):

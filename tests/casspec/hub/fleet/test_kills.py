@@ -131,7 +131,7 @@ def run(storage: str, marks: Path, n_kills: int, n_jobs: int, database: Postgres
 
 @pytest.mark.timeout(900)
 def test_five_kills_lose_nothing(tmp_path: Path) -> None:
-    run(str(tmp_path / "casspec.db"), tmp_path / "marks", n_kills=5, n_jobs=8)
+    run(str(tmp_path / "casspec.db"), tmp_path / "marks", n_kills=5, n_jobs=5)
 
 
 @pytest.mark.fleet

@@ -36,7 +36,13 @@ def install(place: Path, version: str = "0.33.0", settings: str = SETTINGS) -> N
 
 
 @pytest.fixture
-def fake_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fakes are ready soon, and a test starts many."""
+    monkeypatch.setattr("casspec.tuner.engines.process.LOOK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def fake_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None) -> Path:
     """The fake is installed for this interpreter's children. Its folder."""
     place = tmp_path / "installed"
     install(place)
@@ -45,7 +51,7 @@ def fake_vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def llama_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def llama_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, impatient: None) -> Path:
     """The fakes of SGLang, TensorRT-LLM and llama.cpp are installed for this interpreter's children. The last one's program."""
     program = kin.install(tmp_path / "installed")
     monkeypatch.setenv("PYTHONPATH", str(program.parent))

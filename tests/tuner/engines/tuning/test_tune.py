@@ -245,5 +245,6 @@ def test_another_engine_that_does_not_start_is_one_line(
     with pytest.raises(EngineError, match="error: no such speculation here"):
         kin(tmp_path, engine, program)
     monkeypatch.setenv("FAKE_VLLM", '{"no_metrics": true}')
+    monkeypatch.setattr("casspec.tuner.engines.process.MOMENT_S", 0.1)  # it does not end
     with session(tmp_path, engine=engine, program=program, seed=1) as made, pytest.raises(EngineError, match="metrics"):
         tune(made)

@@ -24,10 +24,11 @@ PROMPT = "abcabdabcabd"
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--quick`, quicker: what is measured of these models says nothing anyway."""
     less = {
-        "profile": {"seconds": 0.5, "rounds": 1, "max_context": 128},
+        "profile": {"seconds": 0.1, "rounds": 1, "max_context": 128, "max_batch": 2},
         "record": {"prompts": 2, "tokens": 24},
         "search": {"recordings": 2, "trials": 12, "seconds": 5.0},
-        "bench": {"prompts": 1, "tokens": 16},
+        "cascade": {"probed_recordings": 1, "probed_steps": 2, "tuning_seconds": 0.1},
+        "bench": {"prompts": 1, "tokens": 8, "batches": (2,), "batch_tokens": 4},
     }
     monkeypatch.setattr(tuner_settings, "QUICK", {**QUICK, **less})
 

@@ -37,7 +37,12 @@ def model(tmp_path: Path) -> str:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """`--quick`, quicker: what is measured of this model says nothing anyway."""
-    less = {"profile": {"seconds": 0.05, "rounds": 1, "max_context": 128}, "record": {"prompts": 2, "tokens": 8}}
+    less = {
+        "profile": {"seconds": 0.05, "rounds": 1, "max_context": 128},
+        "record": {"prompts": 2, "tokens": 8},
+        "cascade": {"probed_recordings": 1, "probed_steps": 2, "tuning_seconds": 0.1},
+        "bench": {"prompts": 1, "tokens": 4, "batches": ()},
+    }
     monkeypatch.setattr(tuner_settings, "QUICK", {**QUICK, **less})
 
 

@@ -31,10 +31,11 @@ SUITE = Suite(name="empty", prompts=())
 
 
 LESS: dict[str, dict[str, Any]] = {
-    "profile": {"seconds": 0.5, "rounds": 1, "max_context": 128},
-    "record": {"prompts": 2, "tokens": 24},
-    "search": {"recordings": 2, "trials": 12, "seconds": 5.0},
-    "bench": {"prompts": 1, "tokens": 16},
+    "profile": {"seconds": 0.1, "rounds": 1, "max_context": 128},
+    "record": {"prompts": 2, "tokens": 16},
+    "search": {"recordings": 2, "trials": 4, "seconds": 5.0},
+    "cascade": {"probed_recordings": 1, "probed_steps": 2, "tuning_seconds": 0.1},
+    "bench": {"prompts": 1, "tokens": 8, "batches": (2,), "batch_tokens": 4},
 }
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from benchmarks.gpu import run as run_module
 from benchmarks.gpu.__main__ import main
+from benchmarks.gpu.measured.batches import decode_batches
 from benchmarks.gpu.measured.calibration import calibrate_quickly
 from benchmarks.gpu.report import Report
 from benchmarks.gpu.run import Bench
@@ -46,6 +47,7 @@ def page(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("without_mlflow")
 def test_a_rehearsal_runs_every_stage(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_module, "calibrate_quickly", partial(calibrate_quickly, changes=CHANGES))
+    monkeypatch.setattr(run_module, "decode_batches", partial(decode_batches, sizes=(1, 2)))
     monkeypatch.setattr(
         "torch._dynamo.config.disable", True
     )  # compiling for transformers takes a minute and is not ours

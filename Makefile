@@ -17,11 +17,10 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 PINS := constraints.txt
 INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install --constraint $(PINS)
-TYPED := build/typed
-DOCUMENTED := build/documented
-MYPY = cd $(TYPED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
+INSTALLED := build/installed
+MYPY = cd $(INSTALLED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help demo demo-chat test test-engines test-fleet lint format docs bench gpu clean
+.PHONY: help demo demo-chat test test-engines test-fleet lint style installed format docs bench gpu clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -37,7 +36,7 @@ demo-chat: $(STAMPS)/gguf ## install, fetch a small chat model (93 MB), then cal
 	@$(BIN)/casspec calibrate smollm2
 
 test: $(STAMPS)/dev ## install what development needs, then run the tests
-	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4
+	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-engines: $(STAMPS)/dev ## install other engines, check exports by their parsers, kill searches of them (an hour)
 	@$(BIN)/python -m benchmarks.engine_environments
@@ -46,25 +45,25 @@ test-engines: $(STAMPS)/dev ## install other engines, check exports by their par
 test-fleet: $(STAMPS)/dev ## kill hub, workers, Ray nodes and database 30 times, which takes minutes
 	@$(BIN)/python -m pytest -q -m fleet tests/casspec/hub/fleet
 
-# Top-level folders carry other import names, so types are checked on an installed copy.
-lint: $(STAMPS)/dev ## check style, format and types
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@rm -rf build
-	@$(INSTALL) --no-build-isolation --no-deps --target $(TYPED) .
-	@rm -rf build/lib build/bdist.*
+lint: style installed ## check style, format and types
 	@$(MYPY) -p casspec
 	@$(MYPY) $(CURDIR)/examples
+
+style: $(STAMPS)/dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# Top-level folders carry other import names, so types are checked and docstrings read in an installed copy.
+installed: $(STAMPS)/dev
+	@rm -rf $(INSTALLED) build/lib build/bdist.*
+	@$(INSTALL) --no-build-isolation --no-deps --target $(INSTALLED) .
+	@rm -rf build/lib build/bdist.*
 
 format: $(STAMPS)/dev ## mend style and format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# Docstrings are read from an installed copy, as types are.
-docs: $(STAMPS)/dev ## build the documentation site, in build/site
-	@rm -rf $(DOCUMENTED)
-	@$(INSTALL) --no-build-isolation --no-deps --target $(DOCUMENTED) .
-	@rm -rf build/lib build/bdist.*
+docs: installed ## build the documentation site, in build/site
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 bench: $(STAMPS)/dev ## run the long benchmark (every method), and the tests that need a CUDA device

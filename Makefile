@@ -20,7 +20,7 @@ INSTALL := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check inst
 INSTALLED := build/installed
 MYPY = cd $(INSTALLED) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache
 
-.PHONY: help demo demo-chat test test-engines test-fleet lint style installed format docs bench gpu clean
+.PHONY: help demo demo-chat test test-engines test-fleet lint style installed kernels format docs bench gpu clean
 .DELETE_ON_ERROR:
 
 help: ## print this
@@ -37,6 +37,9 @@ demo-chat: $(STAMPS)/gguf ## install, fetch a small chat model (93 MB), then cal
 
 test: $(STAMPS)/dev ## install what development needs, then run the tests
 	@$(BIN)/python -m pytest -q --numprocesses auto --maxprocesses 4 --dist worksteal
+
+kernels: $(STAMPS)/dev
+	@$(BIN)/python -m tests.kernels
 
 test-engines: $(STAMPS)/dev ## install other engines, check exports by their parsers, kill searches of them (an hour)
 	@$(BIN)/python -m benchmarks.engine_environments

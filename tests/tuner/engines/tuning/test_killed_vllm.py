@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.engines, pytest.mark.timeout(2 * 3600)]
 
 MARK = "CASSPEC_TEST_MARK"
 """A variable by which whatever a search started is known, wherever it went."""
-PROMPTS, TOKENS, CONCURRENCY = 4, 16, (1, 2)
+PROMPTS, TOKENS, CONCURRENCY = 3, 16, (1, 2)
 KILLS = 5
 MOMENTS = ("starting vllm: texts", "texts, 2", "step 3/", "starting vllm: round 1", "starting vllm: round 1")
 """Lines after which the engine is killed: it loads after those of a start, and answers after the others."""
@@ -142,7 +142,8 @@ def check(search: Search, out: str, err: str) -> None:
     found, keys = kept(search)
     told = out.splitlines()[-1]
     assert (None if told == "off" else json.loads(told)) == found.configuration
-    assert (found.subject.prompts, len(keys[TEXT_KIND])) == (PROMPTS, PROMPTS)
+    n_texts = PROMPTS * len(CONCURRENCY)
+    assert (found.subject.prompts, len(keys[TEXT_KIND])) == (n_texts, n_texts)
     assert keys[PLAIN_KIND] == [str(each) for each in CONCURRENCY]
     assert keys[STEP_KIND] == sorted(
         f"{repeat}/{batch}/{drafted}" for repeat in range(STEP_ROUNDS) for batch in CONCURRENCY for drafted in DRAFTS

@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Table
 
 from casspec.profiler.progress import Progress, Stages
 
 PLAIN_LINE_EVERY_S = 10.0
+WIDEST = 1000
+"""Columns of a table that is printed to no terminal."""
 
 messages = Console(stderr=True, highlight=False)
 output = Console(highlight=False)
@@ -25,6 +28,17 @@ output = Console(highlight=False)
 def say(text: str) -> None:
     """One message for the user, printed as it stands (square brackets are no markup)."""
     messages.print(text, markup=False, soft_wrap=True)
+
+
+def print_table(table: Table, console: Console = output) -> None:
+    """A terminal folds words that are too long for it; elsewhere nobody asked for 80 columns, so a table is as wide as it has to be."""
+    for column in table.columns:
+        column.overflow = "fold"
+    if console.is_terminal:
+        console.print(table)
+        return
+    needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+    Console(file=console.file, width=max(needed, console.width), highlight=False).print(table)
 
 
 @contextmanager

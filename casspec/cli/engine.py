@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from casspec.cli.console import output, say
+from casspec.cli.console import print_table, say
 from casspec.cli.engine_options import concurrency_option, key_option
 from casspec.cli.engine_tune import tune
 from casspec.cli.options import format_option, storage_option
@@ -110,7 +110,7 @@ def list_(engine: str | None, output_format: str, storage: str | None) -> None:
     if output_format == "json":
         click.echo(results_json(results))
     else:
-        output.print(results_table(results))
+        print_table(results_table(results))
 
 
 @command.command()
@@ -181,7 +181,7 @@ def _print(rows: Any, output_format: str) -> None:
     if output_format == "json":
         click.echo(bench_json(rows))
         return
-    output.print(bench_table(rows))
+    print_table(bench_table(rows))
     for row in rows:
         if row.failure is not None:
             say(f"{row.url}: {row.failed} of {row.requests} requests failed, the first: {row.failure}")

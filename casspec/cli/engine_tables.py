@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from casspec.cli.console import output, say
+from casspec.cli.console import output, print_table, say
 from casspec.storage.engines.documents import EngineChoice, EngineResult
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def print_result(result: EngineResult, output_format: str) -> None:
         return
     subject = result.subject
     say(
-        f"{subject.engine} {subject.engine_version}, {subject.model.name} in {subject.dtype} on {subject.device.name}; "
+        f"{subject.engine} {subject.engine_version}, {subject.model.name}{_form(subject.dtype)} on {subject.device.name}; "
         f"{subject.prompts} prompts of '{subject.suite}', tuning half, up to {subject.tokens} tokens"
     )
     _print_choices("best by requests at a time", result.choices)
@@ -40,9 +40,15 @@ def print_result(result: EngineResult, output_format: str) -> None:
     click.echo("off" if result.configuration is None else json.dumps(result.configuration))
 
 
+def _form(dtype: str) -> str:
+    """How the model was served: nothing of its own dtype and form. A form is a file or directory with its hash."""
+    name, _, form = dtype.partition(" of ")
+    return (f" as {form}" if form else "") + ("" if name == "auto" else f" in {name}")
+
+
 def _print_choices(title: str, choices: Sequence[EngineChoice]) -> None:
     output.print(f"[bold]{title}[/bold]")
-    output.print(choices_table(choices))
+    print_table(choices_table(choices))
     for name in dict.fromkeys(each.setting.name for each in choices):
         places = ", ".join(str(each.concurrency) for each in choices if each.setting.name == name)
         output.print(f"at {places}: {name}", markup=False, soft_wrap=True)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from casspec.cli.console import PLAIN_LINE_EVERY_S, show_stages
+from casspec.cli.console import PLAIN_LINE_EVERY_S, print_table, show_stages
 from casspec.profiler.progress import Stages
 
 
@@ -91,3 +92,28 @@ def test_a_stage_that_fails_is_not_shown_as_done(make_console: Callable[[], Cons
         fail_midway()
     assert "done" not in written(console)
     assert "7/7" not in written(console)
+
+
+def a_wide_table() -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("place", "first token ms", "parts ms"):
+        table.add_column(heading, no_wrap=heading == "place")
+    table.add_row("p" * 60, "1002.5 / 80651.5", "w" * 40)
+    return table
+
+
+def test_a_table_is_whole_in_a_log() -> None:
+    log = a_log()
+    print_table(a_wide_table(), log)
+    heading, row = written(log).splitlines()
+    assert heading.split() == ["place", "first", "token", "ms", "parts", "ms"]
+    assert row.split() == ["p" * 60, "1002.5", "/", "80651.5", "w" * 40]
+
+
+def test_a_table_loses_no_digit_on_a_narrow_terminal() -> None:
+    terminal = a_terminal()
+    print_table(a_wide_table(), terminal)
+    text = written(terminal)
+    assert "…" not in text
+    assert text.count("w") == 40
+    assert max(len(line) for line in text.splitlines() if "\x1b" not in line) <= 100

@@ -19,7 +19,7 @@ from casspec.cli.engine_tables import (
 from casspec.storage.engines.documents import PLAIN, EngineResult
 from casspec.tuner.engines.bench import Row
 from casspec.tuner.engines.figures import Interval
-from tests.storage.engines.test_documents import choice, result
+from tests.storage.engines.test_documents import choice, result, subject
 
 
 def printed(table: object) -> str:
@@ -38,6 +38,23 @@ def test_the_configuration_is_the_last_line(capsys: pytest.CaptureFixture[str]) 
     assert "min_p" in err
     print_result(result(configuration=None, configured=()), "table")
     assert capsys.readouterr().out.splitlines()[-1] == "off"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "told"),
+    [
+        ("auto", "smollm2 on "),
+        ("float16", "smollm2 in float16 on "),
+        ("auto of small.gguf 0123456789ab", "smollm2 as small.gguf 0123456789ab on "),
+        ("bfloat16 of folder 0123456789ab", "smollm2 as folder 0123456789ab in bfloat16 on "),
+    ],
+)
+def test_the_form_of_the_model_is_told_where_it_is_not_its_own(
+    dtype: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served = subject(dtype=dtype)
+    print_result(result(subject=served), "table")
+    assert told.replace("smollm2", served.model.name) in capsys.readouterr().err
 
 
 def test_json_is_the_document(capsys: pytest.CaptureFixture[str]) -> None:

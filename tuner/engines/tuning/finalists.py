@@ -40,7 +40,8 @@ def finalists(
 
     Where the draft length may follow the number of requests, each has the best one for each number, 0 where none pays.
     Where steps were not timed by draft length (`is_timed`), prediction only ranks n-grams and cannot tell which length pays: of short,
-    middle and long drafts the best each, as long as anything is accepted, and nothing is promised of it.
+    middle and long drafts the best each, of other n-grams where there are some, as long as anything is accepted, and nothing is
+    promised of it.
     """
     failed = {trial.setting.content_hash() for trial in trials if trial.status == "failed"}
     predicted = [trial for trial in trials if trial.status == "predicted" and (is_timed or _accepts(trial))]
@@ -67,12 +68,22 @@ def _unlike(engine: Engine, ranked: Sequence[Finalist]) -> list[Finalist]:
 
 
 def _spread(engine: Engine, ranked: Sequence[Finalist], concurrency: int) -> list[Finalist]:
-    """The first of each third of the draft lengths, without what is predicted of them."""
+    """Of each third of the draft lengths the first with other n-grams than those before, without what is predicted of them.
+
+    Where the estimate takes drafts to be dear, the same long n-gram that hardly ever occurs would be the first of every third.
+    """
     lengths = sorted({engine.drafts_at(each.setting, concurrency) for each in ranked})
     size = math.ceil(len(lengths) / MOST_PREDICTED)
     thirds = [set(lengths[first : first + size]) for first in range(0, len(lengths), size or 1)]
-    best = [next(each for each in ranked if engine.drafts_at(each.setting, concurrency) in third) for third in thirds]
-    return [Finalist(each.setting, {}) for each in sorted(best, key=ranked.index)]
+    third_of = {length: number for number, third in enumerate(thirds) for length in third}
+    chosen: dict[int, Finalist] = {}
+    for has_other_grams in (True, False):
+        for each in ranked:
+            number = third_of[engine.drafts_at(each.setting, concurrency)]
+            seen = {engine.ngram_lengths(other.setting) for other in chosen.values()}
+            if number not in chosen and not (has_other_grams and engine.ngram_lengths(each.setting) in seen):
+                chosen[number] = each
+    return [Finalist(each.setting, {}) for each in sorted(chosen.values(), key=ranked.index)]
 
 
 def _fixed(trials: Sequence[EngineTrial], plain: Mapping[int, EngineMeasurement]) -> list[Finalist]:

@@ -198,9 +198,11 @@ def _notes(
         gains = ", ".join(
             f"{_middle(confirmed, refused.setting, each):.2f}x at {each}" for each in session.subject.concurrency
         )
-        found.append(
-            f"the best configuration that was measured gains {gains}: no speculation is as fast somewhere, so it is off"
-        )
+        slower = [
+            str(each) for each in session.subject.concurrency if not _is_as_fast(confirmed, refused.setting, each)
+        ]
+        why = f"slower than no speculation at {', '.join(slower)}" if slower else "measurably faster nowhere"
+        found.append(f"the best configuration that was measured gains {gains}: it is {why}, so it is off")
     for each in finalists:
         if confirmed.is_disproved(each, finalists):
             gains = ", ".join(f"{gain:.2f}x at {place}" for place, gain in each.predicted_gain.items())

@@ -84,3 +84,20 @@ def test_without_timed_steps_short_middle_and_long_drafts_are_confirmed() -> Non
     assert len(finalists(Vllm(), FIXED, slow, PLAIN, (), is_timed=False)) == MOST_PREDICTED
     useless = [each.model_copy(update={"acceptance_length": 1.0}) for each in trials]
     assert finalists(Vllm(), FIXED, useless, PLAIN, (), is_timed=False) == []
+
+
+def test_without_timed_steps_no_two_are_of_the_same_n_grams_where_there_are_others() -> None:
+    """The estimate may put one long n-gram first at every draft length."""
+    trials = [
+        trial(each, 1.0 + longest / 10, longest=longest, drafted=drafted).model_copy(update={"acceptance_length": 1.1})
+        for each in CONCURRENCY
+        for drafted in range(1, 13)
+        for longest in (3, 4, 5)
+    ]
+    found = finalists(Vllm(), FIXED, trials, PLAIN, (), is_timed=False)
+    assert sorted(each.setting.parameters["prompt_lookup_max"] for each in found) == [3, 4, 5]
+    alone = [each for each in trials if each.setting.parameters["prompt_lookup_max"] == 5]
+    assert [
+        each.setting.parameters["prompt_lookup_max"]
+        for each in finalists(Vllm(), FIXED, alone, PLAIN, (), is_timed=False)
+    ] == [5] * 3

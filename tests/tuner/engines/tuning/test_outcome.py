@@ -42,7 +42,7 @@ def test_a_configuration_that_is_slower_somewhere_is_none(tmp_path: Path) -> Non
         found = outcome(made, FIGURES, confirmed, [GOOD], None)
         assert (found.configuration, found.configured, found.refuses) == (None, (), ())
         assert [each.setting.is_off for each in found.choices] == [False, True]
-        assert "2.00x at 1, 0.90x at 2" in found.notes[0]
+        assert "2.00x at 1, 0.90x at 2: it is slower than no speculation at 2, so it is off" in found.notes[0]
         less = adjusted(made, confirmed, [GOOD])
         assert less is not None
         assert less.setting.parameters[BY_BATCH] == [[1, 1, 4], [2, 2, 0]]
@@ -64,6 +64,17 @@ def test_what_is_as_slow_as_noise_is_no_loss(tmp_path: Path) -> None:
         keep(made, NOTHING, 2, {1: 40.0, 2: 80.0})
         keep(made, GOOD, 2, {1: 80.0, 2: 70.0})
         assert outcome(made, FIGURES, confirmed, [GOOD], None).configuration is None
+
+
+def test_a_gain_within_the_noise_is_told_as_that(tmp_path: Path) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        for number, factor in enumerate((0.9, 1.4)):
+            keep(made, NOTHING, number, {1: 40.0, 2: 80.0})
+            keep(made, GOOD, number, {1: 40.0 * factor, 2: 80.0 * factor})
+        found = outcome(made, FIGURES, confirmed, [GOOD], None)
+        assert found.configuration is None
+        assert "1.12x at 1, 1.12x at 2: it is measurably faster nowhere, so it is off" in found.notes[0]
 
 
 def test_nothing_is_left_out_of_what_is_nowhere_slower_or_everywhere(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ accepted, is known from the text alone. There are two kinds of lookup:
   request has its own and the oldest match is used, drafts the same but near the end of a text.
 * As llama.cpp's `ngram-simple` has it (`common/ngram-map.cpp`, b11434): n-grams of one length, the last occurrence, not at the first place
   of the text and not so that it ends with the last token but one or later. A draft that would be shorter than the n-gram is not made, nor
-  any before the text has more tokens than n-gram and draft together and two.
+  any before the text has more tokens than n-gram and draft together and two. The server then shortens a draft to what the request may
+  still be answered but one token, which the verification itself brings.
 """
 
 from __future__ import annotations
@@ -41,9 +42,14 @@ class Replayed:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the text stands: what lookup would find for each length of n-gram (0 where it finds none). `length`: of the text so far."""
+    """Where the text stands: what lookup would find for each length of n-gram (0 where it finds none).
+
+    Attributes:
+        length: of the text so far. room: tokens that a draft may have, however many would follow.
+    """
 
     length: int
+    room: int
     available: tuple[int, ...]
     """Tokens that followed the match."""
     right: tuple[int, ...]
@@ -55,11 +61,19 @@ class LookupReplay:
 
     Args:
         most_drafted: tokens of the longest draft that is asked about. takes_last: lookup of the second kind.
+        most_new: tokens that answers were asked for at most; None where that shortens no draft.
     """
 
-    def __init__(self, texts: Sequence[EngineText], longest: int, most_drafted: int, takes_last: bool = False) -> None:
+    def __init__(
+        self,
+        texts: Sequence[EngineText],
+        longest: int,
+        most_drafted: int,
+        takes_last: bool = False,
+        most_new: int | None = None,
+    ) -> None:
         self._most, self._takes_last = most_drafted, takes_last
-        self._texts = [_places(text, longest, most_drafted, takes_last) for text in texts]
+        self._texts = [_places(text, longest, most_drafted, takes_last, most_new) for text in texts]
 
     def replay(self, shortest: int, longest: int, draft_tokens: int) -> Replayed:
         """N-grams of these lengths, and at most so many tokens drafted; of the second kind `longest` is the one length."""
@@ -72,7 +86,7 @@ class LookupReplay:
             while position < len(places):
                 place = places[position]
                 length = self._matched(place, shortest, longest, draft_tokens)
-                available = min(place.available[length], draft_tokens) if length else 0
+                available = min(place.available[length], draft_tokens, place.room) if length else 0
                 right = min(place.right[length], available) if length else 0
                 verifications += 1
                 drafted += available > 0
@@ -91,7 +105,7 @@ class LookupReplay:
         return longest if is_long and min(place.available[longest], draft_tokens) >= longest else 0
 
 
-def _places(text: EngineText, longest: int, most: int, takes_last: bool) -> list[_Place]:
+def _places(text: EngineText, longest: int, most: int, takes_last: bool, most_new: int | None) -> list[_Place]:
     """One for each step that decoding token by token would take: after the first new token and each later one but the last."""
     tokens = [*text.prompt, *text.answer]
     first = len(text.prompt) + 1
@@ -99,7 +113,8 @@ def _places(text: EngineText, longest: int, most: int, takes_last: bool) -> list
     found = []
     for length in range(1, len(tokens)):
         if length >= first:
-            found.append(_place(tokens, length, ends, longest, most, int(takes_last)))
+            left = most if most_new is None else max(most_new - (length - len(text.prompt)) - 1, 0)
+            found.append(_place(tokens, length, ends, longest, most, int(takes_last), left))
         for n in range(1, min(longest, length) + 1):
             if not takes_last:
                 ends[n].setdefault(tuple(tokens[length - n : length]), length)
@@ -109,7 +124,13 @@ def _places(text: EngineText, longest: int, most: int, takes_last: bool) -> list
 
 
 def _place(
-    tokens: list[int], length: int, ends: list[dict[tuple[int, ...], int]], longest: int, most: int, kept: int
+    tokens: list[int],
+    length: int,
+    ends: list[dict[tuple[int, ...], int]],
+    longest: int,
+    most: int,
+    kept: int,
+    room: int,
 ) -> _Place:
     """`length`: of the text so far. `ends`: by n-gram, how long the text was where it ended with it. `kept`: last tokens, not copied."""
     available, right = [0] * (longest + 1), [0] * (longest + 1)
@@ -122,4 +143,4 @@ def _place(
         while count < available[n] and length + count < len(tokens) and tokens[end + count] == tokens[length + count]:
             count += 1
         right[n] = count
-    return _Place(length, tuple(available), tuple(right))
+    return _Place(length, room, tuple(available), tuple(right))

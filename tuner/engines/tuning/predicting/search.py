@@ -57,7 +57,8 @@ class _Search:
     ) -> None:
         self._engine, self._seed = session.engine, session.subject.seed
         self._speeds, self._steps, self._space = speeds, steps, space
-        self._replay = LookupReplay(texts, space.longest[1], space.draft_tokens[1], space.takes_last)
+        most_new = session.workload.tokens if space.takes_last else None
+        self._replay = LookupReplay(texts, space.longest[1], space.draft_tokens[1], space.takes_last, most_new)
         self._known: dict[Point, Replayed] = {}
         self._found: dict[tuple[int, Point], EngineTrial] = {}
 

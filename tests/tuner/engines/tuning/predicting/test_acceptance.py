@@ -20,14 +20,23 @@ def lookup(tokens: list[int], shortest: int, longest: int, drafted: int) -> list
     return []
 
 
-def decoded(texts: list[EngineText], shortest: int, longest: int, drafted: int, takes_last: bool = False) -> Replayed:
-    """Step by step, as an engine would."""
+def decoded(
+    texts: list[EngineText],
+    shortest: int,
+    longest: int,
+    drafted: int,
+    takes_last: bool = False,
+    most_new: int | None = None,
+) -> Replayed:
+    """Step by step, as an engine would. `most_new`: a draft leaves room for the token that its verification brings."""
     verifications = with_draft = draft_tokens = accepted = 0
     by_position = [0] * drafted
     for each in texts:
         tokens, left = [*each.prompt, each.answer[0]], list(each.answer[1:])
         while left:
             draft = last_lookup(tokens, longest, drafted) if takes_last else lookup(tokens, shortest, longest, drafted)
+            if most_new is not None:
+                draft = draft[: most_new - (len(tokens) - len(each.prompt)) - 1]
             right = 0
             while right < min(len(draft), len(left)) and draft[right] == left[right]:
                 by_position[right] += 1
@@ -70,13 +79,26 @@ def test_replay_is_decoding(
     assert LookupReplay(texts, 5, 6).replay(shortest, longest, drafted) == decoded(texts, shortest, longest, drafted)
 
 
-@given(st.lists(st.tuples(token_lists, token_lists), min_size=1, max_size=3), st.integers(1, 5), st.integers(1, 6))
+@given(
+    st.lists(st.tuples(token_lists, token_lists), min_size=1, max_size=3),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.sampled_from([None, 25, 30]),
+)
 def test_replay_of_the_last_occurrence_is_decoding(
-    pairs: list[tuple[list[int], list[int]]], length: int, drafted: int
+    pairs: list[tuple[list[int], list[int]]], length: int, drafted: int, most_new: int | None
 ) -> None:
     texts = [text(prompt, answer) for prompt, answer in pairs]
-    expected = decoded(texts, length, length, drafted, takes_last=True)
-    assert LookupReplay(texts, 5, 6, takes_last=True).replay(length, length, drafted) == expected
+    expected = decoded(texts, length, length, drafted, takes_last=True, most_new=most_new)
+    assert LookupReplay(texts, 5, 6, takes_last=True, most_new=most_new).replay(length, length, drafted) == expected
+
+
+def test_a_draft_leaves_room_for_the_token_that_its_verification_brings() -> None:
+    copied = [text([1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2, 3, 4, 5, 6])]
+    unbounded = LookupReplay(copied, 1, 5, takes_last=True).replay(1, 1, 5)
+    bounded = LookupReplay(copied, 1, 5, takes_last=True, most_new=6).replay(1, 1, 5)
+    assert (unbounded.draft_tokens, unbounded.accepted_tokens, unbounded.verifications) == (5, 4, 2)
+    assert (bounded.draft_tokens, bounded.accepted_tokens, bounded.verifications) == (3, 3, 2)
 
 
 def test_a_draft_that_would_be_shorter_than_the_n_gram_is_not_made() -> None:

@@ -2,7 +2,8 @@
 
 `main.py` is the group, and the one place where exceptions become exit codes. `options.py` has the options commands share and
 `console.py` what they print to. Calibrating: `calibrate.py`, `profile.py`, `tune.py`, `join.py` (`tune --join`), `reference.py`,
-`testbed.py`. Decoding: `generate.py`, `chat.py`, `bench.py`, `replay.py`; the first two share `decoder.py` (model, profile, method),
+`testbed.py`. Decoding: `generate.py`, `chat.py`, `bench.py`, `replay.py`; `tune.py` and `replay.py`
+load what was calibrated by `calibrated.py`, and `generate.py` and `chat.py` share `decoder.py` (model, profile, method),
 `request_options.py`, `grammar_options.py`, `interrupt.py` (Ctrl-C) and `text_statistics.py`; `quota.py` is how many
 cores a container leaves; `batch_texts.py` is `generate --batch`,
 `batch_race.py` is `bench --batch`. What can be decoded:

@@ -234,6 +234,7 @@ def _linked(
 def _warnings_shown() -> Iterator[None]:
     """What the package logs, on stderr."""
     logger, handler = logging.getLogger("casspec"), logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield

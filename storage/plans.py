@@ -50,6 +50,11 @@ def forwards_of(device: str, backend: str, compiles: bool) -> Forwards | None:
     return None if compiles else "operators"
 
 
+def were_compiled(device: str, backend: str, forwards: Forwards | None) -> bool:
+    """Whether forwards that ran so on such a device were to be compiled."""
+    return forwards != forwards_of(device, backend, compiles=False)
+
+
 class Precision(StrEnum):
     """How the linears of a plan are computed."""
 

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from casspec.cli.console import say
 from casspec.cli.hub_token import command as token_command
+from casspec.cli.listening_options import amount_option, listening_options
 from casspec.cli.options import DeviceType, SectionedGroup, check_device, storage_option, threads_option
 from casspec.cli.worker import models_options
 
@@ -32,29 +33,8 @@ SECTIONS = {
 @click.group(
     cls=SectionedGroup, sections=SECTIONS, invoke_without_command=True, subcommand_metavar="[COMMAND [ARGS]...]"
 )
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8100, show_default=True, help="0 takes a free one.")
-@click.option(
-    "--api-key",
-    multiple=True,
-    metavar="KEY",
-    envvar="CASSPEC_API_KEY",
-    show_envvar=True,
-    help="Opens everything, as a token of role admin does; see `casspec hub token`.",
-)
-@click.option(
-    "--api-key-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="The same from a file, one a line.",
-)
-@click.option(
-    "--max-request-mib",
-    type=click.FloatRange(min=0, min_open=True, max=1024),
-    default=8.0,
-    show_default=True,
-    help="Size of a request, its suite included.",
-)
+@listening_options(8100, "Opens everything, as a token of role admin does; see `casspec hub token`.")
+@amount_option("--max-request-mib", 8.0, "Size of a request, its suite included.", most=1024)
 @click.option(
     "--max-rate",
     type=click.FloatRange(min=0, min_open=True, max=1e6),
@@ -90,13 +70,7 @@ SECTIONS = {
     is_flag=True,
     help="Calibrate again, on requests that servers recorded, what they report drift of; promote what is faster.",
 )
-@click.option(
-    "--recalibrate-hours",
-    type=click.FloatRange(min=0),
-    default=24.0,
-    show_default=True,
-    help="Least time between two of those of a model and device.",
-)
+@amount_option("--recalibrate-hours", 24.0, "Least time between two of those of a model and device.", may_be_zero=True)
 @click.option(
     "--recalibrate-reports",
     type=click.IntRange(min=1),

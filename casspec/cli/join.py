@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from casspec.cli.calibrated import load_calibrated
 from casspec.cli.console import say, show_stages
 
 
-def join(selection: str, model: str | None, device: str, storage: str | None) -> None:
+def join(selection: str, model: str | None, device: str, compiles: bool | None, storage: str | None) -> None:
     """Evaluates drafters for the calibration with this ID, or the `latest` under way, until its budget is spent.
 
-    `model`: where the calibrated model lies on this machine; None for the same name as there.
+    Args:
+        model: where the calibrated model lies on this machine; None for the same name as there.
+        compiles: whether forwards are compiled; None for as they are there.
     """
-    import casspec
     from casspec.runtime.model.target import TargetModel
     from casspec.storage import open_repository
     from casspec.tuner.external_databases import external_databases
@@ -20,8 +22,10 @@ def join(selection: str, model: str | None, device: str, storage: str | None) ->
         calibration = repository.stored_calibration(selection, searches)
 
         def load() -> TargetModel:
-            name, backend = model or calibration.model.name, calibration.settings.get("backend", "auto")
-            return casspec.load_target(name, device=device, dtype=calibration.dtype, backend=backend)
+            backend, forwards = calibration.settings.get("backend", "lean"), calibration.settings.get("forwards")
+            return load_calibrated(
+                model or calibration.model.name, device, calibration.dtype, backend, forwards, compiles
+            )
 
         asked = calibration.settings.get("search", {}).get("trials")
         trials = (

@@ -14,11 +14,12 @@ import contextlib
 import errno
 import gc
 import importlib
+import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import click
@@ -109,7 +110,8 @@ def main(args: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # not the main thread: whoever called from it handles signals
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does, lose nothing
     try:
-        outcome = casspec.main(args=args, prog_name="casspec", standalone_mode=False)
+        with _notes_said():
+            outcome = casspec.main(args=args, prog_name="casspec", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
@@ -126,6 +128,27 @@ def main(args: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _fail(error, *_describe(error))
     return outcome if isinstance(outcome, int) else 0
+
+
+class _Sayer(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        from casspec.cli.console import say
+
+        say(record.getMessage())
+
+
+@contextlib.contextmanager
+def _notes_said() -> Iterator[None]:
+    """What takes its time in the library, which is silent about it by itself, is said, beside bars where there are any."""
+    logger, sayer = logging.getLogger("casspec.progress"), _Sayer()
+    level = logger.level
+    logger.addHandler(sayer)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(sayer)
+        logger.setLevel(level)
 
 
 def _describe(error: Exception) -> tuple[str, int]:

@@ -110,13 +110,18 @@ backend_option = click.option(
 )
 
 
-compile_option = click.option(
-    "--compile/--no-compile",
-    "compiles",
-    default=True,
-    show_default=True,
-    help="Whether forwards run as a whole: compiled code on a processor, graphs on CUDA. Without, torch's operators are called one by one.",
-)
+def compile_option_of(default: bool | None, told: str) -> Callable[[Function], Function]:
+    """`--compile`, passed as `compiles`, and told with what it is where it is not given."""
+    return click.option(
+        "--compile/--no-compile",
+        "compiles",
+        default=default,
+        help="Whether forwards run as a whole: compiled code on a processor, graphs on CUDA. Without, torch's operators are called one "
+        f"by one.  [default: {told}]",
+    )
+
+
+compile_option = compile_option_of(True, "compile")
 
 
 def threads_option_of(default: str) -> Callable[[Function], Function]:

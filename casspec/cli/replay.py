@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from casspec.cli.calibrated import compile_as_calibrated_option, load_for
 from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import adapter_option, device_option, format_option, set_up, storage_option, threads_option
 
 if TYPE_CHECKING:
-    from casspec.runtime.model.target import TargetModel
     from casspec.storage.repository import Repository
     from casspec.storage.schema import BenchReport, CascadeProfile, LatencyModel, Mode
     from casspec.tuner.recordings.recording import Recording
@@ -45,6 +45,7 @@ UNVERIFIED = "predicted; `casspec bench --batch` measures"
 @click.option("--latency", metavar="ID", help="Stored profile whose latencies to take instead, of another device say.")
 @click.option("--verify", is_flag=True, help="Also decode the same prompts, as `casspec bench` does, and store that.")
 @device_option
+@compile_as_calibrated_option
 @threads_option
 @format_option("table", "json")
 @storage_option
@@ -59,6 +60,7 @@ def command(
     latency: str | None,
     verify: bool,
     device: str,
+    compiles: bool | None,
     threads: int | None,
     output_format: str,
     storage: str | None,
@@ -90,7 +92,7 @@ def command(
         profile = repository.profile(selection or _latest(repository, model))
         at_latency = _latencies(repository, latency, profile) if latency else profile.latency
         loaded = load_profile(profile.profile_id, storage)
-        load = cache(_loader(model or profile.model.name, device, profile))
+        load = cache(partial(load_for, profile, model or profile.model.name, device, compiles))
         texts = ReplayTexts(repository, profile, load, half)  # type: ignore[arg-type]
         modes: tuple[Mode, ...] = texts.settings.record.modes if mode == "both" else (mode,)  # type: ignore[assignment]
         with show_stages(("record", "replay", "bounds")) as run:
@@ -145,20 +147,6 @@ def _told(left_out: dict[str, str], what: str, of_all: bool) -> Iterator[None]:
         if not of_all:
             raise
         left_out[what] = str(error)
-
-
-def _loader(model: str, device: str, profile: CascadeProfile) -> Callable[[], TargetModel]:
-    """Loads the model when something needs it."""
-
-    def load() -> TargetModel:
-        import casspec
-        from casspec.runtime.loading.profile_check import check_profile
-
-        target = casspec.load_target(model, device=device, dtype=profile.dtype, backend=profile.backend or "auto")
-        check_profile(profile, target)
-        return target
-
-    return load
 
 
 def _latencies(repository: Repository, selection: str, profile: CascadeProfile) -> LatencyModel:

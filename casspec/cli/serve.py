@@ -7,13 +7,13 @@ import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from casspec.cli.console import say
 from casspec.cli.decoder import method_options, profile_with_task
+from casspec.cli.listening_options import a_file, amount_option, listening_options
 from casspec.cli.options import SectionedCommand, apply_threads, check_device, model_argument
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ SECTIONS = {
     "What is written": ("access_log", "log_prompts", "record_traffic", "record_traffic_mib"),
 }
 
-_file = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command(cls=SectionedCommand, sections=SECTIONS)
 @model_argument
@@ -55,19 +53,9 @@ _file = click.Path(dir_okay=False, path_type=Path)
     metavar="METHOD",
     help="A method that requests may name; may be given several times.  [default: autoregressive, dytc, prompt-lookup, suffix]",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@listening_options(8000, "Requests have to bring it; needed beyond this machine.")
 @click.option("--served-model-name", metavar="NAME", help="By which requests name the model; by default MODEL.")
-@click.option(
-    "--api-key",
-    multiple=True,
-    metavar="KEY",
-    envvar="CASSPEC_API_KEY",
-    show_envvar=True,
-    help="Requests have to bring it; needed beyond this machine.",
-)
-@click.option("--api-key-file", type=_file, metavar="FILE", help="The same from a file, one a line.")
-@click.option("--admin-key-file", type=_file, metavar="FILE", help="Keys that also open /admin/reload, one a line.")
+@click.option("--admin-key-file", type=a_file, metavar="FILE", help="Keys that also open /admin/reload, one a line.")
 @click.option("--max-batch", type=click.IntRange(min=1), default=32, show_default=True, help="Texts at a time.")
 @click.option(
     "--kv-cache-gib",
@@ -76,28 +64,10 @@ _file = click.Path(dir_okay=False, path_type=Path)
     help="Memory for caches; by default half of what is free.",
 )
 @click.option("--max-queue", type=click.IntRange(min=0), default=256, show_default=True, help="Texts that may wait.")
-@click.option(
-    "--max-request-mib",
-    type=click.FloatRange(min=0, min_open=True),
-    default=8.0,
-    show_default=True,
-    help="Size of a request.",
-)
+@amount_option("--max-request-mib", 8.0, "Size of a request.")
 @click.option("--max-prompt-tokens", type=click.IntRange(min=1), metavar="N", help="By default the model's context.")
-@click.option(
-    "--request-seconds",
-    type=click.FloatRange(min=0, min_open=True),
-    default=600.0,
-    show_default=True,
-    help="Time of a request, waiting included.",
-)
-@click.option(
-    "--drain-seconds",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="What texts under way get to end in after a SIGTERM.",
-)
+@amount_option("--request-seconds", 600.0, "Time of a request, waiting included.")
+@amount_option("--drain-seconds", 30.0, "What texts under way get to end in after a SIGTERM.", may_be_zero=True)
 @click.option(
     "--access-log",
     default="-",
@@ -108,30 +78,22 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--log-prompts", is_flag=True, help="Write prompts and texts into the access log too.")
 @click.option(
     "--record-traffic",
-    type=_file,
+    type=a_file,
     metavar="FILE",
     help="Record requests (messages or prompts, options, arrival times, output lengths; no answers) for `casspec calibrate --suite FILE`.",
 )
-@click.option(
-    "--record-traffic-mib",
-    type=click.FloatRange(min=0, min_open=True),
-    default=64.0,
-    show_default=True,
-    help="Most that the file holds: the newest requests.",
-)
-@click.option(
+@amount_option("--record-traffic-mib", 64.0, "Most that the file holds: the newest requests.")
+@amount_option(
     "--report-seconds",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="With a profile of a hub: how often the hub is told what was seen of it; 0 is never.",
+    60.0,
+    "With a profile of a hub: how often the hub is told what was seen of it; 0 is never.",
+    may_be_zero=True,
 )
-@click.option(
+@amount_option(
     "--poll-seconds",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="With a profile of a hub: how often a newer one is looked for; 0 is never.",
+    60.0,
+    "With a profile of a hub: how often a newer one is looked for; 0 is never.",
+    may_be_zero=True,
 )
 @click.option(
     "--server-name", metavar="NAME", help="In reports to the hub; by default the machine's name and the port."
@@ -234,6 +196,7 @@ def _linked(
 def _warnings_shown() -> Iterator[None]:
     """What the package logs, on stderr."""
     logger, handler = logging.getLogger("casspec"), logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
     logger.addHandler(handler)
     try:
         yield

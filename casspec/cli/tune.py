@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from casspec.cli.calibrated import compile_as_calibrated_option, load_for
 from casspec.cli.calibration_report import print_outcome
 from casspec.cli.console import output, say, show_stages
 from casspec.cli.options import (
@@ -42,6 +43,7 @@ SECONDS_PER_METHOD: float = MethodTuningSettings.model_fields["seconds_per_metho
 @click.command(name="tune")
 @click.argument("profile", default="latest")
 @device_option
+@compile_as_calibrated_option
 @threads_option_of("as many as the profile was calibrated with, with --join all cores available")
 @click.option(
     "--trials", type=click.IntRange(min=1), metavar="N", help=f"Most further drafters.  [default: {FURTHER_TRIALS}]"
@@ -70,6 +72,7 @@ SECONDS_PER_METHOD: float = MethodTuningSettings.model_fields["seconds_per_metho
 def command(
     profile: str,
     device: str,
+    compiles: bool | None,
     threads: int | None,
     trials: int | None,
     budget: float | None,
@@ -92,7 +95,7 @@ def command(
     recordings and latencies from there, evaluates drafters until the budget is spent, and makes no profile of its own.
     """
     if joined is not None:
-        _join(joined, model, device, threads, storage, until_eof)
+        _join(joined, model, device, compiles, threads, storage, until_eof)
         return
     if model is not None:
         raise click.UsageError("--model says where the model of --join lies; a profile names its own")
@@ -102,8 +105,6 @@ def command(
         raise click.UsageError("--trials and --budget are of the search for drafters: leave them out with --methods")
     check_device(device)
 
-    import casspec
-    from casspec.runtime.loading.profile_check import check_profile
     from casspec.storage import open_repository
     from casspec.tuner.calibration.attempt import begin, take_over
     from casspec.tuner.calibration.calibrate import STAGES, calibrate
@@ -114,6 +115,7 @@ def command(
 
     with open_repository(storage) as repository:
         old = repository.profile(profile)
+        _check_forwards_hold(old, device, compiles)
         set_up(device, threads or _threads_of(old))
         source, stored = repository.calibration_of(old.content_hash())
         suite, calibrated = _calibrated_on(stored)
@@ -122,8 +124,7 @@ def command(
             if methods is None
             else _run_settings(calibrated, old, methods, seconds_per_method or SECONDS_PER_METHOD)
         )
-        target = casspec.load_target(old.model.name, device=device, dtype=old.dtype, backend=old.backend or "auto")
-        check_profile(old, target)
+        target = load_for(old, old.model.name, device, compiles)
         _check_latencies_hold(old, target)
         context = begin(repository, external_databases(storage), target, suite, settings)
         outcomes: list[RunTuned] = []
@@ -144,7 +145,13 @@ def command(
 
 
 def _join(
-    selection: str, model: str | None, device: str, threads: int | None, storage: str | None, until_eof: bool
+    selection: str,
+    model: str | None,
+    device: str,
+    compiles: bool | None,
+    threads: int | None,
+    storage: str | None,
+    until_eof: bool,
 ) -> None:
     from casspec.cli.join import join
     from casspec.tuner.search.workers.processes import end_with_parent
@@ -160,7 +167,7 @@ def _join(
         end_with_parent()
     set_up(device, threads)
     try:
-        join(selection, model, device, storage)
+        join(selection, model, device, compiles, storage)
     except KeyboardInterrupt:
         raise click.Abort("what this worker was at is left to the others") from None
 
@@ -168,6 +175,18 @@ def _join(
 def _threads_of(profile: CascadeProfile) -> int | None:
     """As many as it was calibrated with, where there are as many cores."""
     return min(profile.device.threads, available_cores()) if profile.device.kind == "cpu" else None
+
+
+def _check_forwards_hold(profile: CascadeProfile, device: str, compiles: bool | None) -> None:
+    """Raises ProfileMismatch where other forwards are asked for than those whose latencies are taken over."""
+    from casspec.storage.errors import ProfileMismatch
+    from casspec.storage.plans import were_compiled
+
+    if compiles not in (None, were_compiled(device, profile.backend or "lean", profile.forwards)):
+        there, asked = ("without", "--compile") if compiles else ("with", "--no-compile")
+        raise ProfileMismatch(
+            f"profile {profile.profile_id} was calibrated {there} compiled forwards: leave {asked} out or run casspec calibrate {asked}"
+        )
 
 
 def _check_latencies_hold(profile: CascadeProfile, target: TargetModel) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from numba import cfunc, njit, types
 
+from casspec.runtime.compiled import compilation_told
+
 
 def compiled_for(*kinds: object) -> Callable[[Any], Any]:
     """`njit` under a name that says for which kinds the function was made."""
@@ -33,7 +35,8 @@ def version() -> int:
 def c_function(run: Any) -> Any:
     """A C function of a table's address; kept on disk, unless no folder there can be written."""
     signature = types.void(types.voidptr)
-    try:
-        return cfunc(signature, cache=True)(run)
-    except RuntimeError:
-        return cfunc(signature)(run)
+    with compilation_told():
+        try:
+            return cfunc(signature, cache=True)(run)
+        except RuntimeError:
+            return cfunc(signature)(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -45,6 +46,39 @@ def test_without_a_compiler_the_plain_version_stands_in(monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "numba", None)
     assert compiled("float64(float64[::1])", plain=plain)(total) is plain
     assert part(total) is total
+
+
+COLD_OR_WARM = """
+import logging
+import sys
+logging.basicConfig(level=sys.argv[1], format="%(name)s: %(message)s")
+import numpy as np
+from casspec.runtime.compiled import compiled
+
+@compiled("float64(float64[::1])")
+def first(numbers):
+    return numbers[0]
+
+@compiled("float64(float64[::1])")
+def last(numbers):
+    return numbers[-1]
+
+assert first(np.array([1.0, 2.0])) + last(np.array([1.0, 2.0])) == 3.0
+"""
+
+
+def test_a_compilation_is_told_once_and_only_when_nothing_was_kept(tmp_path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(COLD_OR_WARM)
+
+    def told(folder: str, level: str) -> str:
+        kept = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / folder)}
+        command = [sys.executable, str(script), level]
+        return subprocess.run(command, env=kept, check=True, capture_output=True, text=True).stderr
+
+    assert told("cold", "INFO") == f"casspec.progress: {module.COMPILING}\n"
+    assert told("cold", "INFO") == "", "kept by the first"
+    assert told("another", "WARNING") == "", "the library is silent unless it is asked"
 
 
 WITHOUT_NUMBA = """

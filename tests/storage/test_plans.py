@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from casspec.storage.plans import forwards_of
+from casspec.storage.plans import forwards_of, were_compiled
 from casspec.storage.schema import SkipSet
 
 
@@ -37,3 +37,5 @@ def test_forwards_are_named_where_they_do_not_run_the_usual_way(
     device: str, backend: str, compiles: bool, expected: str | None
 ) -> None:
     assert forwards_of(device, backend, compiles) == expected
+    told_apart = (device, backend) != ("cuda", "generic")
+    assert were_compiled(device, backend, expected) == (compiles and told_apart)

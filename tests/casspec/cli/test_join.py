@@ -9,6 +9,7 @@ import pytest
 
 import casspec
 from casspec.cli.join import join
+from casspec.cli.main import main
 from casspec.storage import open_repository
 from casspec.storage.errors import CalibrationNotFound
 from casspec.tuner.settings import CalibrationSettings
@@ -50,20 +51,38 @@ def test_the_latest_that_searches_is_joined_with_its_own_model_and_dtype(
     storage, calibrations, searched, capsys
 ) -> None:
     asked = searched((3, 8))
-    join("latest", None, "cpu", storage)
-    assert asked == [calibrations[0], ("searched", "cpu", "bfloat16", "lean")]
+    join("latest", None, "cpu", None, storage)
+    assert asked == [calibrations[0], ("searched", "cpu", "bfloat16", "lean", True)]
     assert "8 drafters evaluated, 3 when this worker joined" in capsys.readouterr().err
 
 
 def test_a_model_elsewhere_is_loaded_from_there(storage, calibrations, searched, capsys) -> None:
     asked = searched(None)
-    join(calibrations[0][:8], "/models/here", "cuda:1", storage)
-    assert asked == [calibrations[0], ("/models/here", "cuda:1", "bfloat16", "lean")]
+    join(calibrations[0][:8], "/models/here", "cuda:1", True, storage)
+    assert asked == [calibrations[0], ("/models/here", "cuda:1", "bfloat16", "lean", True)]
     assert f"the search of calibration {calibrations[0]} is over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked_for", "compiles"), [(None, False), (True, True), (False, False)])
+def test_forwards_run_as_in_the_calibration_unless_said_otherwise(storage, searched, asked_for, compiles) -> None:
+    with open_repository(storage) as repository:
+        plainly = {**SEARCHING, "forwards": "operators"}
+        repository.calibration(samples.model(name="plain"), samples.device(), "bfloat16", plainly)
+    asked = searched((3, 8))
+    join("latest", None, "cpu", asked_for, storage)
+    assert asked[1] == ("plain", "cpu", "bfloat16", "lean", compiles)
+
+
+def test_the_switch_of_the_command_reaches_the_model(storage, calibrations, searched) -> None:
+    asked = searched((3, 8))
+    for switch, compiles in (("--no-compile", False), ("--compile", True)):
+        asked.clear()
+        assert main(["tune", "--join", "latest", "--threads", "1", "--storage", storage, switch]) == 0
+        assert asked[1][-1] is compiles
 
 
 def test_nothing_is_loaded_for_a_calibration_nobody_knows(storage, calibrations, searched) -> None:
     asked = searched(None)
     with pytest.raises(CalibrationNotFound, match="no calibration 'ffff'"):
-        join("ffff", None, "cpu", storage)
+        join("ffff", None, "cpu", None, storage)
     assert asked == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -77,6 +78,13 @@ def test_a_truncated_file_is_not_taken_for_an_interruption(run: Run) -> None:
     code, (line,) = run(raises(EOFError("ran out of input")))
     assert code == 1
     assert "EOFError: ran out of input" in line
+
+
+def test_what_takes_its_time_in_the_library_is_said_while_a_command_runs(run: Run, capsys) -> None:
+    progress = logging.getLogger("casspec.progress")
+    assert run(lambda: progress.info("compiling [once]")) == (0, ["compiling [once]"])
+    progress.info("nobody asked")
+    assert capsys.readouterr().err == ""
 
 
 def test_a_full_disk_is_one_line_that_names_the_file(run: Run) -> None:

@@ -40,6 +40,19 @@ def test_defaults() -> None:
     }
 
 
+def test_a_command_says_which_forwards_it_takes_where_nobody_does() -> None:
+    @click.command()
+    @options.compile_option_of(None, "as before")
+    def take(**values: object) -> None:
+        click.echo(repr(values))
+
+    def taken(*words: str) -> str:
+        return CliRunner().invoke(take, words).output
+
+    assert [eval(taken(*words))["compiles"] for words in ((), ("--compile",), ("--no-compile",))] == [None, True, False]
+    assert "[default: as before]" in " ".join(taken("--help").split())
+
+
 def test_how_a_suite_is_taken_is_left_to_the_command_unless_it_is_named() -> None:
     @click.command()
     @options.suite_options("half of it is used", turns="all")

@@ -12,7 +12,7 @@ import casspec
 from casspec.cli.main import main
 from casspec.runtime.model.plan import Plan
 from casspec.storage import open_repository
-from casspec.storage.errors import UnsupportedOption
+from casspec.storage.errors import UnknownModel, UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner.bench.run import BenchInterrupted
 from casspec.tuner.recordings.plan_traces import TraceShelf
@@ -55,6 +55,19 @@ def run(finished, loads, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return code, out, err
 
     return command
+
+
+def test_the_switch_of_forwards_reaches_the_model(run: Run, monkeypatch) -> None:
+    asked: list[object] = []
+
+    def load(name: str, **options: object) -> NoReturn:
+        asked.append(options["compiles"])
+        raise UnknownModel("seen enough")
+
+    monkeypatch.setattr(casspec, "load_target", load)
+    for words in ((), ("--no-compile",), ("--compile",)):
+        assert run("--methods", "prompt-lookup", *words)[0] == 2
+    assert asked == [True, False, True]
 
 
 def document(out: str) -> dict:

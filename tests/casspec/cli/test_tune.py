@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from casspec.cli import tune
 from casspec.cli.main import main
 from casspec.cli.tune import _calibrated_on
 from casspec.storage import open_repository
+from casspec.storage.errors import UnsupportedOption
 from casspec.storage.schema import CascadeProfile
 from casspec.tuner.calibration import method_tuning
 from casspec.tuner.methods import by_decoding as run_tuning
@@ -20,6 +22,11 @@ from tests.tuner.small_calibration import SETTINGS, SUITE, small_target
 from tests.tuner.stored import stored_calibration
 
 Run = Callable[..., tuple[int, str, str]]
+
+
+def refuse(halving: run_tuning.Halving) -> NoReturn:
+    raise UnsupportedOption("no kernel here")
+
 
 METHODS = ["prompt-lookup", "layer-sparse"]
 
@@ -82,11 +89,6 @@ def test_an_interruption_keeps_what_is_done_and_the_same_command_ends_in_a_table
 
 
 def test_a_method_that_cannot_run_is_one_line(run: Run, monkeypatch) -> None:
-    from casspec.storage.errors import UnsupportedOption
-
-    def refuse(halving: run_tuning.Halving):
-        raise UnsupportedOption("no kernel here")
-
     monkeypatch.setattr(run_tuning.Halving, "run", refuse)
     code, out, err = run("--methods", "token-recycling", "--seconds-per-method", "1")
     assert (code, out) == (0, "")
@@ -105,6 +107,25 @@ def test_latencies_of_another_number_of_threads_are_not_taken_over(finished, mon
     assert main([*asked, "--seconds-per-method", "1.5"]) == 0, "by default as many as it was calibrated with"
     with open_repository(database) as repository:
         assert repository.profile("latest").device == old.device
+
+
+def test_latencies_of_other_forwards_are_not_taken_over(run: Run, monkeypatch) -> None:
+    """The model is loaded with the forwards of the profile, whether they are named or not; others are refused before."""
+    loaded: list[object] = []
+
+    def load(*names: str, **options: object):
+        loaded.append(options["compiles"])
+        return small_target()
+
+    monkeypatch.setattr(casspec, "load_target", load)
+    monkeypatch.setattr(run_tuning.Halving, "run", refuse)
+    words = ("--methods", "token-recycling", "--seconds-per-method", "1")
+    code, out, err = run(*words, "--no-compile")
+    assert (code, out, loaded) == (2, "", [])
+    assert "was calibrated with compiled forwards: leave --no-compile out" in err
+    assert len(err.splitlines()) == 1
+    assert (run(*words)[0], run(*words, "--compile")[0]) == (0, 0)
+    assert loaded == [True, True]
 
 
 @pytest.mark.parametrize(

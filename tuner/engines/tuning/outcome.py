@@ -22,6 +22,9 @@ from casspec.tuner.engines.tuning.session import OutOfTime, Session
 NO_SLOWER = 0.97
 """A gain from here on is no loss where its interval reaches 1: machines are not measured more finely than that in a few starts."""
 
+MOST_BEYOND = 1.1
+"""A gain of so many times the tokens that a draft brought is none of the drafts': it was as if each step became faster by drafting."""
+
 NONE = Interval(1.0, 1.0, 1.0, 0)
 """Of no speculation against itself."""
 
@@ -52,9 +55,9 @@ def outcome(
     finalists: Sequence[Finalist],
     steps: StepTime | None,
 ) -> EngineResult:
-    """The result of what was confirmed. A setting counts only where its interval lies above 1.
+    """The result of what was confirmed. A setting counts only where its interval lies above 1, and its drafts can have brought the gain.
 
-    One configuration counts where its interval does so somewhere, and where it is nowhere measurably slower than no speculation.
+    One configuration counts where it does so somewhere, and where it is nowhere measurably slower than no speculation.
 
     Raises OutOfTime where settings are promising and none of them was confirmed.
     """
@@ -69,7 +72,8 @@ def outcome(
     pays = (
         best is not None
         and all(_is_no_slower(each.gain, each.high) for each in configured)
-        and any(each.low > 1.0 for each in configured)
+        and any(_is_gain(each) for each in configured)
+        and all(map(_is_possible, configured))
     )
     setting = best.setting if best is not None and pays else PLAIN
     return EngineResult(
@@ -80,11 +84,32 @@ def outcome(
         refuses=session.engine.refuses(setting),
         latency=steps.latency if steps else None,
         notes=(
+            *_impossible(
+                _choice(confirmed, plain, each, one) for each in measured for one in session.subject.concurrency
+            ),
             *_notes(session, confirmed, finalists, best if not pays else None),
             *_few_rounds(confirmed, setting, plain),
             *_beyond(session, setting),
         ),
     )
+
+
+def _is_gain(choice: EngineChoice) -> bool:
+    return choice.low > 1.0 and _is_possible(choice)
+
+
+def _is_possible(choice: EngineChoice) -> bool:
+    """Whether drafts can have brought the gain: a step brings no more tokens than one with a draft does, and takes no less time."""
+    return choice.acceptance_length is None or choice.gain <= MOST_BEYOND * choice.acceptance_length
+
+
+def _impossible(choices: Iterable[EngineChoice]) -> list[str]:
+    return [
+        f"{each.setting.name} was {each.gain:.2f}x as fast at {each.concurrency}, but a draft of it brought {each.acceptance_length:.2f} "
+        "tokens: the machine was busy otherwise, so that does not count; measure on an idle one with --force"
+        for each in choices
+        if not _is_possible(each)
+    ]
 
 
 def _beyond(session: Session, setting: EngineSetting) -> list[str]:
@@ -121,7 +146,7 @@ def _choices(
     found = []
     for concurrency in session.subject.concurrency:
         here = [_choice(confirmed, plain, each, concurrency) for each in measured]
-        better = [each for each in here if each.low > 1.0]
+        better = [each for each in here if _is_gain(each)]
         found.append(max(better, key=lambda each: each.gain) if better else _off(confirmed, plain, concurrency))
     return found
 

@@ -22,12 +22,12 @@ FIGURES = {each: plain_figures(each) for each in CONCURRENCY}
 GOOD, SLOW = Finalist(ngram(), {}), Finalist(ngram(1, 2, 1), {})
 
 
-def keep(made: Session, finalist: Finalist, number: int, speeds: dict[int, float]) -> None:
-    """As if it had been measured."""
+def keep(made: Session, finalist: Finalist, number: int, speeds: dict[int, float], **counted: int) -> None:
+    """As if it had been measured, and `counted` by the engine."""
     setting = finalist.setting
     for concurrency, speed in speeds.items():
         for place in range(GROUPS):
-            figures = plain_figures(concurrency, speed).model_copy(update={"setting": setting})
+            figures = plain_figures(concurrency, speed).model_copy(update={"setting": setting, **counted})
             key = f"{setting.content_hash()[:24]}/{number}/{concurrency}/{place}"
             made.store.save(made.subject_hash, CONFIRM_KIND, key, figures)
 

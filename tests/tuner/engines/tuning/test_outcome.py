@@ -77,6 +77,20 @@ def test_a_gain_within_the_noise_is_told_as_that(tmp_path: Path) -> None:
         assert "1.12x at 1, 1.12x at 2: it is measurably faster nowhere, so it is off" in found.notes[0]
 
 
+@pytest.mark.parametrize(("accepted", "is_on"), [(40, False), (90, True)])
+def test_a_gain_that_drafts_cannot_have_brought_does_not_count(tmp_path: Path, accepted: int, is_on: bool) -> None:
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        keep(made, NOTHING, 0, {1: 40.0, 2: 80.0})
+        keep(made, GOOD, 0, {1: 72.0, 2: 104.0}, drafts=100, accepted_tokens=accepted)
+        found = outcome(made, FIGURES, confirmed, [GOOD], None)
+        assert (found.configuration is not None) is is_on
+        assert [not each.setting.is_off for each in found.choices] == [is_on, True]
+        told = [note for note in found.notes if "the machine was busy" in note]
+        assert len(told) == (0 if is_on else 1)
+        assert is_on or "1.80x as fast at 1, but a draft of it brought 1.40 tokens" in told[0]
+
+
 def test_nothing_is_left_out_of_what_is_nowhere_slower_or_everywhere(tmp_path: Path) -> None:
     with session(tmp_path) as made:
         confirmed = Confirmed(made, FIGURES)

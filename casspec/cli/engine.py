@@ -89,9 +89,10 @@ def bench(
     path = Path(suite_name).expanduser()
     if is_traffic(path):
         turns = _recorded_turns(path, max(concurrency), rounds, speed, prompts)
+        warming = turns[0]
     else:
-        turns = _suite_turns(suite_name, concurrency, rounds, prompts, tokens, temperature)
-    warm_up(contenders, turns[0].requests)
+        *turns, warming = _suite_turns(suite_name, concurrency, rounds, prompts, tokens, temperature)
+    warm_up(contenders, warming.requests)
     rows = bench(contenders, turns, say)
     _print(rows, output_format)
 
@@ -129,7 +130,10 @@ def show(result: str, output_format: str, storage: str | None) -> None:
 def _suite_turns(
     suite_name: str, concurrency: tuple[int, ...], rounds: int, prompts: int | None, tokens: int, temperature: float
 ) -> list[Turn]:
-    """Prompts of the reporting half; none is asked twice while there are others."""
+    """Prompts of the reporting half, and last one to warm up with; none is asked twice while there are others.
+
+    An endpoint may draft from earlier answers, so whoever warmed up with a prompt would find its answer.
+    """
     from itertools import cycle, islice
 
     from casspec.tuner.engines.asked import conversation
@@ -141,7 +145,7 @@ def _suite_turns(
 
     half = reporting_half(load_suite(suite_name))
     sizes = [max(prompts or 4, each) for _ in range(rounds) for each in concurrency]
-    if sum(sizes) > len(half):
+    if sum(sizes) >= len(half):
         say(f"suite '{suite_name}' has {len(half)} prompts, {sum(sizes)} are asked: some come again, and may be cached")
     left = cycle(_in_turns(spread_over_tasks(half, None)))
 
@@ -152,7 +156,8 @@ def _suite_turns(
         return Turn(place, requests)
 
     return [
-        turn(place, list(islice(left, size))) for place, size in zip(list(concurrency) * rounds, sizes, strict=True)
+        turn(place, list(islice(left, size)))
+        for place, size in zip([*list(concurrency) * rounds, 1], [*sizes, 1], strict=True)
     ]
 
 

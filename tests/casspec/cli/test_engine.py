@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from casspec.cli.engine import _suite_turns
 from casspec.cli.main import main
 from casspec.runtime.watch.traffic import RecordedRequest, row
 from casspec.storage import open_repository
@@ -34,6 +35,14 @@ def test_two_endpoints_answer_the_same_prompts(
     assert all(row["requests"] == 8 and row["failed"] == 0 for row in rows)
     assert rows[1]["acceptance_length"] > 1
     assert "some come again" in err
+
+
+def test_what_warms_up_is_not_asked_again() -> None:
+    turns = [turn.requests("model") for turn in _suite_turns("chat", (1, 4), 2, 3, 8, 0.0)]
+    *counted, warming = [[each.body["messages"] for each in turn] for turn in turns]
+    assert [len(turn) for turn in counted] == [3, 4, 3, 4]
+    asked = [messages for turn in counted for messages in turn]
+    assert len({json.dumps(each) for each in [*asked, *warming]}) == len(asked) + 1
 
 
 def test_recorded_requests_are_asked_at_their_pace(

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from benchmarks.gpu.stages import Work
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "tests" / "gpu"
 MOST_PROCESSES = 4
 RESULT = re.compile(r"\b(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b")
+COLLECTED = re.compile(r"^(?:collecting \.\.\. )?collected (\d+) item|^\d+ workers? \[(\d+) item")
 TEST = re.compile(r"\S+::\S+(?: - .*)?")
 
 
@@ -25,7 +26,11 @@ class FailedTests(Exception):
 
 
 def run_tests(work: Work, folder: Path = FOLDER) -> None:
-    """One row: how many tests passed, failed, were skipped. Small files come first. Raises FailedTests where one failed."""
+    """One row: how many tests passed, failed, were skipped. Small files come first.
+
+    A stage that is stopped leaves the counts until then, and a note of how many there are. Raises FailedTests where one failed, or where
+    there is none.
+    """
     counts: Counter[str] = Counter()
     failed: list[str] = []
     with subprocess.Popen(
@@ -36,6 +41,8 @@ def run_tests(work: Work, folder: Path = FOLDER) -> None:
             last = ""
             for line in process.stdout:
                 last = line.strip() or last
+                if all_of_them := COLLECTED.search(line):
+                    work.note(f"there are {all_of_them[1] or all_of_them[2]} in all")
                 result = RESULT.search(line)
                 test = TEST.search(line)
                 if result and test and not line.startswith(("FAILED", "ERROR", "SKIPPED")):
@@ -49,13 +56,15 @@ def run_tests(work: Work, folder: Path = FOLDER) -> None:
         for name in failed:
             work.note(f"failed: {name}")
         raise FailedTests(f"{len(failed)} of {counts.total()}, the first one {failed[0]}")
-    if process.returncode not in (0, 5):
+    if process.returncode or not counts:
         raise FailedTests(f"pytest ended with {process.returncode}: {last}")
 
 
 def _command(folder: Path) -> list[str]:
-    """pytest, a line a test; in several processes where it can."""
+    """pytest, a line a test; in several processes where it can. Raises FailedTests where there is no file of tests."""
     files = sorted(folder.glob("test_*.py"), key=lambda file: file.stat().st_size)
+    if not files:  # pytest would take every test of the repository
+        raise FailedTests(f"there is no test in {folder}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = min(MOST_PROCESSES, cores // 2)
     parallel = ["-n", str(processes)] if processes > 1 and find_spec("xdist") else []

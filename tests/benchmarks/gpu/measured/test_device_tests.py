@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gpu.alarm import OutOfTime, at_most
-from benchmarks.gpu.measured.device_tests import FailedTests, run_tests
+from benchmarks.gpu.measured.device_tests import FOLDER, FailedTests, run_tests
 from benchmarks.gpu.stages import Work
 
 PASSING = """
@@ -31,6 +31,17 @@ def written(folder: Path, name: str, text: str) -> Path:
 def test_tests_are_counted(tmp_path: Path, work: Work) -> None:
     run_tests(work, written(tmp_path, "test_some.py", PASSING))
     assert work.outcome.rows == [{"passed": 2, "failed": 0, "skipped": 1}]
+    assert work.outcome.notes == ["there are 3 in all"]
+
+
+def test_those_of_this_repository_are_found() -> None:
+    assert Path(__file__).parents[3] / "gpu" == FOLDER
+    assert list(FOLDER.glob("test_*.py"))
+
+
+def test_where_there_is_none_that_is_a_failure(tmp_path: Path, work: Work) -> None:
+    with pytest.raises(FailedTests, match="there is no test in"):
+        run_tests(work, written(tmp_path, "no_test.py", PASSING))
 
 
 def test_failed_ones_are_named(tmp_path: Path, work: Work) -> None:
@@ -38,7 +49,7 @@ def test_failed_ones_are_named(tmp_path: Path, work: Work) -> None:
     with pytest.raises(FailedTests, match=r"1 of 4, the first one .*test_bad\.py::test_wrong"):
         run_tests(work, written(tmp_path, "test_bad.py", "def test_wrong():\n    assert False\n"))
     assert work.outcome.rows == [{"passed": 2, "failed": 1, "skipped": 1}]
-    assert "::test_wrong" in work.outcome.notes[0]
+    assert "::test_wrong" in work.outcome.notes[-1]
 
 
 def test_a_file_that_cannot_be_read_is_a_failure(tmp_path: Path, work: Work) -> None:

@@ -85,7 +85,7 @@ def compilation_told() -> Iterator[None]:
         yield
         return
 
-    class Teller(numba.core.event.Listener):  # type: ignore[misc, name-defined]
+    class Teller(numba.core.event.Listener):
         def on_start(self, event: Any) -> None:
             if not _told:
                 _told.add(COMPILING)

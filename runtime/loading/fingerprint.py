@@ -78,14 +78,14 @@ def sampled_sha256(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
 
 def _weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Plain tensors by name. Of a quantised model also those that its linears keep beside their parameters."""
+    # Asked first: bitsandbytes turns weights about as a forward of a processor with AVX512-BF16 wants them, and back for this.
+    kept = model.state_dict() if keeps_quantised(model) else {}
     seen = set()
     for name, parameter in model.named_parameters():
         seen.add(name)
         yield from _plain_tensors(name, parameter)
-    if not keeps_quantised(model):
-        return
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    for name, tensor in model.state_dict().items():
+    for name, tensor in kept.items():
         if name not in seen and name not in tied and isinstance(tensor, torch.Tensor):
             yield from _plain_tensors(name, tensor)
 

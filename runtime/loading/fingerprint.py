@@ -19,6 +19,9 @@ from casspec.storage.schema import ModelFingerprint
 VOLATILE_CONFIG = ("_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "use_cache")
 """Config entries that say how a model was loaded or saved, not what it computes."""
 
+FOUND = "_casspec_weights_sha256"
+"""Attribute of a quantised library model that was looked at."""
+
 VALUES_PER_TENSOR = 32
 SAMPLED_TOKENS = 512
 EXACT = (torch.int8, torch.uint8, torch.bool)
@@ -59,8 +62,16 @@ def config_sha256(config: Any) -> str:
 
 @torch.no_grad()
 def weights_sha256(model: Any) -> str:
-    """Of a few values of every parameter of a library model, and of whatever else quantised linears keep."""
-    return sampled_sha256(_weights(model))
+    """Of a few values of every parameter of a library model, and of whatever else quantised linears keep.
+
+    Of a quantised model it is found once: bitsandbytes turns weights about in a forward, and rounds scales when it turns them back.
+    """
+    if not keeps_quantised(model):
+        return sampled_sha256(_weights(model))
+    if not hasattr(model, FOUND):
+        setattr(model, FOUND, sampled_sha256(_weights(model)))
+    found: str = getattr(model, FOUND)
+    return found
 
 
 def sampled_sha256(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
@@ -78,14 +89,14 @@ def sampled_sha256(weights: Iterable[tuple[str, torch.Tensor]]) -> str:
 
 def _weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """Plain tensors by name. Of a quantised model also those that its linears keep beside their parameters."""
-    # Asked first: bitsandbytes turns weights about as a forward of a processor with AVX512-BF16 wants them, and back for this.
-    kept = model.state_dict() if keeps_quantised(model) else {}
     seen = set()
     for name, parameter in model.named_parameters():
         seen.add(name)
         yield from _plain_tensors(name, parameter)
+    if not keeps_quantised(model):
+        return
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
-    for name, tensor in kept.items():
+    for name, tensor in model.state_dict().items():
         if name not in seen and name not in tied and isinstance(tensor, torch.Tensor):
             yield from _plain_tensors(name, tensor)
 

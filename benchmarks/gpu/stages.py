@@ -136,6 +136,12 @@ class Stages:
                 return False
         return True
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether none failed, and all that the others need were done to their end."""
+        ended = zip(self._stages, self.outcomes, strict=True)
+        return all(one.state == "done" if stage.is_base else one.state != "failed" for stage, one in ended)
+
     def _one(self, stage: Stage, outcome: Outcome, place: int) -> None:
         left = self._end - self._clock()
         refusal = self._refusal(stage, left)

@@ -25,7 +25,7 @@ def test_ceilings_of_a_gpu_are_plausible() -> None:
     found = measure_ceilings(CUDA)
     assert 50 < found.bandwidth_gb_per_s < 20_000
     assert found.matmul_tflops["float16"] > found.matmul_tflops["float32"] > 0
-    assert 0.5 < found.launch_us < 100
+    assert 0.5 < found.launch_us < 1000  # some microseconds, unless other processes use the device
 
 
 def test_a_gpu_fingerprint_names_the_device_and_no_threads() -> None:

@@ -3,6 +3,8 @@
 Standard input is the line to the parent: it closes when the parent ends, however it ends. The guard then asks all that the command
 started to end, and kills whatever is left, processes in groups of their own too. The same happens when the command itself ends, for
 an engine's workers may outlive it. A guard that is killed takes the command along (PR_SET_PDEATHSIG), and leaves the rest to its parent.
+
+The first word names the variable by which the command is told a folder that is removed with all in it at the end; it may be empty.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -57,7 +60,8 @@ def _control(option: int, value: int) -> None:
 
 
 def main(words: list[str]) -> int:
-    """The command's exit code."""
+    """The command's exit code. words: name of the scratch folder's variable, then the command line."""
+    scratch, *command = words
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _control(PR_SET_CHILD_SUBREAPER, 1)
     line = os.dup(0)
@@ -65,8 +69,6 @@ def main(words: list[str]) -> int:
 
     def dies_with_guard() -> None:
         _control(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    process = subprocess.Popen(words, stdin=subprocess.DEVNULL, preexec_fn=dies_with_guard)
 
     def watch() -> None:
         with contextlib.suppress(OSError):
@@ -76,10 +78,13 @@ def main(words: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, lambda number, frame: ended.set())
     threading.Thread(target=watch, daemon=True).start()
-    while not ended.wait(LOOK_SECONDS) and process.poll() is None:
-        pass
-    code = process.poll()
-    end_below(os.getpid(), SECONDS_TO_END)
+    with tempfile.TemporaryDirectory(prefix="casspec-engine-", ignore_cleanup_errors=True) as folder:
+        variables = {**os.environ, scratch: folder} if scratch else None
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=variables, preexec_fn=dies_with_guard)
+        while not ended.wait(LOOK_SECONDS) and process.poll() is None:
+            pass
+        code = process.poll()
+        end_below(os.getpid(), SECONDS_TO_END)
     return 143 if code is None else code if code >= 0 else 128 - code
 
 

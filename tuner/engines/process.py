@@ -49,15 +49,24 @@ class EngineProcess:
     Args:
         words: the command line. variables: added to the environment. log: what it prints goes there.
         ready: path that answers 200 once requests are taken.
+        scratch: variable by which it is told a folder for files that go when it ends; None for no folder.
     """
 
-    def __init__(self, words: Sequence[str], variables: Mapping[str, str], log: Path, port: int, ready: str) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        variables: Mapping[str, str],
+        log: Path,
+        port: int,
+        ready: str,
+        scratch: str | None = None,
+    ) -> None:
         self.log, self.port, self._ready = log, port, ready
         self._started, self._is_ready = time.monotonic(), False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(GUARD), *words],
+                [sys.executable, "-I", "-S", str(GUARD), scratch or "", *words],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

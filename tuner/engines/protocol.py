@@ -104,6 +104,8 @@ class Engine(Protocol):
     version_field: str
     forget_path: str | None
     """Answers 200 once what earlier requests left is forgotten; None where they leave nothing that drafts are copied from."""
+    scratch_variable: str | None
+    """Environment variable that names a folder for files it would leave behind; None where it leaves none, or cannot be told."""
     counters: CounterNames
     ngram: NgramSpace | None
     """None where it has no lookup whose drafts are known from a text alone."""

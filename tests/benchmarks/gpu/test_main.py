@@ -101,7 +101,7 @@ def test_an_interruption_prints_what_there_is(page: Path, monkeypatch: pytest.Mo
 
 def test_a_budget_too_small_skips_and_says_so(page: Path) -> None:
     result = run("--output", str(page), "--minutes", "0.001")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     found = json.loads(result.stdout.splitlines()[-1])
     assert set(states(found).values()) == {"skipped"}
     assert "it takes 3 s at least, 0 s are left" in page.read_text("utf-8")

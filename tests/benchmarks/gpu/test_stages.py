@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks.gpu.alarm import OutOfTime
 from benchmarks.gpu.stages import Skipped, Stage, Stages, Work, in_one_line, told
 
 
@@ -47,6 +48,17 @@ def test_what_a_stage_leaves_is_shared_by_those_after_it(clock: Clock) -> None:
     assert heard == pytest.approx([50, 90 * 30 / 50, 85])
     assert states(stages) == ["done"] * 3
     assert [outcome.seconds for outcome in stages.outcomes] == [10, 5, 1]
+
+
+@pytest.mark.parametrize(("seconds", "is_base", "succeeded"), [(150, True, False), (150, False, True), (5, True, True)])
+def test_a_run_whose_base_was_stopped_did_not_succeed(seconds: float, is_base: bool, succeeded: bool) -> None:
+    def takes_time(work: Work) -> None:
+        if seconds > 100:
+            raise OutOfTime
+
+    stages = Stages([Stage("a", takes_time, 1, is_base=is_base), Stage("b", lambda work: None, 1)], 100)
+    assert stages.run()
+    assert stages.succeeded is succeeded
 
 
 def test_a_stage_that_fails_is_one_line_and_the_others_go_on(clock: Clock) -> None:

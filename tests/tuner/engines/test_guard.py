@@ -38,7 +38,7 @@ def guarded() -> Iterator[Guarded]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str) -> tuple[subprocess.Popen[bytes], list[int]]:
-        line = [sys.executable, "-I", "-S", str(GUARD), sys.executable, "-c", COMMAND, *words]
+        line = [sys.executable, "-I", "-S", str(GUARD), "", sys.executable, "-c", COMMAND, *words]
         process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
         started.append(process)
         assert process.stdout is not None
@@ -88,6 +88,17 @@ def test_what_a_command_leaves_behind_ends_with_it(guarded: Guarded) -> None:
     process, pids = guarded("--ends")
     assert process.wait(60) == 7
     assert gone(pids)
+
+
+def test_the_folder_a_command_is_told_is_gone_with_all_in_it_after_it() -> None:
+    leaves = "import os; d = os.environ['ROOM']; open(os.path.join(d, 'left'), 'w').close(); print(d)"
+    words = [sys.executable, "-I", "-S", str(GUARD), "ROOM", sys.executable, "-c", leaves]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert process.wait(60) == 0
+    assert folder.is_absolute()
+    assert not folder.exists()
 
 
 def test_a_killed_command_is_told_by_the_exit_code(guarded: Guarded) -> None:

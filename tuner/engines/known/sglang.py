@@ -57,6 +57,7 @@ class Sglang(OneLength):
     version_path = "/server_info"
     version_field = "version"
     forget_path: str | None = "/flush_cache?timeout=20"
+    scratch_variable: str | None = None
     counters = CounterNames(
         generated="sglang:generation_tokens_total",
         drafts="sglang:spec_verify_calls_total",

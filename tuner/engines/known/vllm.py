@@ -62,6 +62,7 @@ class Vllm:
     version_path = "/version"
     version_field = "version"
     forget_path: str | None = None
+    scratch_variable: str | None = "VLLM_RPC_BASE_PATH"  # some sockets a start, which it does not remove
     counters = CounterNames(
         generated="vllm:generation_tokens_total",
         drafts="vllm:spec_decode_num_drafts_total",

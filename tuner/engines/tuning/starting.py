@@ -119,7 +119,8 @@ class OwnEngine:
         )
         log = self.folder / f"{self.engine.name}-{setting.content_hash()[:12]}.log"
         variables = self.variables | self.engine.variables(start) | _path(self.folder)
-        with EngineProcess(self.engine.words(start), variables, log, port, self.engine.ready_path) as process:
+        ready, scratch = self.engine.ready_path, self.engine.scratch_variable
+        with EngineProcess(self.engine.words(start), variables, log, port, ready, scratch) as process:
             seconds = process.wait_until_ready(min(self.ready_s, most_s))
             endpoint = Endpoint(process.url, None, self.engine.answer_ids)
             yield Instance(self.engine, endpoint, endpoint.served(), seconds, process)

@@ -279,5 +279,7 @@ def _starter(
         words=options["words"],
         requests=max(options["concurrency"]),
         longest=longest,
+        folder=folder,
     )
+    engine.words(start)  # what it cannot be given is refused before anything starts
     return OwnEngine(engine, start, folder, options["port"])

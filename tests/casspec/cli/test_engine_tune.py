@@ -185,6 +185,7 @@ def test_an_engine_serves_another_form_of_the_model_and_its_options_are_written(
     code, out, err = run(*line)
     assert (code, out) == (2, "")
     assert "llama.cpp serves a GGUF file" in err.splitlines()[-1]
+    assert "starting" not in err
     code, out, err = run(*line, "--engine-model", str(form), "--output", str(file))
     assert code == 0, err
     configuration = json.loads(out.splitlines()[-1])

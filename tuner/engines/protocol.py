@@ -106,6 +106,8 @@ class Engine(Protocol):
     """Answers 200 once what earlier requests left is forgotten; None where they leave nothing that drafts are copied from."""
     scratch_variable: str | None
     """Environment variable that names a folder for files it would leave behind; None where it leaves none, or cannot be told."""
+    deciding_variables: tuple[str, ...]
+    """Of `variables` those that decide figures, so that whoever serves needs them too."""
     counters: CounterNames
     ngram: NgramSpace | None
     """None where it has no lookup whose drafts are known from a text alone."""

@@ -41,6 +41,7 @@ class LlamaCpp(OneLength):
     version_field = "build_info"
     forget_path: str | None = None
     scratch_variable: str | None = None
+    deciding_variables: tuple[str, ...] = ()
     counters = CounterNames(
         generated="llamacpp:tokens_predicted_total",
         drafts="llamacpp:spec_decode_num_drafts_total",

@@ -58,6 +58,7 @@ class Sglang(OneLength):
     version_field = "version"
     forget_path: str | None = "/flush_cache?timeout=20"
     scratch_variable: str | None = None
+    deciding_variables: tuple[str, ...] = ()
     counters = CounterNames(
         generated="sglang:generation_tokens_total",
         drafts="sglang:spec_verify_calls_total",

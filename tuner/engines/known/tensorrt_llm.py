@@ -59,6 +59,7 @@ class TensorrtLlm(OneLength):
     version_field = "version"
     forget_path: str | None = None
     scratch_variable: str | None = None
+    deciding_variables: tuple[str, ...] = ()
     counters = CounterNames(
         generated="trtllm_generation_tokens_total",
         draft_tokens="trtllm_spec_decode_num_draft_tokens_total",

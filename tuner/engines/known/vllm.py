@@ -63,6 +63,7 @@ class Vllm:
     version_field = "version"
     forget_path: str | None = None
     scratch_variable: str | None = "VLLM_RPC_BASE_PATH"  # some sockets a start, which it does not remove
+    deciding_variables: tuple[str, ...] = ("VLLM_CPU_KVCACHE_SPACE", "VLLM_CPU_OMP_THREADS_BIND", "LD_PRELOAD")
     counters = CounterNames(
         generated="vllm:generation_tokens_total",
         drafts="vllm:spec_decode_num_drafts_total",

@@ -118,6 +118,9 @@ def _beyond(session: Session, setting: EngineSetting) -> list[str]:
         return []
     most = max(session.subject.concurrency)
     found = [f"more than {most} requests at a time were not measured; the engine drafts for them as for {most}"]
+    if deciding := session.starter.deciding:
+        words = " ".join(f"{name}={value}" for name, value in deciding.items())
+        found.append(f"{session.engine.name} was started with {words}: with other values it takes other times")
     again = [str(each) for each in session.subject.concurrency if session.workload.comes_again(each)]
     if again:
         found.append(

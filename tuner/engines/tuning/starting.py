@@ -86,6 +86,10 @@ class Instance:
 class Starter(Protocol):
     """Starts an engine with a setting."""
 
+    @property
+    def deciding(self) -> dict[str, str]:
+        """Variables it is started with that decide figures; whoever serves needs them too."""
+
     def started(
         self, setting: EngineSetting, probe_file: Path | None = None, most_s: float = math.inf
     ) -> AbstractContextManager[Instance]:
@@ -106,6 +110,11 @@ class OwnEngine:
     port: int | None = None
     ready_s: float = READY_SECONDS
     variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def deciding(self) -> dict[str, str]:
+        given = self.engine.variables(self.start).items()
+        return {name: value for name, value in given if name in self.engine.deciding_variables}
 
     @contextmanager
     def started(
@@ -139,6 +148,10 @@ class RestartedEngine:
     folder: Path
     key: str | None = None
     ready_s: float = READY_SECONDS
+
+    @property
+    def deciding(self) -> dict[str, str]:
+        return {}
 
     @contextmanager
     def started(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from casspec.tuner.engines.tuning.confirm import Confirmed
 from casspec.tuner.engines.tuning.finalists import Finalist
 from casspec.tuner.engines.tuning.outcome import adjusted, outcome
 from casspec.tuner.engines.tuning.session import OutOfTime
+from casspec.tuner.engines.tuning.starting import OwnEngine
+from tests.tuner.engines.known.test_vllm import ABLE
 from tests.tuner.engines.tuning.made_up import ngram, session
 from tests.tuner.engines.tuning.test_confirm import FIGURES, GOOD, SLOW, keep
 
@@ -125,3 +128,17 @@ def test_a_configuration_of_one_start_says_so(tmp_path: Path) -> None:
             keep(made, GOOD, number, {1: 80.0, 2: 88.0})
             notes = outcome(made, FIGURES, confirmed, [GOOD], None).notes
             assert any("one start" in note for note in notes) is (number == 0)
+
+
+def test_what_the_engine_was_started_with_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND", raising=False)
+    with session(tmp_path) as made:
+        confirmed = Confirmed(made, FIGURES)
+        keep(made, NOTHING, 0, {1: 40.0, 2: 80.0})
+        keep(made, GOOD, 0, {1: 80.0, 2: 88.0})
+        assert not any("started with" in note for note in outcome(made, FIGURES, confirmed, [GOOD], None).notes)
+        assert isinstance(made.starter, OwnEngine)
+        on_cpu = replace(made.starter.start, abilities=replace(ABLE, runs_on_cpu=True), cores=(0, 1))
+        made.starter = replace(made.starter, start=on_cpu)
+        notes = outcome(made, FIGURES, confirmed, [GOOD], None).notes
+    assert any("VLLM_CPU_OMP_THREADS_BIND=0,1" in note for note in notes)

@@ -33,13 +33,16 @@ Guarded = Callable[..., tuple[subprocess.Popen[bytes], list[int]]]
 
 
 @pytest.fixture
-def guarded() -> Iterator[Guarded]:
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
     """Starts a guarded command that starts two more; the guard, and the processes of all three."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*words: str) -> tuple[subprocess.Popen[bytes], list[int]]:
         line = [sys.executable, "-I", "-S", str(GUARD), "", sys.executable, "-c", COMMAND, *words]
-        process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        variables = {**os.environ, "TMPDIR": str(tmp_path)}
+        process = subprocess.Popen(
+            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables, start_new_session=True
+        )
         started.append(process)
         assert process.stdout is not None
         return process, [int(word) for word in process.stdout.readline().split()]

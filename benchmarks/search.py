@@ -44,8 +44,8 @@ from casspec.tuner.search.samplers.by_name import SAMPLERS
 from casspec.tuner.search.study import DrafterSearch, SearchBudget
 from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.prompts import Half, Suite
-from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts
+from casspec.tuner.suites.prompts import Half, Suite, spread_over_tasks
+from casspec.tuner.suites.token_prompts import token_prompts
 
 BUDGETS = (100, 200, 300, 1000)
 ENDLESS = 10**9

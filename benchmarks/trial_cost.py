@@ -33,7 +33,8 @@ from casspec.tuner.search.plan_spec import PlanSpec
 from casspec.tuner.search.starting_plans import uniform
 from casspec.tuner.search.trial import CandidateEvaluator
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts
+from casspec.tuner.suites.prompts import spread_over_tasks
+from casspec.tuner.suites.token_prompts import token_prompts
 
 
 def multiply_adds(target: TargetModel, plan: Plan, attended: float) -> float:

@@ -26,8 +26,8 @@ from casspec.runtime.loading.profiles import LoadedProfile
 from casspec.runtime.model.target import TargetModel
 from casspec.storage.schema import DeviceCeilings
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.prompts import Suite, reporting_half
-from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts, with_room
+from casspec.tuner.suites.prompts import Suite, reporting_half, spread_over_tasks
+from casspec.tuner.suites.token_prompts import token_prompts, with_room
 
 SUITE = "reference"
 BATCH_TOKENS = 64

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 from casspec.storage.errors import SuiteError
 from casspec.tuner.bench.requests import SAMPLING_TEMPERATURE
-from casspec.tuner.suites.prompts import Prompt, prompt_ids
-from casspec.tuner.suites.token_prompts import spread_over_tasks
+from casspec.tuner.suites.prompts import Prompt, prompt_ids, spread_over_tasks
 
 Kind = Literal["greedy", "sample", "long"]
 

@@ -140,8 +140,7 @@ def _suite_turns(
     from casspec.tuner.engines.bench import Turn
     from casspec.tuner.engines.endpoint import Asked
     from casspec.tuner.suites.load import load_suite
-    from casspec.tuner.suites.prompts import Prompt, reporting_half
-    from casspec.tuner.suites.token_prompts import spread_over_tasks
+    from casspec.tuner.suites.prompts import Prompt, reporting_half, spread_over_tasks
 
     half = reporting_half(load_suite(suite_name))
     sizes = [max(prompts or 4, each) for _ in range(rounds) for each in concurrency]

@@ -19,8 +19,8 @@ from casspec.tuner.recordings.plan_traces import TraceShelf
 from casspec.tuner.recordings.stage import reporting_recordings, stored_recordings
 from casspec.tuner.replay.overhead import stored_overheads
 from casspec.tuner.replay.run import ReplayRun, StepCosts, speedups
-from casspec.tuner.suites.prompts import Prompt, asked_turns
-from casspec.tuner.suites.token_prompts import spread_over_tasks, token_prompts, with_room
+from casspec.tuner.suites.prompts import Prompt, asked_turns, spread_over_tasks
+from casspec.tuner.suites.token_prompts import token_prompts, with_room
 
 PLAINEST = "prompt-lookup"
 """What the cascade has to beat."""

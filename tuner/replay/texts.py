@@ -20,8 +20,7 @@ from casspec.tuner.replay.reality import comparable
 from casspec.tuner.replay.run import Predicted, speedups
 from casspec.tuner.settings import CalibrationSettings
 from casspec.tuner.suites.load import load_suite
-from casspec.tuner.suites.prompts import Half, Prompt, Suite, asked_turns, without_refused
-from casspec.tuner.suites.token_prompts import spread_over_tasks
+from casspec.tuner.suites.prompts import Half, Prompt, Suite, asked_turns, spread_over_tasks, without_refused
 
 PROMPTS = 10
 """Of the reporting half, where no benchmark says how many."""

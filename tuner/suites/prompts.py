@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, zip_longest
 from typing import Any, ClassVar, Literal
 
 from casspec.runtime.text.chat import chat_ids, has_chat_template, template_of
@@ -90,6 +91,19 @@ def reporting_half(suite: Suite) -> tuple[Prompt, ...]:
             f"suite '{suite.name}' has no reporting half, for each task has one prompt: figures take two prompts of a task"
         )
     return half
+
+
+def spread_over_tasks(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
+    """The first `count` prompts when tasks take turns, in the suite's order; all for None."""
+    if count is None:
+        return list(prompts)
+    by_task: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_task.setdefault(prompt.task, []).append(prompt)
+    turns = chain.from_iterable(zip_longest(*by_task.values()))
+    chosen = [prompt for prompt in turns if prompt is not None][:count]
+    ids = {prompt.id for prompt in chosen}
+    return [prompt for prompt in prompts if prompt.id in ids]
 
 
 def assign_halves(tasks: Iterable[tuple[str, str]], seed: int = HALVES_SEED) -> dict[str, Half]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, takewhile, zip_longest
+from itertools import takewhile
 
 from casspec.runtime.model.target import TargetModel
 from casspec.runtime.text.detokenize import decoded
@@ -98,16 +98,3 @@ def following(target: TargetModel, prompt: TokenPrompt, answer: Sequence[int]) -
     answers = (*prompt.answers, _answer(target, conversation, len(prompt.answers), answer))
     ids = prompt_ids(conversation, target.tokenizer, answers)
     return TokenPrompt(prompt.later_turns[0], prompt.task, tuple(ids), answers, conversation)
-
-
-def spread_over_tasks(prompts: Sequence[Prompt], count: int | None) -> list[Prompt]:
-    """The first `count` prompts when tasks take turns, in the suite's order; all for None."""
-    if count is None:
-        return list(prompts)
-    by_task: dict[str, list[Prompt]] = {}
-    for prompt in prompts:
-        by_task.setdefault(prompt.task, []).append(prompt)
-    turns = chain.from_iterable(zip_longest(*by_task.values()))
-    chosen = [prompt for prompt in turns if prompt is not None][:count]
-    ids = {prompt.id for prompt in chosen}
-    return [prompt for prompt in prompts if prompt.id in ids]

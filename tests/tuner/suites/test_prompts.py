@@ -1,4 +1,4 @@
-"""Halves are dealt by the prompts alone, and a prompt becomes ids as its kind asks."""
+"""Halves are dealt by the prompts alone, tasks take turns, and a prompt becomes ids as its kind asks."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from casspec.tuner.suites.prompts import (
     assign_halves,
     prompt_ids,
     reporting_half,
+    spread_over_tasks,
     without_refused,
 )
 
@@ -168,3 +169,19 @@ def test_a_suite_without_tools_goes_by_the_hash_it_always_had() -> None:
     plain = Prompt(id="0", task="chat", turns=("a tree",), half="tuning", kind="chat")
     assert "conversation" not in json.dumps(plain.model_dump(exclude_defaults=True))
     assert with_tools(0, "user").content_hash() != plain.content_hash()
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=12), st.integers(0, 14))
+def test_the_first_prompts_are_spread_evenly_over_the_tasks_in_the_order_of_the_suite(
+    tasks: list[str], count: int
+) -> None:
+    suite = [Prompt(id=str(place), task=task, turns=("x",), half="tuning") for place, task in enumerate(tasks)]
+    chosen = spread_over_tasks(suite, count)
+    assert len(chosen) == min(count, len(suite))
+    assert [prompt for prompt in suite if prompt in chosen] == chosen
+    counts = {task: sum(prompt.task == task for prompt in chosen) for task in tasks}
+    for task, taken in counts.items():
+        assert taken == tasks.count(task) or taken + 1 >= max(counts.values())
+        of_task = [prompt for prompt in suite if prompt.task == task]
+        assert [prompt for prompt in chosen if prompt.task == task] == of_task[:taken]
+    assert spread_over_tasks(suite, None) == suite

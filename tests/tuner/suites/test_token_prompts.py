@@ -1,4 +1,4 @@
-"""Prompts under a tokenizer: turn by turn, with room for what is to come, tasks in turn."""
+"""Prompts under a tokenizer: turn by turn, with room for what is to come."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from casspec.tuner.suites.token_prompts import (
     Room,
     TokenPrompt,
     following,
-    spread_over_tasks,
     token_prompts,
     turn_prompt,
     with_room,
@@ -94,19 +93,3 @@ def test_a_model_without_a_tokenizer_has_no_prompts() -> None:
     target.tokenizer = None
     with pytest.raises(UnsupportedOption, match="'letters' has no tokenizer"):
         token_prompts(target, prompts())
-
-
-@given(st.lists(st.sampled_from("abc"), max_size=12), st.integers(0, 14))
-def test_the_first_prompts_are_spread_evenly_over_the_tasks_in_the_order_of_the_suite(
-    tasks: list[str], count: int
-) -> None:
-    suite = [Prompt(id=str(place), task=task, turns=("x",), half="tuning") for place, task in enumerate(tasks)]
-    chosen = spread_over_tasks(suite, count)
-    assert len(chosen) == min(count, len(suite))
-    assert [prompt for prompt in suite if prompt in chosen] == chosen
-    counts = {task: sum(prompt.task == task for prompt in chosen) for task in tasks}
-    for task, taken in counts.items():
-        assert taken == tasks.count(task) or taken + 1 >= max(counts.values())
-        of_task = [prompt for prompt in suite if prompt.task == task]
-        assert [prompt for prompt in chosen if prompt.task == task] == of_task[:taken]
-    assert spread_over_tasks(suite, None) == suite

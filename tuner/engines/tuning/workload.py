@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from casspec.storage.errors import SuiteError
-from casspec.tuner.suites.prompts import Suite, prompt_ids
-from casspec.tuner.suites.token_prompts import spread_over_tasks
+from casspec.tuner.suites.prompts import Suite, prompt_ids, spread_over_tasks
 
 GROUPS = 3
 """Drives of a setting at a concurrency in each start: what an interval comes from."""

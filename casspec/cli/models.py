@@ -153,6 +153,7 @@ def _told(target: TargetModel, found: dict[str, Any]) -> list[tuple[str, str]]:
          f"parameters, {target.dtype_name}"),
         ("backend", f"{backend}, {compiled}" if target.is_native else backend),
         ("why not lean", str(target.lean_refusal)),
+        ("why not compiled", str(None if target.device.type == "cuda" else target.native_refusal)),
         ("tested", "experimental: it passes the checks, no release is tested with it" if target.is_experimental else "yes"),
         ("context", f"{target.max_context:,} tokens, {target.cached_bytes:,} bytes each in the cache; {sees}"),
         ("sub-layers", "left out one by one" if target.is_separable else "left out by whole layers only"),
@@ -164,4 +165,4 @@ def _told(target: TargetModel, found: dict[str, Any]) -> list[tuple[str, str]]:
         ("calibration", f"about {found['calibration_seconds']:,.0f} s, with --quick {found['calibration_quick_seconds']:,.0f} s; "
          f"{found['calibration_bytes'] / 2**20:,.0f} MiB beside the weights at most"),
     ]  # fmt: skip
-    return [row for row in rows if row != ("why not lean", "None")]
+    return [row for row in rows if not row[0].startswith("why not") or row[1] != "None"]

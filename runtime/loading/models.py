@@ -29,6 +29,7 @@ from casspec.runtime.model.target import BackendChoice, TargetModel
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedModel, UnsupportedOption
 
 _log = logging.getLogger("casspec")
+_progress = logging.getLogger("casspec.progress")
 
 EXPERIMENTAL = "model family '%s' is experimental: it passed the checks at load, but is not among those that every release is tested with"
 
@@ -52,7 +53,8 @@ def load_model(
         dtype: float32, bfloat16, float16, or auto for the checkpoint's own, bfloat16 for a GGUF file.
         adapter: a directory with a LoRA, which is merged into the weights.
         backend: lean, generic, or auto for lean where it covers the model.
-        compiles: forwards are compiled code on a processor, graphs on CUDA; False calls torch's operators.
+        compiles: forwards are compiled code on a processor, graphs on CUDA; False calls torch's operators. Where there can be no compiled
+            code, operators are called too, and the logger `casspec.progress` is told why.
 
     Raises:
         UnknownModel: nothing there; UnsupportedModel: a family that no backend covers, or an adapter that cannot be merged;
@@ -71,6 +73,8 @@ def load_model(
         backend=backend,
         compiles=compiles,
     )
+    if compiles and target.device.type == "cpu" and target.native_refusal is not None:
+        _progress.info("forwards run by torch's operators, which takes longer: %s", target.native_refusal)
     if target.is_experimental:
         _log.warning(EXPERIMENTAL, target.family)
     target.fingerprint = model_fingerprint(target, weights)

@@ -45,6 +45,10 @@ class Backend(Protocol):
     def is_native(self) -> bool:
         """Whether native code runs its linears."""
 
+    @property
+    def native_refusal(self) -> str | None:
+        """Why native code cannot run them here, in one line; None where it can."""
+
     def new_cache(self, capacity: int, batch: int) -> KVCache:
         """A cache as its forwards read it; `capacity` is a multiple of CONTEXT_STEP."""
 

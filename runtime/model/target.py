@@ -171,6 +171,11 @@ class TargetModel:
         return self._backend.is_native
 
     @property
+    def native_refusal(self) -> str | None:
+        """Why native code cannot, in one line; None where it can."""
+        return self._backend.native_refusal
+
+    @property
     def generation_config(self) -> Any:
         """transformers' own of the model; None for one without."""
         return getattr(self._model, "generation_config", None)

@@ -114,6 +114,10 @@ class GenericBackend:
         return self._packed is not None and bool(self._packed.linears)
 
     @property
+    def native_refusal(self) -> str | None:
+        return native_refusal(self.device, self.dtype)
+
+    @property
     def is_separable(self) -> bool:
         """Whether a layer runs with one of its sub-layers alone; where not, a plan runs whole layers."""
         return self.traits.are_separable

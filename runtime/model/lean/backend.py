@@ -96,6 +96,10 @@ class LeanBackend:
     def is_native(self) -> bool:
         return self._packed is not None
 
+    @property
+    def native_refusal(self) -> str | None:
+        return native_refusal(self.weights, self.sizes)
+
     def capture_with(
         self, new_runner: Callable[[], GraphRunner], most: int | None = None, most_bytes: int | None = None
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 from casspec.runtime.loading.models import load_config, load_model
+from casspec.runtime.model.target import BackendChoice
+from casspec.runtime.native import processor
 from casspec.storage.errors import CasspecError, UnknownModel, UnsupportedOption
 from tests.runtime.tiny import library_model
 from tests.runtime.tiny_families import tiny_model
@@ -35,6 +38,21 @@ def test_a_directory_loads_in_the_dtype_asked_for_and_goes_by_its_path(directory
     assert torch.equal(
         target.library_model.get_input_embeddings().weight, library_model().get_input_embeddings().weight
     )
+
+
+@pytest.mark.parametrize("backend", ["lean", "generic"])
+def test_falling_back_to_torchs_operators_is_one_line(
+    directory: Path, backend: BackendChoice, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processor, "refusal", lambda: "no such processor")
+    with caplog.at_level(logging.INFO, logger="casspec.progress"):
+        assert not load_model(directory, backend=backend).is_native
+    told = [record.getMessage() for record in caplog.records if record.name == "casspec.progress"]
+    assert told == ["forwards run by torch's operators, which takes longer: no such processor"]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="casspec.progress"):
+        load_model(directory, backend=backend, compiles=False)
+    assert not caplog.records, "as it was asked for"
 
 
 @pytest.mark.parametrize("family", ["llama", "mixtral"])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from casspec.tuner.bench.entries import Entry
     from casspec.tuner.bench.lossless.check import LosslessRow
     from casspec.tuner.settings import Long, Turns
-    from casspec.tuner.suites.prompts import Prompt, spread_over_tasks
+    from casspec.tuner.suites.prompts import Prompt
 
 EXIT_NOT_LOSSLESS = 1
 
@@ -134,7 +134,7 @@ def command(
     from casspec.runtime.text.chat import has_chat_template
     from casspec.tuner.bench.entries import ablation_entries, method_entries, peer_entries
     from casspec.tuner.suites.load import load_suite
-    from casspec.tuner.suites.prompts import asked_turns, reporting_half, without_refused
+    from casspec.tuner.suites.prompts import asked_turns, reporting_half, spread_over_tasks, without_refused
 
     exact = "float32" if check_lossless and dtype == "auto" else dtype
     loaded = casspec.load_target(name, device=device, dtype=exact, backend=backend, compiles=compiles)
